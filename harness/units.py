@@ -1,0 +1,58 @@
+"""Numbers as people read them; percent and binary units exist only in printed text."""
+
+from __future__ import annotations
+
+from harness.errors import UsageError
+
+_THOUSANDS = ("", "k", "M", "G")
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
+_MINUTE_S = 60
+_HOUR_S = 3600
+
+
+def parse_count(text: str | int | float) -> int:
+    """Reads a whole number written as ``1600``, ``1.6e9`` or ``1_600``.
+
+    Raises:
+        UsageError: the text is no whole number of zero or more.
+    """
+    try:
+        number = float(str(text).replace("_", ""))
+    except ValueError:
+        number = -1.0
+    if number < 0 or number != number or number == float("inf") or number != int(number):
+        raise UsageError(f"count: wanted a whole number of zero or more, as 1600 or 1.6e9; got '{text}'")
+    return int(number)
+
+
+def format_count(number: int) -> str:
+    """Prints a count with separators: ``177974523`` gives ``177,974,523``."""
+    return f"{number:,}"
+
+
+def format_short(number: float) -> str:
+    """Prints a count in three digits or so: ``177974523`` gives ``178 M``."""
+    for suffix in _THOUSANDS[:-1]:
+        if abs(number) < 999.5:
+            return f"{number:.3g} {suffix}".rstrip()
+        number /= 1000
+    return f"{number:,.3g} {_THOUSANDS[-1]}"
+
+
+def format_bytes(size_bytes: float) -> str:
+    """Prints a size in binary units: ``1536`` gives ``1.50 KiB``."""
+    for unit in _BINARY[:-1]:
+        if abs(size_bytes) < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.2f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.2f} {_BINARY[-1]}"
+
+
+def format_duration(seconds: float) -> str:
+    """Prints a duration: ``75.2`` gives ``1 min 15 s``."""
+    if seconds < _MINUTE_S:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S:02d} s"
+    return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S:02d} min"
