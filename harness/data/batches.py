@@ -1,0 +1,281 @@
+"""From documents to padded, masked batches: packing, batches by length, masking, padding.
+
+Shapes: **B** batch, **L** length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from harness.errors import HarnessError
+
+IGNORED = -100
+_LINES_PER_CALL = 4096
+_KEPT, _RANDOM = 0.1, 0.2  # of the chosen: below 0.1 kept as it is, below 0.2 replaced at random, else masked
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows of token ids in one flat array; row ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
+
+    Attributes:
+        ids: int32, all rows one after the other.
+        offsets: int64, one more than there are rows.
+    """
+
+    ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.int32]:
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """The rows' lengths in tokens, special tokens included."""
+        return np.diff(self.offsets)
+
+    def save(self, path: Path) -> None:
+        """Writes the two arrays as ``.npz`` (never pickled)."""
+        with path.open("wb") as file:
+            np.savez(file, ids=self.ids, offsets=self.offsets)
+
+    @classmethod
+    def load(cls, path: Path) -> Packed:
+        """Reads what ``save`` wrote.
+
+        Raises:
+            HarnessError: the file is missing or is no such pair of arrays.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(arrays["ids"], arrays["offsets"])
+        except (OSError, ValueError, KeyError, EOFError) as fault:
+            raise HarnessError(f"{path}: wanted packed rows; got '{fault}'; pack anew") from fault
+
+
+def pack(documents: Iterable[Sequence[str]], tokenizer: Any, max_length: int) -> Packed:
+    """Gives rows of at most ``max_length`` tokens, each opened and closed by the special tokens.
+
+    Consecutive lines of one document are joined while they fit; a longer line is cut into pieces, the last of
+    which may be joined by what follows. No row crosses a document, and no token is lost.
+
+    Args:
+        documents: each a sequence of lines.
+        tokenizer: a fast tokenizer of transformers.
+        max_length: of a row, special tokens included.
+
+    Raises:
+        HarnessError: the length leaves no room, or the tokenizer has no opening and closing token.
+    """
+    if max_length < 3:
+        raise HarnessError(f"pack: wanted a length of 3 or more (two are special tokens); got {max_length}")
+    first, last = _frame_ids(tokenizer)
+    room = max_length - 2
+    streams: list[npt.NDArray[np.int32]] = []
+    counts: list[int] = []
+    for lines, openings in _line_groups(documents):
+        encoded = tokenizer(
+            lines,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        streams.append(np.fromiter((one for row in encoded for one in row), np.int32))
+        for row, opening in zip(encoded, openings, strict=True):
+            _extend_rows(counts, len(row), room, opening)
+    stream = np.concatenate(streams) if streams else np.zeros(0, np.int32)
+    return _frame(stream, np.array([one for one in counts if one], np.int64), first, last)
+
+
+def _frame_ids(tokenizer: Any) -> tuple[int, int]:
+    """Gives the ids that open and close a row: [CLS] and [SEP], or <s> and </s>."""
+    first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+    last = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    if first is None or last is None:
+        raise HarnessError("pack: wanted a tokenizer with [CLS] and [SEP] (or <s> and </s>); got one without")
+    return first, last
+
+
+def _line_groups(documents: Iterable[Sequence[str]]) -> Iterable[tuple[list[str], list[bool]]]:
+    """Gives thousands of lines at a time, each with a flag: does it open a document?"""
+    lines: list[str] = []
+    openings: list[bool] = []
+    for document in documents:
+        lines.extend(document)
+        openings.extend(index == 0 for index in range(len(document)))
+        if len(lines) >= _LINES_PER_CALL:
+            yield lines, openings
+            lines, openings = [], []
+    if lines:
+        yield lines, openings
+
+
+def _extend_rows(counts: list[int], length: int, room: int, opening: bool) -> None:
+    """Adds a line to the last row if it fits, else to new ones; ``counts`` are tokens a row."""
+    if counts and not opening and counts[-1] + length <= room:
+        counts[-1] += length
+        return
+    whole, rest = divmod(length, room)
+    counts.extend([room] * whole)
+    if rest or opening:
+        counts.append(rest)
+
+
+def _frame(stream: npt.NDArray[np.int32], counts: npt.NDArray[np.int64], first: int, last: int) -> Packed:
+    """Cuts the stream into rows of the counted lengths and puts the special tokens around each."""
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts + 2)])
+    ids = np.empty(offsets[-1], np.int32)
+    inner = np.ones(len(ids), bool)
+    inner[offsets[:-1]] = inner[offsets[1:] - 1] = False
+    ids[inner] = stream
+    ids[offsets[:-1]] = first
+    ids[offsets[1:] - 1] = last
+    return Packed(ids, offsets)
+
+
+def bucket_batches(
+    lengths: Sequence[int] | npt.NDArray[np.int64],
+    token_budget: int,
+    seed: int,
+    epoch: int,
+    *,
+    noise: float = 0.1,
+    multiple: int = 1,
+) -> list[list[int]]:
+    """Gives batches of indices of rows of like length, in an order drawn from seed and epoch.
+
+    Holds: each index is in exactly one batch; the number of its rows × the longest of them (rounded up to
+    ``multiple``) is at most the budget; equal arguments give equal batches.
+
+    Args:
+        lengths: of the rows, in tokens.
+        token_budget: most tokens of a batch, padding included.
+        seed: of the run.
+        epoch: counts passes over the rows; each has other batches.
+        noise: how far a length may seem longer than it is when rows are sorted, as a fraction.
+        multiple: what batches are padded to a multiple of (see ``collate``).
+
+    Raises:
+        HarnessError: a row alone is longer than the budget.
+    """
+    padded = -(-np.asarray(lengths, np.int64) // multiple) * multiple
+    if len(padded) and padded.max() > token_budget:
+        raise HarnessError(
+            f"batches: wanted rows within the budget of {token_budget} tokens; got one of {padded.max()}; "
+            "raise the budget or shorten the rows"
+        )
+    drawn = np.random.default_rng([seed, epoch])
+    order = np.argsort(padded * (1 + noise * drawn.random(len(padded))), kind="stable")
+    batches = _fill(order.tolist(), padded[order].tolist(), token_budget)
+    return [batches[index] for index in drawn.permutation(len(batches))]
+
+
+def _fill(order: list[int], lengths: list[int], token_budget: int) -> list[list[int]]:
+    batches: list[list[int]] = []
+    longest = 0
+    for index, length in zip(order, lengths, strict=True):
+        longest = max(longest, length)
+        if not batches or (len(batches[-1]) + 1) * longest > token_budget:
+            batches.append([])
+            longest = length
+        batches[-1].append(index)
+    return batches
+
+
+def collate(rows: Sequence[npt.NDArray[np.int32]], pad_id: int, multiple: int = 1) -> dict[str, Tensor]:
+    """Gives ``input_ids`` and ``attention_mask`` (both int64, B × L), padded on the right to the longest row.
+
+    Args:
+        rows: token ids; at least one.
+        pad_id: of the padding token.
+        multiple: L is rounded up to a multiple of it (8 suits tensor cores).
+    """
+    longest = -(-max(map(len, rows)) // multiple) * multiple
+    ids_BL = np.full((len(rows), longest), pad_id, np.int64)
+    present_BL = np.zeros((len(rows), longest), np.int64)
+    for index, row in enumerate(rows):
+        ids_BL[index, : len(row)] = row
+        present_BL[index, : len(row)] = 1
+    return {"input_ids": torch.from_numpy(ids_BL), "attention_mask": torch.from_numpy(present_BL)}
+
+
+def special_positions(ids_BL: Tensor, special_ids: Collection[int]) -> Tensor:
+    """Gives a boolean B × L: where a special token (padding among them) stands."""
+    return torch.isin(ids_BL, torch.tensor(sorted(special_ids), dtype=ids_BL.dtype, device=ids_BL.device))
+
+
+def mask(
+    ids_BL: Tensor,
+    special_BL: Tensor,
+    *,
+    mask_id: int,
+    vocabulary: int,
+    fraction: float,
+    generator: torch.Generator,
+    random_exclude: Collection[int],
+    exact: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Masks for language modelling: of the chosen positions 80 % mask, 10 % random, 10 % kept.
+
+    Holds: special positions are never chosen; a row with any other position has at least one chosen; a random
+    replacement is never of ``random_exclude``; labels are the ids where chosen, else -100; equal generator
+    states give equal results. Source: Devlin et al. 2019, section 3.1.
+
+    Args:
+        ids_BL: token ids, int64; not changed.
+        special_BL: true where a special token or padding stands.
+        mask_id: of the mask token.
+        vocabulary: number of ids.
+        fraction: chance of each position to be chosen, in (0, 1).
+        generator: where all randomness comes from.
+        random_exclude: ids never drawn as a replacement (the special tokens).
+        exact: choose exactly ``round(fraction × maskable)`` positions of each row (at least one) instead of
+            each by its own chance.
+
+    Returns:
+        New ids and labels, both like ``ids_BL``.
+    """
+    draw = _draws(ids_BL, generator)
+    score_BL = draw().masked_fill(special_BL, torch.inf)
+    chosen_BL = _least(score_BL, special_BL, fraction) if exact else score_BL < fraction
+    chosen_BL = chosen_BL.scatter(1, score_BL.argmin(1, keepdim=True), True) & ~special_BL
+    kind_BL, which_BL = draw(), draw()
+
+    allowed = torch.ones(vocabulary, dtype=torch.bool, device=ids_BL.device)
+    allowed[sorted(random_exclude)] = False
+    pool = allowed.nonzero().squeeze(1)
+    random_BL = pool[(which_BL * len(pool)).long().clamp(max=len(pool) - 1)].to(ids_BL.dtype)
+
+    labels_BL = ids_BL.masked_fill(~chosen_BL, IGNORED)
+    masked_BL = ids_BL.masked_fill(chosen_BL & (kind_BL >= _RANDOM), mask_id)
+    replaced_BL = chosen_BL & (kind_BL >= _KEPT) & (kind_BL < _RANDOM)
+    return torch.where(replaced_BL, random_BL, masked_BL), labels_BL
+
+
+def _draws(ids_BL: Tensor, generator: torch.Generator) -> Callable[[], Tensor]:
+    """Gives a function that draws uniform numbers in [0, 1), B × L, on the ids' device."""
+
+    def draw() -> Tensor:
+        # float64: a float32 draw has 2^24 values, too few to reach every id of a large vocabulary evenly
+        drawn = torch.rand(ids_BL.shape, generator=generator, device=generator.device, dtype=torch.float64)
+        return drawn.to(ids_BL.device)
+
+    return draw
+
+
+def _least(score_BL: Tensor, special_BL: Tensor, fraction: float) -> Tensor:
+    """Gives the ``round(fraction × maskable)`` positions of each row with the least scores."""
+    num_B = ((~special_BL).sum(1, keepdim=True) * fraction).round()
+    return score_BL.argsort(1).argsort(1) < num_B

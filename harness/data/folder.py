@@ -1,0 +1,112 @@
+"""The data folder: a user's own corpus and tasks in plain formats, read strictly.
+
+::
+
+    corpus/<lang>/*.txt[.gz|.xz|.zst]             UTF-8, a sentence or paragraph a line
+    pos/<lang>/{train,dev,test}.conllu            UPOS in column 4
+    ner/<lang>/{train,dev,test}.conll             token<TAB>IOB2 tag, blank line between sentences
+    topic|sentiment/<lang>/{train,dev,test}.tsv   header text<TAB>label; no quoting
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.data.corpus import Document, group
+from harness.data.formats import FORMATS
+from harness.data.tasks import SPLITS, Absent, TaskData, assemble, task_named
+from harness.data.text import COMPRESSIONS, read_lines
+from harness.errors import HarnessError, unknown
+
+
+def list_languages(root: Path) -> list[str]:
+    """Gives the codes of the languages that have a corpus in the folder, sorted.
+
+    Raises:
+        HarnessError: the folder or its ``corpus`` is missing.
+    """
+    corpus = root / "corpus"
+    if not corpus.is_dir():
+        raise HarnessError(
+            f"{root}: wanted a data folder with 'corpus/<language>/*.txt'; got none; name another"
+        )
+    return sorted(one.name for one in corpus.iterdir() if one.is_dir() and not one.name.startswith("."))
+
+
+def read_corpus(root: Path, lang: str) -> Iterator[Document]:
+    """Gives the documents of all files of a language, file by file in the order of their names.
+
+    Raises:
+        HarnessError: the language has no corpus (lists those that have), or a file is empty or not UTF-8.
+    """
+    for path in corpus_files(root, lang):
+        yield from read_documents(path)
+
+
+def corpus_files(root: Path, lang: str) -> list[Path]:
+    """Gives the corpus files of a language, sorted by name.
+
+    Raises:
+        HarnessError: there are none, or one is compressed in an unknown way.
+    """
+    known = list_languages(root)
+    if lang not in known:
+        raise unknown(f"language in {root / 'corpus'}", lang, known)
+    folder = root / "corpus" / lang
+    texts = [path for path in sorted(folder.iterdir()) if ".txt" in path.suffixes and path.is_file()]
+    endings = tuple(f".txt{suffix}" for suffix in COMPRESSIONS)
+    for path in texts:
+        if not path.name.endswith(endings):
+            raise HarnessError(
+                f"{path}: wanted one of {', '.join(endings)}; got '{path.suffix}'; compress it anew"
+            )
+    if not texts:
+        raise HarnessError(f"{folder}: wanted files *.txt[.gz|.xz|.zst]; got none; add text")
+    return texts
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """Gives the documents of one text file; reads it twice, and holds one document at a time.
+
+    Raises:
+        HarnessError: the file is empty, holds white space only, or is not UTF-8.
+    """
+    text_seen = parted = False
+    for _, line in read_lines(path):
+        blank = not line.strip()
+        if text_seen and parted and not blank:
+            break
+        text_seen, parted = text_seen or not blank, text_seen and blank
+    else:
+        parted = False
+        if not text_seen:
+            raise HarnessError(f"{path}: wanted lines of text; got only white space; fill it or remove it")
+    return group((line for _, line in read_lines(path)), blank_lines=parted)
+
+
+def read_task(root: Path, task: str, lang: str) -> TaskData | Absent:
+    """Gives a task in one language, or says why the folder has none.
+
+    Absent is legal: a folder without ``<task>/<lang>``, or with one that has no training part. A training
+    part without dev or test is an error, as is every line that does not fit the format.
+
+    Raises:
+        HarnessError: names the file and the line.
+    """
+    row = task_named(task)
+    place = root / task / lang
+    suffix, parse = FORMATS[task]
+    paths = {split: place / f"{split}{suffix}" for split in SPLITS}
+    if not place.is_dir():
+        return Absent(row, lang, f"{place} does not exist")
+    if not paths["train"].is_file():
+        return Absent(row, lang, f"{place} has no {paths['train'].name}, nothing to learn the task from")
+    for split in ("dev", "test"):
+        if not paths[split].is_file():
+            raise HarnessError(
+                f"{paths[split]}: wanted this file beside {paths['train'].name}; got none; add it"
+            )
+    notes: list[str] = []
+    parts = {split: list(parse(path, notes)) for split, path in paths.items()}
+    return assemble(row, lang, parts, {split: str(path) for split, path in paths.items()}, notes)

@@ -1,0 +1,142 @@
+"""The three formats of labelled text: CoNLL-U, IOB2 columns, TSV; each line that does not fit is named.
+
+Every reader takes a path and a list, to which it adds a note for each thing it reads otherwise than written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from harness.data.tasks import UPOS, Example, TextExample, TokenExample
+from harness.data.text import read_lines
+from harness.errors import HarnessError
+
+Parser: TypeAlias = Callable[[Path, list[str]], Iterator[Example]]
+
+_CONLLU_COLUMNS = 10
+_RANGE_OR_EMPTY = re.compile(r"\d+-\d+|\d+\.\d+")
+_WRITTEN = "# text = "
+_TSV_HEADER = "text\tlabel"
+
+
+def _fault(path: Path, number: int, wanted: str, got: str) -> HarnessError:
+    return HarnessError(f"{path}:{number}: wanted {wanted}; got {got}; mend the line")
+
+
+def read_conllu(path: Path, _notes: list[str]) -> Iterator[TokenExample]:
+    """Gives sentences with their UPOS tags; passes over multiword ranges (``1-2``) and empty nodes (``1.1``).
+
+    Raises:
+        HarnessError: a line has not ten columns, an id that is no number, no word, or a tag that is not UPOS.
+    """
+    words: list[str] = []
+    tags: list[str] = []
+    written: str | None = None
+    for number, line in _lines_and_end(path):
+        if not line.strip():
+            if words:
+                yield TokenExample(tuple(words), tuple(tags), written)
+            words, tags, written = [], [], None
+        elif line.startswith("#"):
+            written = line.removeprefix(_WRITTEN) if line.startswith(_WRITTEN) else written
+        else:
+            token = _conllu_token(path, number, line)
+            if token is not None:
+                words.append(token[0])
+                tags.append(token[1])
+
+
+def _conllu_token(path: Path, number: int, line: str) -> tuple[str, str] | None:
+    columns = line.split("\t")
+    if len(columns) != _CONLLU_COLUMNS:
+        raise _fault(path, number, f"{_CONLLU_COLUMNS} columns parted by tabs", f"{len(columns)}")
+    if _RANGE_OR_EMPTY.fullmatch(columns[0]):
+        return None
+    if not columns[0].isdecimal():
+        raise _fault(path, number, "a word number in column 1", f"'{columns[0]}'")
+    if not columns[1].strip():
+        raise _fault(path, number, "a word in column 2", "nothing")
+    if columns[3] not in UPOS:
+        raise _fault(path, number, f"a UPOS tag in column 4 ({', '.join(UPOS)})", f"'{columns[3]}'")
+    return columns[1], columns[3]
+
+
+def read_iob2(path: Path, notes: list[str]) -> Iterator[TokenExample]:
+    """Gives sentences with their IOB2 tags.
+
+    A type that changes inside an entity (I-Y after B-X or I-X; published sets have a few) is read as B-Y, as
+    conlleval and seqeval count it, and noted. Any other tag that is not IOB2 is an error.
+
+    Raises:
+        HarnessError: a line has not two columns, no word, or a tag that is not IOB2 at that place.
+    """
+    words: list[str] = []
+    tags: list[str] = []
+    for number, line in _lines_and_end(path):
+        if line.strip():
+            word, tag = _iob2_token(path, number, line)
+            words.append(word)
+            tags.append(_fitting_tag(path, number, tag, tags, notes))
+        elif words:
+            yield TokenExample(tuple(words), tuple(tags))
+            words, tags = [], []
+
+
+def _iob2_token(path: Path, number: int, line: str) -> tuple[str, str]:
+    columns = line.split("\t")
+    if len(columns) != 2 or not columns[0].strip():
+        raise _fault(path, number, "a token, a tab and an IOB2 tag", f"'{line[:40]}'")
+    return columns[0], columns[1]
+
+
+def _fitting_tag(path: Path, number: int, tag: str, before: list[str], notes: list[str]) -> str:
+    """Gives the tag as IOB2 has it after the tags before it in its sentence."""
+    kind, _, name = tag.partition("-")
+    last = before[-1] if before else "O"
+    if tag == "O" or (kind == "B" and name) or (kind == "I" and name and last in (f"B-{name}", f"I-{name}")):
+        return tag
+    if kind == "I" and name and last != "O":
+        notes.append(f"{path}:{number}: '{tag}' after '{last}', read as 'B-{name}'")
+        return f"B-{name}"
+    place = f"after '{last}'" if before else "at the start of a sentence"
+    raise _fault(path, number, "an IOB2 tag (O, B-X, or I-X inside an entity)", f"'{tag}' {place}")
+
+
+def read_tsv(path: Path, _notes: list[str]) -> Iterator[TextExample]:
+    """Gives texts with their labels; a quotation mark is a letter like any other.
+
+    Raises:
+        HarnessError: the header is not ``text<TAB>label``, or a line lacks two columns, a text or a label.
+    """
+    for number, line in read_lines(path):
+        columns = line.split("\t")
+        if number == 1:
+            if line != _TSV_HEADER:
+                raise _fault(path, number, "the header 'text<TAB>label'", f"'{line[:40]}'")
+        elif len(columns) != 2:
+            raise _fault(path, number, "two columns, text and label", f"{len(columns)}: '{line[:40]}'")
+        elif not columns[0].strip():
+            raise _fault(path, number, "a text in column 1", "nothing")
+        elif not columns[1].strip():
+            raise _fault(path, number, "a label in column 2", "nothing")
+        else:
+            yield TextExample(columns[0], columns[1].strip())
+
+
+def _lines_and_end(path: Path) -> Iterator[tuple[int, str]]:
+    """Gives the lines and one blank line more, which ends the last sentence."""
+    number = 0
+    for number, line in read_lines(path):
+        yield number, line
+    yield number + 1, ""
+
+
+FORMATS: dict[str, tuple[str, Parser]] = {
+    "pos": (".conllu", read_conllu),
+    "ner": (".conll", read_iob2),
+    "topic": (".tsv", read_tsv),
+    "sentiment": (".tsv", read_tsv),
+}

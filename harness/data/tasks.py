@@ -1,0 +1,202 @@
+"""The tasks a student is scored on, their examples, and deterministic smaller versions of them."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from harness.errors import HarnessError, unknown
+
+_OPEN = ("ADJ", "ADV", "INTJ", "NOUN", "PROPN", "VERB")
+_CLOSED = ("ADP", "AUX", "CCONJ", "DET", "NUM", "PART", "PRON", "SCONJ")
+_OTHER = ("PUNCT", "SYM", "X")
+UPOS = tuple(sorted(_OPEN + _CLOSED + _OTHER))
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class TokenExample:
+    """A sentence with one label a word.
+
+    Attributes:
+        words: the words.
+        labels: as many labels.
+        written: the sentence as running text, where the source gives it.
+    """
+
+    words: tuple[str, ...]
+    labels: tuple[str, ...]
+    written: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The sentence as written, or else its words with spaces between."""
+        return self.written if self.written is not None else " ".join(self.words)
+
+
+@dataclass(frozen=True)
+class TextExample:
+    """A text with one label."""
+
+    text: str
+    label: str
+
+
+Example: TypeAlias = TokenExample | TextExample
+
+
+@dataclass(frozen=True)
+class Task:
+    """A row of the table of tasks.
+
+    Attributes:
+        name: as in folders, tables and the command line.
+        kind: one label a word (``token``) or one a text (``sequence``).
+        metrics: names of its scores, the one that stands in tables first.
+        labels: the closed label set where a standard fixes it, else None: the labels of the training part.
+    """
+
+    name: str
+    kind: Literal["token", "sequence"]
+    metrics: tuple[str, ...]
+    labels: tuple[str, ...] | None = None
+
+
+TASKS: dict[str, Task] = {
+    "pos": Task("pos", "token", ("accuracy", "macro_f1"), UPOS),
+    "ner": Task("ner", "token", ("span_f1",)),
+    "topic": Task("topic", "sequence", ("macro_f1", "accuracy")),
+    "sentiment": Task("sentiment", "sequence", ("macro_f1", "accuracy")),
+}
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task in one language; every label in the three parts is in ``labels``, which is sorted.
+
+    Attributes:
+        task: its row in the table.
+        language: its code.
+        labels: the label set.
+        train: examples to learn from; likewise dev and test.
+        notes: what the reader read otherwise than it was written, one line each; for the manifest.
+    """
+
+    task: Task
+    language: str
+    labels: tuple[str, ...]
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    notes: tuple[str, ...] = ()
+
+    def scored_texts(self) -> set[str]:
+        """Gives the texts of dev and test, which no training corpus may hold."""
+        return {example.text for example in (*self.dev, *self.test)}
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Says that a source has no such task in this language; legal, and printed as an empty cell."""
+
+    task: Task
+    language: str
+    reason: str
+
+
+def task_named(name: str) -> Task:
+    """Gives a row of the table.
+
+    Raises:
+        UsageError: there is no such task; lists those there are.
+    """
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    return TASKS[name]
+
+
+def labels_of(example: Example) -> tuple[str, ...]:
+    """Gives the labels of one example: one a word, or one."""
+    return example.labels if isinstance(example, TokenExample) else (example.label,)
+
+
+def assemble(
+    task: Task,
+    language: str,
+    parts: Mapping[str, Sequence[Example]],
+    places: Mapping[str, str],
+    notes: Sequence[str] = (),
+) -> TaskData:
+    """Gives the task with its label set, which comes from the training part or from the standard.
+
+    Args:
+        task: the row of the table.
+        language: its code.
+        parts: examples of train, dev and test.
+        places: where each part was read, for messages.
+        notes: what was read otherwise than it was written.
+
+    Raises:
+        HarnessError: a part has no example, or a label that training could not teach.
+    """
+    found = {split: {label for one in parts[split] for label in labels_of(one)} for split in SPLITS}
+    labels = task.labels or tuple(sorted(found["train"]))
+    for split in SPLITS:
+        if not parts[split]:
+            raise HarnessError(f"{places[split]}: wanted at least one example; got none; fill it")
+        if strange := sorted(found[split] - set(labels)):
+            raise HarnessError(
+                f"{places[split]}: wanted only labels of the training part ({', '.join(labels)}); "
+                f"got '{strange[0]}'; relabel or remove its examples"
+            )
+    train, dev, test = (tuple(parts[split]) for split in SPLITS)
+    return TaskData(task, language, labels, train, dev, test, tuple(notes))
+
+
+def limit(
+    data: TaskData,
+    train: int | None = None,
+    dev: int | None = None,
+    test: int | None = None,
+    seed: int = 0,
+) -> TaskData:
+    """Gives at most that many examples of each part, in their order; None keeps all.
+
+    Holds: the choice depends on the part and the seed alone; of token tasks a smaller limit's choice is in a
+    larger one's; sequence tasks keep the shares of their labels to within one example; the label set stays.
+    """
+    return replace(
+        data,
+        train=_sample(data.train, train, f"{seed}/train"),
+        dev=_sample(data.dev, dev, f"{seed}/dev"),
+        test=_sample(data.test, test, f"{seed}/test"),
+    )
+
+
+def _sample(examples: tuple[Example, ...], size: int | None, seed: str) -> tuple[Example, ...]:
+    if size is None or size >= len(examples):
+        return examples
+    if size < 1:
+        raise HarnessError(f"limit: wanted at least one example a part; got {size}; raise the limit")
+    strata: dict[str, list[int]] = defaultdict(list)
+    for index, example in enumerate(examples):
+        strata[example.label if isinstance(example, TextExample) else ""].append(index)
+    shuffle = random.Random(seed)
+    chosen: list[int] = []
+    for label, quota in _quotas({label: len(strata[label]) for label in sorted(strata)}, size).items():
+        shuffle.shuffle(strata[label])
+        chosen += strata[label][:quota]
+    return tuple(examples[index] for index in sorted(chosen))
+
+
+def _quotas(counts: dict[str, int], size: int) -> dict[str, int]:
+    """Shares ``size`` out by largest remainder; the quotas add up to it exactly."""
+    total = sum(counts.values())
+    quotas = {label: size * count // total for label, count in counts.items()}
+    by_remainder = sorted(counts, key=lambda label: (-(size * counts[label] % total), label))
+    for label in by_remainder[: size - sum(quotas.values())]:
+        quotas[label] += 1
+    return quotas

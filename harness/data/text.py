@@ -1,0 +1,123 @@
+"""Lines of text files, plain or compressed: the one place that decodes bytes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from harness.errors import HarnessError
+
+_BOM = "\ufeff"
+_READ_BYTES = 1 << 20
+
+
+class _ZstdFile(io.RawIOBase):
+    """A zstd file as a raw stream; unlike the library's reader it refuses a truncated frame."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._started = False
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Fills the buffer with decompressed bytes; 0 at the end of the last whole frame."""
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        while not self._ready and self._advance():
+            pass
+        part, self._ready = self._ready[: len(view)], self._ready[len(view) :]
+        view[: len(part)] = part
+        return len(part)
+
+    def _advance(self) -> bool:
+        """Decompresses one more piece; False when nothing is left."""
+        rest: bytes = self._frame.unused_data if self._frame.eof else b""
+        if self._frame.eof:
+            self._frame, self._started = zstandard.ZstdDecompressor().decompressobj(), False
+        packed = rest or self._file.read(_READ_BYTES)
+        if not packed:
+            if self._started:
+                raise EOFError("the last frame is cut off")
+            return False
+        self._started = True
+        self._ready = self._frame.decompress(packed)
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _open_zstd(path: Path) -> IO[bytes]:
+    return io.BufferedReader(_ZstdFile(path), _READ_BYTES)
+
+
+def _open_gzip(path: Path) -> IO[bytes]:
+    return io.BufferedReader(gzip.GzipFile(path), _READ_BYTES)
+
+
+def _open_xz(path: Path) -> IO[bytes]:
+    return io.BufferedReader(lzma.LZMAFile(path), _READ_BYTES)
+
+
+def _open_plain(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+COMPRESSIONS: dict[str, Callable[[Path], IO[bytes]]] = {
+    "": _open_plain,
+    ".gz": _open_gzip,
+    ".xz": _open_xz,
+    ".zst": _open_zstd,
+}
+_BROKEN = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, zstandard.ZstdError)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    r"""Gives ``(number, line)`` from 1 on, without line ends.
+
+    Only ``\n`` and ``\r\n`` end a line (never U+2028 or a form feed, as ``str.splitlines`` would); a
+    byte-order mark at the start is dropped.
+
+    Raises:
+        HarnessError: the file is missing, empty, not UTF-8 (names the line), holds a NUL, or its compression
+            is broken.
+    """
+    number = 0
+    opener = COMPRESSIONS.get(path.suffix, _open_plain)
+    try:
+        with opener(path) as file:
+            for number, raw in enumerate(file, start=1):
+                yield number, _decode(raw, path, number)
+    except _BROKEN as fault:
+        raise HarnessError(
+            f"{path}: wanted a whole {path.suffix[1:]} file; got broken data after line {number} ({fault}); "
+            "copy it anew"
+        ) from fault
+    except OSError as fault:
+        raise HarnessError(f"{path}: wanted a file to read; got '{fault.strerror or fault}'") from fault
+    if number == 0:
+        raise HarnessError(f"{path}: wanted lines of text; got an empty file; fill it or remove it")
+
+
+def _decode(raw: bytes, path: Path, number: int) -> str:
+    try:
+        line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as fault:
+        raise HarnessError(
+            f"{path}:{number}: wanted UTF-8; got byte 0x{raw[fault.start]:02x} at column {fault.start + 1}; "
+            "convert the file to UTF-8"
+        ) from fault
+    if "\0" in line:
+        raise HarnessError(f"{path}:{number}: wanted text; got a NUL character; is this a binary file?")
+    return line.removeprefix(_BOM) if number == 1 else line
