@@ -1,0 +1,107 @@
+"""Tries ONNX files of one model: are they right, and which is fastest?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from harness.errors import HarnessError
+from harness.measure.latency import Choice, Samples, fastest, interleave
+from harness.measure.parity import Batch, Parity, compare
+
+_QUIET = 3
+
+
+def open_session(path: Path, *, threads: int = 1) -> Any:
+    """Opens an ONNX file on the CPU.
+
+    Raises:
+        HarnessError: the file is missing or is no ONNX model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _QUIET
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        told = str(error).splitlines()[0]
+        raise HarnessError(f"onnx: wanted a model in '{path}'; got {told}; export it again") from error
+
+
+def runner(session: Any, batch: Batch) -> Callable[[], object]:
+    """Gives a call that runs the session on one batch; inputs the graph does not take are left out."""
+    taken = {one.name for one in session.get_inputs()}
+    feed = {name: np.ascontiguousarray(value) for name, value in batch.items() if name in taken}
+    return lambda: session.run(None, feed)
+
+
+def time_files(
+    paths: Mapping[str, Path],
+    batches: Mapping[str, Batch],
+    *,
+    threads: int = 1,
+    warmup_s: float = 0.3,
+    budget_s: float = 3.0,
+    min_rounds: int = 10,
+    seed: int = 0,
+) -> dict[str, Samples]:
+    """Times ONNX files interleaved.
+
+    Args:
+        paths: the files, by name.
+        batches: what to run each on, by the same names (a trimmed model has ids of its own).
+        threads: of each session.
+        warmup_s: see :func:`harness.measure.latency.interleave`, as for the rest.
+        budget_s: for all files together.
+        min_rounds: however long they last.
+        seed: of the order.
+    """
+    variants = {
+        name: runner(open_session(path, threads=threads), batches[name]) for name, path in paths.items()
+    }
+    return interleave(variants, warmup_s=warmup_s, budget_s=budget_s, min_rounds=min_rounds, seed=seed)
+
+
+class Judge:
+    """Judges ONNX files against the torch model they came from.
+
+    What holds: every file sees the same batches; timing uses one row, on ``threads`` threads.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        batches: Sequence[Batch],
+        *,
+        threads: int = 1,
+        warmup_s: float = 0.2,
+        budget_s: float = 2.0,
+        min_rounds: int = 10,
+    ) -> None:
+        self.model, self.batches = model, batches
+        self.threads, self.warmup_s = threads, warmup_s
+        self.budget_s, self.min_rounds = budget_s, min_rounds
+
+    def parity(self, path: Path) -> Parity:
+        """Compares one file with the model over all batches."""
+        return compare(self.model, open_session(path, threads=self.threads), self.batches)
+
+    def fastest(self, paths: Mapping[str, Path]) -> Choice:
+        """Chooses among files by the first row of the longest batch."""
+        longest = max(self.batches, key=lambda batch: batch["input_ids"].shape[1])
+        row = {name: value[:1] for name, value in longest.items()}
+        samples = time_files(
+            paths,
+            dict.fromkeys(paths, row),
+            threads=self.threads,
+            warmup_s=self.warmup_s,
+            budget_s=self.budget_s,
+            min_rounds=self.min_rounds,
+        )
+        return fastest(samples)

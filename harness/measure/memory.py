@@ -1,0 +1,78 @@
+"""The largest memory a block of code held."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+if sys.platform != "win32":
+    import resource
+
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+_RESET_PEAK = "5"
+
+
+@dataclass
+class Peak:
+    """The peak of a block, filled in when the block ends.
+
+    Attributes:
+        peak_bytes: largest resident memory of the process while the block ran; None where it cannot be
+            told from what came before (the counter could not be reset and the block did not exceed it).
+        before_bytes: resident memory when the block began, where the system tells.
+    """
+
+    peak_bytes: int | None = None
+    before_bytes: int | None = None
+
+    @property
+    def grown_bytes(self) -> int | None:
+        """How much the block added to what was held before it; None where either is unknown."""
+        if self.peak_bytes is None or self.before_bytes is None:
+            return None
+        return max(0, self.peak_bytes - self.before_bytes)
+
+
+def _status_bytes(field: str) -> int | None:
+    try:
+        text = _STATUS.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _high_water_bytes() -> int | None:
+    known = _status_bytes("VmHWM")
+    if known is not None or sys.platform == "win32":
+        return known
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _reset() -> bool:
+    try:
+        _CLEAR_REFS.write_text(_RESET_PEAK, encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def peak_memory() -> Iterator[Peak]:
+    """Measures the peak resident memory of a block; the kernel's counter is reset first where it can be."""
+    peak = Peak(before_bytes=_status_bytes("VmRSS"))
+    was_reset = _reset()
+    before = _high_water_bytes()
+    try:
+        yield peak
+    finally:
+        after = _high_water_bytes()
+        if after is not None and (was_reset or before is None or after > before):
+            peak.peak_bytes = after

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.measure import environment, memory
+
+
+def test_describe_is_plain_data_with_every_version():
+    told = environment.describe()
+    assert json.loads(json.dumps(told)) == told
+    assert set(told["versions"]) == {*environment.PACKAGES, "harness"}
+    assert told["versions"]["numpy"] == np.__version__
+    assert told["cores"] >= 1
+    assert told["memory_bytes"] > 2**20
+
+
+def test_describe_is_cheap_and_imports_no_torch():
+    code = (
+        "import sys, time; from harness.measure import environment; start = time.perf_counter(); "
+        "told = environment.describe(); assert told['gpu'] is None; "
+        "assert 'torch' not in sys.modules; print(time.perf_counter() - start)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(told.stdout) < 2
+
+
+def test_commit_and_dirty_come_from_the_checkout_alone(tmp_path: Path):
+    def git(*words: str) -> str:
+        named = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(
+            ["git", *named, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    told = environment.describe(tmp_path)
+    assert (told["commit"], told["dirty"]) == (None, None)
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "first")
+    told = environment.describe(tmp_path)
+    assert (told["commit"], told["dirty"]) == (git("rev-parse", "HEAD"), False)
+    (tmp_path / "new").write_text("x")
+    assert environment.describe(tmp_path)["dirty"] is True
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    assert environment.describe(inside)["commit"] is None
+
+
+def test_unknown_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(environment, "_CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(environment, "PACKAGES", ("no-such-package",))
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    told = environment.describe()
+    assert told["isa"] is None
+    assert told["versions"]["no-such-package"] is None
+    assert told["threads"] is None
+
+
+def test_peak_sees_what_the_block_held_and_forgets_what_came_before():
+    with memory.peak_memory() as large:
+        held = np.ones(40 * 2**17)
+        held += 1
+    assert large.grown_bytes is not None
+    assert large.grown_bytes > 30 * 2**20
+    del held
+    time.sleep(0.01)
+    with memory.peak_memory() as small:
+        pass
+    assert small.peak_bytes is not None
+    assert small.peak_bytes < large.peak_bytes
+
+
+def test_a_peak_that_cannot_be_told_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(memory, "_CLEAR_REFS", tmp_path / "no-folder" / "clear_refs")
+    monkeypatch.setattr(memory, "_high_water_bytes", lambda: 7)
+    with memory.peak_memory() as peak:
+        pass
+    assert peak.peak_bytes is None
+    assert peak.grown_bytes is None

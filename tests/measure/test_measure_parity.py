@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from harness.errors import HarnessError
+from harness.measure.judge import open_session
+from harness.measure.parity import compare, probe_batches
+
+
+class Twice(torch.nn.Module):
+    """Gives each token's id and its negative as two logits."""
+
+    def __init__(self, *, per_text: bool = False) -> None:
+        super().__init__()
+        self.per_text = per_text
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        assert attention_mask.shape == input_ids.shape
+        logits = torch.stack([input_ids, -input_ids], -1).float()
+        return {"logits": logits[:, 0] if self.per_text else logits}
+
+
+class FakeSession:
+    def __init__(self, change=lambda logits, _: logits, *, per_text: bool = False) -> None:
+        self.model, self.change = Twice(per_text=per_text), change
+
+    def get_inputs(self):
+        return [SimpleNamespace(name="input_ids"), SimpleNamespace(name="attention_mask")]
+
+    def run(self, _, feed):
+        logits = self.model(*(torch.from_numpy(feed[name]) for name in ("input_ids", "attention_mask")))[
+            "logits"
+        ]
+        return [self.change(logits.numpy(), feed)]
+
+
+def batches() -> list[dict[str, np.ndarray]]:
+    return probe_batches(
+        ["input_ids", "attention_mask", "token_type_ids"][:2], vocabulary=50, pad_id=0, max_length=40
+    )
+
+
+def test_probe_batches_hold_padding_odd_lengths_and_one_token():
+    found = batches()
+    shapes = [one["input_ids"].shape for one in found]
+    assert (1, 1) in shapes
+    assert any(length % 2 for _, length in shapes if length > 1)
+    for one in found:
+        assert one["input_ids"].dtype == np.int64
+        assert ((one["input_ids"] == 0) == (one["attention_mask"] == 0)).all()
+        assert one["attention_mask"][0].all()
+    assert any((one["attention_mask"] == 0).any() for one in found)
+
+
+def test_equal_models_are_equal():
+    found = compare(Twice(), FakeSession(), batches())
+    assert (found.max_abs_delta, found.argmax_agreement) == (0, 1)
+    assert found.num_positions == sum(int(one["attention_mask"].sum()) for one in batches())
+
+
+def test_padded_positions_do_not_count():
+    def spoil_padding(logits, feed):
+        return np.where(feed["attention_mask"][..., None] == 0, 1e9, logits)
+
+    assert compare(Twice(), FakeSession(spoil_padding), batches()).max_abs_delta == 0
+
+
+def test_one_wrong_position_is_seen():
+    def spoil_one(logits, feed):
+        logits[0, 0] = -logits[0, 0]
+        return logits
+
+    one = [{"input_ids": np.full((1, 4), 3), "attention_mask": np.ones((1, 4), dtype=np.int64)}]
+    found = compare(Twice(), FakeSession(spoil_one), one)
+    assert found.max_abs_delta == 6
+    assert found.argmax_agreement == 0.75
+
+
+def test_sequence_heads_count_texts():
+    found = compare(Twice(per_text=True), FakeSession(per_text=True), batches())
+    assert found.num_positions == sum(len(one["input_ids"]) for one in batches())
+
+
+def test_nan_is_an_infinite_difference():
+    found = compare(Twice(), FakeSession(lambda logits, _: logits * np.nan), batches())
+    assert found.max_abs_delta == float("inf")
+
+
+def test_other_shapes_and_no_batches_are_refused():
+    with pytest.raises(HarnessError, match="parity: wanted logits of shape"):
+        compare(Twice(), FakeSession(per_text=True), batches())
+    with pytest.raises(HarnessError, match="parity: wanted one attended position at least; got none"):
+        compare(Twice(), FakeSession(), [])
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path):
+    bad = tmp_path / "model.onnx"
+    bad.write_bytes(b"not a model")
+    with pytest.raises(HarnessError, match=r"onnx: wanted a model in .*export it again") as caught:
+        open_session(bad)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(HarnessError, match="onnx: wanted a model"):
+        open_session(tmp_path / "none.onnx")

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import random
+import warnings
+
+import numpy as np
+import pytest
+
+from harness.errors import HarnessError, UsageError
+from harness.measure.scores import METRICS, most_frequent, predict_most_frequent, score, tally
+from harness.measure.spans import spans
+
+UPOS = ["NOUN", "VERB", "ADJ", "DET", "PUNCT"]
+
+
+def random_iob2(generator: random.Random, length: int, *, strict: bool) -> list[str]:
+    tags: list[str] = []
+    for _ in range(length):
+        before = tags[-1] if tags else "O"
+        options = ["O", "B-PER", "B-LOC", "B-ORG"] + ([f"I-{before[2:]}"] * 3 if before != "O" else [])
+        tags.append(generator.choice(options if strict else [*options, "I-PER", "I-LOC"]))
+    return tags
+
+
+def test_spans_by_hand():
+    assert spans(["B-PER", "I-PER", "O", "B-LOC", "B-LOC", "I-LOC"]) == {
+        ("PER", 0, 2),
+        ("LOC", 3, 4),
+        ("LOC", 4, 6),
+    }
+    assert spans(["I-PER", "I-LOC", "O", "I-LOC"]) == {("PER", 0, 1), ("LOC", 1, 2), ("LOC", 3, 4)}
+    assert spans(["B-a-b", "I-a-b"]) == {("a-b", 0, 2)}
+    assert spans([]) == set()
+
+
+@pytest.mark.parametrize("tag", ["PER", "E-PER", "B-", "", "O-PER", "I"])
+def test_a_tag_that_is_not_iob2_is_refused(tag: str):
+    with pytest.raises(HarnessError, match=f"wanted an IOB2 tag as O, B-PER or I-PER; got '{tag}'"):
+        spans(["O", tag])
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_span_f1_agrees_with_seqeval(strict: bool):
+    seqeval = pytest.importorskip("seqeval.metrics")
+    generator = random.Random(7)
+    for _ in range(60):
+        lengths = [generator.randint(1, 12) for _ in range(5)]
+        gold = [random_iob2(generator, length, strict=True) for length in lengths]
+        said = [random_iob2(generator, length, strict=strict) for length in lengths]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            want = seqeval.f1_score(gold, said, zero_division=0)
+        assert score("span_f1", gold, said) == pytest.approx(want, abs=1e-12)
+
+
+def test_macro_f1_and_accuracy_agree_with_sklearn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    generator = random.Random(3)
+    for _ in range(40):
+        gold = [generator.choice(UPOS[: generator.randint(1, 5)]) for _ in range(30)]
+        said = [generator.choice(UPOS) for _ in range(30)]
+        want = metrics.f1_score(gold, said, average="macro", zero_division=0)
+        assert score("macro_f1", gold, said) == pytest.approx(want, abs=1e-12)
+        assert score("accuracy", gold, said) == pytest.approx(metrics.accuracy_score(gold, said))
+
+
+def test_token_tasks_are_scored_per_word():
+    gold = [["NOUN", "VERB", "DET"], ["NOUN"]]
+    said = [["NOUN", "VERB", "NOUN"], ["VERB"]]
+    assert score("accuracy", gold, said) == 0.5
+    flat_gold, flat_said = [w for s in gold for w in s], [w for s in said for w in s]
+    assert score("macro_f1", gold, said) == score("macro_f1", flat_gold, flat_said)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_interval_over_items_is_seeded_and_its_replicates_equal_scoring_a_resample(metric: str):
+    generator = random.Random(1)
+    gold = [random_iob2(generator, 6, strict=True) for _ in range(25)]
+    said = [random_iob2(generator, 6, strict=True) for _ in range(25)]
+    one = tally(metric, gold, said)
+    assert one.interval(seed=4) == one.interval(seed=4)
+    assert one.interval(seed=4) != one.interval(seed=5)
+    found = one.interval()
+    assert found.low <= found.value <= found.high
+    drawn = np.random.default_rng(0).multinomial(25, [1 / 25] * 25)
+    again = [item for item, times in enumerate(drawn) for _ in range(times)]
+    resampled = score(metric, [gold[i] for i in again], [said[i] for i in again])
+    assert float(one.finish(drawn @ one.counts_NK)) == pytest.approx(resampled, abs=1e-12)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        right = generator.random(150) < 0.8
+        found = tally("accuracy", ["a"] * 150, ["a" if one else "b" for one in right]).interval(seed=trial)
+        covered += found.low <= 0.8 <= found.high
+    assert 0.9 <= covered / 200 <= 0.99
+
+
+def test_perfect_and_hopeless():
+    assert score("macro_f1", ["a", "b"], ["a", "b"]) == 1
+    assert score("macro_f1", ["a", "b"], ["b", "a"]) == 0
+    assert score("span_f1", [["O", "O"]], [["O", "O"]]) == 0
+
+
+@pytest.mark.parametrize(("gold", "said"), [([], []), (["a"], []), ([["a", "b"]], [["a"]])])
+def test_predictions_that_do_not_match_the_items_are_refused(gold, said):
+    with pytest.raises(HarnessError, match="scores: wanted a label for each of"):
+        score("accuracy", gold, said)
+
+
+def test_an_unknown_metric_lists_what_exists():
+    with pytest.raises(UsageError, match="unknown metric 'f1'; there are: accuracy, macro_f1, span_f1"):
+        score("f1", ["a"], ["a"])
+
+
+def test_majority_baseline():
+    assert most_frequent(["b", "a", "b"]) == "b"
+    assert most_frequent(["b", "a"]) == "a"
+    assert predict_most_frequent(["b", "a", "b"], ["a", "a"]) == ["b", "b"]
+    sentences = [["NOUN", "VERB"], ["NOUN"]]
+    assert predict_most_frequent(sentences, [["VERB", "VERB"]]) == [["NOUN", "NOUN"]]
+    with pytest.raises(HarnessError, match="wanted training labels for the majority baseline; got none"):
+        most_frequent([])
