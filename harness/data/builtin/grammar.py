@@ -1,0 +1,186 @@
+"""The grammar engine: documents with a latent topic, polarity and cast, and the sentences drawn from them."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+from harness.data.builtin import lexicon as lexicons
+from harness.data.builtin import spelling, zipf
+from harness.data.builtin.chance import choose
+from harness.data.builtin.lexicon import KINDS, NAME_TYPES, POLARITIES, TOPICS, Lexicon, Name, Word
+from harness.data.builtin.patterns import Pattern, Slot, lists, parse
+
+CAST_FRACTION = 0.75
+TYPE_FRACTION = 0.85
+LOWER_FRACTION = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """Someone or something with a name: its type, and the ways it is mentioned."""
+
+    type: str
+    mentions: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What the sentences of one document share.
+
+    Attributes:
+        view: which half of the vocabulary it draws from (see ``zipf``).
+        type: the type most of its entities have.
+    """
+
+    view: str
+    topic: str
+    polarity: str
+    type: str
+    cast: tuple[Entity, ...]
+
+
+@dataclass(slots=True)
+class Sentence:
+    """Tokens with their UPOS tags and IOB2 entity tags."""
+
+    words: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    entities: list[str] = field(default_factory=list)
+
+    def add(self, tokens: tuple[str, ...], tag: str, entity: str | None = None) -> None:
+        """Adds tokens that share a tag, and an entity type if they are a name."""
+        self.words.extend(tokens)
+        self.tags.extend([tag] * len(tokens))
+        self.entities.extend(
+            [f"B-{entity}", *[f"I-{entity}"] * (len(tokens) - 1)] if entity else ["O"] * len(tokens)
+        )
+
+    def text(self) -> str:
+        """Gives the running text."""
+        return spelling.join(self.words, self.tags)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A sentence in the making: what it is drawn with, and what it already used."""
+
+    drawer: random.Random
+    document: Document
+    cast: list[Entity]
+    nouns: list[tuple[Word, str, int]] = field(default_factory=list)
+    taken: list[Word] = field(default_factory=list)
+
+
+class Grammar:
+    """A language ready to be drawn from: its patterns parsed, its tables summed."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self.lexicon = lexicon
+        self.patterns = tuple(parse(source, lexicon) for source in lexicon.source["patterns"])
+        self.lists = tuple(parse(source, lexicon) for source in lists(lexicon, self._full_stop()))
+        self._rules = spelling.read_rules(lexicon.source)
+        self._words = {
+            (view, latent, kind): self._word_table(view, latent, kind)
+            for view in zipf.VIEWS
+            for latent in (*TOPICS, *POLARITIES)
+            for kind in KINDS
+        }
+        self._names: dict[tuple[str, str], zipf.Table[Name]] = {
+            (view, part): zipf.build([(1.0, names)], view)
+            for view in zipf.VIEWS
+            for part, names in lexicon.names.items()
+        }
+
+    def document(self, drawer: random.Random, view: str, topic: str = "", polarity: str = "") -> Document:
+        """Gives a document's latent values; those not given are drawn."""
+        topic = topic or choose(drawer, TOPICS)
+        polarity = polarity or choose(drawer, POLARITIES)
+        kind = choose(drawer, NAME_TYPES)
+        cast = tuple(
+            self._entity(drawer, view, self._type(drawer, kind)) for _ in range(choose(drawer, (2, 3)))
+        )
+        return Document(view, topic, polarity, kind, cast)
+
+    def sentence(self, drawer: random.Random, document: Document, pattern: Pattern) -> Sentence:
+        """Gives one sentence of the pattern, its nouns drawn first so that the rest can agree with them."""
+        draft = _Draft(drawer, document, list(document.cast))
+        for slot in pattern.nouns:
+            column, place = choose(drawer, slot.columns)
+            draft.nouns.append((self._draw(draft, slot), column, place))
+        made = Sentence()
+        for slot in pattern.slots:
+            if slot.kind == "name":
+                entity = self._mention(draft, slot)
+                made.add(choose(drawer, entity.mentions), slot.tag, entity.type)
+            else:
+                made.add(self._fill(draft, slot), slot.tag)
+        spelling.adapt(made.words, made.tags, self._rules)
+        if drawer.random() < LOWER_FRACTION:
+            made.words = [word.lower() for word in made.words]
+        else:
+            made.words[0] = spelling.capital(made.words[0])
+        return made
+
+    def _fill(self, draft: _Draft, slot: Slot) -> tuple[str, ...]:
+        if slot.kind == "literal":
+            return slot.tokens
+        if slot.kind == "noun":
+            word, _, place = draft.nouns[slot.noun or 0]
+            return word.forms[place]
+        place = slot.column
+        if slot.noun is not None:
+            noun, column, _ = draft.nouns[slot.noun]
+            place = slot.places[noun.gender, column]
+        return slot.forms[place] if slot.kind == "function" else self._draw(draft, slot).forms[place]
+
+    def _draw(self, draft: _Draft, slot: Slot) -> Word:
+        """Gives a word; one that the sentence already has is drawn again, once."""
+        latent = draft.document.polarity if slot.polar else draft.document.topic
+        table = self._words[draft.document.view, latent, slot.kind]
+        word = table.draw(draft.drawer)
+        if word in draft.taken:
+            word = table.draw(draft.drawer)
+        draft.taken.append(word)
+        return word
+
+    def _mention(self, draft: _Draft, slot: Slot) -> Entity:
+        """Gives one of the cast not yet in the sentence, or now and then another."""
+        fitting = [one for one in draft.cast if slot.text in ("ENT", one.type)]
+        if fitting and draft.drawer.random() < CAST_FRACTION:
+            entity = choose(draft.drawer, fitting)
+            draft.cast.remove(entity)
+            return entity
+        kind = self._type(draft.drawer, draft.document.type) if slot.text == "ENT" else slot.text
+        return self._entity(draft.drawer, draft.document.view, kind)
+
+    def _type(self, drawer: random.Random, common: str) -> str:
+        return common if drawer.random() < TYPE_FRACTION else choose(drawer, NAME_TYPES)
+
+    def _entity(self, drawer: random.Random, view: str, kind: str) -> Entity:
+        if kind == "PER":
+            given, family = (self._names[view, part].draw(drawer).tokens for part in ("given", "family"))
+            return Entity(kind, (given, given + family))
+        name = self._names[view, "place" if kind == "LOC" else "organisation"].draw(drawer)
+        return Entity(kind, (name.tokens,))
+
+    def _word_table(self, view: str, latent: str, kind: str) -> zipf.Table[Word]:
+        words = self.lexicon.words[kind]
+        shares = zipf.topic_shares(latent) if latent in TOPICS else zipf.polarity_shares(latent)
+        if latent == "neutral" and "neutral" not in words:
+            shares = dict.fromkeys(TOPICS, 1.0)
+        if not set(shares) & set(words):
+            shares = dict.fromkeys(words, 1.0)
+        return zipf.by_shares(words, shares, view)
+
+    def _full_stop(self) -> str:
+        ends = Counter(source.split()[-1].split("|")[0] for source in self.lexicon.source["patterns"])
+        return str(ends.most_common(1)[0][0])
+
+
+@functools.cache
+def grammar(language: str) -> Grammar:
+    """Gives the language's grammar, made once."""
+    return Grammar(lexicons.load(language))
