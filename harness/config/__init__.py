@@ -1,0 +1,31 @@
+"""What is done (recipes) and how much (scales): strict schemas, checked before anything runs."""
+
+from __future__ import annotations
+
+from harness.config.digest import digest
+from harness.config.load import list_recipes, list_scales, load_recipe, load_scale
+from harness.config.recipe import Recipe
+from harness.config.resolve import TEACHER, ResolvedStep, resolve
+from harness.config.scale import Scale
+from harness.config.shape import FAMILIES, KNOWN_TEACHERS, KnownTeacher, Shape
+from harness.config.show import Row, show, to_yaml
+
+__all__ = [
+    "FAMILIES",
+    "KNOWN_TEACHERS",
+    "TEACHER",
+    "KnownTeacher",
+    "Recipe",
+    "ResolvedStep",
+    "Row",
+    "Scale",
+    "Shape",
+    "digest",
+    "list_recipes",
+    "list_scales",
+    "load_recipe",
+    "load_scale",
+    "resolve",
+    "show",
+    "to_yaml",
+]

@@ -1,0 +1,200 @@
+"""Recipes and scales from YAML files; each fault is one line that names the file and the place in it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+import harness
+from harness.config.digest import digest
+from harness.config.recipe import KINDS, Recipe, WrittenStep, build_step
+from harness.config.scale import Scale
+from harness.config.shape import FAMILIES
+from harness.config.values import Strict, shown, there_are
+from harness.errors import UsageError, unknown
+
+__all__ = ["digest", "list_recipes", "list_scales", "load_recipe", "load_scale"]
+
+_ROOT = Path(harness.__file__).parent
+_Schema = TypeVar("_Schema", bound=Strict)
+
+
+def list_recipes() -> list[str]:
+    """Gives the names of the recipes that ship, sorted."""
+    return sorted(path.stem for path in (_ROOT / "recipes").glob("*.yaml"))
+
+
+def list_scales() -> list[str]:
+    """Gives the names of the scales that ship, sorted."""
+    return sorted(path.stem for path in (_ROOT / "scales").glob("*.yaml"))
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """Gives a recipe that ships or one from a file, with the variant after ``@`` applied.
+
+    What holds: every value is checked, for every family the recipe is written for; a recipe with a variant
+    applied has no variants left, and its name says which it is.
+
+    Args:
+        name: ``gurgurov2025``, ``gurgurov2025@564``, ``my.yaml`` or ``my.yaml@564``.
+
+    Raises:
+        UsageError: there is no such recipe or variant, or the file is wrong.
+    """
+    base, at, variant = str(name).partition("@")
+    path = _find("recipe", base, list_recipes())
+    document = _read(path)
+    steps = _number_steps(path.name, document.pop("steps", None))
+    recipe = _build(path.name, Recipe, {"name": path.stem, "steps": steps, **document})
+    for one in recipe.variants:
+        _check_steps(f"{path.name}: variants.{one}", _vary(path.name, recipe, one))
+    _check_steps(path.name, recipe.steps)
+    if not at:
+        return recipe
+    if variant not in recipe.variants:
+        raise unknown(f"variant of {base}", variant, recipe.variants)
+    varied = _vary(path.name, recipe, variant)
+    return recipe.model_copy(update={"name": f"{path.stem}@{variant}", "steps": varied, "variants": {}})
+
+
+def load_scale(name: str | Path) -> Scale:
+    """Gives a scale that ships (``mini``) or one from a file (``my-scale.yaml``).
+
+    Raises:
+        UsageError: there is no such scale, or the file is wrong.
+    """
+    path = _find("scale", str(name), list_scales())
+    return _build(path.name, Scale, {"name": path.stem, **_read(path)})
+
+
+def _find(kind: str, name: str, known: list[str]) -> Path:
+    if name in known:
+        return _ROOT / f"{kind}s" / f"{name}.yaml"
+    if not name.endswith((".yaml", ".yml")):
+        raise unknown(kind, name, known)
+    if not Path(name).is_file():
+        raise UsageError(
+            f"{name}: wanted a {kind} file; there is none; name a file, or one of: {', '.join(known)}"
+        )
+    return Path(name)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice, which YAML would let the later one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [str(self.construct_object(key)) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.MarkedYAMLError(problem=f"key '{key}' stands twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path.name}: wanted UTF-8 text; byte {error.start} is not; save it as UTF-8"
+        ) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UsageError(f"{path.name}: {line}not YAML as wanted: {problem}") from None
+    if not isinstance(document, dict):
+        raise UsageError(f"{path.name}: wanted keys and values; got {shown(document)}")
+    return {str(key): _text_keys(value) for key, value in document.items()}
+
+
+def _text_keys(value: Any) -> Any:
+    """Gives the document with every key as text: an unquoted ``564:`` is a number to YAML."""
+    if isinstance(value, dict):
+        return {str(key): _text_keys(one) for key, one in value.items()}
+    return [_text_keys(one) for one in value] if isinstance(value, list) else value
+
+
+def _number_steps(file: str, steps: Any) -> tuple[WrittenStep, ...]:
+    """Reads ``- kind: {values}`` entries and gives each its id: the kind, then ``kind-2``, ``kind-3``."""
+    if not isinstance(steps, list) or not steps:
+        raise UsageError(
+            f"{file}: steps: wanted a list of steps, as '- shorten: {{layers: 6/12, keep: last}}'"
+        )
+    seen: dict[str, int] = {}
+    numbered = []
+    for index, entry in enumerate(steps):
+        place = f"{file}: steps[{index}]"
+        if not isinstance(entry, dict) or len(entry) != 1:
+            raise UsageError(
+                f"{place}: wanted one step, as '- shorten: {{layers: 6/12}}'; got {shown(entry)}"
+            )
+        ((kind, values),) = entry.items()
+        if kind not in KINDS:
+            raise UsageError(f"{place}: {there_are('step', kind, KINDS)}")
+        if not isinstance(values, dict | None):
+            raise UsageError(f"{place}.{kind}: wanted keys and values; got {shown(values)}")
+        seen[kind] = number = seen.get(kind, 0) + 1
+        step_id = kind if number == 1 else f"{kind}-{number}"
+        numbered.append(WrittenStep(id=step_id, kind=kind, values=values or {}))
+    return tuple(numbered)
+
+
+def _vary(file: str, recipe: Recipe, variant: str) -> tuple[WrittenStep, ...]:
+    """Gives the steps with a variant's ``step.key: value`` entries in place."""
+    values = {step.id: dict(step.values) for step in recipe.steps}
+    for target, value in recipe.variants[variant].items():
+        step_id, dot, key = target.partition(".")
+        place = f"{file}: variants.{variant}"
+        if not dot:
+            raise UsageError(f"{place}: wanted step.key, as narrow.width; got '{target}'")
+        if step_id not in values:
+            raise UsageError(f"{place}: {there_are('step', step_id, values)}")
+        values[step_id][key] = value
+    return tuple(step.model_copy(update={"values": values[step.id]}) for step in recipe.steps)
+
+
+def _check_steps(place: str, steps: tuple[WrittenStep, ...]) -> None:
+    """Checks every step for every family the recipe is written for."""
+    mappings = [value for step in steps for value in step.values.values() if isinstance(value, Mapping)]
+    written = [one for one in mappings if set(one) & set(FAMILIES)]
+    families = [family for family in FAMILIES if all(family in one for one in written)]
+    for family in families or FAMILIES[:1]:
+        for index, step in enumerate(steps):
+            _checked(f"{place}: steps[{index}].{step.kind}", step, family)
+
+
+def _checked(place: str, step: WrittenStep, family: str) -> None:
+    try:
+        build_step(step, family)
+    except ValidationError as error:
+        raise UsageError(_one_line(place, error.errors()[0], ".")) from None
+    except PydanticCustomError as error:
+        raise UsageError(f"{place}: {error.message()}") from None
+
+
+def _build(file: str, schema: type[_Schema], document: Mapping[str, Any]) -> _Schema:
+    try:
+        return schema.model_validate(document)
+    except ValidationError as error:
+        raise UsageError(_one_line(file, error.errors()[0], ": ")) from None
+
+
+def _one_line(place: str, error: ErrorDetails, joint: str) -> str:
+    """Gives pydantic's first error as ``place: what was wanted; what came``."""
+    inner = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in error["loc"]).lstrip(".")
+    where = f"{place}{joint}{inner}" if inner else place
+    got = shown(error["input"])
+    if error["type"] == "missing":
+        outer, _, key = where.rpartition(joint if joint in where and "." not in inner else ".")
+        return f"{outer}: lacks the key '{key}'; add it"
+    if error["type"] == "literal_error":
+        known = error.get("ctx", {})["expected"].replace(" or ", ", ").replace("'", "")
+        return f"{where}: unknown value {got}; there are: {known}"
+    if error["type"] == "refused":
+        return f"{where}: {error['msg']}"
+    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}; got {got}"

@@ -1,0 +1,243 @@
+"""A scale says how much: teacher, text, training, scoring and timing, for a machine and a patience."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from harness.config.recipe import KINDS
+from harness.config.shape import FAMILIES, KNOWN_TEACHERS, Shape
+from harness.config.values import Count, Portion, Rate, Share, Strict, refusal, there_are
+
+TASKS = ("pos", "ner", "topic", "sentiment", "nli")
+SOURCES = ("builtin", "folder", "hub")
+TRAINED = ("adapt", "distill", "prune")
+"""The kinds of step whose training a scale may set."""
+
+Source = Literal["builtin", "folder", "hub"]
+Precision = Literal["fp32", "bf16", "auto"]
+
+
+class Training(Strict):
+    """What replaces a recipe step's own training; what is left out stays the recipe's."""
+
+    tokens: Count | None = None
+    learning_rate: Rate | None = None
+    batch_tokens: Count | None = None
+    mask_fraction: Share | None = None
+    warmup_fraction: Portion | None = None
+
+
+class Pretrain(Strict):
+    """A teacher trained here, from random weights, on many languages."""
+
+    family: str
+    layers: Count
+    hidden: Count
+    heads: Count
+    ffn: Count
+    vocabulary: Count
+    positions: Count
+    languages: Literal["all"] | tuple[str, ...]
+    lines: Count | None = None
+    tokens: Count
+    learning_rate: Rate
+    batch_tokens: Count
+    mask_fraction: Share
+    warmup_fraction: Portion
+    sequence_length: Count
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _read_languages(cls, value: Any) -> Any:
+        if value == "all":
+            return value
+        if isinstance(value, list | tuple) and value and all(isinstance(one, str) for one in value):
+            return tuple(value)
+        raise refusal(f"wanted 'all' or language codes, as [mt, sk]; got '{value}'")
+
+    @model_validator(mode="after")
+    def _check(self) -> Pretrain:
+        if self.family not in FAMILIES:
+            raise refusal(there_are("model family", self.family, FAMILIES))
+        if self.hidden % self.heads:
+            raise refusal(f"hidden {self.hidden} is no multiple of the {self.heads} heads")
+        if self.sequence_length > self.shape.max_length:
+            raise refusal(
+                f"sequence_length {self.sequence_length} is above what {self.positions} positions "
+                f"hold ({self.shape.max_length}); lower it, or add positions"
+            )
+        return self
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the teacher; BERT has two token types, XLM-R one."""
+        own = self.model_dump(include=set(Shape.model_fields))
+        return Shape(types=2 if self.family == "bert" else 1, **own)
+
+
+class Teacher(Strict):
+    """Where the teacher comes from: trained here, the hub, or a folder; exactly one."""
+
+    pretrain: Pretrain | None = None
+    hub: str | None = None
+    folder: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Teacher:
+        if sum(one is not None for one in (self.pretrain, self.hub, self.folder)) != 1:
+            raise refusal("wanted exactly one of pretrain, hub, folder")
+        if self.hub is not None and self.hub not in ("recipe", *KNOWN_TEACHERS):
+            raise refusal(there_are("teacher", self.hub, ("recipe", *KNOWN_TEACHERS)))
+        return self
+
+
+class _Sourced(Strict):
+    source: Source
+    folder: str | None = None
+
+    @model_validator(mode="after")
+    def _check_folder(self) -> _Sourced:
+        if (self.source == "folder") != (self.folder is not None):
+            raise refusal("'folder' goes with source: folder, and only with it")
+        return self
+
+
+class Corpus(_Sourced):
+    """The text that is trained on; `lines` is the most that is read of a language (none: all of it)."""
+
+    lines: Count | None = None
+    held_out_fraction: Share
+
+
+class Tasks(_Sourced):
+    """The labelled tasks, and the most examples of each part (none: all of them)."""
+
+    names: tuple[Literal["pos", "ner", "topic", "sentiment", "nli"], ...]
+    train: Count | None = None
+    dev: Count | None = None
+    test: Count | None = None
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _read_names(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not value:
+            raise refusal(f"wanted tasks, as [pos, topic]; got '{value}'")
+        for name in value:
+            if name not in TASKS:
+                raise refusal(there_are("task", name, TASKS))
+        return tuple(value)
+
+
+class Finetune(Strict):
+    """How a model is fine-tuned on one task; what is left out is the score's own."""
+
+    epochs: Count | None = None
+    learning_rate: Rate | None = None
+    batch_size: Count | None = None
+    warmup_fraction: Portion | None = None
+    weight_decay: Portion | None = None
+
+
+class Score(Strict):
+    """The protocol of fine-tuning and scoring, the same for every model in a report."""
+
+    seeds: tuple[int, ...]
+    epochs: Count
+    learning_rate: Rate
+    batch_size: Count
+    warmup_fraction: Portion
+    weight_decay: Portion
+    tasks: dict[str, Finetune] = Field(default_factory=dict)
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _read_seeds(cls, value: Any) -> Any:
+        whole = isinstance(value, list | tuple) and all(type(one) is int and one >= 0 for one in value)
+        if not whole or not value or len(set(value)) != len(value):
+            raise refusal(f"wanted different whole numbers, as [1, 2]; got '{value}'")
+        return tuple(value)
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _read_tasks(cls, value: Any) -> Any:
+        for name in value if isinstance(value, Mapping) else ():
+            if name not in TASKS:
+                raise refusal(there_are("task", name, TASKS))
+        return value
+
+    def for_task(self, task: str) -> dict[str, float | int]:
+        """Gives epochs, learning_rate, batch_size, warmup_fraction and weight_decay for one task."""
+        own = self.model_dump(include=set(Finetune.model_fields))
+        return own | self.tasks.get(task, Finetune()).model_dump(exclude_none=True)
+
+
+class Latency(Strict):
+    """How long, and on how long inputs, each model is timed."""
+
+    lengths: tuple[Count, ...]
+    threads: tuple[Count, ...]
+    batch_size: Count
+    seconds: Rate
+    warmup_seconds: Rate
+    rounds: Count
+
+
+class Export(Strict):
+    """What is written for deployment, and how closely it must agree with the model it came from."""
+
+    quantize: Literal["int8", "none"]
+    parity_examples: Count
+    parity_tolerance: Rate
+
+
+class Scale(Strict):
+    """How much of everything; `harness.config.load.load_scale` makes it."""
+
+    name: str
+    teacher: Teacher
+    corpus: Corpus
+    tasks: Tasks
+    training: dict[str, Training] = Field(default_factory=dict)
+    sequence_length: Count
+    precision: Precision
+    seed: int
+    checkpoint_seconds: Rate
+    score: Score
+    latency: Latency
+    export: Export
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _read_training(cls, value: Any) -> Any:
+        for key, one in value.items() if isinstance(value, Mapping) else ():
+            kind = re.sub(r"-[2-9]\d*$", "", key)
+            if kind not in TRAINED:
+                raise refusal(there_are("trained step", key, (*TRAINED, "distill-2, … by id")))
+            allowed = [name for name in Training.model_fields if name in KINDS[kind].model_fields]
+            for name in one if isinstance(one, Mapping) else ():
+                if name not in allowed:
+                    raise refusal(f"{key}: {there_are('key', name, allowed)}")
+        return value
+
+    def training_for(self, step_id: str, kind: str) -> dict[str, float | int]:
+        """Gives what this scale sets for a step: by its kind, then by its id, which wins."""
+        both = (self.training.get(kind, Training()), self.training.get(step_id, Training()))
+        return both[0].model_dump(exclude_none=True) | both[1].model_dump(exclude_none=True)
+
+    def with_data(self, folder: str) -> Scale:
+        """Gives the scale that reads corpus and tasks from a data folder."""
+        place = {"source": "folder", "folder": folder}
+        return self.model_copy(
+            update={
+                "corpus": self.corpus.model_copy(update=place),
+                "tasks": self.tasks.model_copy(update=place),
+            }
+        )
+
+    def with_teacher(self, folder: str) -> Scale:
+        """Gives the scale that takes its teacher from a folder."""
+        return self.model_copy(update={"teacher": Teacher(folder=folder)})

@@ -1,0 +1,81 @@
+"""A recipe as rows to print and as YAML to save, edit and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from harness.config.recipe import Recipe
+from harness.config.resolve import TEACHER, ResolvedStep, resolve
+from harness.config.scale import Scale
+from harness.config.shape import Shape
+from harness.units import format_count
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of ``harness recipe show``: a step and the model after it; `delta` is what it took away."""
+
+    id: str
+    what: str
+    shape: Shape
+    parameters: int
+    delta: int
+
+
+def show(recipe: Recipe, shape: Shape, scale: Scale) -> list[Row]:
+    """Gives the teacher's row and one for each step, parameters counted from the shapes alone.
+
+    What holds: the deltas add up to the last row's parameters less the teacher's.
+    """
+    rows = [Row(TEACHER, f"{shape.family}, {shape.layers} layers", shape, shape.num_parameters, 0)]
+    for step in resolve(recipe, scale, shape):
+        number = step.shape.num_parameters
+        rows.append(Row(step.id, describe(step), step.shape, number, number - rows[-1].parameters))
+    return rows
+
+
+def describe(step: ResolvedStep) -> str:
+    """Gives what a step does, in a few words with its numbers."""
+    return _DESCRIPTIONS[step.kind](step.config)
+
+
+def _describe_loss(config: dict[str, Any]) -> str:
+    terms = " + ".join(f"{weight:g}·{name}" for name, weight in config["loss"].items())
+    return f"from {config['teacher']}: {terms}, {format_count(config['tokens'])} tokens"
+
+
+_DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "adapt": lambda config: f"MLM, {format_count(config['tokens'])} tokens",
+    "shorten": lambda config: f"layers {', '.join(map(str, config['layers']))}",
+    "distill": _describe_loss,
+    "prune": lambda config: f"FFN {config['ffn']} by {config['score']}",
+    "narrow": lambda config: f"hidden {config['hidden']}, {config['heads']} heads {config['heads_mode']}",
+    "trim": lambda config: f"{format_count(config['vocabulary'])} tokens kept",
+}
+
+
+def to_yaml(recipe: Recipe, rows: Sequence[Row] = ()) -> str:
+    """Gives the recipe as a file's text; `rows` from `show` become comments with the parameters.
+
+    What holds: the text, saved and loaded, is the same recipe but for its name.
+    """
+    parameters = {row.id: f"  # {format_count(row.parameters)} parameters" for row in rows}
+    head: dict[str, Any] = {"source": recipe.source, "teacher": recipe.teacher}
+    if recipe.notes:
+        head["notes"] = list(recipe.notes)
+    lines = [_dump(head), "steps:\n"]
+    for step in recipe.steps:
+        body = _dump(step.values, flow=True).strip()
+        lines.append(f"  - {step.kind}: {body}{parameters.get(step.id, '')}\n")
+    if recipe.variants:
+        lines.append(_dump({"variants": recipe.variants}))
+    return "".join(lines)
+
+
+def _dump(value: Any, *, flow: bool = False) -> str:
+    width = 100_000 if flow else 110
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=width)

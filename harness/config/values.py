@@ -1,0 +1,125 @@
+"""The kinds of value a recipe or scale holds, read from YAML and refused in one line when wrong.
+
+PyYAML follows YAML 1.1, in which ``1.6e9`` and ``5e-5`` are strings; so every number is read from text too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+from harness.errors import UsageError
+from harness.units import parse_count
+
+
+def refusal(reason: str) -> PydanticCustomError:
+    """Gives the error that pydantic carries, with the place, to `harness.config.load`."""
+    return PydanticCustomError("refused", "{reason}", {"reason": reason})
+
+
+def there_are(kind: str, name: object, known: Iterable[object]) -> str:
+    """Gives ``unknown key 'losss'; there are: loss, teacher. Did you mean 'loss'?``."""
+    names = [str(one) for one in known]
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f". Did you mean '{near[0]}'?" if near else ""
+    return f"unknown {kind} '{name}'; there are: {', '.join(names) or 'none'}{hint}"
+
+
+class Strict(BaseModel):
+    """A frozen schema that refuses an unknown key and lists the known ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise refusal(there_are("key", key, cls.model_fields))
+        elif not isinstance(data, cls):
+            raise refusal(f"wanted keys and values ({', '.join(cls.model_fields)}); got {shown(data)}")
+        return data
+
+
+def shown(value: object) -> str:
+    """Gives a value as a message quotes it, cut at 60 letters."""
+    text = "nothing" if value is None else f"'{value}'"
+    return text if len(text) <= 60 else f"{text[:56]}…'"
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, bool | None | list | dict):
+        try:
+            count = parse_count(value)
+        except UsageError:
+            count = 0
+        if count >= 1:
+            return count
+    raise refusal(f"wanted a whole number of one or more, as 1600 or 1.6e9; got {shown(value)}")
+
+
+def _number(wanted: str, holds: Callable[[float], bool]) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number) or not holds(number):
+            raise refusal(f"wanted {wanted}; got {shown(value)}")
+        return number
+
+    return read
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A share written as the paper's own numbers: ``312/768``."""
+
+    kept: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.kept}/{self.of}"
+
+    def times(self, number: int) -> Fraction:
+        """Gives the exact share of a number."""
+        return Fraction(self.kept * number, self.of)
+
+
+def nearest(number: Fraction) -> int:
+    """Gives the nearest whole number; halves go up."""
+    return math.floor(number + Fraction(1, 2))
+
+
+def _ratio(value: Any) -> Ratio:
+    if isinstance(value, Ratio):
+        return value
+    kept, slash, of = str(value).replace(" ", "").partition("/")
+    if not slash or not kept.isdecimal() or not of.isdecimal() or int(of) == 0:
+        raise refusal(f"wanted a ratio of whole numbers, as 6/12; got {shown(value)}")
+    if int(kept) > int(of):
+        raise refusal(f"wanted a ratio of at most 1; got '{value}', which keeps more than there is")
+    return Ratio(int(kept), int(of))
+
+
+def _ratio_or_count(value: Any) -> Ratio | int:
+    return _ratio(value) if isinstance(value, Ratio) or "/" in str(value) else _count(value)
+
+
+Count = Annotated[int, BeforeValidator(_count)]
+"""One or more."""
+Rate = Annotated[float, BeforeValidator(_number("a number above 0, as 5e-5", lambda x: x > 0))]
+Share = Annotated[float, BeforeValidator(_number("a fraction between 0 and 1, as 0.15", lambda x: 0 < x < 1))]
+"""Neither none nor all."""
+Portion = Annotated[float, BeforeValidator(_number("a fraction from 0 to below 1", lambda x: 0 <= x < 1))]
+"""May be none."""
+RatioValue = Annotated[Ratio, BeforeValidator(_ratio)]
+RatioOrCount = Annotated[Ratio | int, BeforeValidator(_ratio_or_count)]
