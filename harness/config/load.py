@@ -51,9 +51,9 @@ def load_recipe(name: str | Path) -> Recipe:
     document = _read(path)
     steps = _number_steps(path.name, document.pop("steps", None))
     recipe = _build(path.name, Recipe, {"name": path.stem, "steps": steps, **document})
+    _check_steps(path.name, recipe.steps)
     for one in recipe.variants:
         _check_steps(f"{path.name}: variants.{one}", _vary(path.name, recipe, one))
-    _check_steps(path.name, recipe.steps)
     if not at:
         return recipe
     if variant not in recipe.variants:
@@ -109,6 +109,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path.name}: {line}not YAML as wanted: {problem}") from None
     if not isinstance(document, dict):
         raise UsageError(f"{path.name}: wanted keys and values; got {shown(document)}")
+    if "name" in document:
+        raise UsageError(f"{path.name}: the key 'name' is no setting: the name is the file's own; remove it")
     return {str(key): _text_keys(value) for key, value in document.items()}
 
 
@@ -197,4 +199,14 @@ def _one_line(place: str, error: ErrorDetails, joint: str) -> str:
         return f"{where}: unknown value {got}; there are: {known}"
     if error["type"] == "refused":
         return f"{where}: {error['msg']}"
-    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}; got {got}"
+    return f"{where}: wanted {_WANTED.get(error['type'], error['msg'])}; got {got}"
+
+
+_WANTED = {
+    "dict_type": "keys and values",
+    "tuple_type": "a list, as [1, 2]",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+}

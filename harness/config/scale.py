@@ -218,8 +218,8 @@ class Scale(Strict):
             if kind not in TRAINED:
                 raise refusal(there_are("trained step", key, (*TRAINED, "distill-2, … by id")))
             allowed = [name for name in Training.model_fields if name in KINDS[kind].model_fields]
-            for name in one if isinstance(one, Mapping) else ():
-                if name not in allowed:
+            for name, number in one.items() if isinstance(one, Mapping) else ():
+                if name not in allowed and number is not None:
                     raise refusal(f"{key}: {there_are('key', name, allowed)}")
         return value
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 
 from harness.config.values import Count, Strict, refusal
 from harness.errors import HarnessError, unknown
@@ -65,7 +65,7 @@ class Shape(Strict):
         """Gives the parameters of each part, as the family's ``ForMaskedLM`` class holds them.
 
         What holds: the sum equals ``sum(p.numel() for p in model.parameters())`` of the stock class: a tied
-        decoder counts once, there is no pooler. The norm after the embeddings is theirs; ``norms`` are the
+        decoder counts once, an untied one has its rows and a second bias, there is no pooler. The norm after the embeddings is theirs; ``norms`` are the
         two of each layer.
         """
         V, D, F, L = self.vocabulary, self.hidden, self.ffn, self.layers
@@ -74,7 +74,7 @@ class Shape(Strict):
             "attention": L * 4 * (D * D + D),
             "ffn": L * (2 * D * F + F + D),
             "norms": L * 4 * D,
-            "mlm_head": D * D + D + 2 * D + V + (0 if self.tied else V * D),
+            "mlm_head": D * D + D + 2 * D + V + (0 if self.tied else V * D + V),
         }
 
     @property
@@ -96,7 +96,11 @@ class Shape(Strict):
         if missing:
             raise HarnessError(f"config.json: wanted {', '.join(_KEYS.values())}; lacks {', '.join(missing)}")
         numbers = {name: config[key] for name, key in _KEYS.items()}
-        return cls(family=family, tied=config.get("tie_word_embeddings", True), **numbers)
+        try:
+            return cls(family=family, tied=config.get("tie_word_embeddings", True), **numbers)
+        except ValidationError as error:
+            place = "".join(f"{_KEYS.get(str(one), one)}: " for one in error.errors()[0]["loc"])
+            raise HarnessError(f"config.json: {place}{error.errors()[0]['msg']}") from None
 
 
 class KnownTeacher(NamedTuple):

@@ -1,0 +1,273 @@
+# ruff: noqa: E501 - the tables of messages
+from __future__ import annotations
+
+import copy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import harness
+from harness.config import (
+    KNOWN_TEACHERS,
+    digest,
+    list_recipes,
+    list_scales,
+    load_recipe,
+    load_scale,
+    resolve,
+    show,
+    to_yaml,
+)
+from harness.errors import HarnessError, UsageError
+
+ROOT = Path(harness.__file__).parent
+MBERT = KNOWN_TEACHERS["mbert"].shape
+
+
+def test_what_ships_loads():
+    assert "gurgurov2025" in list_recipes()
+    assert {"mini", "paper"} <= set(list_scales())
+    for name in list_recipes():
+        recipe = load_recipe(name)
+        assert (recipe.name, bool(recipe.source)) == (name, True)
+        for variant in recipe.variants:
+            assert load_recipe(f"{name}@{variant}").name == f"{name}@{variant}"
+    for name in list_scales():
+        assert load_scale(name).name == name
+
+
+def test_loading_is_light():
+    code = "import sys, harness.config; print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent
+    )
+    assert run.stdout.strip() == "[]"
+
+
+def test_a_variant_replaces_one_value_only():
+    plain, varied = load_recipe("gurgurov2025"), load_recipe("gurgurov2025@564")
+    assert varied.variants == {}
+    different = [(a.id, a.values, b.values) for a, b in zip(plain.steps, varied.steps, strict=True) if a != b]
+    ((step, before, after),) = different
+    assert step == "narrow"
+    assert before | {"width": "564/768"} == after
+
+
+@pytest.mark.parametrize("name", ["gurgurov2025", "gurgurov2025@456"])
+def test_a_shown_recipe_can_be_saved_edited_and_run(name, tmp_path):
+    recipe, scale = load_recipe(name), load_scale("paper")
+    rows = show(recipe, MBERT, scale)
+    path = tmp_path / "my.yaml"
+    path.write_text(to_yaml(recipe, rows), encoding="utf-8")
+    again = load_recipe(path)
+    assert again == recipe.model_copy(update={"name": "my"})
+    assert resolve(again, scale, MBERT) == resolve(recipe, scale, MBERT)
+    for row in rows[1:]:
+        assert f"# {row.parameters:,} parameters" in path.read_text()
+    path.write_text(path.read_text().replace("kept", "").replace("layers: 6/12", "layers: 3/12"))
+    assert resolve(load_recipe(path), scale, MBERT)[1].shape.layers == 3
+
+
+def test_a_recipe_file_has_variants_too(tmp_path):
+    path = tmp_path / "my.yaml"
+    shutil.copy(ROOT / "recipes" / "gurgurov2025.yaml", path)
+    assert load_recipe(f"{path}@564").name == "my@564"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gurgurov", "unknown recipe 'gurgurov'; there are: "),
+        ("gurgurov2025@999", "unknown variant of gurgurov2025 '999'; there are: 564, 456."),
+        ("nowhere/my.yaml", "nowhere/my.yaml: wanted a recipe file; there is none; name a file, or one of: "),
+    ],
+)
+def test_an_unknown_recipe_lists_what_exists(name, message):
+    with pytest.raises(UsageError) as caught:
+        load_recipe(name)
+    assert str(caught.value).startswith(message)
+
+
+def test_an_unknown_scale_lists_what_exists():
+    with pytest.raises(UsageError, match=r"^unknown scale 'huge'; there are: .*mini, paper"):
+        load_scale("huge")
+
+
+def refused(path: Path, text: str, load) -> str:
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(HarnessError) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def step(index, **values):
+    def edit(document):
+        next(iter(document["steps"][index].values())).update(values)
+
+    return edit
+
+
+def append(entry):
+    return lambda document: document["steps"].append(entry)
+
+
+def top(**values):
+    return lambda document: document.update(values)
+
+
+def vary(**values):
+    return lambda document: document["variants"].update(values)
+
+
+RECIPES = [
+    (step(2, losss={}), "steps[2].distill: unknown key 'losss'; there are: tokens, learning_rate, batch_tokens, "
+     "mask_fraction, warmup_fraction, teacher, loss, temperature, positions. Did you mean 'loss'?"),
+    (step(2, loss={"mlmm": 1}), "steps[2].distill.loss: unknown loss 'mlmm'; there are: mlm, logit_mse, logit_kl, "
+     "hidden_cosine, hidden_mse. Did you mean 'mlm'?"),
+    (step(2, loss={"mlm": 0, "logit_mse": 1}), "steps[2].distill.loss.mlm: wanted a number above 0, as 5e-5; got '0'"),
+    (step(2, loss={"mlm": 1}), "steps[2].distill: wanted a loss that looks at the teacher; mlm alone is an adapt step"),
+    (step(2, loss={}), "steps[2].distill.loss: wanted losses and their weights, as {mlm: 0.5, logit_mse: 0.5}; got '{}'"),
+    (step(2, positions="all"), "steps[2].distill.positions: unknown value 'all'; there are: attended, masked"),
+    (step(2, temperature=2), "steps[2].distill: temperature is used by logit_kl only; remove it, or weigh logit_kl"),
+    (step(2, loss={"logit_kl": 1}), "steps[2].distill: logit_kl needs a temperature; add one, as temperature: 2"),
+    (step(1, keep="middle"), "steps[1].shorten.keep: unknown value 'middle'; there are: first, last, strided, a list of "
+     "layers"),
+    (step(1, keep=[True]), "steps[1].shorten.keep: wanted layer numbers, as [0, 2, 4]; got '[True]'"),
+    (step(1, keep={"bert": "last", "gpt": "last"}), "steps[1].shorten: unknown model family 'gpt'; there are: bert, "
+     "xlm-roberta"),
+    (step(1, keep={"bert": "last", "xlm-roberta": "x"}), "steps[1].shorten.keep: unknown value 'x'; there are: first, "
+     "last, strided, a list of layers"),
+    (step(1, layers=6), "steps[1].shorten.layers: wanted a ratio of whole numbers, as 6/12; got '6'"),
+    (step(1, layers="6/0"), "steps[1].shorten.layers: wanted a ratio of whole numbers, as 6/12; got '6/0'"),
+    (step(1, layers="13/12"), "steps[1].shorten.layers: wanted a ratio of at most 1; got '13/12', which keeps more than "
+     "there is"),
+    (step(0, tokens="many"), "steps[0].adapt.tokens: wanted a whole number of one or more, as 1600 or 1.6e9; got 'many'"),
+    (step(0, tokens=0), "steps[0].adapt.tokens: wanted a whole number of one or more, as 1600 or 1.6e9; got '0'"),
+    (step(0, tokens=1.5), "steps[0].adapt.tokens: wanted a whole number of one or more, as 1600 or 1.6e9; got '1.5'"),
+    (step(0, tokens=True), "steps[0].adapt.tokens: wanted a whole number of one or more, as 1600 or 1.6e9; got 'True'"),
+    (step(0, learning_rate=-1), "steps[0].adapt.learning_rate: wanted a number above 0, as 5e-5; got '-1'"),
+    (step(0, learning_rate=".inf"), "steps[0].adapt.learning_rate: wanted a number above 0, as 5e-5; got '.inf'"),
+    (step(0, mask_fraction=15), "steps[0].adapt.mask_fraction: wanted a fraction between 0 and 1, as 0.15; got '15'"),
+    (step(3, score="magnitude"), "steps[3].prune: tokens is used by score: taylor only; remove it"),
+    (append({"squash": {}}), "steps[7]: unknown step 'squash'; there are: adapt, shorten, distill, prune, narrow, trim"),
+    (append("trim"), "steps[7]: wanted one step, as '- shorten: {layers: 6/12}'; got 'trim'"),
+    (append({"trim": None}), "steps[7].trim: lacks the key 'tokens'; add it"),
+    (append({"trim": 3}), "steps[7].trim: wanted keys and values; got '3'"),
+    (top(steps=[]), "steps: wanted a list of steps, as '- shorten: {layers: 6/12, keep: last}'"),
+    (lambda document: document.pop("source"), "lacks the key 'source'; add it"),
+    (top(teacher="gpt"), "teacher: unknown teacher 'gpt'; there are: mbert, xlmr"),
+    (top(stepz=[]), "unknown key 'stepz'; there are: name, source, teacher, notes, steps, variants. Did you mean 'steps'?"),
+    (top(name="mine"), "the key 'name' is no setting: the name is the file's own; remove it"),
+    (top(source=3), "source: wanted text; got '3'"),
+    (vary(x={"narow.width": "1/2"}), "variants.x: unknown step 'narow'; there are: adapt, shorten, distill, prune, "
+     "narrow, distill-2, trim. Did you mean 'narrow'?"),
+    (vary(x={"narrow.widht": "1/2"}), "variants.x: steps[4].narrow: unknown key 'widht'; there are: width, basis, heads. "
+     "Did you mean 'width'?"),
+    (vary(x={"narrow": "1/2"}), "variants.x: wanted step.key, as narrow.width; got 'narrow'"),
+    (vary(x=3), "variants.x: wanted keys and values; got '3'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edit", "message"), RECIPES)
+def test_a_wrong_recipe_is_refused_in_one_line_that_says_where(edit, message, tmp_path):
+    document = copy.deepcopy(yaml.safe_load((ROOT / "recipes/gurgurov2025.yaml").read_text(encoding="utf-8")))
+    edit(document)
+    assert refused(tmp_path / "my.yaml", yaml.safe_dump(document), load_recipe) == f"my.yaml: {message}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1\nb: 2", "my.yaml: line 2: not YAML as wanted: "),
+        ("source: a\nsource: b\n", "my.yaml: line 1: not YAML as wanted: key 'source' stands twice"),
+        ("- 1", "my.yaml: wanted keys and values; got '[1]'"),
+        ("", "my.yaml: wanted keys and values; got nothing"),
+        ("a: !!python/object:os.system x", "my.yaml: line 1: not YAML as wanted: "),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused(text, message, tmp_path):
+    assert refused(tmp_path / "my.yaml", text, load_recipe).startswith(message)
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path):
+    (tmp_path / "my.yaml").write_bytes("source: \xe9".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"^my\.yaml: wanted UTF-8 text; byte 8 is not; save it as UTF-8$"):
+        load_recipe(tmp_path / "my.yaml")
+
+
+def inside(*path, **values):
+    def edit(document):
+        for one in path:
+            document = document[one]
+        document.update(values)
+
+    return edit
+
+
+SCALES = [
+    (inside("training", adaptt={}), "training: unknown trained step 'adaptt'; there are: adapt, distill, prune, "
+     "distill-2, … by id. Did you mean 'adapt'?"),
+    (inside("training", trim={}), "training: unknown trained step 'trim'; there are: adapt, distill, prune, distill-2, … "
+     "by id"),
+    (inside("training", "prune", learning_rate=1), "training: prune: unknown key 'learning_rate'; there are: tokens, "
+     "batch_tokens, mask_fraction"),
+    (inside("tasks", names=["poss"]), "tasks.names: unknown task 'poss'; there are: pos, ner, topic, sentiment, nli. Did "
+     "you mean 'pos'?"),
+    (inside("score", seeds=[1, 1]), "score.seeds: wanted different whole numbers, as [1, 2]; got '[1, 1]'"),
+    (lambda document: document["score"].pop("seeds"), "score: lacks the key 'seeds'; add it"),
+    (inside("score", tasks={"pos": {"epoch": 1}}), "score.tasks.pos: unknown key 'epoch'; there are: epochs, "
+     "learning_rate, batch_size, warmup_fraction, weight_decay. Did you mean 'epochs'?"),
+    (inside("score", tasks={"poss": {}}), "score.tasks: unknown task 'poss'; there are: pos, ner, topic, sentiment, nli. "
+     "Did you mean 'pos'?"),
+    (inside("teacher", hub="mbert"), "teacher: wanted exactly one of pretrain, hub, folder"),
+    (top(teacher={"hub": "gpt"}), "teacher: unknown teacher 'gpt'; there are: recipe, mbert, xlmr"),
+    (inside("corpus", source="web"), "corpus.source: unknown value 'web'; there are: builtin, folder, hub"),
+    (inside("corpus", folder="x"), "corpus: 'folder' goes with source: folder, and only with it"),
+    (top(precision="fp8"), "precision: unknown value 'fp8'; there are: fp32, bf16, auto"),
+    (inside("latency", lengths=[0]), "latency.lengths[0]: wanted a whole number of one or more, as 1600 or 1.6e9; got '0'"),
+    (inside("latency", lengths=4), "latency.lengths: wanted a list, as [1, 2]; got '4'"),
+    (inside("teacher", "pretrain", heads=7), "teacher.pretrain: hidden 192 is no multiple of the 7 heads"),
+    (inside("teacher", "pretrain", family="gpt"), "teacher.pretrain: unknown model family 'gpt'; there are: bert, "
+     "xlm-roberta"),
+    (inside("teacher", "pretrain", sequence_length=700), "teacher.pretrain: sequence_length 700 is above what 128 "
+     "positions hold (128); lower it, or add positions"),
+    (inside("teacher", "pretrain", languages=[]), "teacher.pretrain.languages: wanted 'all' or language codes, as [mt, "
+     "sk]; got '[]'"),
+    (top(seed="x"), "seed: wanted a whole number; got 'x'"),
+    (top(training=[1]), "training: wanted keys and values; got '[1]'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edit", "message"), SCALES)
+def test_a_wrong_scale_is_refused_in_one_line_that_says_where(edit, message, tmp_path):
+    document = yaml.safe_load((ROOT / "scales/mini.yaml").read_text(encoding="utf-8"))
+    edit(document)
+    assert refused(tmp_path / "my.yaml", yaml.safe_dump(document), load_scale) == f"my.yaml: {message}"
+
+
+def test_a_task_may_have_its_own_finetuning():
+    score = load_scale("paper").score
+    assert score.for_task("topic")["epochs"] == score.epochs
+    assert score.for_task("pos") == score.for_task("topic") | {"epochs": 10, "batch_size": 32}
+
+
+def test_data_and_teacher_from_folders_replace_the_scales_own():
+    mini = load_scale("mini")
+    scale = mini.with_data("texts").with_teacher("model")
+    assert (scale.corpus.source, scale.corpus.folder, scale.tasks.folder) == ("folder", "texts", "texts")
+    assert scale.teacher.model_dump(exclude_none=True) == {"folder": "model"}
+    assert type(scale).model_validate(scale.model_dump()) == scale
+    assert mini.corpus.source == "builtin"
+
+
+def test_equal_settings_have_equal_digests():
+    assert digest({"a": 1, "b": (2, 3)}) == digest({"b": [2, 3], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+    assert digest(load_scale("mini")) == digest(load_scale("mini"))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        digest({"a": float("nan")})

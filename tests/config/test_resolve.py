@@ -1,0 +1,237 @@
+# ruff: noqa: E501 - the tables of messages
+from __future__ import annotations
+
+import copy
+
+import pytest
+import yaml
+
+from harness.config import KNOWN_TEACHERS, Shape, load_recipe, load_scale, resolve, show
+from harness.errors import HarnessError, UsageError
+
+MBERT = KNOWN_TEACHERS["mbert"].shape
+XLMR = KNOWN_TEACHERS["xlmr"].shape
+IDS = ["adapt", "shorten", "distill", "prune", "narrow", "distill-2", "trim"]
+
+COUNTS = {
+    ("mbert", ""): [177_974_523, 135_447_291, 126_003_963, 47_710_587, 22_812_376],
+    ("mbert", "@456"): [177_974_523, 135_447_291, 126_003_963, 71_311_611, 34_958_632],
+    ("mbert", "@564"): [177_974_523, 135_447_291, 126_003_963, 89_692_779, 44_748_724],
+    ("xlmr", ""): [278_295_186, 235_767_954, 226_324_626, 88_543_314, 22_812_688],
+    ("xlmr", "@456"): [278_295_186, 235_767_954, 226_324_626, 130_930_002, 34_959_088],
+    ("xlmr", "@564"): [278_295_186, 235_767_954, 226_324_626, 163_400_418, 44_749_288],
+}
+"""After the teacher, shorten, prune, narrow and trim. Trim keeps exactly 40,000 tokens, special ones counted: solving
+each last number for the vocabulary gives 40,000.0, so nothing is added for the special tokens."""
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return load_scale("paper")
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return load_scale("mini")
+
+
+@pytest.mark.parametrize(("teacher", "variant"), COUNTS)
+def test_the_paper_recipe_has_the_papers_sizes(teacher, variant, paper):
+    rows = show(load_recipe(f"gurgurov2025{variant}"), KNOWN_TEACHERS[teacher].shape, paper)
+    by_id = {row.id: row.parameters for row in rows}
+    changing = ("teacher", "shorten", "prune", "narrow", "trim")
+    assert [by_id[one] for one in changing] == COUNTS[teacher, variant]
+    assert [row.id for row in rows] == ["teacher", *IDS]
+    assert sum(row.delta for row in rows) == rows[-1].parameters - rows[0].parameters
+    assert all(row.delta == 0 for row in rows if row.id in ("adapt", "distill", "distill-2"))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "layers"), [(MBERT, [6, 7, 8, 9, 10, 11]), (XLMR, [0, 2, 4, 6, 8, 10])], ids=["mbert", "xlmr"]
+)
+def test_each_family_keeps_the_layers_the_paper_found_best(teacher, layers, paper):
+    steps = {step.id: step for step in resolve(load_recipe("gurgurov2025"), paper, teacher)}
+    assert steps["shorten"].config == {"layers": layers}
+
+
+def test_the_recipes_own_numbers_stand_at_paper_scale(paper):
+    steps = {step.id: step.config for step in resolve(load_recipe("gurgurov2025"), paper, MBERT)}
+    assert steps["adapt"] == {
+        "tokens": 1_600_000_000,
+        "learning_rate": 1e-4,
+        "batch_tokens": 16384,
+        "mask_fraction": 0.15,
+        "warmup_fraction": 0.0,
+        "sequence_length": 512,
+        "precision": "auto",
+        "seed": 42,
+    }
+    assert steps["distill"]["teacher"] == "adapt"
+    assert steps["distill-2"]["teacher"] == "prune"
+    assert steps["distill"]["loss"] == {"mlm": 0.5, "logit_mse": 0.5}
+    assert steps["narrow"] == {"hidden": 312, "heads": 12, "basis": "first", "heads_mode": "narrowed"}
+    assert steps["trim"] == {"vocabulary": 40_000}
+    assert steps["prune"]["ffn"] == 2048
+
+
+def test_ratios_mean_the_same_on_a_thin_teacher(mini):
+    teacher = mini.teacher.pretrain.shape
+    steps = {step.id: step for step in resolve(load_recipe("gurgurov2025"), mini, teacher)}
+    assert steps["shorten"].shape.layers == 6
+    assert steps["prune"].shape.ffn == 512
+    assert (steps["narrow"].shape.hidden, steps["narrow"].shape.heads) == (78, 6)
+    assert steps["trim"].shape.vocabulary == round(8000 * 40_000 / 119_547) == 2677
+
+
+def test_the_scale_replaces_a_steps_training_by_kind_and_then_by_id(mini):
+    training = yaml.safe_load("{distill: {tokens: 5e5, learning_rate: 1e-3}, distill-2: {tokens: 7e5}}")
+    scale = type(mini).model_validate(mini.model_dump() | {"training": training})
+    recipe = load_recipe("gurgurov2025")
+    steps = {step.id: step.config for step in resolve(recipe, scale, mini.teacher.pretrain.shape)}
+    assert [steps[one]["tokens"] for one in ("adapt", "distill", "distill-2")] == [
+        1_600_000_000,
+        500_000,
+        700_000,
+    ]
+    assert steps["distill-2"]["learning_rate"] == 1e-3
+
+
+THIN = Shape(family="bert", layers=5, hidden=192, heads=6, ffn=77, vocabulary=1000, positions=64, types=2)
+
+
+@pytest.fixture
+def document():
+    recipe = load_recipe("gurgurov2025")
+    steps = [{step.kind: copy.deepcopy(step.values)} for step in recipe.steps]
+    return {"source": "here", "teacher": "mbert", "steps": steps}
+
+
+def resolved(document, tmp_path, scale, shape=MBERT):
+    path = tmp_path / "my.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return {step.id: step for step in resolve(load_recipe(path), scale, shape)}
+
+
+@pytest.fixture
+def one_step(tmp_path, mini):
+    """Resolves a recipe of one step, on a thin teacher."""
+
+    def run(kind, **values):
+        document = {"source": "here", "teacher": "mbert", "steps": [{kind: values}]}
+        return resolved(document, tmp_path, mini, THIN)[kind]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("heads", "ratio", "width"),
+    [
+        ("narrowed", "312/768", (78, 6)),
+        ("narrowed", "1/2", (96, 6)),
+        ("narrowed", "100/192", (102, 6)),
+        ("narrowed", "99/192", (102, 6)),
+        ("dropped", "312/768", (64, 2)),
+        ("dropped", "80/192", (96, 3)),
+        ("dropped", "16/192", (32, 1)),
+        ("dropped", "1/1", (192, 6)),
+    ],
+)
+def test_widths_are_whole_heads(heads, ratio, width, one_step):
+    step = one_step("narrow", width=ratio, basis="first", heads=heads)
+    assert (step.shape.hidden, step.shape.heads) == (step.config["hidden"], step.config["heads"]) == width
+
+
+@pytest.mark.parametrize(
+    ("keep", "ratio", "layers"),
+    [
+        ("first", "2/5", [0, 1]),
+        ("last", "6/12", [2, 3, 4]),
+        ("strided", "6/12", [0, 1, 3]),
+        ("strided", "2/5", [0, 2]),
+        ("strided", "1/1", [0, 1, 2, 3, 4]),
+        ([1, 4], "2/5", [1, 4]),
+    ],
+)
+def test_kept_layers_are_that_many_and_rising(keep, ratio, layers, one_step):
+    step = one_step("shorten", layers=ratio, keep=keep)
+    assert step.config["layers"] == layers
+    assert step.shape.layers == len(layers)
+
+
+def test_magnitude_needs_no_text(one_step):
+    step = one_step("prune", width="1/2", score="magnitude")
+    assert step.config == {"ffn": 39, "score": "magnitude", "rounds": 1}
+
+
+def test_a_trim_may_be_a_plain_number(document, tmp_path, paper):
+    document["steps"][6]["trim"]["tokens"] = 40000
+    assert resolved(document, tmp_path, paper, XLMR)["trim"].shape.vocabulary == 40_000
+
+
+def edited(index, **values):
+    def edit(document):
+        next(iter(document["steps"][index].values())).update(values)
+
+    return edit
+
+
+def insert(index, step):
+    return lambda document: document["steps"].insert(index, step)
+
+
+def without_tokens(document):
+    del document["steps"][0]["adapt"]["tokens"]
+
+
+REFUSED = [
+    (edited(2, teacher="prune"), "steps[2].distill: teacher 'prune' is no earlier step; there are: teacher, adapt, shorten"),
+    (edited(5, teacher="distil"), "steps[5].distill: teacher 'distil' is no earlier step; there are: teacher, adapt, "
+     "shorten, distill, prune, narrow"),
+    (edited(1, layers="0/12"), "steps[1].shorten: layers 0/12 of 12 leaves no layer; keep more"),
+    (edited(3, width="0/3072"), "steps[3].prune: width 0/3072 of 3072 leaves no FFN neuron; keep more"),
+    (edited(4, width="1/768"), "steps[4].narrow: width 1/768 of 768 leaves no head: each of its 12 heads needs a width "
+     "of one or more; keep more"),
+    (edited(4, width="31/768", heads="dropped"), "steps[4].narrow: width 31/768 of 768 leaves no head: one of its heads "
+     "is 64 wide; keep more"),
+    (edited(6, tokens="0/7"), "steps[6].trim: tokens 0/7 of 119547 leaves no token; keep more"),
+    (edited(6, tokens=200000), "steps[6].trim: tokens 200000 keeps 200000; the vocabulary is 119547 by now; keep fewer"),
+    (insert(6, {"shorten": {"layers": "7/12", "keep": "first"}}), "steps[6].shorten: layers 7/12 keeps 7; the model has 6 "
+     "by now; keep fewer"),
+    (insert(4, {"prune": {"width": "1/1", "score": "magnitude"}}), "steps[4].prune: width 1/1 keeps 3072; the FFN is 2048 "
+     "wide by now; keep fewer"),
+    (insert(5, {"narrow": {"width": "1/2", "basis": "first"}}), "steps[5].narrow: width 1/2 keeps 384; the model is 312 "
+     "wide by now; keep less"),
+    (edited(1, keep=[0, 1]), "steps[1].shorten: keep lists 2 layers, the ratio keeps 6; make them agree"),
+    (edited(1, keep=[0, 1, 2, 3, 4, 12]), "steps[1].shorten: keep [0, 1, 2, 3, 4, 12] is not a rising list of layers from "
+     "0 to 11; mend it"),
+    (edited(5, loss={"hidden_mse": 1}), "steps[5].distill: hidden_mse needs equal widths; teacher 'prune' has 768, the "
+     "student 312: take logit_mse or logit_kl, or distill before narrow"),
+    (insert(1, {"trim": {"tokens": 1000}}), "steps[3].distill: teacher 'adapt' has 119547 tokens, the student 1000; their "
+     "logits cannot be compared: distill before trim"),
+    (edited(0, tokens=100), "steps[0].adapt: 100 tokens are fewer than one batch of 16384; raise tokens"),
+    (edited(0, batch_tokens=100), "steps[0].adapt: a batch of 100 tokens holds no sequence of 512; raise batch_tokens"),
+    (without_tokens, "steps[0].adapt: neither the recipe nor the scale 'paper' states tokens; add it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edit", "message"), REFUSED)
+def test_a_recipe_that_cannot_run_is_refused_before_anything_runs(edit, message, document, tmp_path, paper):
+    edit(document)
+    with pytest.raises(UsageError) as caught:
+        resolved(document, tmp_path, paper)
+    assert str(caught.value).startswith(f"my: {message}")
+
+
+def test_a_sequence_longer_than_the_positions_is_refused(paper, document, tmp_path):
+    shape = MBERT.model_copy(update={"positions": 128})
+    with pytest.raises(
+        HarnessError, match=r"sequence_length 512 is above the 128 the teacher's positions hold"
+    ):
+        resolved(document, tmp_path, paper, shape)
+
+
+def test_a_family_the_recipe_states_no_value_for_is_refused(paper, document, tmp_path):
+    document["steps"][1]["shorten"]["keep"] = {"bert": "last"}
+    assert resolved(document, tmp_path, paper)["shorten"].shape.layers == 6
+    with pytest.raises(UsageError, match="states no value for the model family 'xlm-roberta'; it has: bert"):
+        resolved(document, tmp_path, paper, XLMR)
