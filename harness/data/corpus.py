@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import random
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -88,6 +89,23 @@ def group(lines: Iterable[str], *, blank_lines: bool) -> Iterator[Document]:
             document.append(line)
     if document:
         yield document
+
+
+def sample(documents: Iterable[Document], lines: int, seed: int) -> list[Document]:
+    """Gives whole documents of about ``lines`` lines in all, drawn by the seed from all, in their order.
+
+    Holds: at most ``lines`` lines, and at least one document; with enough lines, all documents.
+    """
+    everything = list(documents)
+    order = random.Random(seed).sample(range(len(everything)), len(everything))
+    kept: list[int] = []
+    left = lines
+    for index in order:
+        if kept and len(everything[index]) > left:
+            break
+        kept.append(index)
+        left -= len(everything[index])
+    return [everything[index] for index in sorted(kept)]
 
 
 def prepare(

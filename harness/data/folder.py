@@ -109,4 +109,5 @@ def read_task(root: Path, task: str, lang: str) -> TaskData | Absent:
             )
     notes: list[str] = []
     parts = {split: list(parse(path, notes)) for split, path in paths.items()}
-    return assemble(row, lang, parts, {split: str(path) for split, path in paths.items()}, notes)
+    places = {split: str(path) for split, path in paths.items()}
+    return assemble(row, lang, parts, places, notes=notes, provenance={"source": str(root)})

@@ -22,8 +22,8 @@ _WRITTEN = "# text = "
 _TSV_HEADER = "text\tlabel"
 
 
-def _fault(path: Path, number: int, wanted: str, got: str) -> HarnessError:
-    return HarnessError(f"{path}:{number}: wanted {wanted}; got {got}; mend the line")
+def _fault(place: str, wanted: str, got: str) -> HarnessError:
+    return HarnessError(f"{place}: wanted {wanted}; got {got}; mend the line")
 
 
 def read_conllu(path: Path, _notes: list[str]) -> Iterator[TokenExample]:
@@ -52,15 +52,15 @@ def read_conllu(path: Path, _notes: list[str]) -> Iterator[TokenExample]:
 def _conllu_token(path: Path, number: int, line: str) -> tuple[str, str] | None:
     columns = line.split("\t")
     if len(columns) != _CONLLU_COLUMNS:
-        raise _fault(path, number, f"{_CONLLU_COLUMNS} columns parted by tabs", f"{len(columns)}")
+        raise _fault(f"{path}:{number}", f"{_CONLLU_COLUMNS} columns parted by tabs", f"{len(columns)}")
     if _RANGE_OR_EMPTY.fullmatch(columns[0]):
         return None
     if not columns[0].isdecimal():
-        raise _fault(path, number, "a word number in column 1", f"'{columns[0]}'")
+        raise _fault(f"{path}:{number}", "a word number in column 1", f"'{columns[0]}'")
     if not columns[1].strip():
-        raise _fault(path, number, "a word in column 2", "nothing")
+        raise _fault(f"{path}:{number}", "a word in column 2", "nothing")
     if columns[3] not in UPOS:
-        raise _fault(path, number, f"a UPOS tag in column 4 ({', '.join(UPOS)})", f"'{columns[3]}'")
+        raise _fault(f"{path}:{number}", f"a UPOS tag in column 4 ({', '.join(UPOS)})", f"'{columns[3]}'")
     return columns[1], columns[3]
 
 
@@ -79,7 +79,7 @@ def read_iob2(path: Path, notes: list[str]) -> Iterator[TokenExample]:
         if line.strip():
             word, tag = _iob2_token(path, number, line)
             words.append(word)
-            tags.append(_fitting_tag(path, number, tag, tags, notes))
+            tags.append(fitting_tag(f"{path}:{number}", tag, tags, notes))
         elif words:
             yield TokenExample(tuple(words), tuple(tags))
             words, tags = [], []
@@ -88,21 +88,25 @@ def read_iob2(path: Path, notes: list[str]) -> Iterator[TokenExample]:
 def _iob2_token(path: Path, number: int, line: str) -> tuple[str, str]:
     columns = line.split("\t")
     if len(columns) != 2 or not columns[0].strip():
-        raise _fault(path, number, "a token, a tab and an IOB2 tag", f"'{line[:40]}'")
+        raise _fault(f"{path}:{number}", "a token, a tab and an IOB2 tag", f"'{line[:40]}'")
     return columns[0], columns[1]
 
 
-def _fitting_tag(path: Path, number: int, tag: str, before: list[str], notes: list[str]) -> str:
-    """Gives the tag as IOB2 has it after the tags before it in its sentence."""
+def fitting_tag(place: str, tag: str, before: list[str], notes: list[str]) -> str:
+    """Gives the tag as IOB2 has it after the tags before it in its sentence; see ``read_iob2``.
+
+    Raises:
+        HarnessError: the tag is not IOB2 at that place.
+    """
     kind, _, name = tag.partition("-")
     last = before[-1] if before else "O"
     if tag == "O" or (kind == "B" and name) or (kind == "I" and name and last in (f"B-{name}", f"I-{name}")):
         return tag
     if kind == "I" and name and last != "O":
-        notes.append(f"{path}:{number}: '{tag}' after '{last}', read as 'B-{name}'")
+        notes.append(f"{place}: '{tag}' after '{last}', read as 'B-{name}'")
         return f"B-{name}"
-    place = f"after '{last}'" if before else "at the start of a sentence"
-    raise _fault(path, number, "an IOB2 tag (O, B-X, or I-X inside an entity)", f"'{tag}' {place}")
+    left = f"after '{last}'" if before else "at the start of a sentence"
+    raise _fault(place, "an IOB2 tag (O, B-X, or I-X inside an entity)", f"'{tag}' {left}")
 
 
 def read_tsv(path: Path, _notes: list[str]) -> Iterator[TextExample]:
@@ -115,13 +119,13 @@ def read_tsv(path: Path, _notes: list[str]) -> Iterator[TextExample]:
         columns = line.split("\t")
         if number == 1:
             if line != _TSV_HEADER:
-                raise _fault(path, number, "the header 'text<TAB>label'", f"'{line[:40]}'")
+                raise _fault(f"{path}:{number}", "the header 'text<TAB>label'", f"'{line[:40]}'")
         elif len(columns) != 2:
-            raise _fault(path, number, "two columns, text and label", f"{len(columns)}: '{line[:40]}'")
+            raise _fault(f"{path}:{number}", "two columns, text and label", f"{len(columns)}: '{line[:40]}'")
         elif not columns[0].strip():
-            raise _fault(path, number, "a text in column 1", "nothing")
+            raise _fault(f"{path}:{number}", "a text in column 1", "nothing")
         elif not columns[1].strip():
-            raise _fault(path, number, "a label in column 2", "nothing")
+            raise _fault(f"{path}:{number}", "a label in column 2", "nothing")
         else:
             yield TextExample(columns[0], columns[1].strip())
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from harness.errors import HarnessError, unknown
@@ -83,6 +84,7 @@ class TaskData:
         labels: the label set.
         train: examples to learn from; likewise dev and test.
         notes: what the reader read otherwise than it was written, one line each; for the manifest.
+        provenance: where it came from: data set, commit, digests of files; for the manifest.
     """
 
     task: Task
@@ -92,6 +94,7 @@ class TaskData:
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     notes: tuple[str, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def scored_texts(self) -> set[str]:
         """Gives the texts of dev and test, which no training corpus may hold."""
@@ -128,7 +131,9 @@ def assemble(
     language: str,
     parts: Mapping[str, Sequence[Example]],
     places: Mapping[str, str],
+    *,
     notes: Sequence[str] = (),
+    provenance: Mapping[str, str] = MappingProxyType({}),
 ) -> TaskData:
     """Gives the task with its label set, which comes from the training part or from the standard.
 
@@ -138,6 +143,7 @@ def assemble(
         parts: examples of train, dev and test.
         places: where each part was read, for messages.
         notes: what was read otherwise than it was written.
+        provenance: where the parts came from.
 
     Raises:
         HarnessError: a part has no example, or a label that training could not teach.
@@ -153,7 +159,7 @@ def assemble(
                 f"got '{strange[0]}'; relabel or remove its examples"
             )
     train, dev, test = (tuple(parts[split]) for split in SPLITS)
-    return TaskData(task, language, labels, train, dev, test, tuple(notes))
+    return TaskData(task, language, labels, train, dev, test, tuple(notes), provenance)
 
 
 def limit(

@@ -1,0 +1,85 @@
+"""From the rows of a hub data set to examples: columns, label names, words that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from harness.data.formats import fitting_tag
+from harness.data.tasks import UPOS, Example, Task, TextExample, TokenExample
+from harness.errors import HarnessError
+from harness.languages import Source
+
+_NO_WORD = ("_", None)
+
+
+def to_examples(rows: Any, task: Task, source: Source, place: str, notes: list[str]) -> list[Example]:
+    """Gives the examples of one part.
+
+    Args:
+        rows: a ``datasets`` data set.
+        task: the row of the table of tasks.
+        source: says which columns hold what.
+        place: where the rows come from, for messages.
+        notes: to which a line is added for each thing read otherwise than it is written.
+
+    Raises:
+        HarnessError: a column is missing, or a row has no text, no label, or unequally many words and labels.
+    """
+    for column in source.columns:
+        if column not in rows.column_names:
+            raise HarnessError(
+                f"{place}: wanted the column '{column}'; got {', '.join(rows.column_names)}; "
+                "correct the row of harness/languages.py"
+            )
+    name = _namer(rows.features[source.columns[1]], source)
+    texts, labels = (rows[column] for column in source.columns[:2])
+    pairs = enumerate(zip(texts, labels, strict=True), start=1)
+    if task.kind == "sequence":
+        return [_text_example(text, name(label), f"{place}:{number}") for number, (text, label) in pairs]
+    examples = (
+        _token_example(task, words, [name(tag) for tag in tags], f"{place}:{number}", notes)
+        for number, (words, tags) in pairs
+    )
+    return [example for example in examples if example.words]
+
+
+def _namer(feature: Any, source: Source) -> Callable[[Any], str | None]:
+    """Gives the function from a label as stored to its name: by the file's own names, else by the table's."""
+    inner = getattr(feature, "feature", feature)
+    names = getattr(inner, "names", None) or source.labels
+
+    def name(label: Any) -> str | None:
+        if isinstance(label, int) and names and 0 <= label < len(names):
+            return str(names[label])
+        return None if label is None else str(label)
+
+    return name
+
+
+def _text_example(text: str | None, label: str | None, place: str) -> TextExample:
+    if not text or not text.strip() or not label or not label.strip():
+        raise HarnessError(
+            f"{place}: wanted a text and a label; got '{(text or '')[:40]}' and '{label or ''}'; mend it"
+        )
+    return TextExample(text, label)
+
+
+def _token_example(
+    task: Task, words: list[str], tags: list[str | None], place: str, notes: list[str]
+) -> TokenExample:
+    """Gives a sentence; of CoNLL-U origin, multiword ranges and empty nodes (tag ``_``) are passed over."""
+    if len(words) != len(tags):
+        raise HarnessError(
+            f"{place}: wanted a label for each of {len(words)} words; got {len(tags)}; mend it"
+        )
+    if task.name == "pos":
+        pairs = [(word, tag) for word, tag in zip(words, tags, strict=True) if tag not in _NO_WORD]
+        for _, tag in pairs:
+            if tag not in UPOS:
+                raise HarnessError(f"{place}: wanted UPOS tags ({', '.join(UPOS)}); got '{tag}'; mend it")
+        return TokenExample(tuple(word for word, _ in pairs), tuple(str(tag) for _, tag in pairs))
+    fitted: list[str] = []
+    for label in tags:
+        fitted.append(fitting_tag(place, str(label), fitted, notes))
+    return TokenExample(tuple(words), tuple(fitted))
