@@ -5,7 +5,7 @@ Three settings, read from the environment:
 ``HARNESS_COMPILE=0|1|auto``
     0 never compiles, 1 makes a failure an error, auto (the default) falls back to the reference.
 ``HARNESS_CUDA=0|1|auto``
-    1 compiles the CUDA kernels and needs the toolkit; auto does so when torch is a CUDA build and nvcc is there.
+    1 compiles the CUDA kernels and needs the toolkit; auto does so when torch is a CUDA build with nvcc.
     No GPU is asked for.
 ``HARNESS_CUDA_ARCHITECTURES``
     what to compile for, ``80;90`` if unset; PTX of the last one is added.

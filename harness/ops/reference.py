@@ -1,0 +1,164 @@
+"""The definition of every op in pure PyTorch; also what runs where no kernel was built.
+
+Arguments are taken as checked. Low-precision inputs are computed in float32. Gradients are PyTorch's own, so that
+this page can be read as the formulas themselves.
+
+Shapes: **N** rows, **V** vocabulary, **D** hidden, **F** FFN width, **C** the logits of one chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+COSINE_EPSILON = 1e-12
+"""Added to each squared length, as ``torch.nn.functional.cosine_embedding_loss`` does."""
+
+
+def widen(tensor: Tensor) -> Tensor:
+    """Gives the tensor in the dtype the sums are taken in: float64 stays, all else is float32."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def soft_rows(student_NV: Tensor, teacher_NV: Tensor, temperature: float, divergence: str) -> Tensor:
+    """Gives each row's divergence of the two distributions at a temperature (without τ²).
+
+    ``forward_kl`` is Σ p_t (log p_t − log p_s), ``reverse_kl`` is Σ p_s (log p_s − log p_t). Where the leading
+    probability is zero the term is zero, whatever the other is.
+    """
+    student_NV = functional.log_softmax(widen(student_NV) / temperature, dim=-1)
+    teacher_NV = functional.log_softmax(widen(teacher_NV) / temperature, dim=-1)
+    leading_NV, other_NV = teacher_NV, student_NV
+    if divergence == "reverse_kl":
+        leading_NV, other_NV = student_NV, teacher_NV
+    probability_NV = leading_NV.exp()
+    difference_NV = torch.where(probability_NV == 0, 0.0, leading_NV - other_NV)
+    return (probability_NV * difference_NV).sum(-1)
+
+
+def hard_rows(student_NV: Tensor, target_N: Tensor, ignore_index: int) -> Tensor:
+    """Gives each row's cross-entropy with its label; zero where the label is ignored."""
+    return functional.cross_entropy(
+        widen(student_NV), target_N, ignore_index=ignore_index, reduction="none", label_smoothing=0.0
+    )
+
+
+def blank(tensor_ND: Tensor, keep_N: Tensor | None) -> Tensor:
+    """Gives the tensor with the rows not kept set to zero, so that what they hold cannot reach a loss."""
+    return tensor_ND if keep_N is None else tensor_ND.masked_fill(~keep_N[:, None], 0.0)
+
+
+def distillation_rows(
+    student_NV: Tensor,
+    teacher_NV: Tensor,
+    target_N: Tensor | None,
+    soft_mask_N: Tensor | None,
+    temperature: float,
+    divergence: str,
+    ignore_index: int,
+) -> tuple[Tensor, Tensor]:
+    """Gives each row's divergence and cross-entropy; zero where a mask or an ignored label leaves it out."""
+    soft_N = soft_rows(
+        blank(student_NV, soft_mask_N), blank(teacher_NV, soft_mask_N), temperature, divergence
+    )
+    if soft_mask_N is not None:
+        soft_N = torch.where(soft_mask_N, soft_N, 0.0)
+    if target_N is None:
+        return soft_N, torch.zeros_like(soft_N)
+    return soft_N, hard_rows(blank(student_NV, target_N != ignore_index), target_N, ignore_index)
+
+
+def mean_rows(rows_N: Tensor, keep_N: Tensor | None) -> Tensor:
+    """Gives the mean over the kept rows; zero where none is kept."""
+    if keep_N is None:
+        return rows_N.sum() / max(rows_N.shape[0], 1)
+    return rows_N.sum() / keep_N.sum().clamp(min=1)
+
+
+def linear_distillation_rows(
+    student: tuple[Tensor, Tensor, Tensor | None],
+    teacher: tuple[Tensor, Tensor, Tensor | None],
+    target_N: Tensor | None,
+    soft_mask_N: Tensor | None,
+    temperature: float,
+    ignore_index: int,
+    chunk_size: int,
+) -> tuple[Tensor, Tensor]:
+    """Gives `distillation_rows` of the logits of two hidden states, a chunk of rows at a time.
+
+    Holds: the logits of at most ``chunk_size`` rows exist at once; a chunk is computed again in its backward pass.
+
+    Args:
+        student: hidden N×D, weight V×D, bias V or None.
+        teacher: the same; its weight has the student's rows.
+    """
+
+    def chunk(
+        rows: slice, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            teacher_CV = functional.linear(teacher[0][rows], *teacher[1:])
+        student_CV = functional.linear(hidden_ND[rows], weight_VD, bias_V)
+        target_C = None if target_N is None else target_N[rows]
+        mask_C = None if soft_mask_N is None else soft_mask_N[rows]
+        return distillation_rows(
+            student_CV, teacher_CV, target_C, mask_C, temperature, "forward_kl", ignore_index
+        )
+
+    num_rows = student[0].shape[0]
+    starts = range(0, max(num_rows, 1), chunk_size)
+    rows = [
+        checkpoint(chunk, slice(start, start + chunk_size), *student, use_reentrant=False) for start in starts
+    ]
+    return torch.cat([soft for soft, _ in rows]), torch.cat([hard for _, hard in rows])
+
+
+def mse_logits(
+    student: tuple[Tensor, Tensor, Tensor | None], teacher: tuple[Tensor, Tensor, Tensor | None]
+) -> Tensor:
+    """Gives the mean squared difference of two models' logits by holding both: the definition, for tests."""
+    student_NV = functional.linear(*(None if one is None else widen(one) for one in student))
+    teacher_NV = functional.linear(*(None if one is None else widen(one) for one in teacher))
+    return (student_NV - teacher_NV).square().sum() / max(student_NV.numel(), 1)
+
+
+def hidden_rows(student_ND: Tensor, teacher_ND: Tensor, kind: str) -> Tensor:
+    """Gives each row's 1 − cos, or its mean squared difference."""
+    student_ND, teacher_ND = widen(student_ND), widen(teacher_ND)
+    if kind == "mse":
+        return (student_ND - teacher_ND).square().mean(-1)
+    dot_N = (student_ND * teacher_ND).sum(-1)
+    student_N = student_ND.square().sum(-1) + COSINE_EPSILON
+    teacher_N = teacher_ND.square().sum(-1) + COSINE_EPSILON
+    return 1.0 - dot_N / (student_N * teacher_N).sqrt()
+
+
+def hidden_state_loss(
+    students: Sequence[Tensor],
+    teachers: Sequence[Tensor],
+    mask_N: Tensor | None,
+    kind: str,
+    weights: Sequence[float],
+) -> Tensor:
+    """Gives the weighted sum over layers of the mean over kept rows; every tensor is N×D."""
+    parts = []
+    for student_ND, teacher_ND, weight in zip(students, teachers, weights, strict=True):
+        rows_N = hidden_rows(blank(student_ND, mask_N), blank(teacher_ND, mask_N), kind)
+        if mask_N is not None:
+            rows_N = torch.where(mask_N, rows_N, 0.0)
+        parts.append(weight * mean_rows(rows_N, mask_N))
+    return torch.stack(parts).sum()
+
+
+def linear_gelu(x_ND: Tensor, w_in_FD: Tensor, b_in_F: Tensor | None) -> Tensor:
+    """Gives the activation h between the layers of an FFN (erf GELU, as BERT and XLM-R have it)."""
+    return functional.gelu(functional.linear(x_ND, w_in_FD, b_in_F))
+
+
+def taylor_score(h_NF: Tensor, grad_NF: Tensor) -> Tensor:
+    """Gives |Σ_tokens h·∂L/∂h| of every neuron (Molchanov et al. 2017, first order)."""
+    return (widen(h_NF) * widen(grad_NF)).sum(0).abs()
