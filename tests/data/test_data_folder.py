@@ -1,0 +1,262 @@
+"""The data folder: what it gives, and that each fault names its file and line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.data import folder
+from harness.data.tasks import TASKS, UPOS, Absent, TaskData, TextExample, TokenExample
+from harness.errors import HarnessError
+
+ROOT = os.environ.get("HARNESS_REAL_DATA")
+
+
+def conllu(*tokens: str) -> str:
+    """Gives one sentence; a token is ``id form upos``."""
+    rows = [token.split() for token in tokens]
+    return "".join(f"{number}\t{form}\t_\t{upos}" + "\t_" * 6 + "\n" for number, form, upos in rows) + "\n"
+
+
+CONLLU = "# sent_id = 1\n# text = Il-kelb jiekol.\n" + conllu(
+    "1-2 Il-kelb _", "1 Il- DET", "2 kelb NOUN", "2.1 hu PRON", "3 jiekol VERB", "4 . PUNCT"
+)
+IOB2 = "Beograd\tB-LOC\ni\tO\nAna\tB-PER\nKos\tI-PER\n\nDanas\tO\n"
+TSV = 'text\tlabel\n"Tajjeb" ħafna\tpositive\nĦażin\tnegative\n'
+GOOD = {"pos": ("conllu", CONLLU), "ner": ("conll", IOB2), "topic": ("tsv", TSV), "sentiment": ("tsv", TSV)}
+
+
+def make_task(root: Path, task: str, **parts: str) -> None:
+    ending, good = GOOD[task]
+    place = root / task / "mt"
+    place.mkdir(parents=True)
+    for split in ("train", "dev", "test"):
+        (place / f"{split}.{ending}").write_bytes(parts.get(split, good).encode())
+
+
+def read(root: Path, task: str) -> TaskData:
+    data = folder.read_task(root, task, "mt")
+    assert isinstance(data, TaskData)
+    return data
+
+
+def make_corpus(root: Path, **files: str) -> None:
+    (root / "corpus" / "mt").mkdir(parents=True)
+    for name, text in files.items():
+        (root / "corpus" / "mt" / f"{name}.txt").write_text(text, encoding="utf-8")
+
+
+def test_corpus_files_are_read_in_order_and_cut_into_documents(tmp_path: Path) -> None:
+    make_corpus(tmp_path, b="\n\nx\ny\n\nz\n\n", a="".join(f"{number}\n" for number in range(40)) + "\n")
+    (tmp_path / "corpus" / "mt" / "LICENSE").write_text("not text of the corpus")
+    read_documents = list(folder.read_corpus(tmp_path, "mt"))
+    assert [len(one) for one in read_documents] == [32, 9, 2, 1]
+    assert read_documents[2:] == [["x", "y"], ["z"]]
+
+
+def test_languages_are_the_folders_of_the_corpus(tmp_path: Path) -> None:
+    for name in ("mt", "sk", ".git"):
+        (tmp_path / "corpus" / name).mkdir(parents=True)
+    (tmp_path / "corpus" / "README").write_text("x")
+    assert folder.list_languages(tmp_path) == ["mt", "sk"]
+
+
+def test_an_unknown_language_lists_those_there_are(tmp_path: Path) -> None:
+    make_corpus(tmp_path, a="x\n")
+    with pytest.raises(HarnessError, match=r"unknown language in .*corpus 'sk'; there are: mt\.") as fault:
+        list(folder.read_corpus(tmp_path, "sk"))
+    assert fault.value.exit_code == 2
+
+
+def test_a_folder_without_corpus_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="wanted a data folder with 'corpus/<language>"):
+        folder.list_languages(tmp_path)
+
+
+def test_a_language_without_files_is_refused(tmp_path: Path) -> None:
+    make_corpus(tmp_path)
+    with pytest.raises(HarnessError, match=r"corpus/mt: wanted files \*\.txt\[\.gz"):
+        list(folder.read_corpus(tmp_path, "mt"))
+
+
+def test_an_unknown_compression_is_refused(tmp_path: Path) -> None:
+    make_corpus(tmp_path)
+    (tmp_path / "corpus" / "mt" / "a.txt.bz2").write_bytes(b"x")
+    with pytest.raises(HarnessError, match=r"a\.txt\.bz2: wanted one of \.txt, \.txt\.gz.*; got '\.bz2'"):
+        list(folder.read_corpus(tmp_path, "mt"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "got an empty file"), (" \n\t\n", "a.txt: wanted lines of text; got only white space")],
+)
+def test_a_corpus_file_without_text_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    make_corpus(tmp_path, a=text)
+    with pytest.raises(HarnessError, match=message):
+        list(folder.read_corpus(tmp_path, "mt"))
+
+
+def test_a_corpus_file_in_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
+    make_corpus(tmp_path)
+    (tmp_path / "corpus" / "mt" / "a.txt").write_bytes("good\nħażin\n".encode("utf-16-le"))
+    with pytest.raises(HarnessError, match=r"a\.txt:1: wanted "):
+        list(folder.read_corpus(tmp_path, "mt"))
+
+
+def test_conllu_passes_over_ranges_and_empty_nodes(tmp_path: Path) -> None:
+    make_task(tmp_path, "pos")
+    data = read(tmp_path, "pos")
+    words, labels = ("Il-", "kelb", "jiekol", "."), ("DET", "NOUN", "VERB", "PUNCT")
+    assert data.train == (TokenExample(words, labels, "Il-kelb jiekol."),)
+    assert data.labels == UPOS
+    assert data.scored_texts() == {"Il-kelb jiekol."}
+
+
+def test_iob2_sentences_end_at_blank_lines_and_at_the_end(tmp_path: Path) -> None:
+    make_task(tmp_path, "ner")
+    data = read(tmp_path, "ner")
+    assert [example.words for example in data.train if isinstance(example, TokenExample)] == [
+        ("Beograd", "i", "Ana", "Kos"),
+        ("Danas",),
+    ]
+    assert data.labels == ("B-LOC", "B-PER", "I-PER", "O")
+    assert data.notes == ()
+
+
+def test_a_type_that_changes_inside_an_entity_is_read_anew_and_noted(tmp_path: Path) -> None:
+    make_task(tmp_path, "ner", test="x\tB-LOC\ny\tI-PER\nz\tI-PER\n")
+    data = read(tmp_path, "ner")
+    assert data.test == (TokenExample(("x", "y", "z"), ("B-LOC", "B-PER", "I-PER")),)
+    assert len(data.notes) == 1
+    assert data.notes[0].endswith("test.conll:2: 'I-PER' after 'B-LOC', read as 'B-PER'")
+
+
+def test_quotation_marks_of_a_tsv_are_letters(tmp_path: Path) -> None:
+    make_task(tmp_path, "sentiment")
+    data = read(tmp_path, "sentiment")
+    assert data.train == (TextExample('"Tajjeb" ħafna', "positive"), TextExample("Ħażin", "negative"))
+    assert data.labels == ("negative", "positive")
+
+
+FAULTS = {
+    "no number": (
+        "pos",
+        "x\tIl\t_\tDET" + "\t_" * 6,
+        r"train.conllu:1: wanted a word number in column 1; got 'x'",
+    ),
+    "columns": ("pos", "# c\n1\tIl\t_\tDET", r"train.conllu:2: wanted 10 columns parted by tabs; got 4"),
+    "no form": ("pos", "1\t \t_\tDET" + "\t_" * 6, r"train.conllu:1: wanted a word in column 2"),
+    "no tag": (
+        "pos",
+        conllu("1 Il DET", "2 kelb _"),
+        r"train.conllu:2: wanted a UPOS tag in column 4 .*; got '_'",
+    ),
+    "other tag": ("pos", conllu("1 Il NN"), r"train.conllu:1: wanted a UPOS tag in column 4 .*; got 'NN'"),
+    "no sentence": ("pos", "# only a comment\n\n", r"train.conllu: wanted at least one example; got none"),
+    "one column": (
+        "ner",
+        "Ana B-PER\n",
+        r"train.conll:1: wanted a token, a tab and an IOB2 tag; got 'Ana B-PER'",
+    ),
+    "no token": ("ner", "Ana\tO\n\tO\n", r"train.conll:2: wanted a token, a tab and an IOB2 tag"),
+    "no start": ("ner", "i\tO\nAna\tI-PER\n", r"train.conll:2: wanted an IOB2 tag .*; got 'I-PER' after 'O'"),
+    "not joined": (
+        "ner",
+        "A\tB-PER\n\nB\tI-PER\n",
+        r"train.conll:3: .*; got 'I-PER' at the start of a sentence",
+    ),
+    "not IOB2": ("ner", "Ana\tPER\n", r"train.conll:1: wanted an IOB2 tag .*; got 'PER'"),
+    "no type": ("ner", "Ana\tB-\n", r"train.conll:1: wanted an IOB2 tag .*; got 'B-'"),
+    "no header": (
+        "topic",
+        "Tajjeb\tsports\n",
+        r"train.tsv:1: wanted the header 'text<TAB>label'; got 'Tajjeb",
+    ),
+    "other header": (
+        "topic",
+        "label\ttext\nx\ty\n",
+        r"train.tsv:1: wanted the header 'text<TAB>label'; got 'label",
+    ),
+    "three columns": (
+        "topic",
+        "text\tlabel\na\tb\tc\n",
+        r"train.tsv:2: wanted two columns, text and label; got 3",
+    ),
+    "one of two": (
+        "topic",
+        "text\tlabel\na\tb\nc\n",
+        r"train.tsv:3: wanted two columns, text and label; got 1",
+    ),
+    "no label": ("topic", "text\tlabel\na\t \n", r"train.tsv:2: wanted a label in column 2; got nothing"),
+    "no text": ("topic", "text\tlabel\n\tsports\n", r"train.tsv:2: wanted a text in column 1; got nothing"),
+    "no example": ("topic", "text\tlabel\n", r"train.tsv: wanted at least one example; got none"),
+    "empty": ("topic", "", r"train.tsv: wanted lines of text; got an empty file"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_line_is_refused_by_file_and_number(tmp_path: Path, fault: str) -> None:
+    task, text, message = FAULTS[fault]
+    make_task(tmp_path, task, train=text)
+    with pytest.raises(HarnessError, match=message) as raised:
+        folder.read_task(tmp_path, task, "mt")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_label_that_training_lacks_is_refused(tmp_path: Path) -> None:
+    make_task(tmp_path, "topic", test="text\tlabel\nx\tmixed\n")
+    with pytest.raises(
+        HarnessError, match=r"test.tsv: wanted only labels of the training part .*; got 'mixed'"
+    ):
+        folder.read_task(tmp_path, "topic", "mt")
+
+
+def test_a_missing_task_is_absent_with_its_reason(tmp_path: Path) -> None:
+    absent = folder.read_task(tmp_path, "ner", "mt")
+    assert isinstance(absent, Absent)
+    assert absent.reason.endswith("ner/mt does not exist")
+
+
+def test_a_task_without_training_part_is_absent(tmp_path: Path) -> None:
+    make_task(tmp_path, "ner")
+    (tmp_path / "ner" / "mt" / "train.conll").unlink()
+    absent = folder.read_task(tmp_path, "ner", "mt")
+    assert isinstance(absent, Absent)
+    assert "has no train.conll" in absent.reason
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_a_training_part_alone_is_refused(tmp_path: Path, split: str) -> None:
+    make_task(tmp_path, "ner")
+    (tmp_path / "ner" / "mt" / f"{split}.conll").unlink()
+    with pytest.raises(HarnessError, match=rf"{split}.conll: wanted this file beside train.conll; got none"):
+        folder.read_task(tmp_path, "ner", "mt")
+
+
+def test_an_unknown_task_lists_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="unknown task 'parsing'; there are: pos, ner, topic, sentiment"):
+        folder.read_task(tmp_path, "parsing", "mt")
+
+
+@pytest.mark.real
+@pytest.mark.skipif(ROOT is None, reason="HARNESS_REAL_DATA names no folder of real text")
+def test_all_of_the_real_text_reads() -> None:
+    root = Path(str(ROOT))
+    languages = folder.list_languages(root)
+    assert len(languages) == 20
+    found = {}
+    for lang in languages:
+        assert sum(len(one) for one in folder.read_corpus(root, lang)) > 5_000
+        for task in TASKS:
+            data = folder.read_task(root, task, lang)
+            if isinstance(data, TaskData):
+                found[task, lang] = data
+    assert {lang for task, lang in found if task == "pos"} == {"en", "fr", "he", "mt", "sl", "tl"}
+    assert {lang for task, lang in found if task == "ner"} == {"hr"}
+    assert len(found["topic", "mt"].labels) == 7
+    assert len(found["topic", "mt"].test) == 204
+    noted = [note for data in found.values() for note in data.notes]
+    assert len(noted) == 1
+    assert "hr/dev.conll:6153" in noted[0]

@@ -1,0 +1,66 @@
+"""Tasks: the table, and smaller versions of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from harness.data.tasks import (
+    TASKS,
+    TaskData,
+    TextExample,
+    TokenExample,
+    assemble,
+    labels_of,
+    limit,
+    task_named,
+)
+from harness.errors import HarnessError, UsageError
+
+PLACES = {"train": "a", "dev": "b", "test": "c"}
+
+
+def topics() -> TaskData:
+    texts = [TextExample(f"text {number}", "abbccc"[number % 6]) for number in range(600)]
+    return assemble(TASKS["topic"], "mt", {"train": texts, "dev": texts[:60], "test": texts[:120]}, PLACES)
+
+
+def tags() -> TaskData:
+    sentences = [TokenExample((f"w{number}",), ("NOUN",)) for number in range(100)]
+    return assemble(TASKS["pos"], "mt", {"train": sentences, "dev": sentences, "test": sentences}, PLACES)
+
+
+def test_the_label_set_is_that_of_training_sorted_or_the_standards() -> None:
+    assert topics().labels == ("a", "b", "c")
+    assert len(tags().labels) == 17
+
+
+def test_limits_are_kept_exactly_and_labels_keep_their_shares() -> None:
+    small = limit(topics(), train=61, dev=10, test=5, seed=1)
+    assert (len(small.train), len(small.dev), len(small.test)) == (61, 10, 5)
+    count = Counter(label for one in small.train for label in labels_of(one))
+    assert all(abs(count[label] - 61 * share / 6) < 1 for label, share in zip("abc", (1, 2, 3), strict=True))
+    assert small.labels == topics().labels
+
+
+def test_limits_depend_on_the_seed_alone_and_keep_the_order() -> None:
+    data = topics()
+    assert limit(data, 50, seed=1) == limit(data, 50, seed=1) != limit(data, 50, seed=2)
+    kept = limit(data, 50, seed=1).train
+    assert list(kept) == [one for one in data.train if one in kept]
+    assert limit(data) == limit(data, 600, 60, 120) == data
+
+
+def test_a_smaller_limit_of_sentences_lies_in_a_larger_one() -> None:
+    assert set(limit(tags(), 10).train) < set(limit(tags(), 30).train)
+
+
+def test_a_limit_of_nothing_is_refused() -> None:
+    with pytest.raises(HarnessError, match="limit: wanted at least one example a part; got 0"):
+        limit(topics(), train=0)
+
+
+def test_an_unknown_task_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown task 'nli'; there are: pos, ner, topic, sentiment"):
+        task_named("nli")

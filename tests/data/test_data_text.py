@@ -1,0 +1,82 @@
+"""Lines of text files: encodings, compressions, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from harness.data.text import read_lines
+from harness.errors import HarnessError
+
+TEXT = "Il-kelb jiekol.\nĦobż u ilma.\n\nTieni.\n"
+LINES = [(1, "Il-kelb jiekol."), (2, "Ħobż u ilma."), (3, ""), (4, "Tieni.")]
+PACKED = {
+    ".txt": lambda raw: raw,
+    ".txt.gz": gzip.compress,
+    ".txt.xz": lzma.compress,
+    ".txt.zst": zstandard.compress,
+}
+
+
+@pytest.mark.parametrize("ending", PACKED)
+def test_every_compression_gives_the_same_numbered_lines(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(PACKED[ending](TEXT.encode()))
+    assert list(read_lines(path)) == LINES
+
+
+def test_a_zstd_file_of_several_frames_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.zst"
+    path.write_bytes(
+        zstandard.compress(b"one\ntw") + zstandard.compress(b"o\n" * 400_000) + zstandard.compress(b"z")
+    )
+    lines = [line for _, line in read_lines(path)]
+    assert (lines[:3], len(lines), lines[-1]) == (["one", "two", "o"], 400_002, "z")
+
+
+def test_only_newlines_end_a_line_and_the_byte_order_mark_goes(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffa\u2028b\x0cc\r\nd\x85e".encode())
+    assert list(read_lines(path)) == [(1, "a\u2028b\x0cc"), (2, "d\x85e")]
+
+
+@pytest.mark.parametrize("ending", [".txt.gz", ".txt.xz", ".txt.zst"])
+def test_a_cut_file_is_refused_with_its_name(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    whole = PACKED[ending](("".join(f"line {number}\n" for number in range(5000))).encode())
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(
+        HarnessError, match=rf"a{ending}: wanted a whole {ending[5:]} file; got broken data after line"
+    ):
+        list(read_lines(path))
+
+
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.zst"
+    path.write_bytes(b"plain text\n")
+    with pytest.raises(HarnessError, match="broken data after line 0"):
+        list(read_lines(path))
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "wanted lines of text; got an empty file"),
+        (b"good\n\xe4h\n", r"a.txt:2: wanted UTF-8; got byte 0xe4 at column 1"),
+        (b"good\na\0b\n", r"a.txt:2: wanted text; got a NUL character"),
+    ],
+)
+def test_bad_bytes_are_refused_with_their_line(tmp_path: Path, raw: bytes, message: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(raw)
+    with pytest.raises(HarnessError, match=message):
+        list(read_lines(path))
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"none\.txt: wanted a file to read; got 'No such file"):
+        list(read_lines(tmp_path / "none.txt"))
