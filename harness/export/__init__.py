@@ -1,0 +1,1 @@
+"""Exporting: a checkpoint becomes ONNX files that run without torch."""

@@ -80,7 +80,8 @@ def reference_logits(model: torch.nn.Module, batch: Batch) -> NDArray[np.float32
 def _counted(logits: NDArray[np.float32], batch: Batch) -> NDArray[np.float32]:
     """Keeps the rows that count: attended positions of (B, L, C), every row of (B, C)."""
     if logits.ndim == 3 and "attention_mask" in batch:
-        return logits[batch["attention_mask"].astype(bool)]
+        attended: NDArray[np.float32] = logits[batch["attention_mask"].astype(bool)]
+        return attended
     return logits.reshape(-1, logits.shape[-1])
 
 

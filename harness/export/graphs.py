@@ -1,0 +1,170 @@
+"""The ways to write a torch model as an ONNX graph, and what each graph must hold.
+
+Two exporters of torch give graphs whose latency differs; two ways to write attention differ again. Each way
+is a row of ``WAYS``; all give standard operators, int64 inputs, named dynamic axes and one file.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+from harness.errors import HarnessError
+from harness.export.heads import Head
+
+AXES = ("batch", "sequence")
+LARGEST_BYTES = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to write a graph.
+
+    Attributes:
+        graph: the exporter, ``legacy`` (TorchScript) or ``dynamo`` (torch.export).
+        attention: the implementation that is traced, ``eager`` or ``sdpa``.
+        opset: version of the standard operators.
+    """
+
+    graph: str
+    attention: str
+    opset: int
+
+
+WAYS: dict[str, Way] = {
+    "legacy": Way("legacy", "eager", 17),
+    "legacy-sdpa": Way("legacy", "sdpa", 17),
+    "dynamo": Way("dynamo", "eager", 18),
+    "dynamo-sdpa": Way("dynamo", "sdpa", 18),
+}
+
+
+class OneOutput(torch.nn.Module):
+    """The model with one tensor as its output."""
+
+    def __init__(self, model: torch.nn.Module, output: str) -> None:
+        super().__init__()
+        self.model, self.output = model, output
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+    ) -> Any:
+        """Gives the one output; inputs the model does not take are not given."""
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        return self.model(**{name: value for name, value in given.items() if value is not None})[self.output]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the exporters: they warn of their own deprecation and of packages that are not needed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _prepared(model: Any, attention: str) -> Iterator[None]:
+    """Puts the model in evaluation with one attention; both are put back."""
+    before, was_training = model.config._attn_implementation, model.training
+    model.eval()
+    model.set_attn_implementation(attention)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+        model.train(was_training)
+
+
+def _example(inputs: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Gives a padded batch of two rows: sizes of 0 and 1 are taken for constants by exporters."""
+    mask_BL = torch.ones(2, 9, dtype=torch.int64)
+    mask_BL[1, 6:] = 0
+    every = {
+        "input_ids": torch.full((2, 9), 2, dtype=torch.int64),
+        "attention_mask": mask_BL,
+        "token_type_ids": torch.zeros(2, 9, dtype=torch.int64),
+    }
+    return {name: every[name] for name in inputs}
+
+
+def write_graph(
+    model: Any, path: Path, way: Way, *, head: Head, inputs: Sequence[str], max_length: int
+) -> None:
+    """Writes one graph of a model; what the exporter raises is raised.
+
+    Raises:
+        HarnessError: the graph holds operators that are not standard, or is too large for one file.
+    """
+    named: dict[str, Any] = {"input_names": list(inputs), "output_names": [head.output]}
+    example, module = _example(inputs), OneOutput(model, head.output)
+    with _quiet(), _prepared(model, way.attention), torch.no_grad():
+        if way.graph == "legacy":
+            axes = {name: dict(enumerate(AXES)) for name in inputs} | {
+                head.output: dict(enumerate(head.axes))
+            }
+            torch.onnx.export(
+                module, (example,), path, dynamo=False, opset_version=way.opset, dynamic_axes=axes, **named
+            )
+        else:
+            dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence", max=max_length)}
+            torch.onnx.export(
+                module, (), path, kwargs=example, dynamo=True, opset_version=way.opset, verbose=False,
+                external_data=False, dynamic_shapes=dict.fromkeys(inputs, dims), **named,
+            )  # fmt: skip
+    _tidy(path, head)
+
+
+def _tidy(path: Path, head: Head) -> None:
+    """Checks a graph and drops what exporters leave in it: paths of this machine and guessed shapes."""
+    if path.stat().st_size > LARGEST_BYTES or path.with_name(f"{path.name}.data").exists():
+        raise HarnessError(
+            "export: wanted one file below 2 GiB; got a larger model; trim its vocabulary first"
+        )
+    graph = onnx.load(path)
+    foreign = sorted(
+        {node.domain for node in graph.graph.node if node.domain} | {f.name for f in graph.functions}
+    )
+    if foreign:
+        raise HarnessError(
+            f"export: wanted standard operators only; got {', '.join(foreign)}; use another graph"
+        )
+    for node in graph.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del graph.graph.value_info[:]
+    del graph.metadata_props[:], graph.graph.metadata_props[:]
+    _name_axes(graph.graph.input, AXES)
+    _name_axes(graph.graph.output, head.axes)
+    onnx.save(graph, path)
+
+
+def _name_axes(values: Any, axes: Sequence[str]) -> None:
+    for value in values:
+        for place, name in enumerate(axes):
+            value.type.tensor_type.shape.dim[place].dim_param = name
+
+
+def describe_axes(path: Path) -> Mapping[str, list[str | int]]:
+    """Gives the shapes of an ONNX file's inputs and outputs: names of dynamic axes, sizes of fixed ones."""
+    graph = onnx.load(path, load_external_data=False).graph
+    return {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output)
+    }

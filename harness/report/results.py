@@ -1,0 +1,330 @@
+"""What a run found, as data: the schema of ``results.json``.
+
+Every number stands in an entry that carries the key of the manifest it came from. A cell that was declared
+and has no number is None and stands in ``absent`` with its reason; shares are 0 to 1.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Iterator
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from harness.errors import HarnessError
+
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    """Frozen; unknown names, NaN and infinity are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Interval(Strict):
+    """Two bounds; ``level`` is the share of repetitions whose bounds hold the true value."""
+
+    low: float
+    high: float
+    level: Share = 0.95
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Interval:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
+
+    def excludes(self, number: float) -> bool:
+        """Says whether the interval tells the estimate apart from ``number``."""
+        return not self.low <= number <= self.high
+
+
+class Ratio(Strict):
+    """How many times as fast as the teacher in fp32, measured in one run."""
+
+    value: Amount
+    interval: Interval
+
+
+class Run(Strict):
+    """Which run this is."""
+
+    language: str
+    language_name: str
+    recipe: str
+    recipe_source: str
+    scale: str
+    teacher: str
+    data: str
+
+
+class Model(Strict):
+    """A model of the run; a baseline without weights has no shape, parameters or bytes.
+
+    Attributes:
+        id: what the other entries call it.
+        name: what tables call it.
+        role: teacher, student or baseline.
+        step: the recipe's step that made it; None where none did.
+        shape: layers, hidden, heads, ffn, vocabulary and so on.
+        parameters: counts by part; their sum is the model's size.
+        size_bytes: of the weights as stored.
+        key: of the manifest of the stage that made it.
+    """
+
+    id: str
+    name: str
+    role: Literal["teacher", "student", "baseline"]
+    step: str | None = None
+    shape: dict[str, int | str] | None = None
+    parameters: dict[str, Count] | None = None
+    size_bytes: Count | None = None
+    key: Key
+
+    @property
+    def num_parameters(self) -> int | None:
+        """The sum over parts."""
+        return None if self.parameters is None else sum(self.parameters.values())
+
+
+class Score(Strict):
+    """One metric of one model on one task's test set.
+
+    What holds: ``mean`` and ``std`` (of a sample; None for a single seed) are those of ``values``.
+
+    Attributes:
+        values: one score a seed, 0 to 1.
+        seeds: the seeds, in the order of the values.
+        interval: over test items (and seeds, where the metric's interval was made so).
+        n_test: how many test items.
+        keys: of the manifests the values came from.
+    """
+
+    model: str
+    task: str
+    metric: str
+    values: Annotated[tuple[Share, ...], Field(min_length=1)]
+    seeds: tuple[int, ...]
+    mean: Share
+    std: Amount | None
+    interval: Interval | None
+    n_test: Annotated[int, Field(ge=1)]
+    keys: Annotated[tuple[Key, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Score:
+        if len(self.seeds) != len(self.values):
+            raise ValueError(f"{len(self.values)} values for {len(self.seeds)} seeds")
+        if not math.isclose(self.mean, statistics.fmean(self.values), abs_tol=1e-9):
+            raise ValueError(f"mean {self.mean} is not that of the values")
+        std = statistics.stdev(self.values) if len(self.values) > 1 else None
+        if (std is None) != (self.std is None) or not math.isclose(std or 0, self.std or 0, abs_tol=1e-9):
+            raise ValueError(f"std {self.std} is not that of the values")
+        return self
+
+
+def score_of(
+    model: str,
+    task: str,
+    metric: str,
+    values: Collection[float],
+    *,
+    seeds: Collection[int],
+    interval: Interval | None,
+    n_test: int,
+    keys: Collection[str],
+) -> Score:
+    """Gives a score with the mean and standard deviation of its values."""
+    return Score(
+        model=model,
+        task=task,
+        metric=metric,
+        values=tuple(values),
+        seeds=tuple(seeds),
+        mean=statistics.fmean(values),
+        std=statistics.stdev(values) if len(values) > 1 else None,
+        interval=interval,
+        n_test=n_test,
+        keys=tuple(keys),
+    )
+
+
+class Export(Strict):
+    """One ONNX file: its size, how far it is from torch, and how fast it is.
+
+    Attributes:
+        precision: fp32, int8.
+        graph: which exporter's graph was kept, and why in ``reason``.
+        max_abs_delta: largest difference of a logit from torch over attended positions.
+        argmax_agreement: share of positions with torch's best class.
+        ratio: speed beside the teacher's fp32 file in the same rounds; None for that file itself.
+        threads: threads, and ``length`` tokens in one row, of the timing.
+        key: of the manifest of the export; ``latency_key`` of that of the timing.
+    """
+
+    model: str
+    task: str
+    precision: str
+    graph: str | None = None
+    reason: str | None = None
+    size_bytes: Count | None = None
+    max_abs_delta: Amount | None = None
+    argmax_agreement: Share | None = None
+    p50_ms: Amount | None = None
+    p90_ms: Amount | None = None
+    ratio: Ratio | None = None
+    threads: Count | None = None
+    length: Count | None = None
+    key: Key
+    latency_key: Key | None = None
+
+
+class Training(Strict):
+    """What one step that trains cost and reached. Losses are as the step defines them, in nats."""
+
+    step: str
+    tokens: Count | None = None
+    tokens_per_s: Amount | None = None
+    wall_s: Amount | None = None
+    peak_memory_bytes: Count | None = None
+    loss_final: float | None = None
+    loss_held_out: float | None = None
+    key: Key
+
+
+class Declared(Strict):
+    """Which cells the report promises.
+
+    Attributes:
+        tasks: the main metric of each task, in the order of the tables.
+        scored: models that have a score on every task.
+        exported: models that have a file for each of ``exported_tasks`` in each of ``precisions``.
+        exported_tasks: see there.
+        precisions: see there.
+        trained: steps that have a row of training.
+    """
+
+    tasks: dict[str, str]
+    scored: tuple[str, ...]
+    exported: tuple[str, ...] = ()
+    exported_tasks: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    trained: tuple[str, ...] = ()
+
+
+class Absent(Strict):
+    """A declared cell that has no number, and why. Cells are named as :meth:`Results.cells` names them."""
+
+    cell: str
+    reason: Annotated[str, Field(min_length=1)]
+
+
+class Results(Strict):
+    """All that a report says."""
+
+    schema_version: Literal[1] = 1
+    run: Run
+    environment: dict[str, JsonValue]
+    declared: Declared
+    models: Annotated[tuple[Model, ...], Field(min_length=1)]
+    scores: tuple[Score, ...] = ()
+    exports: tuple[Export, ...] = ()
+    training: tuple[Training, ...] = ()
+    absent: tuple[Absent, ...] = ()
+
+    def score(self, model: str, task: str, metric: str | None = None) -> Score | None:
+        """Gives a model's score on a task, by its main metric unless another is named; None where absent."""
+        wanted = (model, task, metric or self.declared.tasks.get(task))
+        return next((one for one in self.scores if (one.model, one.task, one.metric) == wanted), None)
+
+    def by_role(self, role: str) -> tuple[Model, ...]:
+        """Gives the models of a role, in their order."""
+        return tuple(one for one in self.models if one.role == role)
+
+    def keys(self) -> set[str]:
+        """Gives every manifest key a number came from."""
+        single = [one.key for rows in (self.models, self.exports, self.training) for one in rows]
+        timed = [one.latency_key for one in self.exports if one.latency_key is not None]
+        return {*single, *timed, *(key for one in self.scores for key in one.keys)}
+
+    def cells(self) -> Iterator[tuple[str, bool]]:
+        """Gives every declared cell and whether it is filled."""
+        for model in self.models:
+            for field in ("shape", "parameters", "size_bytes"):
+                yield f"model/{model.id}/{field}", getattr(model, field) is not None
+        for name in self.declared.scored:
+            for task in self.declared.tasks:
+                yield f"score/{name}/{task}", self.score(name, task) is not None
+        yield from self._export_cells()
+        rows = {one.step: one for one in self.training}
+        for step in self.declared.trained:
+            yield from _fields(f"training/{step}", rows.get(step), Training, ("step", "key"))
+
+    def _export_cells(self) -> Iterator[tuple[str, bool]]:
+        files = {(one.model, one.task, one.precision): one for one in self.exports}
+        base = {(one.id, "fp32") for one in self.by_role("teacher")[:1]}
+        for model in self.declared.exported:
+            for task in self.declared.exported_tasks:
+                for precision in self.declared.precisions:
+                    own = ("ratio",) if (model, precision) in base else ()
+                    name = f"export/{model}/{task}/{precision}"
+                    skipped = ("model", "task", "precision", "reason", "key", "latency_key", *own)
+                    yield from _fields(name, files.get((model, task, precision)), Export, skipped)
+
+    def problems(self, manifests: Collection[str] | None = None) -> list[str]:
+        """Gives what is wrong: cells neither filled nor explained, and references to nothing.
+
+        Args:
+            manifests: keys of the manifests there are; None leaves keys unchecked.
+        """
+        cells, absent = dict(self.cells()), {one.cell for one in self.absent}
+        found = [
+            f"{cell} is neither filled nor absent"
+            for cell, full in cells.items()
+            if not full | (cell in absent)
+        ]
+        found += [f"{cell} is absent and yet filled" for cell in sorted(absent) if cells.get(cell)]
+        found += [f"{cell} is absent but was never declared" for cell in sorted(absent - set(cells))]
+        known = {one.id for one in self.models}
+        named = {*(one.model for one in self.scores), *(one.model for one in self.exports)}
+        named |= {*self.declared.scored, *self.declared.exported}
+        found += [f"model '{name}' is named but not described" for name in sorted(named - known)]
+        found += [f"{name} appears twice" for name in self._twice()]
+        if manifests is not None:
+            found += [f"manifest {key} does not exist" for key in sorted(self.keys() - set(manifests))]
+        return found
+
+    def _twice(self) -> list[str]:
+        names = [f"model {one.id}" for one in self.models]
+        names += [f"score {one.model}/{one.task}/{one.metric}" for one in self.scores]
+        names += [f"export {one.model}/{one.task}/{one.precision}" for one in self.exports]
+        names += [f"training {one.step}" for one in self.training]
+        return sorted({name for name in names if names.count(name) > 1})
+
+    def check(self, manifests: Collection[str] | None = None) -> None:
+        """Refuses results with any of :meth:`problems`.
+
+        Raises:
+            HarnessError: tells the first of them and how many there are.
+        """
+        found = self.problems(manifests)
+        if found:
+            told = "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+            raise HarnessError(
+                f"results: wanted every declared cell filled or explained; got {told}; "
+                f"run the stage that makes them, or list them as absent with a reason"
+            )
+
+
+def _fields(
+    name: str, row: Strict | None, kind: type[Strict], skipped: Collection[str]
+) -> Iterator[tuple[str, bool]]:
+    for field in kind.model_fields:
+        if field not in skipped:
+            yield f"{name}/{field}", getattr(row, field, None) is not None

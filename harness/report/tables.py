@@ -1,0 +1,289 @@
+"""Results as tables of text: one function a table. Percent exists only here; absent is printed ``–``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import JsonValue
+
+from harness.report.published import Published
+from harness.report.results import Export, Model, Ratio, Results, Score
+from harness.report.summary import average, compression, final_student, retention, teacher_of, times_smaller
+from harness.units import format_bytes, format_count, format_duration
+
+ABSENT = "–"
+_MEGA = 1e6
+_SHAPE = {"layers": "Layers", "hidden": "Hidden", "heads": "Heads", "ffn": "FFN", "vocabulary": "Vocabulary"}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text; the first column names its row.
+
+    Attributes:
+        title: what it shows.
+        header: names of the columns.
+        rows: cells; each row as long as the header.
+        note: how to read it.
+        words: whether the columns after the first hold words, so that they stand at the left.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    words: bool = False
+
+
+def show(value: T | None, form: Callable[[T], str]) -> str:
+    """Prints a value, or ``–`` where it is absent."""
+    return ABSENT if value is None else form(value)
+
+
+def percent(share: float) -> str:
+    """Prints a share in percent with one decimal, without the sign."""
+    return f"{100 * share:.1f}"
+
+
+def _megabytes(size_bytes: float) -> str:
+    return f"{size_bytes / _MEGA:.1f}"
+
+
+def _score(score: Score) -> str:
+    return percent(score.mean) + (f" ± {percent(score.std)}" if score.std is not None else "")
+
+
+def _name(results: Results, model: str) -> str:
+    return next((one.name for one in results.models if one.id == model), model)
+
+
+def task_title(task: str) -> str:
+    """Prints a task's name: the two abbreviations in capitals, the rest as words."""
+    return task.upper() if task in {"pos", "ner", "nli"} else task.capitalize()
+
+
+def _score_row(results: Results, model: Model) -> tuple[str, ...]:
+    scores = [show(results.score(model.id, task), _score) for task in results.declared.tasks]
+    return (
+        model.name,
+        show(model.num_parameters, format_count),
+        show(model.size_bytes, _megabytes),
+        *scores,
+        show(average(results, model.id), percent),
+        show(retention(results, model.id), percent),
+    )
+
+
+def _score_table(results: Results, title: str, models: Sequence[Model], note: str) -> Table:
+    tasks = [f"{task_title(task)} ({metric})" for task, metric in results.declared.tasks.items()]
+    header = ("Model", "Parameters", "MB", *tasks, "Average", "% of teacher")
+    return Table(title, header, tuple(_score_row(results, one) for one in models), note)
+
+
+def scores(results: Results) -> Table:
+    """Gives the main table: size and scores of teacher and students."""
+    models = [
+        one for one in (*results.by_role("teacher"), *results.by_role("student")) if _in_table(results, one)
+    ]
+    note = "Scores in percent, mean ± standard deviation over seeds. MB of the weights as stored (10⁶ bytes)."
+    return _score_table(results, "Size and scores", models, note)
+
+
+def _in_table(results: Results, model: Model) -> bool:
+    return model.id in results.declared.scored
+
+
+def baselines(results: Results) -> Table:
+    """Gives the table of baselines."""
+    note = "What the same tasks give without pre-training, and without a model."
+    return _score_table(results, "Baselines", results.by_role("baseline"), note)
+
+
+def shapes(results: Results) -> Table:
+    """Gives the shape and parameters of every model by the step that made it."""
+    parts = sorted({part for one in results.models for part in one.parameters or {}})
+    counted = [f"Parameters: {part.replace('_', ' ')}" for part in parts]
+    header = ("Model", "After step", *_SHAPE.values(), *counted, "Parameters")
+    rows = [
+        (
+            one.name,
+            one.step or ABSENT,
+            *(show((one.shape or {}).get(name), str) for name in _SHAPE),
+            *(show((one.parameters or {}).get(part), format_count) for part in parts),
+            show(one.num_parameters, format_count),
+        )
+        for one in results.models
+        if one.shape is not None or one.parameters is not None
+    ]
+    return Table("Shape after each step", header, tuple(rows))
+
+
+def speed_up(ratio: Ratio) -> str:
+    """Prints a speed-up with its interval; refuses to print one whose interval holds 1."""
+    bounds = f"{ratio.interval.low:.2f}–{ratio.interval.high:.2f}"
+    return f"{ratio.value:.2f}× ({bounds})" if ratio.interval.excludes(1) else f"none shown ({bounds})"
+
+
+def exports(results: Results) -> Table:
+    """Gives the table of ONNX files."""
+    header = (
+        "Model", "Task", "Precision", "Graph", "MB", "Times smaller", "max |Δlogit|", "Same label, %",
+        "p50, ms", "p90, ms", "Speed-up (95 % interval)",
+    )  # fmt: skip
+    timed = sorted({(one.threads, one.length) for one in results.exports if one.threads and one.length})
+    setting = "; ".join(f"{threads} thread(s), one row of {length} tokens" for threads, length in timed)
+    note = (
+        "Times smaller and speed-up: beside the teacher's fp32 file of the task, timed in the same rounds; "
+        f"a speed-up whose interval holds 1 is not shown. Timing: {setting or ABSENT}."
+    )
+    return Table("ONNX files", header, tuple(_export_row(results, one) for one in results.exports), note)
+
+
+def _export_row(results: Results, file: Export) -> tuple[str, ...]:
+    return (
+        _name(results, file.model),
+        task_title(file.task),
+        file.precision,
+        file.graph or ABSENT,
+        show(file.size_bytes, _megabytes),
+        show(times_smaller(results, file), lambda times: f"{times:.1f}×"),
+        show(file.max_abs_delta, lambda delta: f"{delta:.1e}"),
+        show(file.argmax_agreement, percent),
+        show(file.p50_ms, lambda time_ms: f"{time_ms:.2f}"),
+        show(file.p90_ms, lambda time_ms: f"{time_ms:.2f}"),
+        show(file.ratio, speed_up),
+    )
+
+
+def training(results: Results) -> Table:
+    """Gives what each step that trains cost and reached."""
+    header = ("Step", "Tokens", "Tokens/s", "Time", "Peak memory", "Final loss", "Held-out loss")
+    rows = [
+        (
+            one.step,
+            show(one.tokens, format_count),
+            show(one.tokens_per_s, lambda speed: f"{speed:,.0f}"),
+            show(one.wall_s, format_duration),
+            show(one.peak_memory_bytes, format_bytes),
+            show(one.loss_final, lambda loss: f"{loss:.3f}"),
+            show(one.loss_held_out, lambda loss: f"{loss:.3f}"),
+        )
+        for one in results.training
+    ]
+    return Table("Training", header, tuple(rows), "Losses in nats, as each step defines its own.")
+
+
+def _printed(number: Published) -> str:
+    """Prints a published number with all its digits."""
+    low, high = (f"{round(100 * end, 2):g}" for end in (number.low, number.high))
+    return low if low == high else f"{low} to {high}"
+
+
+def papers(results: Results, numbers: Sequence[Published]) -> Table:
+    """Gives the paper's numbers, and beside them this run's where it has the like."""
+    student = final_student(results)
+    kept = None if student is None else retention(results, student.id)
+    here = {
+        "compression": None if student is None else compression(results, student),
+        "drop": None if kept is None else 1 - kept,
+    }
+    rows = [
+        (
+            f"{one.quantity}: {one.row}",
+            _printed(one),
+            show(here.get(one.quantity), percent),
+            one.language or ABSENT,
+            ABSENT if one.task is None else task_title(one.task),
+            f"{one.paper}, {one.place}",
+            one.note,
+        )
+        for one in numbers
+    ]
+    header = ("Quantity", "Paper, %", "This run, %", "Language", "Task", "Read at", "Note")
+    note = (
+        "Other data, seeds and (at small scales) another teacher: to be read beside this run, not against it."
+    )
+    return Table("The paper's numbers", header, tuple(rows), note, words=True)
+
+
+def all_scores(results: Results) -> Table:
+    """Gives every metric with its seeds, interval, test size and manifests."""
+    header = ("Model", "Task", "Metric", "Mean", "95 % interval", "By seed", "Test items", "Manifest")
+    rows = [
+        (
+            _name(results, one.model),
+            task_title(one.task),
+            one.metric,
+            percent(one.mean),
+            show(one.interval, lambda bounds: f"{percent(bounds.low)} to {percent(bounds.high)}"),
+            ", ".join(f"{percent(v)} (seed {s})" for s, v in zip(one.seeds, one.values, strict=True)),
+            format_count(one.n_test),
+            " ".join(one.keys),
+        )
+        for one in results.scores
+    ]
+    return Table("Every score", header, tuple(rows), words=True)
+
+
+def provenance(results: Results) -> Table:
+    """Gives, for every manifest, the numbers of this report that came from it."""
+    held: dict[str, list[str]] = defaultdict(list)
+    for model in results.models:
+        held[model.key].append(f"size of {model.name}")
+    for score in results.scores:
+        for key in score.keys:
+            held[key].append(f"{score.task} {score.metric} of {_name(results, score.model)}")
+    for file in results.exports:
+        held[file.key].append(f"{file.task} {file.precision} file of {_name(results, file.model)}")
+    for row in results.training:
+        held[row.key].append(f"training of {row.step}")
+    rows = tuple((key, "; ".join(dict.fromkeys(names))) for key, names in sorted(held.items()))
+    return Table(
+        "Provenance",
+        ("Manifest", "Numbers"),
+        rows,
+        "`harness verify` re-hashes what stands behind.",
+        words=True,
+    )
+
+
+def environment(results: Results) -> Table:
+    """Gives what the run was measured on."""
+    rows = tuple((name, _plain(value)) for name, value in results.environment.items())
+    return Table("Environment", ("What", "Value"), rows, words=True)
+
+
+def _plain(value: JsonValue) -> str:
+    if value is None:
+        return ABSENT
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return " ".join(_plain(one) for one in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def absent(results: Results) -> Table:
+    """Gives the cells that have no number, and why."""
+    rows = tuple((one.cell, one.reason) for one in results.absent)
+    return Table("What is absent", ("Cell", "Reason"), rows, words=True)
+
+
+def headline(results: Results) -> str:
+    """Says in one sentence what the run made, from its numbers; says less where numbers are absent."""
+    teacher, student = teacher_of(results), final_student(results)
+    if teacher is None or student is None:
+        return "This run made no student."
+    told = [f"From {teacher.name} the recipe made {student.name} for {results.run.language_name}"]
+    saved, kept = compression(results, student), retention(results, student.id)
+    if saved is not None:
+        told.append(f"{percent(saved)} % fewer parameters")
+    if kept is not None:
+        told.append(f"{percent(kept)} % of the teacher's average score")
+    return ": ".join([told[0], ", ".join(told[1:])] if told[1:] else told) + "."

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from harness.errors import HarnessError, UsageError
+from harness.export import graphs
+from harness.export.heads import HEADS
+from harness.export.onnx import Exported, export, inputs_of, longest_input
+from harness.measure.judge import Judge
+from harness.measure.parity import probe_batches
+
+ENDINGS = {task: head.suffix for task, head in HEADS.items()}
+
+
+def judge_of(model, tokenizer, **settings) -> Judge:
+    batches = probe_batches(
+        inputs_of(model, tokenizer), vocabulary=model.config.vocab_size,
+        pad_id=model.config.pad_token_id, max_length=longest_input(model),
+    )  # fmt: skip
+    return Judge(model, batches, warmup_s=0, budget_s=0.05, min_rounds=5, **settings)
+
+
+def run(tiny, folder: Path, family="bert", task="pos", **settings) -> Exported:
+    model, tokenizer = tiny(family, ENDINGS[task])
+    return export(model, tokenizer, folder, task=task, judge=judge_of(model, tokenizer), **settings)
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
+@pytest.mark.parametrize("task", ["pos", "topic", "mlm", "encoder"])
+def test_every_head_of_every_family_says_what_torch_says(tiny, tmp_path: Path, family: str, task: str):
+    done = run(tiny, tmp_path, family, task, candidates=("legacy",))
+    assert done.max_abs_delta <= 1e-4
+    assert done.argmax_agreement == 1
+    axes = graphs.describe_axes(done.path)
+    assert axes.pop(done.output)[:-1] == list(HEADS[task].axes)
+    assert axes == {name: ["batch", "sequence"] for name in done.inputs}
+    assert ("token_type_ids" in done.inputs) == (family == "bert")
+
+
+@pytest.fixture(scope="module")
+def both(tiny, tmp_path_factory) -> Exported:
+    return run(tiny, tmp_path_factory.mktemp("both"), candidates=("legacy", "dynamo", "legacy-sdpa"))
+
+
+def test_all_graphs_are_sound_timed_and_one_is_kept_with_its_reason(both: Exported):
+    assert [one.name for one in both.candidates] == ["legacy", "dynamo", "legacy-sdpa"]
+    for one in both.candidates:
+        assert one.refusal is None
+        assert one.max_abs_delta is not None
+        assert one.max_abs_delta <= 1e-4
+        assert one.p50_ms is not None
+        assert one.p50_ms > 0
+    assert both.graph in both.reason
+    assert json.loads(json.dumps(both.record()))["path"] == "model.onnx"
+
+
+def test_the_folder_holds_the_model_and_nothing_else_is_left(both: Exported):
+    names = {path.name for path in both.path.parent.iterdir()}
+    assert names == {"model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert json.loads((both.path.parent / "config.json").read_text())["id2label"]["1"] == "VERB"
+
+
+@pytest.mark.parametrize("name", ["legacy", "legacy-sdpa", "dynamo"])
+def test_exporters_are_silent_and_graphs_hold_standard_operators_and_no_path(
+    tiny, tmp_path, capfd, caplog, name
+):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        done = run(tiny, tmp_path, candidates=(name,))
+    assert "".join(capfd.readouterr()) == ""
+    assert [one.getMessage() for one in caplog.records if one.levelno > logging.DEBUG] == []
+    model = onnx.load(done.path)
+    onnx.checker.check_model(model)
+    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+    assert {one.domain: one.version for one in model.opset_import}[""] == graphs.WAYS[name].opset >= 17
+    assert all(one.type.tensor_type.elem_type == onnx.TensorProto.INT64 for one in model.graph.input)
+    assert str(Path(torch.__file__).parent).encode() not in done.path.read_bytes()
+    assert b".py" not in done.path.read_bytes()
+
+
+RUN_ALONE = """
+import sys
+for name in ("torch", "transformers", "harness"):
+    sys.modules[name] = None
+import json, pathlib, numpy, onnxruntime, tokenizers
+folder = pathlib.Path(sys.argv[1])
+tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+encoding = tokenizer.encode("word1 word2 word3")
+mask = encoding.attention_mask
+every = {"input_ids": encoding.ids, "attention_mask": mask, "token_type_ids": encoding.type_ids}
+feed = {one.name: numpy.asarray([every[one.name]], dtype=numpy.int64) for one in session.get_inputs()}
+logits = session.run(["logits"], feed)[0]
+labels = json.loads((folder / "config.json").read_text())["id2label"]
+print(json.dumps([labels[str(best)] for best in logits[0].argmax(-1)]))
+"""
+
+
+def test_the_folder_runs_on_onnxruntime_and_tokenizers_alone(tiny, tmp_path: Path):
+    done = run(tiny, tmp_path, candidates=("legacy",))
+    told = subprocess.run(
+        [sys.executable, "-c", RUN_ALONE, str(done.path.parent)], capture_output=True, text=True, check=True
+    )
+    model, tokenizer = tiny("bert", ENDINGS["pos"])
+    with torch.inference_mode():
+        best = model(**tokenizer("word1 word2 word3", return_tensors="pt")).logits[0].argmax(-1)
+    assert json.loads(told.stdout) == [model.config.id2label[int(one)] for one in best]
+
+
+def test_the_model_is_left_as_it_was(tiny, tmp_path: Path):
+    model, tokenizer = tiny("bert", ENDINGS["pos"])
+    model.train()
+    before = model.config._attn_implementation
+    export(model, tokenizer, tmp_path, task="pos", judge=judge_of(model, tokenizer), candidates=("legacy",))
+    assert model.training
+    assert model.config._attn_implementation == before
+
+
+@dataclass
+class Stubborn:
+    """Judges like the judge it holds, but finds the candidates named to differ by 1."""
+
+    judge: Judge
+    against: tuple[str, ...]
+
+    def parity(self, path: Path):
+        found = self.judge.parity(path)
+        wrong = path.stem.removeprefix(".candidate-") in self.against
+        return type(found)(1.0 if wrong else found.max_abs_delta, found.argmax_agreement, found.num_positions)
+
+    def fastest(self, paths):
+        return self.judge.fastest(paths)
+
+
+def test_a_graph_that_differs_is_refused_and_the_other_taken(tiny, tmp_path: Path):
+    model, tokenizer = tiny("bert", ENDINGS["pos"])
+    judge = Stubborn(judge_of(model, tokenizer), ("legacy",))
+    done = export(model, tokenizer, tmp_path, task="pos", judge=judge, candidates=("legacy", "legacy-sdpa"))
+    assert (done.graph, done.attention) == ("legacy", "sdpa")
+    assert done.candidates[0].refusal == "a logit differs from torch by 1.00e+00, more than 1e-04"
+    assert done.reason == "'legacy-sdpa' was the only graph that could be taken"
+
+
+def test_a_graph_that_cannot_be_written_is_refused_and_the_other_taken(tiny, tmp_path: Path, monkeypatch):
+    write = graphs.write_graph
+
+    def fail(model, path, way, **rest):
+        if way.attention == "eager":
+            raise RuntimeError("no symbolic for this\nand a long trace")
+        write(model, path, way, **rest)
+
+    monkeypatch.setattr("harness.export.onnx.write_graph", fail)
+    done = run(tiny, tmp_path, candidates=("legacy", "legacy-sdpa"))
+    assert done.attention == "sdpa"
+    assert done.candidates[0].refusal == "RuntimeError: no symbolic for this"
+
+
+def test_no_sound_graph_tells_each_reason_and_leaves_no_file(tiny, tmp_path: Path):
+    model, tokenizer = tiny("bert", ENDINGS["pos"])
+    judge = Stubborn(judge_of(model, tokenizer), ("legacy", "legacy-sdpa"))
+    with pytest.raises(
+        HarnessError, match=r"wanted one graph that equals the model; got none \(legacy: a logit"
+    ):
+        export(model, tokenizer, tmp_path, task="pos", judge=judge, candidates=("legacy", "legacy-sdpa"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_operators_that_are_not_standard_are_refused(tmp_path: Path):
+    value = onnx.helper.make_tensor_value_info
+    node = onnx.helper.make_node("FusedGelu", ["x"], ["logits"], domain="com.example")
+    graph = onnx.helper.make_graph([node], "g", [value("x", 7, [1, 1])], [value("logits", 1, [1, 1, 2])])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "model.onnx")
+    with pytest.raises(HarnessError, match=r"wanted standard operators only; got com\.example"):
+        graphs._tidy(tmp_path / "model.onnx", HEADS["pos"])
+
+
+@pytest.mark.parametrize(
+    ("ending", "changes", "message"),
+    [
+        (
+            "ForMaskedLM",
+            {},
+            "wanted a …ForTokenClassification model for the task 'pos'; got BertForMaskedLM",
+        ),
+        (
+            "ForTokenClassification",
+            {"id2label": {0: "LABEL_0", 1: "LABEL_1"}},
+            "wanted the names of the classes",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_the_task_is_refused(tiny, tmp_path: Path, ending, changes, message):
+    model, tokenizer = tiny("bert", ending, **changes)
+    with pytest.raises(HarnessError, match=message):
+        export(model, tokenizer, tmp_path, task="pos", judge=judge_of(model, tokenizer))
+
+
+def test_other_precisions_unknown_tasks_and_unknown_graphs_are_refused(tiny, tmp_path: Path):
+    model, tokenizer = tiny("bert", ENDINGS["pos"])
+    judge = judge_of(model, tokenizer)
+    with pytest.raises(UsageError, match="unknown task 'tags'; there are: pos, ner"):
+        export(model, tokenizer, tmp_path, task="tags", judge=judge)
+    with pytest.raises(UsageError, match="unknown graph 'fx'; there are: legacy"):
+        export(model, tokenizer, tmp_path, task="pos", judge=judge, candidates=("fx",))
+    tokenizer.model_input_names = ["pixel_values"]
+    with pytest.raises(HarnessError, match="wanted a model and a tokenizer that share 'input_ids'"):
+        export(model, tokenizer, tmp_path, task="pos", judge=judge)
+    with pytest.raises(HarnessError, match=r"wanted float32 weights; got bfloat16; call model\.float\(\)"):
+        export(model.bfloat16(), tokenizer, tmp_path, task="pos", judge=judge)

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import base64
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.report import plots, summary, tables
+from harness.report.published import PUBLISHED, published
+from harness.report.render import render, render_html, render_markdown
+from harness.report.results import Interval, Ratio, Results
+
+
+class Page(HTMLParser):
+    """Collects what a reader of the page would meet."""
+
+    VOID = frozenset({"meta", "link", "img"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.rows: list[int] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append(0)
+        if tag in {"td", "th"}:
+            self.rows[-1] += 1
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def page(results: Results) -> Page:
+    return Page(render_html(results))
+
+
+def test_the_page_asks_for_nothing_from_anywhere(page: Page, results: Results):
+    for _, attributes in page.tags:
+        for name in ("src", "href", "srcset", "action"):
+            assert re.match(r"data:|#", attributes.get(name) or "#")
+    text = re.sub(r'src="data:[^"]*"', "", render_html(results))
+    assert not re.search(r"https?://|@import|url\(|<script", text)
+
+
+def test_the_page_is_well_formed_and_readable_aloud(page: Page):
+    assert page.open == []
+    assert page.all("html") == [{"lang": "en"}]
+    assert len(page.all("h1")) == 1
+    assert len(page.all("caption")) == len(page.all("table")) > 5
+    assert all(one.get("scope") in {"row", "col"} for one in page.all("th"))
+    assert len(page.all("img")) == 2
+    assert all(len(one["alt"] or "") > 40 for one in page.all("img"))
+    ids = [one["id"] for _, one in page.tags if "id" in one]
+    assert len(ids) == len(set(ids))
+    assert {one["href"] for one in page.all("a")} == {f"#{one}" for one in ids}
+
+
+def test_markup_in_names_is_text(results: Results):
+    run = results.run.model_copy(update={"teacher": "<b>&|bold|"})
+    changed = results.model_copy(update={"run": run})
+    assert "<dd>&lt;b&gt;&amp;|bold|</dd>" in render_html(changed)
+
+
+def test_markdown_tables_are_rectangular(results: Results):
+    text = render_markdown(results)
+    assert "\n\n\n\n" not in text
+    blocks = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    assert len(blocks) > 5
+    for block in blocks:
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(widths) == 1
+    assert "A \\| B" in text
+
+
+def test_the_main_table_says_what_the_results_say(results: Results):
+    made = tables.scores(results)
+    assert [row[0] for row in made.rows] == ["Teacher", "6 layers", "Student"]
+    student = dict(zip(made.header, made.rows[2], strict=True))
+    assert student["Parameters"] == "700,000"
+    assert student["MB"] == "2.8"
+    assert student["POS (accuracy)"] == "82.5 ± 0.7"
+    assert student["Average"] == "79.5"
+    assert student["% of teacher"] == percent_of(results, "trim")
+
+
+def percent_of(results: Results, model: str) -> str:
+    average = {
+        name: sum(results.score(name, task).mean for task in results.declared.tasks) / 4
+        for name in ("teacher", model)
+    }
+    return f"{100 * average[model] / average['teacher']:.1f}"
+
+
+def test_absent_is_a_dash_and_spreads_to_what_follows_from_it(results: Results):
+    cut = results.model_copy(
+        update={"scores": tuple(s for s in results.scores if (s.model, s.task) != ("trim", "ner"))}
+    )
+    row = dict(zip(tables.scores(cut).header, tables.scores(cut).rows[2], strict=True))
+    assert row["NER (span_f1)"] == row["Average"] == row["% of teacher"] == "–"
+    majority = tables.baselines(results).rows[1]
+    assert majority[:3] == ("Most frequent label", "–", "–")
+    assert summary.average_interval(cut, "trim") is None
+
+
+def test_a_speedup_whose_interval_holds_one_is_not_printed():
+    told = tables.speed_up(Ratio(value=1.2, interval=Interval(low=0.9, high=1.5)))
+    assert "1.2" not in told
+    assert told == "none shown (0.90–1.50)"
+    assert tables.speed_up(Ratio(value=6, interval=Interval(low=5.8, high=6.2))) == "6.00× (5.80–6.20)"
+
+
+def test_the_export_table_compares_with_the_teachers_fp32_file(results: Results):
+    made = tables.exports(results)
+    student = dict(zip(made.header, made.rows[2], strict=True))
+    assert student["Times smaller"] == "6.0×"
+    assert student["Speed-up (95 % interval)"] == "6.00× (5.82–6.18)"
+    assert student["max |Δlogit|"] == "4.0e-07"
+    assert "1 thread(s), one row of 128 tokens" in made.note
+
+
+def test_every_table_is_rectangular_and_every_key_is_in_the_provenance(results: Results):
+    made = [
+        tables.scores, tables.baselines, tables.shapes, tables.exports, tables.training,
+        tables.all_scores, tables.environment, tables.absent, tables.provenance,
+    ]  # fmt: skip
+    for table in (one(results) for one in made):
+        assert table.rows
+        assert {len(row) for row in table.rows} == {len(table.header)}
+    assert {row[0] for row in tables.provenance(results).rows} == results.keys()
+
+
+def test_the_headline_is_made_of_numbers(results: Results):
+    told = tables.headline(results)
+    assert told == (
+        "From Teacher the recipe made Student for Maltese: 89.9 % fewer parameters, "
+        f"{percent_of(results, 'trim')} % of the teacher's average score."
+    )
+    alone = results.model_copy(update={"models": results.models[:1]})
+    assert tables.headline(alone) == "This run made no student."
+
+
+def test_published_numbers_say_where_they_were_read_and_stand_beside_ours(results: Results):
+    assert all(one.place and one.row and 0 <= one.low <= one.high <= 1 for one in PUBLISHED)
+    assert {one.language for one in published("gurgurov2025@564", "mt")} == {None, "mt"}
+    assert published("another", "mt") == ()
+    made = tables.papers(results, published("gurgurov2025", "mt"))
+    first = dict(zip(made.header, made.rows[0], strict=True))
+    assert first["Paper, %"] == "92"
+    assert {"65.55", "8 to 13"} <= {row[1] for row in made.rows}
+    assert first["This run, %"] == "89.9"
+    assert "arXiv:2505.16956, v2, abstract" in first["Read at"]
+
+
+def test_pictures_are_svg_the_same_each_time_and_told_in_words(results: Results):
+    for draw in (plots.score_by_size, plots.latency_by_model):
+        picture = draw(results)
+        assert ElementTree.fromstring(picture.svg).tag.endswith("svg")
+        assert picture.svg == draw(results).svg
+        assert "Teacher" in picture.text
+    assert "79.5 %" in plots.score_by_size(results).text
+    empty = results.model_copy(update={"scores": (), "exports": ()})
+    assert plots.score_by_size(empty) is None
+    assert plots.latency_by_model(empty) is None
+
+
+def test_render_writes_both_reports_and_their_pictures(results: Results, tmp_path: Path):
+    markdown, html = render(results, tmp_path / "new")
+    names = {one.name for one in markdown.parent.iterdir()}
+    assert names == {"report.md", "report.html", "score-by-size.svg", "latency-by-model.svg"}
+    for name in re.findall(r"\]\((.*?\.svg)\)", markdown.read_text(encoding="utf-8")):
+        assert (markdown.parent / name).exists()
+    picture = (markdown.parent / "score-by-size.svg").read_bytes()
+    assert base64.b64encode(picture).decode() in html.read_text(encoding="utf-8")
+
+
+def test_unfilled_results_are_not_rendered(results: Results, tmp_path: Path):
+    with pytest.raises(HarnessError, match="wanted every declared cell filled or explained"):
+        render(results.model_copy(update={"training": ()}), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reporting_imports_no_torch():
+    code = (
+        "import sys, harness.report.render; "
+        "heavy = {'torch', 'transformers', 'onnxruntime', 'datasets'}; print(heavy & set(sys.modules))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "set()"
