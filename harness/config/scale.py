@@ -49,6 +49,8 @@ class Pretrain(Strict):
     mask_fraction: Share
     warmup_fraction: Portion
     sequence_length: Count
+    smoothing: Portion
+    tokenizer_characters: Count
 
     @field_validator("languages", mode="before")
     @classmethod
@@ -189,9 +191,16 @@ class Latency(Strict):
 class Export(Strict):
     """What is written for deployment, and how closely it must agree with the model it came from."""
 
+    candidates: tuple[Literal["legacy", "dynamo"], ...]
     quantize: Literal["int8", "none"]
-    parity_examples: Count
     parity_tolerance: Rate
+
+    @field_validator("candidates", mode="before")
+    @classmethod
+    def _read_candidates(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not value:
+            raise refusal(f"wanted graphs, as [legacy, dynamo]; got '{value}'")
+        return tuple(value)
 
 
 class Scale(Strict):
@@ -205,7 +214,6 @@ class Scale(Strict):
     sequence_length: Count
     precision: Precision
     seed: int
-    checkpoint_seconds: Rate
     score: Score
     latency: Latency
     export: Export

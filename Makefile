@@ -1,0 +1,62 @@
+# The front door. `make help` lists the rules.
+
+# LANG is also the shell's locale: it must come from the command line, and no child may see it.
+unexport LANG
+export LC_ALL := C.UTF-8
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+RECIPE ?= gurgurov2025
+SCALE ?= mini
+RUNS ?= runs
+DATA ?=
+TEACHER ?=
+
+HARNESS := $(VENV)/bin/harness
+READY := $(VENV)/.ready
+SOURCES := setup.py pyproject.toml requirements.lock $(wildcard csrc/* csrc/cpu/* csrc/cuda/*)
+
+reproduce: _language $(READY) ## LANG=mt: run a recipe on a language, from corpus to report (also RECIPE SCALE DATA TEACHER RUNS)
+	@$(HARNESS) reproduce $(LANG) --recipe $(RECIPE) --scale $(SCALE) --runs $(RUNS) \
+	  $(if $(DATA),--data $(DATA)) $(if $(TEACHER),--teacher $(TEACHER))
+
+test: $(READY) ## run the tests (no network, no GPU, no extension needed)
+	@$(VENV)/bin/python -m pytest
+
+check: $(READY) ## style, types and the import law
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+build: $(READY) ## set up the environment and build the extension
+
+lock: ## renew requirements.lock from pyproject.toml (needs uv)
+	@uv pip compile pyproject.toml --extra build --extra develop --python-version 3.11 --generate-hashes \
+	  --no-emit-package torch --no-header --no-annotate --upgrade -q -o requirements.lock
+
+clean: ## remove the environment, build outputs and caches; runs stay
+	@rm -rf $(VENV) build *.egg-info harness/ops/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: reproduce test check build lock clean help _language
+
+_language:
+ifneq ($(origin LANG),command line)
+	@echo "usage: make reproduce LANG=<code>   (a language is wanted, as LANG=mt; '$(VENV)/bin/harness languages' lists them)" >&2; exit 2
+endif
+
+$(READY): $(SOURCES)
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@$(VENV)/bin/python -m pip install --quiet $(TORCH)
+	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,59 @@
+"""The masked-language head taken apart: what comes before the vocabulary projection, and the projection.
+
+Shapes: **N** positions, **D** hidden, **V** vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from harness.errors import unknown
+
+
+class MlmHead(NamedTuple):
+    """A head in two halves: ``logits_NV = transform(hidden_ND) @ weight_VD.T + bias_V``.
+
+    Attributes:
+        transform: dense layer, activation and norm; keeps N × D.
+        weight_VD: the projection; the word embeddings themselves where they are tied.
+        bias_V: its bias, or ``None``.
+    """
+
+    transform: Callable[[Tensor], Tensor]
+    weight_VD: Tensor
+    bias_V: Tensor | None
+
+
+def _bert(model: Any) -> MlmHead:
+    predictions = model.cls.predictions
+    return MlmHead(predictions.transform, predictions.decoder.weight, predictions.decoder.bias)
+
+
+def _roberta(model: Any) -> MlmHead:
+    head = model.lm_head
+
+    def transform(hidden_ND: Tensor) -> Tensor:
+        normed_ND: Tensor = head.layer_norm(functional.gelu(head.dense(hidden_ND)))
+        return normed_ND
+
+    return MlmHead(transform, head.decoder.weight, head.decoder.bias)
+
+
+HEADS: Mapping[str, Callable[[Any], MlmHead]] = MappingProxyType({"bert": _bert, "xlm-roberta": _roberta})
+
+
+def mlm_head(model: nn.Module) -> MlmHead:
+    """Gives the two halves of a model's head; the model's own logits are exactly their composition.
+
+    Raises:
+        UsageError: the head of this family is not in the table.
+    """
+    config: Any = model.config
+    if config.model_type not in HEADS:
+        raise unknown("masked-language head of model type", config.model_type, HEADS)
+    return HEADS[config.model_type](model)

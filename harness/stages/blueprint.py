@@ -1,0 +1,314 @@
+"""Strings the stages of one run together: language, recipe and scale in, a plan out. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config.recipe import Recipe
+from harness.config.resolve import TEACHER, ResolvedStep, resolve
+from harness.config.scale import Scale
+from harness.config.shape import KNOWN_TEACHERS, Shape
+from harness.errors import HarnessError, unknown
+from harness.languages import language as language_named
+from harness.pipeline.plan import Plan, Stage
+from harness.stages import VERSIONS
+from harness.stages.sources import data_inputs
+
+ROLE_FINAL = "student"
+_HELD_OUT_LENGTH = 128
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model whose scores the report shows.
+
+    Attributes:
+        id: what the report calls it.
+        name: what its tables call it.
+        role: ``teacher``, ``student`` or ``baseline``.
+        stage: the stage that makes it.
+    """
+
+    id: str
+    name: str
+    role: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A run before it has begun.
+
+    Attributes:
+        plan: its stages.
+        steps: the recipe's steps with every number stated.
+        scored: the models of the report, in its order.
+        tasks: the tasks the data has, in the scale's order.
+        missing_tasks: tasks of the scale that the data has not, with the reason.
+    """
+
+    plan: Plan
+    steps: tuple[ResolvedStep, ...]
+    scored: tuple[Scored, ...]
+    tasks: tuple[str, ...]
+    missing_tasks: Mapping[str, str]
+
+
+def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
+    """Gives the plan of a run.
+
+    Raises:
+        UsageError: the language, or something in recipe or scale, does not exist or does not fit.
+        HarnessError: a folder that should be read is not there.
+    """
+    language_named(language)
+    tasks, missing = _tasks_there(language, scale)
+    steps = resolve(recipe, scale, teacher_shape(recipe, scale))
+    scored = _scored(steps)
+    stages = [
+        *_teacher_stages(recipe, scale),
+        _tasks_stage(language, scale, tasks),
+        _corpus_stage("corpus", (language,), scale),
+        *_step_stages(steps),
+        *_random_stages(steps, scale),
+    ]
+    if tasks:
+        stages += _proof_stages(scored, scale, tasks)
+    stages.append(_report_stage(stages, language, recipe, scale, scored, tasks, missing))
+    return Blueprint(Plan(tuple(stages)), steps, scored, tasks, missing)
+
+
+def teacher_shape(recipe: Recipe, scale: Scale) -> Shape:
+    """Gives the teacher's shape without loading it.
+
+    Raises:
+        HarnessError: the teacher is a folder without a readable ``config.json``.
+    """
+    teacher = scale.teacher
+    if teacher.pretrain is not None:
+        return teacher.pretrain.shape
+    if teacher.hub is not None:
+        return KNOWN_TEACHERS[_hub_name(recipe, scale)].shape
+    path = Path(str(teacher.folder)) / "config.json"
+    try:
+        return Shape.from_transformers(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise HarnessError(
+            f"teacher '{teacher.folder}': wanted a saved model's folder with config.json; got {error}; name another"
+        ) from error
+
+
+def pretraining_stages(scale: Scale) -> tuple[Stage, ...]:
+    """Gives the two stages that train a teacher: the text of all its languages, and the training."""
+    block = scale.teacher.pretrain
+    if block is None:
+        raise HarnessError(f"pretrain: wanted a scale with teacher.pretrain; '{scale.name}' has none; choose another")
+    languages = _pretraining_languages(scale)
+    settings = block.model_dump(mode="json", exclude={"languages", "lines", *Shape.model_fields})
+    config = {
+        **settings,
+        "shape": block.shape.model_dump(),
+        "languages": languages,
+        "precision": scale.precision,
+        "seed": scale.seed,
+    }
+    return (
+        _corpus_stage("corpora", languages, scale, block.lines),
+        _stage(TEACHER, "pretrain", config, {"corpora": "corpora"}),
+    )
+
+
+def _stage(id: str, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str | Path]) -> Stage:  # noqa: A002
+    return Stage(id=id, kind=kind, version=VERSIONS[kind], config=config, inputs=inputs)
+
+
+def _hub_name(recipe: Recipe, scale: Scale) -> str:
+    name = recipe.teacher if scale.teacher.hub == "recipe" else str(scale.teacher.hub)
+    if name not in KNOWN_TEACHERS:
+        raise unknown("teacher", name, KNOWN_TEACHERS)
+    return name
+
+
+def _teacher_stages(recipe: Recipe, scale: Scale) -> tuple[Stage, ...]:
+    if scale.teacher.pretrain is not None:
+        return pretraining_stages(scale)
+    if scale.teacher.folder is not None:
+        folder = Path(scale.teacher.folder)
+        return (_stage(TEACHER, "fetch", {"name": folder.name}, {"folder": folder}),)
+    name = _hub_name(recipe, scale)
+    known = KNOWN_TEACHERS[name]
+    config = {"name": name, "hub_id": known.hub_id, "revision": known.revision}
+    return (_stage(TEACHER, "fetch", config, {}),)
+
+
+def _pretraining_languages(scale: Scale) -> list[str]:
+    wanted = scale.teacher.pretrain.languages if scale.teacher.pretrain else ()
+    if wanted != "all":
+        return list(wanted)
+    if scale.corpus.source == "folder":
+        from harness.data.folder import list_languages
+
+        return list_languages(Path(str(scale.corpus.folder)))
+    if scale.corpus.source == "builtin":
+        from harness.data import builtin
+
+        return list(builtin.LANGUAGES)
+    from harness.languages import LANGUAGES
+
+    return list(LANGUAGES)
+
+
+def _data(scale: Scale, folders: Sequence[str]) -> dict[str, Path]:
+    return data_inputs(Path(scale.corpus.folder), list(folders)) if scale.corpus.folder else {}
+
+
+def _corpus_stage(id: str, languages: Sequence[str], scale: Scale, lines: int | None = None) -> Stage:  # noqa: A002
+    tasks = list(scale.tasks.names)
+    config = {
+        "source": scale.corpus.source,
+        "languages": list(languages),
+        "lines": lines or scale.corpus.lines,
+        "held_out_fraction": scale.corpus.held_out_fraction,
+        "seed": scale.seed,
+        "excluded_tasks": tasks,
+        "sizes": _sizes(scale),
+    }
+    folders = [f"{kind}/{language}" for language in languages for kind in ("corpus", *tasks)]
+    return _stage(id, "corpus", config, _data(scale, folders))
+
+
+def _sizes(scale: Scale) -> dict[str, int]:
+    parts = {part: getattr(scale.tasks, part) for part in ("train", "dev", "test")}
+    return {part: size for part, size in parts.items() if size is not None}
+
+
+def _tasks_there(language: str, scale: Scale) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Gives the tasks the source has in this language, and why it lacks the others."""
+    names = scale.tasks.names
+    missing: dict[str, str] = {}
+    if scale.tasks.source == "folder":
+        root = Path(str(scale.tasks.folder))
+        missing = {
+            name: f"{root.name}/{name}/{language} is not in the data folder"
+            for name in names
+            if not (root / name / language).is_dir()
+        }
+    if scale.tasks.source == "hub":
+        known = language_named(language)
+        missing = {name: f"no source of {name} is known for {known.name}" for name in names if name not in known.tasks}
+    return tuple(name for name in names if name not in missing), missing
+
+
+def _tasks_stage(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
+    config = {
+        "source": scale.tasks.source,
+        "language": language,
+        "names": list(tasks),
+        "sizes": _sizes(scale),
+        "seed": scale.seed,
+    }
+    return _stage("tasks", "tasks", config, _data(scale, [f"{task}/{language}" for task in tasks]))
+
+
+def _step_stages(steps: Sequence[ResolvedStep]) -> list[Stage]:
+    stages, before = [], TEACHER
+    for step in steps:
+        inputs: dict[str, str | Path] = {"model": before, "corpus": "corpus"}
+        config = {**step.config, "held_out_length": _HELD_OUT_LENGTH}
+        if step.kind == "distill":
+            inputs["teacher"] = config.pop("teacher")
+        stages.append(_stage(step.id, step.kind, config, inputs))
+        before = step.id
+    return stages
+
+
+def _scored(steps: Sequence[ResolvedStep]) -> tuple[Scored, ...]:
+    """Gives the teacher, every step's model unless the next step only repairs it, and the two random shapes."""
+    models = [Scored(TEACHER, "teacher", "teacher", TEACHER)]
+    for step, after in zip(steps, [*steps[1:], None], strict=True):
+        if after is None or after.kind != "distill":
+            models.append(Scored(step.id, step.id, "student", step.id))
+    last = steps[-1].id
+    models[-1] = Scored(last, f"{last} (final student)", ROLE_FINAL, last)
+    return (
+        *models,
+        Scored("random-teacher", "teacher's shape, random weights", "baseline", "random-teacher"),
+        Scored("random-student", "student's shape, random weights", "baseline", "random-student"),
+        Scored("majority", "most frequent label", "baseline", "majority"),
+    )
+
+
+def _random_stages(steps: Sequence[ResolvedStep], scale: Scale) -> list[Stage]:
+    return [
+        _stage(f"random-{role}", "random", {"seed": scale.seed}, {"model": stage})
+        for role, stage in (("teacher", TEACHER), ("student", steps[-1].id))
+    ]
+
+
+def _proof_stages(scored: Sequence[Scored], scale: Scale, tasks: Sequence[str]) -> list[Stage]:
+    final = [model.id for model in scored if model.role == ROLE_FINAL][-1]
+    stages = [_stage("majority", "majority", {"names": list(tasks)}, {"tasks": "tasks"})]
+    for task in tasks:
+        for model in scored:
+            if model.id != "majority":
+                stages.append(_score_stage(model, task, scale, keep=model.id in (TEACHER, final)))
+    for task in tasks:
+        for role, model_id in ((TEACHER, TEACHER), (ROLE_FINAL, final)):
+            stages.append(_export_stage(role, model_id, task, scale))
+    return [*stages, _latency_stage(tasks, scale)]
+
+
+def _score_stage(model: Scored, task: str, scale: Scale, *, keep: bool) -> Stage:
+    protocol = {
+        **scale.score.for_task(task),
+        "max_length": scale.sequence_length,
+        "precision": scale.precision,
+    }
+    config = {"task": task, "seeds": list(scale.score.seeds), "protocol": protocol, "keep_model": keep}
+    return _stage(f"score.{task}.{model.id}", "score", config, {"model": model.stage, "tasks": "tasks"})
+
+
+def _export_stage(role: str, model_id: str, task: str, scale: Scale) -> Stage:
+    config = {
+        "task": task,
+        "lengths": list(scale.latency.lengths),
+        "candidates": list(scale.export.candidates),
+        "quantize": scale.export.quantize,
+        "parity_tolerance": scale.export.parity_tolerance,
+        "seconds": scale.latency.seconds,
+        "seed": scale.seed,
+    }
+    return _stage(f"export.{task}.{role}", "export", config, {"model": f"score.{task}.{model_id}"})
+
+
+def _latency_stage(tasks: Sequence[str], scale: Scale) -> Stage:
+    config = {"tasks": list(tasks), "seed": scale.seed, **scale.latency.model_dump(mode="json")}
+    inputs = {f"{role}.{task}": f"export.{task}.{role}" for task in tasks for role in (TEACHER, ROLE_FINAL)}
+    return _stage("latency", "latency", config, inputs)
+
+
+def _report_stage(
+    stages: Sequence[Stage],
+    language: str,
+    recipe: Recipe,
+    scale: Scale,
+    scored: Sequence[Scored],
+    tasks: Sequence[str],
+    missing: Mapping[str, str],
+) -> Stage:
+    config = {
+        "language": language,
+        "recipe": recipe.name,
+        "recipe_source": recipe.source,
+        "scale": scale.name,
+        "data": scale.corpus.source,
+        "scored": [vars(model) for model in scored],
+        "tasks": list(tasks),
+        "missing_tasks": dict(missing),
+        "precisions": ["fp32", "int8"] if scale.export.quantize == "int8" else ["fp32"],
+    }
+    return _stage("report", "report", config, {stage.id: stage.id for stage in stages})

@@ -1,0 +1,22 @@
+"""Draws random weights for the shape of a model: the baseline that knows only what the task teaches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.config.shape import Shape
+from harness.models import checkpoint
+from harness.stages.files import read_model, write_model
+
+if TYPE_CHECKING:
+    from harness.pipeline.execute import Context
+
+
+def run(context: Context) -> None:
+    """Writes a model of the same shape, with the same tokenizer, that has seen no text."""
+    model, tokenizer = read_model(context)
+    shape = Shape.from_transformers(model.config.to_dict())
+    fresh = checkpoint.build(shape, context.config["seed"])
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        setattr(fresh.config, name, getattr(model.config, name, None))
+    write_model(context, fresh, tokenizer)

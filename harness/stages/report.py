@@ -1,0 +1,214 @@
+"""Puts the numbers of all stages into one table; computes none that a stage has not measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.data.tasks import TASKS
+from harness.languages import language
+from harness.measure.environment import describe
+from harness.report import results as schema
+from harness.report.render import render, write_results
+from harness.stages.files import read_json
+
+if TYPE_CHECKING:
+    from harness.pipeline.execute import Context
+
+_TRAINS = ("pretrain", "adapt", "distill")
+
+
+def run(context: Context) -> None:
+    """Writes ``results.json``, ``report.md`` and ``report.html``.
+
+    Raises:
+        HarnessError: a cell that the plan declares has no number and no reason.
+    """
+    manifests = {role: read_json(path / "manifest.json") for role, path in context.inputs.items()}
+    found = collect(context.config, manifests)
+    found.check({manifest["key"] for manifest in manifests.values()})
+    write_results(found, context.out)
+    render(found, context.out)
+    context.facts["environment"] = found.environment
+
+
+def collect(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> schema.Results:
+    """Gives the results of a run out of its settings and its stages' manifests."""
+    tasks = {name: TASKS[name].metrics[0] for name in config["tasks"]}
+    students = [one for one in config["scored"] if one["role"] == "student"]
+    exported = ("teacher", students[-1]["id"]) if tasks else ()
+    trained = tuple(name for name, one in manifests.items() if one["kind"] in _TRAINS)
+    exports = [
+        row
+        for model in exported
+        for task in tasks
+        for row in _exports(model, "teacher" if model == "teacher" else "student", task, manifests)
+    ]
+    return schema.Results(
+        run=schema.Run(
+            language=config["language"],
+            language_name=language(config["language"]).name,
+            recipe=config["recipe"],
+            recipe_source=config["recipe_source"],
+            scale=config["scale"],
+            teacher=_teacher(manifests["teacher"]),
+            data=config["data"],
+        ),
+        environment=describe(),
+        declared=schema.Declared(
+            tasks=tasks,
+            scored=tuple(one["id"] for one in config["scored"]) if tasks else (),
+            exported=exported,
+            exported_tasks=tuple(tasks),
+            precisions=tuple(config["precisions"]),
+            trained=trained,
+        ),
+        models=tuple(_model(one, manifests) for one in config["scored"] if one["stage"] in manifests),
+        scores=tuple(score for one in config["scored"] for task in tasks for score in _scores(one, task, manifests)),
+        exports=tuple(exports),
+        training=tuple(_training(name, manifests[name]) for name in trained),
+        absent=tuple(_absent(config, manifests, trained)),
+    )
+
+
+def _teacher(manifest: dict[str, Any]) -> str:
+    if manifest["kind"] == "pretrain":
+        shape = manifest["facts"]["shape"]
+        return f"{shape['family']}, {shape['layers']} layers of {shape['hidden']}, trained here"
+    return str(manifest["facts"]["teacher"]["name"])
+
+
+def _model(one: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> schema.Model:
+    manifest = manifests[one["stage"]]
+    facts = manifest["facts"]
+    return schema.Model(
+        id=one["id"],
+        name=one["name"],
+        role=one["role"],
+        step=one["stage"] if one["role"] == "student" else None,
+        shape={name: value for name, value in facts["shape"].items() if name != "tied"} if "shape" in facts else None,
+        parameters=facts.get("parameters"),
+        size_bytes=facts.get("size_bytes"),
+        key=manifest["key"],
+    )
+
+
+def _scores(one: dict[str, Any], task: str, manifests: dict[str, dict[str, Any]]) -> list[schema.Score]:
+    if one["id"] == "majority":
+        return _majority(task, manifests["majority"])
+    manifest = manifests[f"score.{task}.{one['id']}"]
+    found = manifest["facts"]["scores"]
+    return [
+        schema.score_of(
+            one["id"],
+            task,
+            metric,
+            cell["values"],
+            seeds=[int(seed) for seed in found["seeds"]],
+            interval=schema.Interval(low=cell["low"], high=cell["high"]),
+            n_test=found["n_test"],
+            keys=[manifest["key"]],
+        )
+        for metric, cell in found["metrics"].items()
+    ]
+
+
+def _majority(task: str, manifest: dict[str, Any]) -> list[schema.Score]:
+    found = manifest["facts"]["scores"][task]
+    return [
+        schema.score_of(
+            "majority",
+            task,
+            metric,
+            [cell["value"]],
+            seeds=[0],
+            interval=schema.Interval(low=cell["low"], high=cell["high"]),
+            n_test=found["n_test"],
+            keys=[manifest["key"]],
+        )
+        for metric, cell in found["metrics"].items()
+    ]
+
+
+def _exports(model: str, role: str, task: str, manifests: dict[str, dict[str, Any]]) -> list[schema.Export]:
+    manifest, timed = manifests[f"export.{task}.{role}"], manifests["latency"]
+    rows = []
+    for precision in ("fp32", "int8"):
+        facts = manifest["facts"].get(precision)
+        if facts is None:
+            continue
+        timing = _timing(timed["facts"]["latency"], task, role, precision)
+        base = (role, precision) == ("teacher", "fp32")
+        rows.append(
+            schema.Export(
+                model=model,
+                task=task,
+                precision=precision,
+                graph=facts.get("graph") or manifest["facts"]["fp32"]["graph"],
+                reason=facts.get("reason"),
+                size_bytes=facts["size_bytes"],
+                max_abs_delta=facts["max_abs_delta"],
+                argmax_agreement=facts["argmax_agreement"],
+                p50_ms=timing["p50_ms"],
+                p90_ms=timing["p90_ms"],
+                ratio=None if base else _ratio(timing["speed_ratio"]),
+                threads=timing["threads"],
+                length=timing["length"],
+                key=manifest["key"],
+                latency_key=timed["key"],
+            )
+        )
+    return rows
+
+
+def _timing(rows: list[dict[str, Any]], task: str, role: str, precision: str) -> dict[str, Any]:
+    """Gives the timing of the longest input on the fewest threads; ``latency.json`` has the others."""
+    mine = [row for row in rows if (row["task"], row["role"], row["precision"]) == (task, role, precision)]
+    return min(mine, key=lambda row: (row["threads"], -row["length"]))
+
+
+def _ratio(speed: dict[str, float]) -> schema.Ratio:
+    return schema.Ratio(value=speed["value"], interval=schema.Interval(low=speed["low"], high=speed["high"]))
+
+
+def _training(name: str, manifest: dict[str, Any]) -> schema.Training:
+    facts = manifest["facts"]
+    losses = facts["training"]["losses"]
+    return schema.Training(
+        step=name,
+        tokens=facts["training"]["tokens"],
+        tokens_per_s=facts["training"]["tokens_per_s"],
+        wall_s=manifest["wall_s"],
+        peak_memory_bytes=manifest["peak_memory_bytes"],
+        loss_final=float(losses[-1]["loss"]) if losses else None,
+        loss_held_out=facts.get("held_out", {}).get("loss"),
+        key=manifest["key"],
+    )
+
+
+def _absent(
+    config: dict[str, Any], manifests: dict[str, dict[str, Any]], trained: tuple[str, ...]
+) -> list[schema.Absent]:
+    """Explains the cells that have no number."""
+    found = [
+        schema.Absent(cell=f"model/majority/{field}", reason="it is no model: it looks at nothing")
+        for field in ("shape", "parameters", "size_bytes")
+        if config["tasks"]
+    ]
+    for name in trained:
+        row = _training(name, manifests[name])
+        if row.tokens_per_s is None:
+            reason = "the training was cut off and resumed, so that its speed was not measured whole"
+            found.append(schema.Absent(cell=f"training/{name}/tokens_per_s", reason=reason))
+        if row.loss_held_out is None:
+            reason = "it is trained on many languages; the loss on this one is the next step's"
+            found.append(schema.Absent(cell=f"training/{name}/loss_held_out", reason=reason))
+        for field in ("peak_memory_bytes", "loss_final"):
+            if getattr(row, field) is None:
+                reason = {
+                    "peak_memory_bytes": "this system does not tell a process's peak memory",
+                    "loss_final": "too few steps to log a loss",
+                }[field]
+                found.append(schema.Absent(cell=f"training/{name}/{field}", reason=reason))
+    return found
+
+

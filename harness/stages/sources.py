@@ -1,0 +1,27 @@
+"""Where a stage's data comes from, and what the plan must hash so that changed data makes new results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.data.sources import DataSource
+
+if TYPE_CHECKING:
+    from harness.pipeline.execute import Context
+
+DATA = "data:"
+"""Roles that begin so name folders of a data folder: ``data:corpus/mt``."""
+
+
+def data_inputs(root: Path, folders: list[str]) -> dict[str, Path]:
+    """Gives the inputs of a stage that reads some folders of a data folder; those that are not there are left out."""
+    return {f"{DATA}{name}": root / name for name in folders if (root / name).is_dir()}
+
+
+def source_of(context: Context) -> DataSource:
+    """Gives ``builtin``, ``hub``, or the data folder that the stage's inputs lie in."""
+    for role, path in context.inputs.items():
+        if role.startswith(DATA):
+            return path.parents[len(Path(role.removeprefix(DATA)).parts) - 1]
+    return str(context.config["source"])

@@ -1,0 +1,57 @@
+"""How much and how fast a training step learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The amount of training of one step over a corpus.
+
+    Attributes:
+        tokens: useful (attended) tokens to train on in all; the corpus is repeated or cut to fit.
+        batch_tokens: padded tokens of one optimiser step, at most.
+        device_tokens: padded tokens that go through the model at once; smaller than ``batch_tokens``,
+            gradients are accumulated. ``None``: the whole batch at once.
+        sequence_length: tokens of the longest sequence, special tokens included.
+        learning_rate: peak rate; it rises linearly over ``warmup_fraction`` of the steps and falls
+            linearly to zero.
+        warmup_fraction: share of the steps with a rising rate.
+        weight_decay: decoupled, on matrices only.
+        mask_fraction: share of the positions to be predicted.
+        precision: ``fp32``, or ``bf16`` (autocast; weights and optimiser stay in fp32).
+        checkpoint_s: seconds between checkpoints.
+        seed: of masks, order and dropout.
+    """
+
+    tokens: int
+    batch_tokens: int
+    sequence_length: int
+    learning_rate: float
+    warmup_fraction: float
+    weight_decay: float
+    mask_fraction: float
+    precision: Literal["fp32", "bf16"]
+    seed: int
+    checkpoint_s: float = 120.0
+    device_tokens: int | None = None
+
+    @classmethod
+    def pick(cls, values: Mapping[str, Any]) -> Self:
+        """Takes its own fields out of a step's settings, leaving the others."""
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches of one optimiser step."""
+        if self.device_tokens is None or self.device_tokens >= self.batch_tokens:
+            return 1
+        return -(-self.batch_tokens // self.device_tokens)
+
+    @property
+    def micro_tokens(self) -> int:
+        """Padded tokens that go through the model at once."""
+        return -(-self.batch_tokens // self.accumulation)

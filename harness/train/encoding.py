@@ -1,0 +1,139 @@
+"""A task's examples as rows of token ids with their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.batches import IGNORED, collate
+from harness.data.tasks import Example, TaskData, TextExample, TokenExample
+from harness.errors import HarnessError
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows ready for a model.
+
+    Attributes:
+        rows: each with ``input_ids``, ``labels`` and ``length``; the labels of a token task are as long as the
+            ids, −100 but on the first sub-word of each word; of a sequence task, one number.
+        owners: which example a row belongs to; a long sentence owns several, in order.
+        num_examples: how many examples there were.
+        pad_id: of the padding token.
+    """
+
+    rows: list[Row]
+    owners: list[int]
+    num_examples: int
+    pad_id: int
+
+
+def encode(examples: Sequence[Example], data: TaskData, tokenizer: Any, max_length: int) -> Encoded:
+    """Gives the rows of some examples.
+
+    Holds: in a token task each word has its label in exactly one row, on its first sub-word; a word that the
+    tokenizer leaves empty stands as the unknown token.
+
+    Args:
+        examples: of the task.
+        data: the task, for its kind and labels.
+        tokenizer: a fast tokenizer.
+        max_length: of a row, special tokens included.
+
+    Raises:
+        HarnessError: an example bears a label that the training part lacks.
+    """
+    index = {label: position for position, label in enumerate(data.labels)}
+    for example in examples:
+        for label in example.labels if isinstance(example, TokenExample) else (example.label,):
+            if label not in index:
+                raise HarnessError(
+                    f"{data.task.name}: wanted labels of the training part ({', '.join(index)}); got '{label}'; "
+                    "mend the data or leave the example out"
+                )
+    if data.task.kind == "sequence":
+        rows, owners = _texts([one for one in examples if isinstance(one, TextExample)], index, tokenizer, max_length)
+    else:
+        rows, owners = _sentences(
+            [one for one in examples if isinstance(one, TokenExample)], index, tokenizer, max_length
+        )
+    return Encoded(rows, owners, len(examples), int(tokenizer.pad_token_id))
+
+
+def _texts(
+    examples: Sequence[TextExample], index: dict[str, int], tokenizer: Any, max_length: int
+) -> tuple[list[Row], list[int]]:
+    if not examples:
+        return [], []
+    ids = tokenizer([one.text for one in examples], truncation=True, max_length=max_length)["input_ids"]
+    rows = [
+        {"input_ids": row, "labels": index[one.label], "length": len(row)}
+        for row, one in zip(ids, examples, strict=True)
+    ]
+    return rows, list(range(len(rows)))
+
+
+def _sentences(
+    examples: Sequence[TokenExample], index: dict[str, int], tokenizer: Any, max_length: int
+) -> tuple[list[Row], list[int]]:
+    rows: list[Row] = []
+    owners: list[int] = []
+    for owner, example in enumerate(examples):
+        pieces = _pieces(example.words, tokenizer, max_length - 2)
+        labels = [index[label] for label in example.labels]
+        for window in _windows(pieces, max_length - 2):
+            rows.append(_row([pieces[word] for word in window], [labels[word] for word in window], tokenizer))
+            owners.append(owner)
+    return rows, owners
+
+
+def _pieces(words: Sequence[str], tokenizer: Any, room: int) -> list[list[int]]:
+    """Gives the sub-words of each word; none is empty or longer than a row has room for."""
+    encoded = tokenizer(list(words), is_split_into_words=True, add_special_tokens=False)
+    pieces: list[list[int]] = [[] for _ in words]
+    for token, word in zip(encoded["input_ids"], encoded.word_ids(), strict=True):
+        pieces[word].append(token)
+    return [piece[:room] or [int(tokenizer.unk_token_id)] for piece in pieces]
+
+
+def _windows(pieces: Sequence[Sequence[int]], room: int) -> list[list[int]]:
+    """Cuts a sentence at words, such that each window fits."""
+    windows: list[list[int]] = []
+    used = room + 1
+    for word, piece in enumerate(pieces):
+        if used + len(piece) > room:
+            windows.append([])
+            used = 0
+        windows[-1].append(word)
+        used += len(piece)
+    return windows
+
+
+def _row(pieces: Sequence[Sequence[int]], labels: Sequence[int], tokenizer: Any) -> Row:
+    first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+    last = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    ids, asked = [int(first)], [IGNORED]
+    for piece, label in zip(pieces, labels, strict=True):
+        ids.extend(piece)
+        asked.extend([label, *[IGNORED] * (len(piece) - 1)])
+    return {"input_ids": [*ids, int(last)], "labels": [*asked, IGNORED], "length": len(ids) + 1}
+
+
+def pad(rows: Sequence[Row], pad_id: int) -> dict[str, Tensor]:
+    """Gives ``input_ids``, ``attention_mask`` (B × L) and ``labels`` (B × L, or B) of some rows."""
+    batch = collate([np.asarray(row["input_ids"], np.int32) for row in rows], pad_id)
+    if isinstance(rows[0]["labels"], int):
+        batch["labels"] = torch.tensor([row["labels"] for row in rows])
+        return batch
+    labels_BL = torch.full_like(batch["input_ids"], IGNORED)
+    for place, row in enumerate(rows):
+        labels_BL[place, : len(row["labels"])] = torch.tensor(row["labels"])
+    batch["labels"] = labels_BL
+    return batch

@@ -1,0 +1,218 @@
+"""Fine-tuning an encoder on a task: the whole model, a linear head, the epoch that is best on dev.
+
+Shapes: **B** batch, **L** length, **C** classes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+
+from harness.data.tasks import TaskData, TokenExample
+from harness.train.encoding import Encoded, encode, pad
+
+Labels = list[str] | list[list[str]]
+"""One label a text, or one a word of each sentence, in the order of the examples."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a model is fine-tuned; the same for every model that is compared.
+
+    Attributes:
+        epochs: passes over the training part.
+        learning_rate: peak rate; linear rise and fall.
+        batch_size: examples of one optimiser step.
+        warmup_fraction: share of the steps with a rising rate.
+        weight_decay: decoupled.
+        max_length: tokens of the longest input; longer sentences of a token task are cut into windows at words.
+        precision: ``fp32`` or ``bf16`` (autocast).
+    """
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    warmup_fraction: float
+    weight_decay: float
+    max_length: int
+    precision: Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A fine-tuned model and what it says about the test part.
+
+    Attributes:
+        model: with its task head and its labels in the config.
+        predictions: on the test part.
+        dev_scores: the first metric on dev after each epoch.
+        best_epoch: counted from one; the weights are those of its end.
+    """
+
+    model: nn.Module
+    predictions: Labels
+    dev_scores: list[float]
+    best_epoch: int
+
+
+def finetune(
+    checkpoint: Path,
+    tokenizer: Any,
+    data: TaskData,
+    *,
+    protocol: Protocol,
+    seed: int,
+    score: Callable[[Labels], float],
+    folder: Path,
+) -> Tuned:
+    """Fine-tunes a copy of an encoder on a task.
+
+    Holds: equal arguments give equal predictions on one machine; the test part is read once, after the best
+    epoch has been chosen on dev.
+
+    Args:
+        checkpoint: folder of an MLM model; its encoder is taken, a new head is drawn from ``seed``.
+        tokenizer: the model's.
+        data: the task.
+        protocol: how.
+        seed: of head, order and dropout.
+        score: gives the first metric of predictions on the dev part.
+        folder: scratch of the trainer.
+    """
+    set_seed(seed)
+    model = task_model(checkpoint, data)
+    train = encode(data.train, data, tokenizer, protocol.max_length)
+    dev = encode(data.dev, data, tokenizer, protocol.max_length)
+    best = _BestEpoch(lambda: score(predict(model, dev, data, protocol.batch_size)))
+    trainer = Trainer(
+        model=model,
+        args=_arguments(folder, protocol, seed),
+        train_dataset=train.rows,
+        data_collator=lambda rows: pad(rows, train.pad_id),
+        callbacks=[best],
+    )
+    trainer.train()
+    model.to("cpu").load_state_dict(best.weights)
+    shutil.rmtree(folder, ignore_errors=True)
+    test = encode(data.test, data, tokenizer, protocol.max_length)
+    return Tuned(model.eval(), predict(model, test, data, protocol.batch_size), best.scores, best.epoch)
+
+
+def task_model(checkpoint: Path, data: TaskData) -> Any:
+    """Gives the stock class with a new linear head for the task's labels."""
+    stock = (
+        AutoModelForTokenClassification if data.task.kind == "token" else AutoModelForSequenceClassification
+    )
+    return stock.from_pretrained(
+        checkpoint,
+        id2label=dict(enumerate(data.labels)),
+        label2id={label: index for index, label in enumerate(data.labels)},
+        use_safetensors=True,
+        dtype=torch.float32,
+    )
+
+
+@torch.no_grad()
+def predict(model: nn.Module, encoded: Encoded, data: TaskData, batch_size: int) -> Labels:
+    """Gives the labels of the largest logits, in the order of the examples; every word gets one."""
+    model.eval()
+    device = next(model.parameters()).device
+    order = sorted(range(len(encoded.rows)), key=lambda row: -len(encoded.rows[row]["input_ids"]))
+    chosen: dict[int, list[int]] = {}
+    for start in range(0, len(order), batch_size * 4):
+        rows = order[start : start + batch_size * 4]
+        batch = pad([encoded.rows[row] for row in rows], encoded.pad_id)
+        labels = batch.pop("labels")
+        logits = model(**{name: value.to(device) for name, value in batch.items()}).logits
+        best = logits.argmax(-1).cpu()
+        for row, best_L, labels_L in zip(rows, best, labels, strict=True):
+            chosen[row] = _asked(best_L, labels_L)
+    return _gather(chosen, encoded, data)
+
+
+def _asked(best_L: Tensor, labels_L: Tensor) -> list[int]:
+    """Gives the choice of a text, or of the first sub-word of each word."""
+    if best_L.dim() == 0:
+        return [int(best_L)]
+    found: list[int] = best_L[: len(labels_L)][labels_L != -100].tolist()
+    return found
+
+
+def _gather(chosen: dict[int, list[int]], encoded: Encoded, data: TaskData) -> Labels:
+    """Joins the windows of each example."""
+    whole: list[list[str]] = [[] for _ in range(encoded.num_examples)]
+    for row, example in enumerate(encoded.owners):
+        whole[example].extend(data.labels[index] for index in chosen[row])
+    if data.task.kind == "token":
+        return whole
+    return [labels[0] for labels in whole]
+
+
+class _BestEpoch(TrainerCallback):  # type: ignore[misc]
+    """Scores dev after each epoch and keeps the weights of the best (the first, among equals)."""
+
+    def __init__(self, score: Callable[[], float]) -> None:
+        self.score = score
+        self.scores: list[float] = []
+        self.epoch = 0
+        self.weights: dict[str, Tensor] = {}
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:  # noqa: ARG002
+        self.scores.append(self.score())
+        if self.epoch == 0 or self.scores[-1] > self.scores[self.epoch - 1]:
+            self.epoch = len(self.scores)
+            self.weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        model.train()
+
+
+def _arguments(folder: Path, protocol: Protocol, seed: int) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=protocol.epochs,
+        per_device_train_batch_size=protocol.batch_size,
+        learning_rate=protocol.learning_rate,
+        warmup_steps=protocol.warmup_fraction,
+        weight_decay=protocol.weight_decay,
+        lr_scheduler_type="linear",
+        bf16=protocol.precision == "bf16",
+        optim="adamw_torch_fused",
+        seed=seed,
+        data_seed=seed,
+        use_cpu=not torch.cuda.is_available(),
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+    )
+
+
+def majority(data: TaskData) -> Labels:
+    """Gives the most frequent training label for everything (the first of the alphabet, among equals)."""
+    labels: Sequence[str] = [
+        label
+        for example in data.train
+        for label in (example.labels if isinstance(example, TokenExample) else (example.label,))
+    ]
+    top = max(sorted(set(labels)), key=labels.count)
+    return [
+        [top] * len(example.labels) if isinstance(example, TokenExample) else top for example in data.test
+    ]  # type: ignore[return-value]

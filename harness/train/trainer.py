@@ -1,0 +1,133 @@
+"""The one door to `transformers.Trainer`: settings, progress, checkpoints by time, exact resume.
+
+A step's whole training is *one epoch over a list of batches that is known beforehand*: batch ``i`` is the
+same whoever asks and whenever, so a run that was killed and resumed sees the batches an undisturbed run
+sees. The trainer itself restores weights, optimiser, schedule and random state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sized
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from harness.train.budget import Budget
+
+Progress = Callable[[int, int, str, Mapping[str, float]], None]
+"""Called with done, total, the unit's name and figures worth showing (loss, …)."""
+
+CHECKPOINTS = "checkpoints"
+"""Folder inside a stage's own folder where checkpoints stand until the stage is done."""
+
+
+class TimedCheckpoint(TrainerCallback):  # type: ignore[misc]
+    """Saves a checkpoint when ``interval_s`` seconds have passed since the last one."""
+
+    def __init__(self, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self.last_s = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002
+        """Asks for a save when it is time; never for the last step, which the stage saves itself."""
+        if time.monotonic() - self.last_s >= self.interval_s and state.global_step < state.max_steps:
+            control.should_save = True
+            self.last_s = time.monotonic()
+        return control
+
+
+class ReportProgress(TrainerCallback):  # type: ignore[misc]
+    """Tells the stage how many tokens are done, and the loss."""
+
+    def __init__(self, progress: Progress, tokens_at: Callable[[int], int], total_tokens: int) -> None:
+        self.progress = progress
+        self.tokens_at = tokens_at
+        self.total_tokens = total_tokens
+        self.loss = float("nan")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
+        """Keeps the newest logged loss for the next progress line."""
+        self.loss = float((logs or {}).get("loss", self.loss))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Reports after every optimiser step."""
+        self.progress(self.tokens_at(state.global_step), self.total_tokens, "tokens", {"loss": self.loss})
+
+
+class OrderedTrainer(Trainer):  # type: ignore[misc]
+    """A trainer whose items are whole batches, taken in their own order."""
+
+    def __init__(
+        self, *, loss: Callable[[torch.nn.Module, dict[str, torch.Tensor]], torch.Tensor], **kwargs: Any
+    ) -> None:
+        super().__init__(data_collator=_only, **kwargs)
+        self.loss = loss
+        self.model_accepts_loss_kwargs = False
+        self.remove_callback(PrinterCallback)
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Any:
+        chosen: Any = self.train_dataset if train_dataset is None else train_dataset
+        assert isinstance(chosen, Sized)
+        return SequentialSampler(chosen)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,  # noqa: ARG002
+    ) -> Any:
+        """Gives the step's own loss; a mean over the positions of the micro-batch."""
+        loss = self.loss(model, inputs)
+        return (loss, None) if return_outputs else loss
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002
+        """Not counted here: the estimate of the library knows nothing of masked positions."""
+        return 0
+
+
+def _only(items: list[Any]) -> Any:
+    """Unwraps the one batch that a loader of batch size one hands over."""
+    return items[0]
+
+
+def arguments(folder: Path, budget: Budget, **overrides: Any) -> TrainingArguments:
+    """Gives the trainer's settings for a step: no saves but timed ones, no logs but ours."""
+    settings: dict[str, Any] = {
+        "output_dir": str(folder / CHECKPOINTS),
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": budget.accumulation,
+        "learning_rate": budget.learning_rate,
+        "warmup_steps": budget.warmup_fraction,
+        "weight_decay": budget.weight_decay,
+        "lr_scheduler_type": "linear",
+        "max_grad_norm": 1.0,
+        "bf16": budget.precision == "bf16",
+        "optim": "adamw_torch_fused",
+        "seed": budget.seed,
+        "data_seed": budget.seed,
+        "use_cpu": not torch.cuda.is_available(),
+        "save_strategy": "no",
+        "save_total_limit": 1,
+        "logging_steps": 10,
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "log_level": "error",
+        "dataloader_pin_memory": False,
+        "remove_unused_columns": False,
+    }
+    return TrainingArguments(**(settings | overrides))
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Gives the newest checkpoint of a stage that was cut off, or ``None``."""
+    checkpoints = folder / CHECKPOINTS
+    found = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    return str(found) if found else None
