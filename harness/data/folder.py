@@ -72,17 +72,23 @@ def read_documents(path: Path) -> Iterator[Document]:
     Raises:
         HarnessError: the file is empty, holds white space only, or is not UTF-8.
     """
-    text_seen = parted = False
-    for _, line in read_lines(path):
-        blank = not line.strip()
-        if text_seen and parted and not blank:
-            break
-        text_seen, parted = text_seen or not blank, text_seen and blank
-    else:
-        parted = False
-        if not text_seen:
-            raise HarnessError(f"{path}: wanted lines of text; got only white space; fill it or remove it")
+    parted = _has_gaps(path)
     return group((line for _, line in read_lines(path)), blank_lines=parted)
+
+
+def _has_gaps(path: Path) -> bool:
+    """Tells whether a blank line stands between two lines of text."""
+    text_seen = gap = False
+    for _, line in read_lines(path):
+        if not line.strip():
+            gap = text_seen
+        elif gap:
+            return True
+        else:
+            text_seen = True
+    if not text_seen:
+        raise HarnessError(f"{path}: wanted lines of text; got only white space; fill it or remove it")
+    return False
 
 
 def read_task(root: Path, task: str, lang: str) -> TaskData | Absent:

@@ -54,6 +54,7 @@ def test_long_lines_are_cut_and_the_last_piece_is_joined() -> None:
 
 def test_empty_lines_and_documents_leave_no_row() -> None:
     assert rows(pack([[""], [], ["", line(5, 6, 7), ""]], tokenizer(), 5)) == [[CLS, 5, 6, 7, SEP]]
+    assert rows(pack([[line(5)], ["", line(6)]], tokenizer(), 5)) == [[CLS, 5, SEP], [CLS, 6, SEP]]
     assert len(pack([], tokenizer(), 5)) == 0
 
 
@@ -132,6 +133,10 @@ def test_batches_differ_by_seed_and_epoch_and_are_shuffled() -> None:
     assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
     means = [np.mean([lengths[index] for index in batch]) for batch in drawn[0]]
     assert abs(np.corrcoef(means, range(len(means)))[0, 1]) < 0.3
+
+
+def test_the_budget_is_used_to_its_last_token() -> None:
+    assert [len(batch) for batch in bucket_batches([8] * 64, 64, 0, 0)] == [8] * 8
 
 
 def test_rows_of_one_length_do_not_stay_together() -> None:

@@ -73,6 +73,13 @@ def test_adding_documents_moves_no_other() -> None:
     assert old == {line for one in after.held_out for line in one if not line.startswith("new ")}
 
 
+def test_a_document_that_loses_lines_to_another_does_not_move() -> None:
+    before = prepare(documents(200), 0.1, 3)
+    after = prepare([[one[0]] for one in documents(200)] + documents(200), 0.1, 3)
+    last = {one[-1] for one in before.held_out}
+    assert last == {one[-1] for one in after.held_out if one[-1].endswith(".3")}
+
+
 def test_the_split_depends_on_the_seed_alone() -> None:
     assert prepare(documents(200), 0.1, 3) == prepare(documents(200), 0.1, 3)
     assert prepare(documents(200), 0.1, 3).held_out != prepare(documents(200), 0.1, 4).held_out

@@ -56,6 +56,11 @@ def test_corpus_files_are_read_in_order_and_cut_into_documents(tmp_path: Path) -
     assert read_documents[2:] == [["x", "y"], ["z"]]
 
 
+def test_blank_lines_before_and_after_the_text_part_nothing(tmp_path: Path) -> None:
+    make_corpus(tmp_path, a="\n" + "".join(f"{number}\n" for number in range(40)) + "\n\n")
+    assert [len(one) for one in folder.read_corpus(tmp_path, "mt")] == [32, 11]
+
+
 def test_languages_are_the_folders_of_the_corpus(tmp_path: Path) -> None:
     for name in ("mt", "sk", ".git"):
         (tmp_path / "corpus" / name).mkdir(parents=True)
