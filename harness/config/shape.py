@@ -65,8 +65,8 @@ class Shape(Strict):
         """Gives the parameters of each part, as the family's ``ForMaskedLM`` class holds them.
 
         What holds: the sum equals ``sum(p.numel() for p in model.parameters())`` of the stock class: a tied
-        decoder counts once, an untied one has its rows and a second bias, there is no pooler. The norm after the embeddings is theirs; ``norms`` are the
-        two of each layer.
+        decoder counts once, an untied one has its rows and a second bias; there is no pooler. The norm after
+        the embeddings is theirs; ``norms`` are the two of each layer.
         """
         V, D, F, L = self.vocabulary, self.hidden, self.ffn, self.layers
         return {

@@ -1,0 +1,105 @@
+"""Stages and the order they run in; every key is known before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.config.digest import digest
+from harness.errors import HarnessError
+from harness.pipeline.hashing import hash_path
+
+KEY_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One unit of work: it reads its inputs and writes a folder.
+
+    Attributes:
+        id: its name in the plan, as ``distill-2``.
+        kind: which runner runs it.
+        version: raised when the runner's code changes what it writes.
+        config: all that decides its outputs but the inputs; JSON types.
+        inputs: by role, the id of an earlier stage, or a file or folder from outside.
+    """
+
+    id: str
+    kind: str
+    version: int
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str | Path]
+
+
+class Plan:
+    """Stages in an order in which each comes after its inputs.
+
+    Raises:
+        HarnessError: an id is no file name or stands twice, or an input is no earlier stage.
+    """
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages = tuple(stages)
+        seen: list[str] = []
+        for stage in self.stages:
+            _check(stage, seen)
+            seen.append(stage.id)
+
+    def __iter__(self) -> Iterator[Stage]:
+        return iter(self.stages)
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    @cached_property
+    def external(self) -> dict[Path, str]:
+        """The content digest of every file and folder from outside; read once."""
+        digests: dict[Path, str] = {}
+        for stage in self.stages:
+            for role, source in stage.inputs.items():
+                if isinstance(source, Path) and source not in digests:
+                    if not source.exists():
+                        raise HarnessError(
+                            f"{stage.id}: the input '{role}' is not there: {source}; put it there"
+                        )
+                    digests[source] = hash_path(source)
+        return digests
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The key of every stage.
+
+        What holds: two stages have one key iff kind, version, config and, all the way up, inputs are equal;
+        the id plays no part.
+        """
+        keys: dict[str, str] = {}
+        for stage in self.stages:
+            sources = {
+                role: {"key": keys[source]} if isinstance(source, str) else {"digest": self.external[source]}
+                for role, source in stage.inputs.items()
+            }
+            content = {
+                "kind": stage.kind,
+                "version": stage.version,
+                "config": stage.config,
+                "inputs": sources,
+            }
+            keys[stage.id] = digest(content)[:KEY_LENGTH]
+        return keys
+
+
+def _check(stage: Stage, earlier: Sequence[str]) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.]*(-[a-z0-9_.]+)*", stage.id):
+        raise HarnessError(f"plan: wanted a stage id of letters, digits and dashes; got '{stage.id}'")
+    if stage.id in earlier:
+        raise HarnessError(f"plan: the stage '{stage.id}' stands twice; rename one")
+    for role, source in stage.inputs.items():
+        if isinstance(source, str) and source not in earlier:
+            there_are = ", ".join(earlier) or "none"
+            raise HarnessError(
+                f"plan: {stage.id}: input '{role}' is no earlier stage: '{source}'; there are: {there_are}"
+            )

@@ -1,0 +1,63 @@
+"""What a run would do, told in a second: nothing is hashed but what comes from outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.pipeline import manifest
+from harness.pipeline.manifest import Manifest
+from harness.pipeline.plan import Plan, Stage
+from harness.pipeline.store import Store
+
+State = Literal["done", "partial", "missing", "broken"]
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """How far a stage is; `folder` is where it, or its partial folder, lies."""
+
+    stage: Stage
+    key: str
+    state: State
+    folder: Path | None
+
+
+def status(plan: Plan, store: Store) -> list[StageStatus]:
+    """Gives the state of each stage, in order.
+
+    What holds: a run makes each stage that is not ``done``; of those that are, it makes again only the ones
+    whose bytes changed with their sizes the same, which `harness.pipeline.verify` finds.
+    """
+    digests: dict[str, str] = {}
+    statuses = []
+    for stage in plan:
+        key = plan.keys[stage.id]
+        folder, partial = store.find(key), store.find_partial(key)
+        written = _read(folder, _present(plan, stage, digests)) if folder else None
+        if written:
+            digests[stage.id] = written.outputs_digest
+        state: State = "done" if written else "broken" if folder else "partial" if partial else "missing"
+        statuses.append(StageStatus(stage, key, state, folder or partial))
+    return statuses
+
+
+def _present(plan: Plan, stage: Stage, digests: dict[str, str]) -> dict[str, str]:
+    """Gives the digests of the inputs that are there now, by role."""
+    present = {}
+    for role, source in stage.inputs.items():
+        content = plan.external[source] if isinstance(source, Path) else digests.get(source)
+        if content:
+            present[role] = content
+    return present
+
+
+def _read(folder: Path, inputs: dict[str, str]) -> Manifest | None:
+    try:
+        written = manifest.read(folder)
+    except ValueError:
+        return None
+    recorded = {role: one.digest for role, one in written.inputs.items()}
+    whole = not manifest.find_problems(folder, written, rehash=False)
+    return written if whole and recorded == recorded | inputs else None

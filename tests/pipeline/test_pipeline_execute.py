@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.pipeline import Plan, Stage, status, verify
+from harness.pipeline.manifest import Manifest
+
+ALL = ["pretrain", "adapt", "join"]
+
+
+def test_a_run_makes_every_stage_and_the_next_makes_none(runs):
+    diary, made = runs.run()
+    assert diary.told("finished") == list(made) == ALL
+    before = runs.contents()
+    again, same = runs.run()
+    assert again.told("skipped") == ALL
+    assert again.told("started", "resumed") == []
+    assert (runs.contents(), same) == (before, made)
+
+
+def test_a_manifest_says_what_was_read_and_written_and_where(runs):
+    _, made = runs.run()
+    plan = runs.plan()
+    adapt, join = made["adapt"].manifest, made["join"].manifest
+    assert (adapt.stage, adapt.kind, adapt.version, adapt.key) == ("adapt", "count", 1, plan.keys["adapt"])
+    assert (adapt.seed, adapt.config["steps"], adapt.facts.keys()) == (7, 5, {"total"})
+    assert (adapt.versions, adapt.threads, adapt.ops, adapt.commit) == ({"python": "3"}, 1, "reference", None)
+    assert set(adapt.outputs) == {"deep/total.txt", "empty"}
+    assert adapt.outputs["empty"].bytes == 0
+    assert join.inputs["student"].key == plan.keys["adapt"]
+    assert join.inputs["student"].digest == adapt.outputs_digest
+    assert join.seed is None
+    assert adapt.wall_s >= 0
+    assert json.loads((made["adapt"].folder / "manifest.json").read_text())["schema_version"] == 1
+
+
+def test_a_stage_lies_under_its_run_with_number_id_and_key_and_without_checkpoints(runs):
+    _, made = runs.run()
+    folder = made["join"].folder
+    assert folder == runs.root / "mt/paper-mini" / f"03-join-{runs.plan().keys['join']}"
+    assert not list(runs.root.rglob("checkpoints"))
+    assert not list(runs.root.rglob(".partial*"))
+
+
+def test_another_run_shares_the_stages_it_has_in_common(runs):
+    runs.run()
+    diary, made = runs.run(runs.plan(seed=8), "sk/paper-mini")
+    assert diary.told("skipped") == ["pretrain"]
+    assert diary.told("finished") == ["adapt", "join"]
+    assert made["pretrain"].folder.parts[-3] == "mt"
+    assert made["join"].folder.parts[-3] == "sk"
+
+
+def test_a_runner_is_given_its_folder_config_and_inputs(runs):
+    seen = []
+
+    def look(context):
+        seen.append(context)
+        assert list(context.out.iterdir()) == []
+        (context.out / "x").write_text("x")
+
+    _, made = runs.run(join=look)
+    (context,) = seen
+    assert context.inputs == {"teacher": made["pretrain"].folder, "student": made["adapt"].folder}
+    assert (context.config, context.resuming) == ({}, False)
+
+
+def test_progress_reaches_the_observer(runs):
+    diary, _ = runs.run()
+    told = [line[2:] for line in diary.lines if line[:2] == ("progress", "adapt")]
+    assert told == [(done, 5, "steps") for done in range(1, 6)]
+
+
+def test_a_stage_whose_input_was_made_anew_and_differs_is_made_anew(runs):
+    _, made = runs.run()
+    shutil.rmtree(made["adapt"].folder)
+
+    def differently(context):
+        runs.RUNNERS["count"](context)
+        (context.out / "deep" / "total.txt").write_text("other\n")
+
+    diary, made = runs.run(count=differently)
+    assert (diary.told("skipped"), diary.told("finished")) == (["pretrain"], ["adapt", "join"])
+    assert (made["join"].folder / "joined.txt").read_text().endswith("other\n")
+    assert verify(runs.root) == []
+
+
+def test_a_stage_whose_input_was_made_anew_and_is_the_same_stays(runs):
+    _, made = runs.run()
+    shutil.rmtree(made["adapt"].folder)
+    diary, _ = runs.run()
+    assert (diary.told("skipped"), diary.told("finished")) == (["pretrain", "join"], ["adapt"])
+
+
+def test_a_file_from_outside_is_an_input_by_content(runs, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("one")
+
+    def copy(context):
+        (context.out / "copy.txt").write_text(context.inputs["text"].read_text())
+
+    plan = [Stage("copy", "copy", 1, {}, {"text": text})]
+    _, made = runs.run(Plan(plan), copy=copy)
+    assert made["copy"].manifest.inputs["text"].path == str(text)
+    assert runs.run(Plan(plan), copy=copy)[0].told("skipped") == ["copy"]
+    text.write_text("two")
+    diary, made = runs.run(Plan(plan), copy=copy)
+    assert diary.told("finished") == ["copy"]
+    assert (made["copy"].folder / "copy.txt").read_text() == "two"
+
+
+def test_an_unknown_kind_is_refused_before_anything_runs(runs):
+    plan = Plan([*runs.plan(), Stage("last", "squash", 1, {}, {})])
+    with pytest.raises(HarnessError, match=r"^unknown kind of stage 'squash'; there are: count, join"):
+        runs.run(plan)
+    assert not runs.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("fact", "reason"), [(float("nan"), "not JSON compliant"), (object(), "wanted JSON types")]
+)
+def test_a_fact_that_json_cannot_hold_is_refused_in_one_line(fact, reason, runs):
+    def lie(context):
+        context.facts["loss"] = fact
+
+    with pytest.raises(HarnessError, match=rf"^join: the manifest cannot be written: .*{reason}"):
+        runs.run(join=lie)
+    assert runs.run()[0].told("finished") == ["join"]
+
+
+def test_the_peak_memory_is_each_stages_own(runs):
+    def waste(context):
+        (context.out / "size").write_text(str(len(bytearray(b"x") * 80_000_000)))
+
+    plan = Plan([Stage("waste", "waste", 1, {}, {}), *runs.plan()])
+    _, made = runs.run(plan, waste=waste)
+    peaks = {stage: one.manifest.peak_memory_bytes for stage, one in made.items()}
+    if peaks["waste"] is None:
+        pytest.skip("this kernel does not let a process forget its peak")
+    assert peaks["waste"] > peaks["adapt"] + 60_000_000
+
+
+def test_status_tells_what_a_run_would_do(runs):
+    def states():
+        return [one.state for one in status(runs.plan(), runs.store)]
+
+    assert states() == ["missing", "missing", "missing"]
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(join=interrupt)
+    assert states() == ["done", "done", "partial"]
+    _, made = runs.run()
+    assert states() == ["done", "done", "done"]
+    (made["join"].folder / "joined.txt").write_text("cut")
+    shutil.rmtree(made["adapt"].folder)
+    assert states() == ["done", "missing", "broken"]
+    assert [one.folder is None for one in status(runs.plan(), runs.store)] == [False, True, False]
+
+
+def interrupt(context):
+    raise KeyboardInterrupt
+
+
+def test_a_manifest_is_frozen(runs):
+    _, made = runs.run()
+    with pytest.raises(ValueError, match="frozen"):
+        made["join"].manifest.key = "x"
+    assert isinstance(made["join"].manifest, Manifest)
