@@ -132,7 +132,7 @@ def reproduce(
 
 def _execute(plan: Plan, store: Store, folder: str) -> None:
     with Watch(err, len(plan)) as watch:
-        execute(plan, store, folder, RUNNERS, watch, doctor.environment)
+        execute(plan, store, folder, RUNNERS, observer=watch, environment=doctor.environment)
 
 
 @app.command()

@@ -181,9 +181,9 @@ def _corpus_stage(id: str, languages: Sequence[str], scale: Scale, lines: int | 
     return _stage(id, "corpus", config, _data(scale, folders))
 
 
-def _sizes(scale: Scale) -> dict[str, int]:
-    parts = {part: getattr(scale.tasks, part) for part in ("train", "dev", "test")}
-    return {part: size for part, size in parts.items() if size is not None}
+def _sizes(scale: Scale) -> list[int | None]:
+    """Gives the most examples of train, dev and test; ``None`` is all."""
+    return [scale.tasks.train, scale.tasks.dev, scale.tasks.test]
 
 
 def _tasks_there(language: str, scale: Scale) -> tuple[tuple[str, ...], dict[str, str]]:

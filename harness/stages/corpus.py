@@ -33,7 +33,7 @@ def _prepare(context: Context, language: str, folder: Path) -> dict[str, object]
     text = open_corpus(source, language, config["lines"], config["seed"])
     scored: set[str] = set()
     for task in config["excluded_tasks"]:
-        data = open_task(source, task, language, config["sizes"], config["seed"])
+        data = open_task(source, task, language, tuple(config["sizes"]), config["seed"])
         if not isinstance(data, Absent):
             scored |= data.scored_texts()
     split = corpus.prepare(text.documents, config["held_out_fraction"], config["seed"], exclude=scored)

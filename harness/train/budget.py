@@ -20,7 +20,7 @@ class Budget:
         learning_rate: peak rate; it rises linearly over ``warmup_fraction`` of the steps and falls
             linearly to zero.
         warmup_fraction: share of the steps with a rising rate.
-        weight_decay: decoupled, on matrices only.
+        weight_decay: decoupled, on matrices only (0.01: Devlin et al. 2019).
         mask_fraction: share of the positions to be predicted.
         precision: ``fp32``, or ``bf16`` (autocast; weights and optimiser stay in fp32).
         checkpoint_s: seconds between checkpoints.
@@ -32,11 +32,11 @@ class Budget:
     sequence_length: int
     learning_rate: float
     warmup_fraction: float
-    weight_decay: float
     mask_fraction: float
     precision: Literal["fp32", "bf16"]
     seed: int
-    checkpoint_s: float = 120.0
+    weight_decay: float = 0.01
+    checkpoint_s: float = 60.0
     device_tokens: int | None = None
 
     @classmethod
