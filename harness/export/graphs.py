@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,12 +159,3 @@ def _name_axes(values: Any, axes: Sequence[str]) -> None:
     for value in values:
         for place, name in enumerate(axes):
             value.type.tensor_type.shape.dim[place].dim_param = name
-
-
-def describe_axes(path: Path) -> Mapping[str, list[str | int]]:
-    """Gives the shapes of an ONNX file's inputs and outputs: names of dynamic axes, sizes of fixed ones."""
-    graph = onnx.load(path, load_external_data=False).graph
-    return {
-        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.input, *graph.output)
-    }

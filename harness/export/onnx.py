@@ -185,7 +185,8 @@ def export(
             _try(name, path, partial(write, model, path, WAYS[name]), judge=judge, tolerance=tolerance)
             for name, path in paths.items()
         ]
-        name, reason, p50_ms = _choose({one.name: paths[one.name] for one in _sound(tried)}, judge)
+        sound = {one.name: paths[one.name] for one in _sound(tried)}
+        name, reason, p50_ms = _choose(sound, judge, alone=len(tried) == 1)
         paths[name].replace(folder / FILE)
     finally:
         for path in paths.values():
@@ -219,10 +220,10 @@ def _sound(tried: Sequence[Candidate]) -> list[Candidate]:
     )
 
 
-def _choose(sound: Mapping[str, Path], judge: Judge) -> tuple[str, str, Mapping[str, float]]:
+def _choose(sound: Mapping[str, Path], judge: Judge, *, alone: bool) -> tuple[str, str, Mapping[str, float]]:
     if len(sound) == 1:
         name = next(iter(sound))
-        return name, f"'{name}' was the only graph that could be taken", {}
+        return name, f"'{name}' was the only graph that {'was asked for' if alone else 'could be taken'}", {}
     choice = judge.fastest(sound)
     return choice.name, choice.reason, choice.p50_ms
 

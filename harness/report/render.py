@@ -46,7 +46,7 @@ def _sections(results: Results) -> dict[str, list[Table | Picture]]:
     numbers = published(results.run.recipe, results.run.language)
     parts: dict[str, list[Table | Picture | None]] = {
         "Result": [tables.scores(results), score_by_size(results), tables.baselines(results)],
-        "ONNX": [tables.exports(results), latency_by_model(results)],
+        "ONNX": [tables.exports(results), latency_by_model(results), tables.graphs(results)],
         "How it was made": [tables.shapes(results), tables.training(results)],
         "Beside the paper": [tables.papers(results, numbers)],
         "Where the numbers come from": [

@@ -219,7 +219,10 @@ class Declared(Strict):
 
 
 class Absent(Strict):
-    """A declared cell that has no number, and why. Cells are named as :meth:`Results.cells` names them."""
+    """A declared cell that has no number, and why.
+
+    Cells are named as :meth:`Results.cells` names them; ``export/trim/pos/int8`` stands for all of that row.
+    """
 
     cell: str
     reason: Annotated[str, Field(min_length=1)]
@@ -283,14 +286,14 @@ class Results(Strict):
         Args:
             manifests: keys of the manifests there are; None leaves keys unchecked.
         """
-        cells, absent = dict(self.cells()), {one.cell for one in self.absent}
+        cells = dict(self.cells())
+        absent = {one.cell: _under(one.cell, cells) for one in self.absent}
+        explained = {cell for under in absent.values() for cell in under}
         found = [
-            f"{cell} is neither filled nor absent"
-            for cell, full in cells.items()
-            if not full | (cell in absent)
+            f"{cell} is neither filled nor absent" for cell in cells if not cells[cell] | (cell in explained)
         ]
-        found += [f"{cell} is absent and yet filled" for cell in sorted(absent) if cells.get(cell)]
-        found += [f"{cell} is absent but was never declared" for cell in sorted(absent - set(cells))]
+        found += [f"{cell} is absent and yet filled" for cell in sorted(explained) if cells[cell]]
+        found += [f"{name} is absent but was never declared" for name, under in absent.items() if not under]
         known = {one.id for one in self.models}
         named = {*(one.model for one in self.scores), *(one.model for one in self.exports)}
         named |= {*self.declared.scored, *self.declared.exported}
@@ -320,6 +323,10 @@ class Results(Strict):
                 f"results: wanted every declared cell filled or explained; got {told}; "
                 f"run the stage that makes them, or list them as absent with a reason"
             )
+
+
+def _under(name: str, cells: Collection[str]) -> list[str]:
+    return [cell for cell in cells if cell == name or cell.startswith(f"{name}/")]
 
 
 def _fields(

@@ -159,6 +159,22 @@ def _export_row(results: Results, file: Export) -> tuple[str, ...]:
     )
 
 
+def graphs(results: Results) -> Table:
+    """Gives which exporter's graph was kept for each file, and why."""
+    kept = [one for one in results.exports if one.graph is not None and one.reason is not None]
+    rows = tuple(
+        (
+            _name(results, one.model),
+            task_title(one.task),
+            one.precision,
+            one.graph or ABSENT,
+            one.reason or ABSENT,
+        )
+        for one in kept
+    )
+    return Table("Graphs kept", ("Model", "Task", "Precision", "Graph", "Why"), rows, words=True)
+
+
 def training(results: Results) -> Table:
     """Gives what each step that trains cost and reached."""
     header = ("Step", "Tokens", "Tokens/s", "Time", "Peak memory", "Final loss", "Held-out loss")

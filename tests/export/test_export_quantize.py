@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.export import quantize
-from harness.export.graphs import WAYS, describe_axes, write_graph
+from harness.export.graphs import WAYS, write_graph
 from harness.export.heads import HEADS
 from harness.measure.judge import open_session
 from harness.measure.parity import compare, probe_batches
@@ -19,15 +19,21 @@ INPUTS = {
 }
 
 
-@pytest.mark.parametrize(
-    "case",
-    [("bert", "pos", "legacy"), ("xlm-roberta", "topic", "legacy"), ("xlm-roberta", "topic", "dynamo")],
-)
-def test_int8_is_smaller_standard_and_close(tiny, tmp_path: Path, capfd, case):
-    family, task, way = case
-    model, _ = tiny(family, HEADS[task].suffix, hidden_size=64, vocab_size=600)
-    source = tmp_path / "model.onnx"
-    write_graph(model, source, WAYS[way], head=HEADS[task], inputs=INPUTS[family], max_length=64)
+@pytest.fixture(params=["bert legacy", "xlm-roberta legacy", "xlm-roberta dynamo"])
+def case(request, tiny, both, tmp_path):
+    """Gives a model, its inputs and its ONNX file."""
+    family, way = request.param.split()
+    if family == "xlm-roberta":
+        _, judge = both
+        return judge.model, INPUTS[family], judge.folder / f"{way}.onnx"
+    model, _ = tiny(family, HEADS["pos"].suffix, hidden_size=64, vocab_size=600)
+    path = tmp_path / "model.onnx"
+    write_graph(model, path, WAYS[way], head=HEADS["pos"], inputs=INPUTS[family], max_length=64)
+    return model, INPUTS[family], path
+
+
+def test_int8_is_smaller_standard_and_close(axes_of, tmp_path: Path, capfd, case):
+    model, inputs, source = case
     capfd.readouterr()
     done = quantize.dynamic_int8(source, tmp_path / quantize.INT8_FILE)
     assert "".join(capfd.readouterr()) == ""
@@ -40,8 +46,8 @@ def test_int8_is_smaller_standard_and_close(tiny, tmp_path: Path, capfd, case):
         if one.data_type == onnx.TensorProto.FLOAT and len(one.dims) == 2
     ]
     assert max((one.dims[0] * one.dims[1] for one in floats), default=0) < 600 * 64
-    assert describe_axes(done.path) == describe_axes(source)
-    batches = probe_batches(INPUTS[family], vocabulary=600, pad_id=model.config.pad_token_id, max_length=64)
+    assert axes_of(done.path) == axes_of(source)
+    batches = probe_batches(inputs, vocabulary=600, pad_id=model.config.pad_token_id, max_length=64)
     found = compare(model, open_session(done.path), batches)
     assert found.max_abs_delta > 0
     assert found.argmax_agreement > 0.8

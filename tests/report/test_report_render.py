@@ -134,6 +134,11 @@ def test_the_export_table_compares_with_the_teachers_fp32_file(results: Results)
     assert "1 thread(s), one row of 128 tokens" in made.note
 
 
+def test_the_report_says_which_graph_was_kept_and_why(results: Results):
+    assert tables.graphs(results).rows[0] == ("Teacher", "POS", "fp32", "legacy", "it was faster")
+    assert "it was faster" in render_markdown(results)
+
+
 def test_every_table_is_rectangular_and_every_key_is_in_the_provenance(results: Results):
     made = [
         tables.scores, tables.baselines, tables.shapes, tables.exports, tables.training,

@@ -68,6 +68,14 @@ def test_absences_must_be_declared_and_true(results: Results):
     ]
 
 
+def test_an_absent_row_explains_all_its_fields(results: Results):
+    files = [one for one in results.exports if (one.model, one.precision) != ("trim", "int8")]
+    gone = [{"cell": "export/trim/pos/int8", "reason": "onnxruntime refused the graph"}]
+    assert changed(results, exports=files, absent=[*results.absent, *gone]).problems() == []
+    assert len(changed(results, exports=files).problems()) == 9
+    assert len(changed(results, absent=[*results.absent, *gone]).problems()) == 9
+
+
 def test_references_twins_and_manifests_are_checked(results: Results):
     twice = changed(results, training=[*results.training, *results.training])
     assert twice.problems() == ["training distill appears twice"]
