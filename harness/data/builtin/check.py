@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from harness.data.builtin.lexicon import FOLDER, GROUPS, KINDS, POLARITIES, TOPICS, load, read_source, tokens
+from harness.data.builtin.lexicon import GROUPS, KINDS, POLARITIES, TOPICS, build, read_source, tokens
 from harness.data.builtin.patterns import Pattern, parse
 
 SCRIPTS = {"Latn": "LATIN", "Hebr": "HEBREW", "Deva": "DEVANAGARI"}
@@ -25,17 +25,16 @@ LEAST_BY_PART = {"given": 30, "family": 30, "place": 35, "organisation": 30}
 
 def problems(language: str) -> list[str]:
     """Gives what is wrong with the language's file, a line each; empty when it may ship."""
-    text = (FOLDER / f"{language}.yaml").read_text(encoding="utf-8")
     try:
         source = read_source(language)
     except (yaml.YAMLError, TypeError, ValueError) as fault:
         return [f"{language}: the file is not a YAML mapping: {fault}"]
-    found = [f"{language}: {one}" for one in _structure(language, source)]
-    if not found:
-        found = [f"{language}: {one}" for check in _CHECKS for one in check(source)]
-    if unicodedata.normalize("NFC", text) != text:
-        found.append(f"{language}: the file is not in NFC")
-    return found
+    return [f"{language}: {one}" for one in problems_in(language, source)]
+
+
+def problems_in(language: str, source: Mapping[str, Any]) -> list[str]:
+    """Gives what is wrong with a mapping that should be that language's lexicon."""
+    return list(_structure(language, source)) or [one for check in _CHECKS for one in check(source)]
 
 
 def num_words(source: Mapping[str, Any]) -> int:
@@ -146,6 +145,8 @@ def _check_repeats(source: Mapping[str, Any]) -> Iterator[str]:
 
 def _check_script(source: Mapping[str, Any]) -> Iterator[str]:
     script = SCRIPTS[source["script"]]
+    if not unicodedata.is_normalized("NFC", str(source)):
+        yield "the text is not in NFC"
     texts = [word for _, _, word in _words(source)]
     texts += [name for text in _parts(source).values() for name in text.split()]
     texts += [
@@ -164,12 +165,7 @@ def _check_script(source: Mapping[str, Any]) -> Iterator[str]:
 
 def _check_patterns(source: Mapping[str, Any]) -> Iterator[str]:
     found: list[Pattern] = []
-    try:
-        load.cache_clear()
-        lexicon = load(source["language"])
-    except (KeyError, TypeError, ValueError) as fault:
-        yield f"cannot be loaded: {fault!r}"
-        return
+    lexicon = build(source)
     for place, pattern in enumerate(source["patterns"], 1):
         try:
             found.append(parse(pattern, lexicon))
@@ -200,15 +196,10 @@ def _check_polarity(source: Mapping[str, Any]) -> Iterator[str]:
     """A kind whose words some pattern chooses by polarity needs two words of each, one for either half."""
     counts = Counter((kind, group) for kind, group, _ in _words(source))
     text = " ".join(source["patterns"])
-    for kind, slot in (
-        ("noun", "{noun+"),
-        ("adjective", "{adj+"),
-        ("verb", "{verb+"),
-        ("adverb", "{adverb+"),
-    ):
-        for polarity in POLARITIES[:2]:
-            if slot in text and counts[kind, polarity] < 2:
-                yield f"patterns use {slot}}}; {polarity} {kind}s: {counts[kind, polarity]}, wanted ≥ 2"
+    for kind in KINDS:
+        slot = f"{{{'adj' if kind == 'adjective' else kind}+"
+        few = [one for one in POLARITIES[:2] if slot in text and counts[kind, one] < 2]
+        yield from (f"patterns use {slot}}}; {one} {kind}s: {counts[kind, one]}, wanted ≥ 2" for one in few)
 
 
 _CHECKS = (_check_forms, _check_sizes, _check_repeats, _check_script, _check_patterns, _check_polarity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness.data.builtin import lexicon as lexicons
@@ -69,9 +70,9 @@ class _Draft:
 
     drawer: random.Random
     document: Document
-    cast: list[Entity]
     nouns: list[tuple[Word, str, int]] = field(default_factory=list)
     taken: list[Word] = field(default_factory=list)
+    named: list[Entity] = field(default_factory=list)
 
 
 class Grammar:
@@ -99,14 +100,14 @@ class Grammar:
         topic = topic or choose(drawer, TOPICS)
         polarity = polarity or choose(drawer, POLARITIES)
         kind = choose(drawer, NAME_TYPES)
-        cast = tuple(
-            self._entity(drawer, view, self._type(drawer, kind)) for _ in range(choose(drawer, (2, 3)))
-        )
-        return Document(view, topic, polarity, kind, cast)
+        cast: list[Entity] = []
+        for _ in range(choose(drawer, (2, 3))):
+            cast.append(self._entity(drawer, view, self._type(drawer, kind), cast))
+        return Document(view, topic, polarity, kind, tuple(cast))
 
     def sentence(self, drawer: random.Random, document: Document, pattern: Pattern) -> Sentence:
         """Gives one sentence of the pattern, its nouns drawn first so that the rest can agree with them."""
-        draft = _Draft(drawer, document, list(document.cast))
+        draft = _Draft(drawer, document)
         for slot in pattern.nouns:
             column, place = choose(drawer, slot.columns)
             draft.nouns.append((self._draw(draft, slot), column, place))
@@ -124,6 +125,10 @@ class Grammar:
             made.words[0] = spelling.capital(made.words[0])
         return made
 
+    def table(self, view: str, latent: str, kind: str) -> zipf.Table[Word]:
+        """Gives the table that words of a kind are drawn from, given the topic or polarity."""
+        return self._words[view, latent, kind]
+
     def _fill(self, draft: _Draft, slot: Slot) -> tuple[str, ...]:
         if slot.kind == "literal":
             return slot.tokens
@@ -139,7 +144,7 @@ class Grammar:
     def _draw(self, draft: _Draft, slot: Slot) -> Word:
         """Gives a word; one that the sentence already has is drawn again, once."""
         latent = draft.document.polarity if slot.polar else draft.document.topic
-        table = self._words[draft.document.view, latent, slot.kind]
+        table = self.table(draft.document.view, latent, slot.kind)
         word = table.draw(draft.drawer)
         if word in draft.taken:
             word = table.draw(draft.drawer)
@@ -148,18 +153,28 @@ class Grammar:
 
     def _mention(self, draft: _Draft, slot: Slot) -> Entity:
         """Gives one of the cast not yet in the sentence, or now and then another."""
-        fitting = [one for one in draft.cast if slot.text in ("ENT", one.type)]
-        if fitting and draft.drawer.random() < CAST_FRACTION:
-            entity = choose(draft.drawer, fitting)
-            draft.cast.remove(entity)
-            return entity
-        kind = self._type(draft.drawer, draft.document.type) if slot.text == "ENT" else slot.text
-        return self._entity(draft.drawer, draft.document.view, kind)
+        free = [
+            one for one in draft.document.cast if slot.text in ("ENT", one.type) and one not in draft.named
+        ]
+        if free and draft.drawer.random() < CAST_FRACTION:
+            entity = choose(draft.drawer, free)
+        else:
+            kind = self._type(draft.drawer, draft.document.type) if slot.text == "ENT" else slot.text
+            entity = self._entity(draft.drawer, draft.document.view, kind, draft.named)
+        draft.named.append(entity)
+        return entity
 
     def _type(self, drawer: random.Random, common: str) -> str:
         return common if drawer.random() < TYPE_FRACTION else choose(drawer, NAME_TYPES)
 
-    def _entity(self, drawer: random.Random, view: str, kind: str) -> Entity:
+    def _entity(self, drawer: random.Random, view: str, kind: str, taken: Sequence[Entity]) -> Entity:
+        """Gives an entity of that type; one whose first mention is taken is drawn again."""
+        while True:
+            entity = self._new_entity(drawer, view, kind)
+            if all(entity.mentions[0] != one.mentions[0] for one in taken):
+                return entity
+
+    def _new_entity(self, drawer: random.Random, view: str, kind: str) -> Entity:
         if kind == "PER":
             given, family = (self._names[view, part].draw(drawer).tokens for part in ("given", "family"))
             return Entity(kind, (given, given + family))

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from harness.data.builtin.chance import choose, drawer
 from harness.data.builtin.grammar import Document, Grammar, Sentence, grammar
-from harness.data.builtin.lexicon import TOPICS
+from harness.data.builtin.lexicon import NAME_TYPES, TOPICS
 from harness.data.builtin.patterns import Pattern
-from harness.data.tasks import SPLITS, Example, TaskData, TextExample, TokenExample, assemble, task_named
+from harness.data.tasks import SPLITS, UPOS, Example, TaskData, TextExample, TokenExample, task_named
+from harness.errors import HarnessError
 
 VIEWS = {"train": "seen", "dev": "seen", "test": "unseen"}
 SENTIMENTS = ("positive", "negative")
+LABELS = {
+    "pos": UPOS,
+    "ner": (*sorted(f"{part}-{kind}" for part in "BI" for kind in NAME_TYPES), "O"),
+    "topic": tuple(sorted(TOPICS)),
+    "sentiment": tuple(sorted(SENTIMENTS)),
+}
 LONGEST_TEXT = 3
 LIST_FRACTIONS = {"pos": 0.4, "ner": 0.4, "topic": 0.15, "sentiment": 0.15}
 
@@ -30,11 +37,16 @@ def read_task(task: str, language: str, sizes: tuple[int, int, int], seed: int) 
 
     Raises:
         UsageError: there is no such task or language; lists those there are.
+        HarnessError: a part should have no example.
     """
     row = task_named(task)
+    if min(sizes) < 1:
+        raise HarnessError(
+            f"built-in {task}: wanted at least one example a part; got {sizes}; raise the sizes"
+        )
     speech = grammar(language)
     found: set[Example] = set()
-    parts: dict[str, Sequence[Example]] = {}
+    parts: dict[str, tuple[Example, ...]] = {}
     for split, size in zip(SPLITS, sizes, strict=True):
         source = drawer("task", task, language, split, seed)
         examples: list[Example] = []
@@ -44,8 +56,8 @@ def read_task(task: str, language: str, sizes: tuple[int, int, int], seed: int) 
                 found.add(example)
                 examples.append(example)
         source.shuffle(examples)
-        parts[split] = examples
-    return assemble(row, language, parts, {split: f"built-in {language} {task} {split}" for split in SPLITS})
+        parts[split] = tuple(examples)
+    return TaskData(row, language, LABELS[task], parts["train"], parts["dev"], parts["test"])
 
 
 def _pos(speech: Grammar, source: random.Random, view: str, _: int) -> Example:

@@ -74,8 +74,17 @@ def read_source(language: str) -> dict[str, Any]:
 
 @functools.cache
 def load(language: str) -> Lexicon:
-    """Gives the language's lexicon; holds: one file gives one order of words, half of them seen."""
-    source = read_source(language)
+    """Gives the language's lexicon, read once.
+
+    Raises:
+        UsageError: the language has no lexicon; lists those that have.
+    """
+    return build(read_source(language))
+
+
+def build(source: Mapping[str, Any]) -> Lexicon:
+    """Gives the lexicon a mapping describes; holds: the same words in the same order, half of them seen."""
+    language = source["language"]
     genders = tuple(source["genders"]) or ("all",)
     words = {
         kind: {group: _words(language, kind, group, entry) for group, entry in source[f"{kind}s"].items()}

@@ -1,7 +1,7 @@
 """Tables to draw words from: one cumulative sum for each kind, latent value and view of the vocabulary.
 
-The *view* says which half of the words may come: ``all`` (the corpus), ``seen`` (train and dev), ``unseen`` (test: mostly
-the half that no labelled training set holds).
+The *view* says which half of the words may come: ``all`` (the corpus), ``seen`` (train and dev) or ``unseen``
+(test: mostly the half that no labelled training set holds).
 """
 
 from __future__ import annotations
