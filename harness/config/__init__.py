@@ -9,6 +9,7 @@ from harness.config.resolve import TEACHER, ResolvedStep, resolve
 from harness.config.scale import Scale
 from harness.config.shape import FAMILIES, KNOWN_TEACHERS, KnownTeacher, Shape
 from harness.config.show import Row, show, to_yaml
+from harness.config.teacher import find_known_teacher, find_shape
 
 __all__ = [
     "FAMILIES",
@@ -21,6 +22,8 @@ __all__ = [
     "Scale",
     "Shape",
     "digest",
+    "find_known_teacher",
+    "find_shape",
     "list_recipes",
     "list_scales",
     "load_recipe",

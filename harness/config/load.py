@@ -188,12 +188,13 @@ def _build(file: str, schema: type[_Schema], document: Mapping[str, Any]) -> _Sc
 
 def _one_line(place: str, error: ErrorDetails, joint: str) -> str:
     """Gives pydantic's first error as ``place: what was wanted; what came``."""
-    inner = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in error["loc"]).lstrip(".")
+    location = list(error["loc"])
+    missing = location.pop() if error["type"] == "missing" else None
+    inner = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in location).lstrip(".")
     where = f"{place}{joint}{inner}" if inner else place
     got = shown(error["input"])
-    if error["type"] == "missing":
-        outer, _, key = where.rpartition(joint if joint in where and "." not in inner else ".")
-        return f"{outer}: lacks the key '{key}'; add it"
+    if missing is not None:
+        return f"{where}: lacks the key '{missing}'; add it"
     if error["type"] == "literal_error":
         known = error.get("ctx", {})["expected"].replace(" or ", ", ").replace("'", "")
         return f"{where}: unknown value {got}; there are: {known}"

@@ -45,6 +45,8 @@ def describe(step: ResolvedStep) -> str:
 
 def _describe_loss(config: dict[str, Any]) -> str:
     terms = " + ".join(f"{weight:g}·{name}" for name, weight in config["loss"].items())
+    total = sum(config["loss"].values())
+    terms += "" if abs(total - 1) < 1e-9 else f" (weights sum to {total:g})"
     return f"from {config['teacher']}: {terms}, {format_count(config['tokens'])} tokens"
 
 

@@ -41,8 +41,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _explain(error: BaseException, root: Path) -> str | None:
     code = error.errno if isinstance(error, OSError) else None
     if code in _FULL or os.strerror(errno.ENOSPC) in str(error):
+        path = Path(os.fsdecode(getattr(error, "filename", None) or ""))
+        where = path.parent if path.is_absolute() and not _is_inside(error, root) else root
         return (
-            f"the disk of {root} is full; free some space and run the same command again: "
+            f"the disk of {where} is full; free some space and run the same command again: "
             "finished stages and checkpoints are kept"
         )
     if code == errno.EROFS or (code in _DENIED and _is_inside(error, root)):

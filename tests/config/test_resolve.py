@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from harness.config import KNOWN_TEACHERS, Shape, load_recipe, load_scale, resolve, show
+from harness.config.show import describe
 from harness.errors import HarnessError, UsageError
 
 MBERT = KNOWN_TEACHERS["mbert"].shape
@@ -108,7 +109,7 @@ def document():
 
 def resolved(document, tmp_path, scale, shape=MBERT):
     path = tmp_path / "my.yaml"
-    path.write_text(yaml.safe_dump(document))
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
     return {step.id: step for step in resolve(load_recipe(path), scale, shape)}
 
 
@@ -161,6 +162,14 @@ def test_kept_layers_are_that_many_and_rising(keep, ratio, layers, one_step):
 def test_magnitude_needs_no_text(one_step):
     step = one_step("prune", width="1/2", score="magnitude")
     assert step.config == {"ffn": 39, "score": "magnitude", "rounds": 1}
+
+
+def test_weights_that_do_not_sum_to_one_are_said(document, tmp_path, paper):
+    document["steps"][2]["distill"]["loss"] = {"mlm": 1, "logit_kl": 2.5}
+    document["steps"][2]["distill"]["temperature"] = 2
+    step = resolved(document, tmp_path, paper)["distill"]
+    assert step.config["temperature"] == 2.0
+    assert describe(step) == "from adapt: 1·mlm + 2.5·logit_kl (weights sum to 3.5), 512,000,000 tokens"
 
 
 def test_a_trim_may_be_a_plain_number(document, tmp_path, paper):

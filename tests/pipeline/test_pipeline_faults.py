@@ -169,6 +169,14 @@ def test_a_runs_folder_that_is_a_file_is_refused_in_one_line(runs):
         runs.run()
 
 
+def test_another_disk_that_is_full_is_named(runs):
+    def fill(context):
+        raise OSError(errno.ENOSPC, "full", "/elsewhere/cache/model.bin")
+
+    with pytest.raises(HarnessError, match=r"^join: the disk of /elsewhere/cache is full; "):
+        runs.run(join=fill)
+
+
 def test_a_denied_file_elsewhere_is_not_blamed_on_the_runs_folder(runs):
     def denied(context):
         raise PermissionError(errno.EACCES, "denied", "/elsewhere/text")

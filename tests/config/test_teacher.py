@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness.config import KNOWN_TEACHERS, find_known_teacher, find_shape, load_recipe, load_scale
+from harness.config.scale import Teacher
+from harness.errors import HarnessError
+
+
+@pytest.fixture
+def recipe():
+    return load_recipe("gurgurov2025")
+
+
+@pytest.fixture
+def paper():
+    return load_scale("paper")
+
+
+CONFIG = {
+    "model_type": "bert",
+    "num_hidden_layers": 3,
+    "hidden_size": 12,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "vocab_size": 99,
+    "max_position_embeddings": 16,
+    "type_vocab_size": 2,
+}
+
+
+def test_a_pretrained_teacher_has_the_shape_the_scale_states(recipe):
+    mini = load_scale("mini")
+    assert find_shape(recipe, mini).hidden == mini.teacher.pretrain.hidden
+    assert find_known_teacher(recipe, mini) is None
+
+
+def test_the_hubs_teacher_is_the_recipes_or_the_scales_own(recipe, paper):
+    assert find_known_teacher(recipe, paper) == KNOWN_TEACHERS["mbert"]
+    other = paper.model_copy(update={"teacher": Teacher(hub="xlmr")})
+    assert find_shape(recipe, other) == KNOWN_TEACHERS["xlmr"].shape
+
+
+def test_a_folders_teacher_has_the_shape_of_its_config(recipe, paper, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    shape = find_shape(recipe, paper.with_teacher(str(tmp_path)))
+    assert (shape.layers, shape.hidden, shape.vocabulary, shape.tied) == (3, 12, 99, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "wanted config.json; there is none; name a model's folder"),
+        ("{", "config.json is not readable; save the model again"),
+        ("[]", "config.json holds no keys and values; save the model again"),
+        ("{}", "unknown model family 'None'; there are: bert, xlm-roberta."),
+        (json.dumps(CONFIG | {"hidden_size": 13}), "config.json: hidden 13 is no multiple of the 2 heads"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_refused_in_one_line(text, message, recipe, paper, tmp_path):
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(HarnessError) as caught:
+        find_shape(recipe, paper.with_teacher(str(tmp_path)))
+    assert str(caught.value) == f"teacher {tmp_path}: {message}"
+
+
+def test_a_folder_that_is_not_there_is_refused(recipe, paper, tmp_path):
+    with pytest.raises(
+        HarnessError, match=r"nowhere: wanted a folder; there is none; name a model's folder$"
+    ):
+        find_shape(recipe, paper.with_teacher(str(tmp_path / "nowhere")))
