@@ -90,6 +90,7 @@ FAULTS = {
     "pattern 1: '{the~1|DET}' names no slot": lambda one: one["patterns"].insert(0, "{the~1|DET} {noun}"),
     "agrees with noun 2; the pattern has 1": lambda one: one["patterns"].insert(0, "{adj~2} {noun}"),
     "wants a tag out of": lambda one: one["patterns"].insert(0, "cups|NOUN {noun}"),
+    "has a tag; a content word's": lambda one: one["patterns"].insert(0, "{noun} {verb|AUX}"),
     "neither literal|TAG nor a slot": lambda one: one["patterns"].insert(0, "the {noun}"),
     "names no column; there are: sg, pl": lambda one: one["patterns"].insert(0, "{noun} {verb:dual}"),
     "has no column for all.sg": lambda one: (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.data.builtin.chance import choose, drawer
 from harness.data.builtin.lexicon import NAME_TYPES, Lexicon, tokens
@@ -59,6 +60,7 @@ class Pattern:
         nouns: the noun slots, in order.
         polar: whether any word is chosen by polarity.
         names: how many names it holds.
+        topical: how many words it chooses by topic.
     """
 
     source: str
@@ -74,15 +76,13 @@ def parse(source: str, lexicon: Lexicon) -> Pattern:
     matches = [(token, _SLOT.fullmatch(token), _LITERAL.fullmatch(token)) for token in source.split()]
     noun_columns = [_noun_columns(slot[4], lexicon) for _, slot, _ in matches if slot and slot[1] == "noun"]
     slots: list[Slot] = []
-    num_nouns = 0
+    numbers = itertools.count()
     for token, slot, literal in matches:
         if literal:
             slots.append(Slot("literal", _tag(token, literal[2]), tokens=(literal[1],)))
         elif slot and slot[1] == "noun":
-            slots.append(
-                Slot("noun", "NOUN", polar=bool(slot[2]), noun=num_nouns, columns=noun_columns[num_nouns])
-            )
-            num_nouns += 1
+            noun = next(numbers)
+            slots.append(Slot("noun", "NOUN", polar=bool(slot[2]), noun=noun, columns=noun_columns[noun]))
         elif slot:
             slots.append(_slot(token, slot, noun_columns, lexicon))
         else:
@@ -150,28 +150,33 @@ def _noun_columns(wanted: str | None, lexicon: Lexicon) -> tuple[tuple[str, int]
 def _slot(
     token: str, match: re.Match[str], nouns: Sequence[tuple[tuple[str, int], ...]], lexicon: Lexicon
 ) -> Slot:
-    name, polar, number, column = match[1], bool(match[2]), match[3], match[4]
+    name, number, column = match[1], match[3], match[4]
     if name in (*NAME_TYPES, "ENT"):
         return Slot("name", "PROPN", name)
+    slot, columns = _kind(token, match, lexicon)
+    if number is not None:
+        if not 1 <= int(number) <= len(nouns):
+            raise ValueError(f"'{token}' agrees with noun {number}; the pattern has {len(nouns)}")
+        places = _agreement(token, nouns[int(number) - 1], columns, lexicon.genders)
+        return replace(slot, noun=int(number) - 1, places=places)
+    if column and column not in columns:
+        raise ValueError(f"'{token}' names no column; there are: {', '.join(columns)}")
+    return replace(slot, column=columns.index(column) if column else 0)
+
+
+def _kind(token: str, match: re.Match[str], lexicon: Lexicon) -> tuple[Slot, Sequence[str]]:
+    """Gives the slot of a content or function word, not yet agreeing with anything, and its columns."""
+    name, tag = match[1], match[5] or match[6]
     if name in _KINDS:
-        kind, tag = _KINDS[name], TAGS[_KINDS[name]]
-        forms: tuple[tuple[str, ...], ...] = ()
-        columns: Sequence[str] = lexicon.columns[kind]
-    else:
-        choices = lexicon.source.get("function", {}).get(name)
-        if choices is None:
-            raise ValueError(f"'{token}' names no slot and no function word")
-        kind, tag = "function", _tag(token, match[5] or match[6])
-        columns, forms = tuple(choices), tuple(tokens(form) for form in choices.values())
-    if number is None:
-        place = columns.index(column) if column in columns else 0
-        if column and column not in columns:
-            raise ValueError(f"'{token}' names no column; there are: {', '.join(columns)}")
-        return Slot(kind, tag, name, polar=polar, column=place, forms=forms)
-    if not 1 <= int(number) <= len(nouns):
-        raise ValueError(f"'{token}' agrees with noun {number}; the pattern has {len(nouns)}")
-    places = _agreement(token, nouns[int(number) - 1], columns, lexicon.genders)
-    return Slot(kind, tag, name, polar=polar, noun=int(number) - 1, places=places, forms=forms)
+        if tag:
+            raise ValueError(f"'{token}' has a tag; a content word's is that of its kind")
+        kind = _KINDS[name]
+        return Slot(kind, TAGS[kind], name, polar=bool(match[2])), lexicon.columns[kind]
+    choices = lexicon.source.get("function", {}).get(name)
+    if choices is None:
+        raise ValueError(f"'{token}' names no slot and no function word")
+    forms = tuple(tokens(form) for form in choices.values())
+    return Slot("function", _tag(token, tag), name, forms=forms), tuple(choices)
 
 
 def _agreement(
