@@ -1,28 +1,27 @@
 """Hinton's distillation loss over a vocabulary, from logits or from the hidden states before them.
 
-    loss = soft_weight · τ² · mean_rows D(p_teacher, p_student at τ) + hard_weight · mean_rows CE(student, target)
+    loss = soft_weight · τ² · mean D(p_teacher, p_student at τ) + hard_weight · mean CE(student, target)
 
-(Hinton, Vinyals and Dean 2015, section 2). A mean is over the rows that count: those of ``soft_mask`` for the first
-term, those whose label is not ignored for the second. The mean over no rows is zero.
+(Hinton, Vinyals and Dean 2015, section 2). A mean is over the rows that count: those of ``soft_mask`` for
+the first term, those whose label is not ignored for the second. The mean over no rows is zero.
 
 Shapes: **N** rows, **V** vocabulary, **D** hidden.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, cast, overload
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
-from harness.ops import checks, reference
+from harness.ops import checks, linear_distillation, reference
 from harness.ops.extension import implementation
 from harness.ops.precision import lower
+from harness.ops.projection import Projection, check_projections
 
 DIVERGENCES = ("forward_kl", "reverse_kl")
 Divergence = Literal["forward_kl", "reverse_kl"]
-
-_CHUNK_BYTES = 64 << 20
 
 
 class DistillationLoss(NamedTuple):
@@ -37,29 +36,6 @@ class DistillationLoss(NamedTuple):
     loss: Tensor
     soft: Tensor
     hard: Tensor
-
-
-def _check_weights(
-    op: str, temperature: float, soft_weight: float, hard_weight: float, target_N: Tensor | None
-) -> None:
-    checks.check_positive(op, "temperature", temperature)
-    checks.check_weight(op, "soft_weight", soft_weight)
-    checks.check_weight(op, "hard_weight", hard_weight)
-    if hard_weight and target_N is None:
-        raise checks.fault(op, "target", f"labels, as hard_weight is {hard_weight}", "none")
-
-
-def _check_rows(
-    op: str, like_N: Tensor, vocabulary: int, target_N: Tensor | None, mask_N: Tensor | None, ignore: int
-) -> None:
-    rows = (like_N.shape[0],)
-    if target_N is not None:
-        checks.check_exact(op, "target", target_N, torch.int64, rows)
-        checks.check_device(op, "target", target_N, like_N)
-        checks.check_indices(op, "target", target_N, vocabulary, ignore)
-    if mask_N is not None:
-        checks.check_exact(op, "soft_mask", mask_N, torch.bool, rows)
-        checks.check_device(op, "soft_mask", mask_N, like_N)
 
 
 @overload
@@ -125,8 +101,8 @@ def distillation_loss(
         divergence: ``forward_kl`` is KL(teacher ‖ student), ``reverse_kl`` is KL(student ‖ teacher).
         ignore_index: the label that is no label.
         soft_mask: N booleans, the rows of the divergence; all if none.
-        inplace_backward: the backward pass may write the gradient over ``student_logits``, which saves N×V memory
-            and makes the logits unusable after it, and a second backward pass an error.
+        inplace_backward: the backward pass may write the gradient over ``student_logits``: N×V less memory;
+            the logits are unusable after it, and a second backward pass is an error.
         return_components: give `DistillationLoss` instead of the loss alone.
 
     Raises:
@@ -135,42 +111,23 @@ def distillation_loss(
     op = "distillation_loss"
     checks.check_float(op, "student_logits", student_logits, 2)
     checks.check_like(op, "teacher_logits", teacher_logits, tuple(student_logits.shape), student_logits)
+    if student_logits.shape[1] == 0:
+        raise checks.fault(op, "student_logits", "one token or more", "N×0")
     checks.check_choice(op, "divergence", divergence, DIVERGENCES)
-    _check_weights(op, temperature, soft_weight, hard_weight, target)
+    weights = (temperature, soft_weight, hard_weight)
+    _check_weights(op, weights, target)
     _check_rows(op, student_logits, student_logits.shape[1], target, soft_mask, ignore_index)
-    soft_N, hard_N = reference.distillation_rows(
-        student_logits, teacher_logits.detach(), target, soft_mask, temperature, divergence, ignore_index
-    )
+    pair = student_logits, teacher_logits.detach()
+    if implementation(student_logits.device) == "compiled":
+        inplace = inplace_backward and student_logits.requires_grad
+        rows = torch.ops.harness.distillation_loss(
+            *pair, target, soft_mask, temperature, divergence, ignore_index, inplace
+        )
+    else:
+        rows = reference.distillation_rows(*pair, target, soft_mask, temperature, divergence, ignore_index)
     keep_N = None if target is None else target != ignore_index
-    parts = _combine(soft_N, hard_N, soft_mask, keep_N, temperature, soft_weight, hard_weight)
+    parts = _combine(rows[0], rows[1], soft_mask, keep_N, weights)
     return parts if return_components else parts.loss
-
-
-def _combine(
-    soft_N: Tensor,
-    hard_N: Tensor,
-    soft_mask_N: Tensor | None,
-    hard_mask_N: Tensor | None,
-    temperature: float,
-    soft_weight: float,
-    hard_weight: float,
-) -> DistillationLoss:
-    soft = reference.mean_rows(soft_N, soft_mask_N) * temperature**2
-    hard = reference.mean_rows(hard_N, hard_mask_N)
-    loss = soft_weight * soft if soft_weight else soft.new_zeros(())
-    if hard_weight:
-        loss = loss + hard_weight * hard
-    return DistillationLoss(loss, soft.detach(), hard.detach())
-
-
-def default_chunk_size(num_rows: int, vocabulary: int, itemsize: int) -> int:
-    """Gives how many rows of logits to hold: an eighth of all, within bounds that keep the products efficient.
-
-    Holds: at least 64 rows, at most 1024; more than 64 only while a chunk of one model stays under 64 MiB or under
-    an eighth of the rows.
-    """
-    fitting = _CHUNK_BYTES // max(vocabulary * itemsize, 1)
-    return max(64, min(1024, max(fitting, num_rows // 8)) // 16 * 16)
 
 
 def linear_distillation_loss(
@@ -192,8 +149,8 @@ def linear_distillation_loss(
 ) -> Tensor:
     """Gives `distillation_loss` (forward KL) of ``hidden @ weight.T + bias`` without ever holding N×V logits.
 
-    Holds: equal for every ``chunk_size`` up to rounding. Under autocast hidden states, weights and biases are taken
-    in autocast's dtype, as ``F.linear`` takes them.
+    Holds: equal for every ``chunk_size`` up to rounding. Under autocast hidden states, weights and biases are
+    taken in autocast's dtype, as ``F.linear`` takes them.
 
     Args:
         student_hidden: N×D of the student.
@@ -203,72 +160,88 @@ def linear_distillation_loss(
         target: N labels (int64) in the student's vocabulary; needed if ``hard_weight`` is not zero.
         student_bias: V.
         teacher_bias: as many as ``teacher_weight`` has rows.
-        vocab_index: for each of the student's V tokens its row in the teacher's weight (int64): a student with a
-            trimmed vocabulary is compared on the tokens it kept. Without it the vocabularies must be equal.
+        vocab_index: for each of the student's V tokens its row in the teacher's weight (int64): a student
+            with a trimmed vocabulary is compared on the tokens it kept. Without it they must be equal.
         temperature: τ > 0.
         soft_weight: of τ² · KL(teacher ‖ student).
         hard_weight: of the cross-entropy.
         ignore_index: the label that is no label.
         soft_mask: N booleans, the rows of the divergence; all if none.
-        chunk_size: rows of logits held at once; chosen from N and V if none.
+        chunk_size: rows of logits held at once; chosen from N if none.
 
     Raises:
         HarnessError: an argument does not fit; names it.
     """
     op = "linear_distillation_loss"
-    student = cast(tuple[Tensor, Tensor, Tensor | None], lower(student_hidden, student_weight, student_bias))
-    teacher = cast(tuple[Tensor, Tensor, Tensor | None], lower(teacher_hidden, teacher_weight, teacher_bias))
+    student = Projection(student_hidden, student_weight, student_bias).each(lower)
+    teacher = Projection(teacher_hidden, teacher_weight, teacher_bias).each(lower)
     check_projections(op, student, teacher, vocab_index)
-    _check_weights(op, temperature, soft_weight, hard_weight, target)
-    vocabulary = student_weight.shape[0]
-    _check_rows(op, student_hidden, vocabulary, target, soft_mask, ignore_index)
+    weights = (temperature, soft_weight, hard_weight)
+    _check_weights(op, weights, target)
+    _check_rows(op, student_hidden, student_weight.shape[0], target, soft_mask, ignore_index)
     if chunk_size is None:
-        chunk_size = default_chunk_size(student_hidden.shape[0], vocabulary, student[0].element_size())
+        chunk_size = default_chunk_size(student_hidden.shape[0])
     elif chunk_size < 1:
         raise checks.fault(op, "chunk_size", "1 row or more", chunk_size)
-    teacher = select_teacher(teacher, vocab_index)
-    soft_N, hard_N = reference.linear_distillation_rows(
-        student, teacher, target, soft_mask, temperature, ignore_index, chunk_size
+    teacher = teacher.each(Tensor.detach).select(vocab_index)
+    if implementation(student_hidden.device) == "compiled":
+        settings = (*weights, ignore_index, chunk_size, *student.needs())
+        outputs = linear_distillation.linear_distillation_loss(
+            *student, *teacher, target, soft_mask, *settings
+        )
+        loss: Tensor = outputs[0]
+        return loss
+    rows = reference.linear_distillation_rows(
+        student,
+        teacher,
+        target,
+        soft_mask,
+        temperature=temperature,
+        ignore_index=ignore_index,
+        chunk_size=chunk_size,
     )
     keep_N = None if target is None else target != ignore_index
-    return _combine(soft_N, hard_N, soft_mask, keep_N, temperature, soft_weight, hard_weight).loss
+    return _combine(*rows, soft_mask, keep_N, weights).loss
 
 
-def check_projections(
-    op: str,
-    student: tuple[Tensor, Tensor, Tensor | None],
-    teacher: tuple[Tensor, Tensor, Tensor | None],
-    vocab_index: Tensor | None = None,
+def default_chunk_size(num_rows: int) -> int:
+    """Gives how many rows of logits to hold: an eighth of all, 128 at least and 1024 at most."""
+    return max(128, min(1024, num_rows // 8 // 16 * 16))
+
+
+def _combine(
+    soft_N: Tensor,
+    hard_N: Tensor,
+    soft_mask_N: Tensor | None,
+    hard_mask_N: Tensor | None,
+    weights: tuple[float, float, float],
+) -> DistillationLoss:
+    temperature, soft_weight, hard_weight = weights
+    soft = reference.mean_rows(soft_N, soft_mask_N) * temperature**2
+    hard = reference.mean_rows(hard_N, hard_mask_N)
+    loss = soft_weight * soft if soft_weight else 0.0 * soft_N.new_zeros(())
+    if hard_weight:
+        loss = loss + hard_weight * hard
+    return DistillationLoss(loss, soft.detach(), hard.detach())
+
+
+def _check_weights(op: str, weights: tuple[float, float, float], target_N: Tensor | None) -> None:
+    temperature, soft_weight, hard_weight = weights
+    checks.check_positive(op, "temperature", temperature)
+    checks.check_weight(op, "soft_weight", soft_weight)
+    checks.check_weight(op, "hard_weight", hard_weight)
+    if hard_weight and target_N is None:
+        raise checks.fault(op, "target", f"labels, as hard_weight is {hard_weight}", "none")
+
+
+def _check_rows(  # noqa: PLR0917 — the op's own arguments, in their order
+    op: str, like_N: Tensor, vocabulary: int, target_N: Tensor | None, mask_N: Tensor | None, ignore: int
 ) -> None:
-    """Holds after it: two hidden states with projections onto one vocabulary, in one dtype, on one device."""
-    first = student[0]
-    for who, (hidden_ND, weight_VD, bias_V) in (("student", student), ("teacher", teacher)):
-        checks.check_float(op, f"{who}_hidden", hidden_ND, 2)
-        checks.check_like(op, f"{who}_hidden", hidden_ND, (first.shape[0], hidden_ND.shape[1]), first)
-        checks.check_float(op, f"{who}_weight", weight_VD, 2)
-        checks.check_like(op, f"{who}_weight", weight_VD, (weight_VD.shape[0], hidden_ND.shape[1]), first)
-        if bias_V is not None:
-            checks.check_like(op, f"{who}_bias", bias_V, (weight_VD.shape[0],), first)
-    vocabulary = student[1].shape[0]
-    if vocab_index is None:
-        if teacher[1].shape[0] != vocabulary:
-            raise checks.fault(
-                op, "teacher_weight", f"{vocabulary} rows, or a vocab_index", f"{teacher[1].shape[0]} rows"
-            )
-        return
-    checks.check_exact(op, "vocab_index", vocab_index, torch.int64, (vocabulary,))
-    checks.check_device(op, "vocab_index", vocab_index, first)
-    checks.check_indices(op, "vocab_index", vocab_index, teacher[1].shape[0])
-
-
-def select_teacher(
-    teacher: tuple[Tensor, Tensor, Tensor | None], vocab_index: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Gives the teacher detached, its projection cut to the student's vocabulary."""
-    hidden_ND, weight_VD, bias_V = teacher
-    weight_VD = weight_VD.detach()
-    bias_V = None if bias_V is None else bias_V.detach()
-    if vocab_index is not None:
-        weight_VD = weight_VD[vocab_index]
-        bias_V = None if bias_V is None else bias_V[vocab_index]
-    return hidden_ND.detach(), weight_VD, bias_V
+    rows = (like_N.shape[0],)
+    if target_N is not None:
+        checks.check_exact(op, "target", target_N, torch.int64, rows)
+        checks.check_device(op, "target", target_N, like_N)
+        checks.check_indices(op, "target", target_N, vocabulary, ignore)
+    if mask_N is not None:
+        checks.check_exact(op, "soft_mask", mask_N, torch.bool, rows)
+        checks.check_device(op, "soft_mask", mask_N, like_N)

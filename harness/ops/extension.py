@@ -6,6 +6,7 @@ default) takes the compiled kernels where they load. The choice is made once, at
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from harness.errors import HarnessError, unknown
 
 Implementation = Literal["compiled", "reference"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of csrc/registration.cpp; a library of another version is refused, not misread."""
 
 _CHOICES = ("auto", "compiled", "reference")
@@ -58,6 +59,9 @@ def _choose() -> tuple[Implementation, str]:
 
 _IMPLEMENTATION, _REASON = _choose()
 _CUDA_REASON = _load(_library("_kernels_cuda")) if _IMPLEMENTATION == "compiled" else _REASON
+
+if _IMPLEMENTATION == "compiled":
+    importlib.import_module("harness.ops.registration")
 
 
 def implementation(device: str | torch.device = "cpu") -> Implementation:

@@ -5,28 +5,25 @@ Shapes: **N** tokens (every leading dimension), **D** hidden, **F** FFN width, *
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from harness.ops import checks, reference
-from harness.ops.precision import lower
+from harness.ops.extension import implementation
+from harness.ops.precision import lower, without_autocast
+from harness.ops.slopes import refuse_double_backward
 
 
-class _Score(torch.autograd.Function):
-    """Gives its input; its backward pass adds the neurons' scores to ``importance``."""
+class _Ffn(NamedTuple):
+    """The arguments of the block: x N×D, w_in F×D, b_in F, w_out D×F, b_out D."""
 
-    @staticmethod
-    def forward(ctx: Any, h_NF: Tensor, importance_F: Tensor) -> Tensor:
-        ctx.save_for_backward(h_NF, importance_F)
-        return h_NF.view_as(h_NF)
-
-    @staticmethod
-    def backward(ctx: Any, grad_NF: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        h_NF, importance_F = ctx.saved_tensors
-        importance_F.add_(reference.taylor_score(h_NF, grad_NF))
-        return grad_NF, None
+    x: Tensor
+    w_in: Tensor
+    b_in: Tensor | None
+    w_out: Tensor
+    b_out: Tensor | None
 
 
 def linear_gelu_linear(
@@ -40,8 +37,9 @@ def linear_gelu_linear(
 ) -> Tensor:
     """Gives ``gelu(x @ w_in.T + b_in) @ w_out.T + b_out``, with the erf GELU of BERT and XLM-R.
 
-    Holds: after a backward pass ``importance`` has grown by |Σ_tokens h·∂L/∂h| of each neuron h (first-order Taylor,
-    Molchanov et al. 2017), at no pass more than training takes. Under autocast it computes in autocast's dtype.
+    Holds: after a backward pass ``importance`` has grown by |Σ_tokens h·∂L/∂h| of each neuron h (first-order
+    Taylor, Molchanov et al. 2017), at no pass more than training takes. Under autocast it computes in
+    autocast's dtype.
 
     Args:
         x: any leading dimensions × D.
@@ -54,38 +52,38 @@ def linear_gelu_linear(
     Raises:
         HarnessError: an argument does not fit; names it.
     """
-    op = "linear_gelu_linear"
-    x, w_in, b_in, w_out, b_out = cast(
-        tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor | None], lower(x, w_in, b_in, w_out, b_out)
-    )
-    _check_ffn(op, x, w_in, b_in, w_out, b_out)
+    lowered = [None if bias is None else lower(bias) for bias in (b_in, b_out)]
+    block = _Ffn(lower(x), lower(w_in), lowered[0], lower(w_out), lowered[1])
+    _check_block(block)
     if importance is not None:
-        _check_importance(op, importance, x, w_in.shape[0])
-    x_ND = x.reshape(-1, x.shape[-1])
-    h_NF = reference.linear_gelu(x_ND, w_in, b_in)
+        _check_importance(importance, block)
+    block = block._replace(x=block.x.reshape(-1, x.shape[-1]))
+    if implementation(x.device) == "compiled":
+        y_ND: Tensor = _linear_gelu_linear(*block, importance)[0]
+        return y_ND.reshape(*x.shape[:-1], -1)
+    h_NF = reference.linear_gelu(block.x, block.w_in, block.b_in)
     if importance is not None:
-        h_NF = cast(Tensor, _Score.apply(h_NF, importance))  # type: ignore[no-untyped-call]
-    return nn.functional.linear(h_NF, w_out, b_out).reshape(*x.shape[:-1], -1)
+        h_NF = reference.score_neurons(h_NF, importance)
+    return nn.functional.linear(h_NF, block.w_out, block.b_out).reshape(*x.shape[:-1], -1)
 
 
-def _check_ffn(
-    op: str, x: Tensor, w_in: Tensor, b_in: Tensor | None, w_out: Tensor, b_out: Tensor | None
-) -> None:
+def _check_block(block: _Ffn) -> None:
+    op, x, width = "linear_gelu_linear", block.x, block.w_in.shape[0]
     checks.check_float(op, "x", x, max(x.dim(), 1))
-    checks.check_float(op, "w_in", w_in, 2)
-    width = w_in.shape[0]
-    checks.check_like(op, "w_in", w_in, (width, x.shape[-1]), x)
-    checks.check_float(op, "w_out", w_out, 2)
-    checks.check_like(op, "w_out", w_out, (w_out.shape[0], width), x)
-    if b_in is not None:
-        checks.check_like(op, "b_in", b_in, (width,), x)
-    if b_out is not None:
-        checks.check_like(op, "b_out", b_out, (w_out.shape[0],), x)
+    checks.check_float(op, "w_in", block.w_in, 2)
+    checks.check_like(op, "w_in", block.w_in, (width, x.shape[-1]), x)
+    checks.check_float(op, "w_out", block.w_out, 2)
+    checks.check_like(op, "w_out", block.w_out, (block.w_out.shape[0], width), x)
+    if block.b_in is not None:
+        checks.check_like(op, "b_in", block.b_in, (width,), x)
+    if block.b_out is not None:
+        checks.check_like(op, "b_out", block.b_out, (block.w_out.shape[0],), x)
 
 
-def _check_importance(op: str, importance: Tensor, x: Tensor, width: int) -> None:
+def _check_importance(importance: Tensor, block: _Ffn) -> None:
+    op, x = "linear_gelu_linear", block.x
     wanted = torch.float64 if x.dtype == torch.float64 else torch.float32
-    checks.check_exact(op, "importance", importance, wanted, (width,))
+    checks.check_exact(op, "importance", importance, wanted, (block.w_in.shape[0],))
     checks.check_device(op, "importance", importance, x)
     if importance.requires_grad:
         raise checks.fault(op, "importance", "a tensor without gradient", "requires_grad=True")
@@ -93,13 +91,66 @@ def _check_importance(op: str, importance: Tensor, x: Tensor, width: int) -> Non
         raise checks.fault(op, "importance", "a contiguous tensor", f"strides {importance.stride()}")
 
 
+@torch.library.custom_op("harness::linear_gelu_linear", mutates_args=())
+def _linear_gelu_linear(  # noqa: PLR0917 — the schema of an op with autograd is positional
+    x_ND: Tensor,
+    w_in_FD: Tensor,
+    b_in_F: Tensor | None,
+    w_out_DF: Tensor,
+    b_out_D: Tensor | None,
+    importance_F: Tensor | None,  # noqa: ARG001 — for the backward pass
+) -> tuple[Tensor, Tensor]:
+    """Gives the output, and the pre-activation, which is all the backward pass keeps beside the arguments."""
+    with without_autocast(x_ND):
+        pre_NF = nn.functional.linear(x_ND, w_in_FD, b_in_F).contiguous()
+        h_NF = torch.ops.harness.gelu(pre_NF)
+        return nn.functional.linear(h_NF, w_out_DF, b_out_D), pre_NF
+
+
+@_linear_gelu_linear.register_fake
+def _(*inputs: Any) -> tuple[Tensor, Tensor]:
+    x_ND, w_in_FD, _, w_out_DF = inputs[:4]
+    num_tokens = x_ND.shape[0]
+    return x_ND.new_empty(num_tokens, w_out_DF.shape[0]), x_ND.new_empty(num_tokens, w_in_FD.shape[0])
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x_ND, w_in_FD, _, w_out_DF, _, importance_F = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x_ND, w_in_FD, w_out_DF, output[1])
+    ctx.importance_F = importance_F  # not saved_for_backward: other passes may add to it before this one's
+
+
+def _backward(ctx: Any, grad_ND: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    refuse_double_backward("linear_gelu_linear")
+    if grad_ND is None:
+        return (None,) * 6
+    x_ND, w_in_FD, w_out_DF, pre_NF = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    with without_autocast(grad_ND):
+        slope_NF = (grad_ND @ w_out_DF).contiguous()
+        h_NF, by_b_in_F = torch.ops.harness.gelu_backward_(slope_NF, pre_NF, ctx.importance_F)
+        return (
+            slope_NF @ w_in_FD if needs[0] else None,
+            slope_NF.T @ x_ND if needs[1] else None,
+            by_b_in_F.to(slope_NF.dtype) if needs[2] else None,
+            grad_ND.T @ h_NF if needs[3] else None,
+            grad_ND.sum(0) if needs[4] else None,
+            None,
+        )
+
+
+_linear_gelu_linear.register_autograd(_backward, setup_context=_setup_context)
+
+
 def prune_linear_pair(
     fc_in: nn.Linear, fc_out: nn.Linear, keep: Tensor, *, multiple_of: int = 64
 ) -> tuple[nn.Linear, nn.Linear]:
     """Gives the two layers of an FFN with the kept neurons alone, as new and smaller layers.
 
-    Holds: their output is that of the whole layers whose other neurons' activations are set to zero; the layers
-    given are not changed; dtype, device, bias and ``requires_grad`` are theirs.
+    Holds: their output is that of the whole layers whose other neurons' activations are set to zero; the
+    layers given are not changed; dtype, device, bias and ``requires_grad`` are theirs.
 
     Args:
         fc_in: D → F.
@@ -119,11 +170,10 @@ def prune_linear_pair(
         raise checks.fault(
             op, "keep", f"a multiple of {multiple_of} neurons, or multiple_of=1", f"{len(keep_K)} neurons"
         )
-    bias_out_D = fc_out.bias if fc_out.bias is not None else None
     bias_in_K = fc_in.bias[keep_K] if fc_in.bias is not None else None
     return (
         _linear(fc_in, fc_in.weight[keep_K], bias_in_K),
-        _linear(fc_out, fc_out.weight[:, keep_K], bias_out_D),
+        _linear(fc_out, fc_out.weight[:, keep_K], fc_out.bias),
     )
 
 
@@ -136,7 +186,7 @@ def _check_keep(op: str, keep: Tensor, width: int) -> Tensor:
     checks.check_indices(op, "keep", keep, width)
     if keep.numel() == 0:
         raise checks.fault(op, "keep", "one neuron or more", "none")
-    if len(keep.unique()) != len(keep):
+    if len(set(keep.tolist())) != len(keep):
         raise checks.fault(op, "keep", "every neuron at most once", "a neuron twice")
     return keep
 

@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.ops import checks, reference
+from harness.ops.extension import implementation
 from harness.ops.precision import lower
 
+_OP = "hidden_state_loss"
 KINDS = ("cosine", "mse")
 Kind = Literal["cosine", "mse"]
 
@@ -41,59 +43,66 @@ def hidden_state_loss(
         teacher_hiddens: as many, same leading dimensions × T.
         mask: booleans of the leading dimensions, true where a position counts; all if none.
         kind: ``cosine`` or ``mse``.
-        projections: for each layer a T×D matrix that widens the student's states (trained with it), or ``None``;
-            needed where T ≠ D.
+        projections: for each layer a T×D matrix that widens the student's states (trained with it), or
+            ``None``; needed where T ≠ D.
         weights: of each layer; all layers count alike and sum to one if none.
 
     Raises:
         HarnessError: an argument does not fit; names it.
     """
-    op = "hidden_state_loss"
-    checks.check_choice(op, "kind", kind, KINDS)
-    num_layers = len(student_hiddens)
-    if num_layers == 0:
-        raise checks.fault(op, "student_hiddens", "one layer or more", "none")
-    weights = [1.0 / num_layers] * num_layers if weights is None else weights
+    num_layers = _check_layers(kind, student_hiddens, teacher_hiddens, projections, weights)
+    weights = [1.0 / num_layers] * num_layers if weights is None else list(weights)
     projections = [None] * num_layers if projections is None else projections
-    for name, given in (
-        ("teacher_hiddens", teacher_hiddens),
-        ("projections", projections),
-        ("weights", weights),
-    ):
-        if len(given) != num_layers:
-            raise checks.fault(op, name, f"{num_layers} layers, as student_hiddens has", len(given))
-    for layer, weight in enumerate(weights):
-        checks.check_weight(op, f"weights[{layer}]", weight)
-    students, teachers = [], []
-    for layer, (student, teacher, projection) in enumerate(
-        zip(student_hiddens, teacher_hiddens, projections, strict=True)
-    ):
-        student_ND, teacher_ND = _pair(op, layer, student, teacher, projection)
-        students.append(student_ND)
-        teachers.append(teacher_ND)
-    leading = tuple(student_hiddens[0].shape[:-1])
+    pairs = [
+        _pair(layer, *one)
+        for layer, one in enumerate(zip(student_hiddens, teacher_hiddens, projections, strict=True))
+    ]
+    students, teachers = [student for student, _ in pairs], [teacher for _, teacher in pairs]
     if mask is not None:
-        checks.check_exact(op, "mask", mask, torch.bool, leading)
-        checks.check_device(op, "mask", mask, student_hiddens[0])
+        checks.check_exact(_OP, "mask", mask, torch.bool, tuple(student_hiddens[0].shape[:-1]))
+        checks.check_device(_OP, "mask", mask, student_hiddens[0])
         mask = mask.reshape(-1)
+    if implementation(students[0].device) == "compiled":
+        loss: Tensor = torch.ops.harness.hidden_state_loss(students, teachers, mask, kind, weights)[0]
+        return loss
     return reference.hidden_state_loss(students, teachers, mask, kind, weights)
 
 
-def _pair(
-    op: str, layer: int, student: Tensor, teacher: Tensor, projection: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _check_layers(
+    kind: str,
+    students: Sequence[Tensor],
+    teachers: Sequence[Tensor],
+    projections: Sequence[Tensor | None] | None,
+    weights: Sequence[float] | None,
+) -> int:
+    """Gives how many layers are compared."""
+    checks.check_choice(_OP, "kind", kind, KINDS)
+    if not isinstance(students, list | tuple) or len(students) == 0:
+        raise checks.fault(_OP, "student_hiddens", "a list of one layer or more", type(students).__name__)
+    layers = {"teacher_hiddens": teachers, "projections": projections, "weights": weights}
+    for name, given in layers.items():
+        if given is not None and len(given) != len(students):
+            raise checks.fault(_OP, name, f"{len(students)} layers, as student_hiddens has", len(given))
+    for layer, weight in enumerate(weights or ()):
+        checks.check_weight(_OP, f"weights[{layer}]", weight)
+    for layer, student in enumerate(students):
+        checks.check_float(_OP, f"student_hiddens[{layer}]", student, max(student.dim(), 2))
+        leading = (*students[0].shape[:-1], student.shape[-1])
+        checks.check_like(_OP, f"student_hiddens[{layer}]", student, leading, students[0])
+    return len(students)
+
+
+def _pair(layer: int, student: Tensor, teacher: Tensor, projection: Tensor | None) -> tuple[Tensor, Tensor]:
     """Gives one layer's states as two N×T tensors, checked."""
-    checks.check_float(op, f"student_hiddens[{layer}]", student, student.dim() or 1)
-    checks.check_float(op, f"teacher_hiddens[{layer}]", teacher, student.dim())
+    checks.check_float(_OP, f"teacher_hiddens[{layer}]", teacher, student.dim())
     width = teacher.shape[-1]
-    checks.check_like(op, f"teacher_hiddens[{layer}]", teacher, (*student.shape[:-1], width), student)
+    checks.check_like(_OP, f"teacher_hiddens[{layer}]", teacher, (*student.shape[:-1], width), student)
     if projection is not None:
-        projection_TD = projection
-        student_D, projection_TD = lower(student, projection)
-        checks.check_like(op, f"projections[{layer}]", projection_TD, (width, student.shape[-1]), student_D)
-        student = functional.linear(student_D, projection_TD).to(teacher.dtype)
+        lowered = lower(student)
+        projection_TD = lower(projection)
+        checks.check_like(_OP, f"projections[{layer}]", projection_TD, (width, student.shape[-1]), lowered)
+        student = functional.linear(lowered, projection_TD).to(teacher.dtype)
     elif student.shape[-1] != width:
-        raise checks.fault(
-            op, f"student_hiddens[{layer}]", f"width {width}, or a projection", student.shape[-1]
-        )
+        wanted = f"width {width}, or a projection"
+        raise checks.fault(_OP, f"student_hiddens[{layer}]", wanted, f"width {student.shape[-1]}")
     return student.reshape(-1, width), teacher.detach().reshape(-1, width)

@@ -1,29 +1,29 @@
 """The mean squared difference of two models' logits, at a cost that does not depend on N·V.
 
-With dX = Xs − Xt and dW = Ws − Wt (the narrower hidden size filled up with zeros; a bias is one more column of W and a 1
-in X) the logits differ by Xs·dWᵀ + dX·Wtᵀ. Its squared norm needs only the D×D products G1 = dWᵀdW, G2 = dWᵀWt and
-G3 = WtᵀWt, of which the last is a constant of the teacher:
+With dX = Xs − Xt and dW = Ws − Wt (the narrower hidden size filled up with zeros; a bias is one more column
+of W and a 1 in X) the logits differ by Xs·dWᵀ + dX·Wtᵀ. Its squared norm needs only the D×D products
+G1 = dWᵀdW, G2 = dWᵀWt and G3 = WtᵀWt, of which the last is a constant of the teacher:
 
     N·V·L = ⟨Xs, A⟩ + ⟨dX, B⟩,  A = Xs·G1 + dX·G2ᵀ,  B = Xs·G2 + dX·G3
     ∂L/∂Xs = 2/(NV)·(A + B),  ∂L/∂Ws = 2/(NV)·(dW·(XsᵀXs) + Wt·(dXᵀXs))
 
-Exact; near the teacher it is more precise than the difference of the logits, since what is small is formed first.
-The columns filled up with zeros are never formed: only the blocks of G1 and G2 that meet Xs are.
+Exact; near the teacher it is more precise than the difference of the logits, since what is small is formed
+first. The columns filled up with zeros are never formed: only the blocks of G1 and G2 that meet Xs are.
 
-Shapes: **N** rows, **V** vocabulary, **D** hidden of the student, **T** hidden of the teacher, **K** the larger of both.
+Shapes: **N** rows, **V** vocabulary, **D** hidden of the student, **T** hidden of the teacher.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from harness.ops import checks
-from harness.ops.distillation import check_projections
-from harness.ops.precision import raise_to_float
+from harness.ops.precision import lift, without_autocast
+from harness.ops.projection import Projection, check_projections
 from harness.ops.reference import blank, widen
 from harness.ops.slopes import register_slopes
 
@@ -31,7 +31,7 @@ from harness.ops.slopes import register_slopes
 def teacher_gram(teacher_weight: Tensor) -> Tensor:
     """Gives WᵀW (T×T, float32 or float64), to be computed once and handed to `linear_mse_logits_loss`."""
     checks.check_float("teacher_gram", "teacher_weight", teacher_weight, 2)
-    weight_VT = widen(teacher_weight.detach())
+    weight_VT: Tensor = widen(teacher_weight.detach())
     return weight_VT.T @ weight_VT
 
 
@@ -48,8 +48,8 @@ def linear_mse_logits_loss(
 ) -> Tensor:
     """Gives the mean over rows and vocabulary of (student logit − teacher logit)², without forming a logit.
 
-    Holds: equals ``F.mse_loss`` of the two sets of logits; no gradient flows to the teacher; zero if no row counts.
-    Computed in float32 (float64 for float64), also under autocast.
+    Holds: equals ``F.mse_loss`` of the two sets of logits; no gradient flows to the teacher; zero if no row
+    counts. Computed in float32 (float64 for float64), also under autocast.
 
     Args:
         student_hidden: N×D.
@@ -65,45 +65,39 @@ def linear_mse_logits_loss(
         HarnessError: an argument does not fit; names it.
     """
     op = "linear_mse_logits_loss"
-    student = cast(
-        tuple[Tensor, Tensor, Tensor | None], raise_to_float(student_hidden, student_weight, student_bias)
-    )
-    teacher = cast(
-        tuple[Tensor, Tensor, Tensor | None], raise_to_float(teacher_hidden, teacher_weight, teacher_bias)
-    )
+    student = Projection(student_hidden, student_weight, student_bias).each(lift)
+    teacher = Projection(teacher_hidden, teacher_weight, teacher_bias).each(lift)
     check_projections(op, student, teacher)
     if row_mask is not None:
         checks.check_exact(op, "row_mask", row_mask, torch.bool, (student_hidden.shape[0],))
         checks.check_device(op, "row_mask", row_mask, student_hidden)
-    width = teacher_weight.shape[1]
+    student, teacher = student.each(widen), teacher.each(widen).each(Tensor.detach)
     if teacher_gram is not None:
-        checks.check_like(op, "teacher_gram", teacher_gram, (width, width), widen(student[0].detach()[:0]))
-    xs_ND, ws_VD, bs_V = (None if one is None else widen(one) for one in student)
-    xt_NT, wt_VT, bt_V = (None if one is None else widen(one).detach() for one in teacher)
-    grad = torch.is_grad_enabled()
-    return _linear_mse_logits_loss(
-        xs_ND,
-        ws_VD,
-        bs_V,
-        xt_NT,
-        wt_VT,
-        bt_V,
-        row_mask,
-        teacher_gram,
-        grad and xs_ND.requires_grad,
-        grad and ws_VD.requires_grad,
-        grad and bs_V is not None and bs_V.requires_grad,
-    )[0]
+        width = teacher_weight.shape[1]
+        checks.check_like(op, "teacher_gram", teacher_gram, (width, width), student.hidden)
+    outputs = _linear_mse_logits_loss(*student, *teacher, row_mask, teacher_gram, *student.needs())
+    loss: Tensor = outputs[0]
+    return loss
 
 
 class _Difference(NamedTuple):
-    """What the logits differ by: xs·dwᵀ + dx·wtᵀ + 1·dbᵀ, rows left out being zero; and 1/(N·V)."""
+    """What the logits differ by: xs·dwᵀ + dx·wtᵀ + 1·dbᵀ, rows left out being zero; and 1/(N·V).
 
-    xs_ND: Tensor
-    dx_NT: Tensor
-    dw_VD: Tensor
-    wt_VT: Tensor
-    db_V: Tensor | None
+    Attributes:
+        xs: N×D.
+        dx: N×T.
+        dw: V×D.
+        wt: V×T.
+        db: V, or ``None`` without biases.
+        num_rows: how many rows count.
+        scale: 1/(N·V).
+    """
+
+    xs: Tensor
+    dx: Tensor
+    dw: Tensor
+    wt: Tensor
+    db: Tensor | None
     num_rows: Tensor
     scale: Tensor
 
@@ -114,24 +108,24 @@ def _fit(tensor: Tensor, width: int) -> Tensor:
     return tensor[..., :width] if missing <= 0 else functional.pad(tensor, (0, missing))
 
 
-def _difference(
-    student: tuple[Tensor, Tensor, Tensor | None],
-    teacher: tuple[Tensor, Tensor, Tensor | None],
-    mask_N: Tensor | None,
-) -> _Difference:
-    xs_ND, xt_NT = blank(student[0], mask_N), blank(teacher[0], mask_N)
-    ws_VD, wt_VT = student[1], teacher[1]
-    bias_s_V, bias_t_V = student[2], teacher[2]
+def _bias_difference(student_V: Tensor | None, teacher_V: Tensor | None) -> Tensor | None:
+    if teacher_V is None:
+        return student_V
+    return -teacher_V if student_V is None else student_V - teacher_V
+
+
+def _difference(student: Projection, teacher: Projection, mask_N: Tensor | None) -> _Difference:
+    xs_ND, xt_NT = blank(student.hidden, mask_N), blank(teacher.hidden, mask_N)
+    ws_VD, wt_VT = student.weight, teacher.weight
     num_rows = xs_ND.new_full((), len(xs_ND)) if mask_N is None else mask_N.sum().to(xs_ND.dtype)
-    db_V = bias_s_V if bias_t_V is None else -bias_t_V if bias_s_V is None else bias_s_V - bias_t_V
     return _Difference(
         xs_ND,
         _fit(xs_ND, wt_VT.shape[1]) - xt_NT,
         ws_VD - _fit(wt_VT, ws_VD.shape[1]),
         wt_VT,
-        db_V,
+        _bias_difference(student.bias, teacher.bias),
         num_rows,
-        1.0 / (num_rows.clamp(min=1) * max(len(ws_VD), 1)),
+        1.0 / (num_rows.clamp(min=1) * len(ws_VD)),
     )
 
 
@@ -142,34 +136,34 @@ def _dot(left: Tensor, right: Tensor) -> Tensor:
 
 def _loss_and_slope(part: _Difference, gram_TT: Tensor) -> tuple[Tensor, Tensor]:
     """Gives the loss and its gradient by the student's hidden state."""
-    cross_DT = part.dw_VD.T @ part.wt_VT
-    a_ND = (part.xs_ND @ (part.dw_VD.T @ part.dw_VD)).addmm_(part.dx_NT, cross_DT.T)
-    b_NT = (part.xs_ND @ cross_DT).addmm_(part.dx_NT, gram_TT)
-    total = _dot(part.xs_ND, a_ND) + _dot(part.dx_NT, b_NT)
+    cross_DT = part.dw.T @ part.wt
+    a_ND = (part.xs @ (part.dw.T @ part.dw)).addmm_(part.dx, cross_DT.T)
+    b_NT = (part.xs @ cross_DT).addmm_(part.dx, gram_TT)
+    total = _dot(part.xs, a_ND) + _dot(part.dx, b_NT)
     slope_ND = a_ND + _fit(b_NT, a_ND.shape[1])
-    if part.db_V is not None:
-        u_D, w_T = part.dw_VD.T @ part.db_V, part.wt_VT.T @ part.db_V
-        total = total + 2 * (_dot(part.xs_ND.sum(0), u_D) + _dot(part.dx_NT.sum(0), w_T))
-        total = total + part.num_rows * _dot(part.db_V, part.db_V)
+    if part.db is not None:
+        u_D, w_T = part.dw.T @ part.db, part.wt.T @ part.db
+        total = total + 2 * (_dot(part.xs.sum(0), u_D) + _dot(part.dx.sum(0), w_T))
+        total = total + part.num_rows * _dot(part.db, part.db)
         slope_ND += u_D + _fit(w_T, len(u_D))
     return (total * part.scale).to(slope_ND.dtype), slope_ND.mul_(2 * part.scale)
 
 
 def _by_weight(part: _Difference) -> Tensor:
     doubled = 2 * part.scale
-    own_DD, cross_TD = part.xs_ND.T @ part.xs_ND, part.dx_NT.T @ part.xs_ND
-    slope_VD = (part.dw_VD @ (own_DD * doubled)).addmm_(part.wt_VT, cross_TD * doubled)
-    return slope_VD if part.db_V is None else slope_VD.addr_(part.db_V, part.xs_ND.sum(0) * doubled)
+    own_DD, cross_TD = part.xs.T @ part.xs, part.dx.T @ part.xs
+    slope_VD = (part.dw @ (own_DD * doubled)).addmm_(part.wt, cross_TD * doubled)
+    return slope_VD if part.db is None else slope_VD.addr_(part.db, part.xs.sum(0) * doubled)
 
 
 def _by_bias(part: _Difference) -> Tensor:
-    assert part.db_V is not None
-    slope_V = part.dw_VD @ part.xs_ND.sum(0) + part.wt_VT @ part.dx_NT.sum(0) + part.num_rows * part.db_V
+    assert part.db is not None
+    slope_V = part.dw @ part.xs.sum(0) + part.wt @ part.dx.sum(0) + part.num_rows * part.db
     return slope_V * (2 * part.scale)
 
 
 @torch.library.custom_op("harness::linear_mse_logits_loss", mutates_args=())
-def _linear_mse_logits_loss(
+def _linear_mse_logits_loss(  # noqa: PLR0917 — the schema of an op with autograd is positional
     xs_ND: Tensor,
     ws_VD: Tensor,
     bs_V: Tensor | None,
@@ -183,39 +177,26 @@ def _linear_mse_logits_loss(
     needs_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gives the loss and its gradients by hidden state, weight and bias; one not needed is empty."""
-    with torch.autocast(xs_ND.device.type, enabled=False), torch.no_grad():
-        part = _difference((xs_ND, ws_VD, bs_V), (xt_NT, wt_VT, bt_V), mask_N)
+    with without_autocast(xs_ND), torch.no_grad():
+        part = _difference(Projection(xs_ND, ws_VD, bs_V), Projection(xt_NT, wt_VT, bt_V), mask_N)
         loss, slope_ND = _loss_and_slope(part, wt_VT.T @ wt_VT if gram_TT is None else gram_TT)
-        if needs_hidden and mask_N is not None:
-            slope_ND = blank(slope_ND, mask_N)
-        nothing = ws_VD.new_empty(0)
         return (
             loss,
-            slope_ND if needs_hidden else nothing,
-            _by_weight(part) if needs_weight else nothing.clone(),
-            _by_bias(part) if needs_bias else nothing.clone(),
+            blank(slope_ND, mask_N) if needs_hidden else ws_VD.new_empty(0),
+            _by_weight(part) if needs_weight else ws_VD.new_empty(0),
+            _by_bias(part) if needs_bias else ws_VD.new_empty(0),
         )
 
 
 @_linear_mse_logits_loss.register_fake
-def _(
-    xs_ND: Tensor,
-    ws_VD: Tensor,
-    bs_V: Tensor | None,
-    xt_NT: Tensor,
-    wt_VT: Tensor,
-    bt_V: Tensor | None,
-    mask_N: Tensor | None,
-    gram_TT: Tensor | None,
-    needs_hidden: bool,
-    needs_weight: bool,
-    needs_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    xs_ND, ws_VD = inputs[:2]
+    needs_hidden, needs_weight, needs_bias = inputs[-3:]
     return (
         xs_ND.new_empty(()),
-        xs_ND.new_empty(xs_ND.shape if needs_hidden else 0),
-        ws_VD.new_empty(ws_VD.shape if needs_weight else 0),
-        ws_VD.new_empty(len(ws_VD) if needs_bias else 0),
+        xs_ND.new_empty(xs_ND.shape if needs_hidden else (0,)),
+        ws_VD.new_empty(ws_VD.shape if needs_weight else (0,)),
+        ws_VD.new_empty(ws_VD.shape[:1] if needs_bias else (0,)),
     )
 
 

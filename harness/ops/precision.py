@@ -6,27 +6,20 @@ import torch
 from torch import Tensor
 
 
-def _autocasts(tensor: Tensor) -> bool:
-    return torch.is_autocast_enabled(tensor.device.type)
+def lower(tensor: Tensor) -> Tensor:
+    """Gives the tensor in autocast's dtype where autocast is on, as ``F.linear`` would take it."""
+    kind = tensor.device.type
+    if not torch.is_autocast_enabled(kind) or not tensor.is_floating_point():
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(kind))
 
 
-def lower(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Gives the tensors in autocast's dtype where autocast is on, as ``F.linear`` would take them."""
-    first = tensors[0]
-    if not isinstance(first, Tensor) or not _autocasts(first):
-        return tensors
-    dtype = torch.get_autocast_dtype(first.device.type)
-    return tuple(
-        one.to(dtype) if isinstance(one, Tensor) and one.is_floating_point() else one for one in tensors
-    )
+def lift(tensor: Tensor) -> Tensor:
+    """Gives a low-precision tensor in float32 where autocast is on, as losses are taken."""
+    low = tensor.dtype in (torch.bfloat16, torch.float16)
+    return tensor.float() if low and torch.is_autocast_enabled(tensor.device.type) else tensor
 
 
-def raise_to_float(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Gives the tensors in float32 where autocast is on, as losses are taken."""
-    first = tensors[0]
-    if not isinstance(first, Tensor) or not _autocasts(first):
-        return tensors
-    return tuple(
-        one.float() if isinstance(one, Tensor) and one.dtype in (torch.bfloat16, torch.float16) else one
-        for one in tensors
-    )
+def without_autocast(tensor: Tensor) -> torch.autocast:
+    """Gives the context in which an op computes in the dtypes it was given."""
+    return torch.autocast(tensor.device.type, enabled=False)

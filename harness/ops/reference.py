@@ -1,7 +1,7 @@
 """The definition of every op in pure PyTorch; also what runs where no kernel was built.
 
-Arguments are taken as checked. Low-precision inputs are computed in float32. Gradients are PyTorch's own, so that
-this page can be read as the formulas themselves.
+Arguments are taken as checked. Low-precision inputs are computed in float32. Gradients are PyTorch's own, so
+that this page can be read as the formulas themselves.
 
 Shapes: **N** rows, **V** vocabulary, **D** hidden, **F** FFN width, **C** the logits of one chunk.
 """
@@ -9,11 +9,14 @@ Shapes: **N** rows, **V** vocabulary, **D** hidden, **F** FFN width, **C** the l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+
+from harness.ops.projection import Projection
 
 COSINE_EPSILON = 1e-12
 """Added to each squared length, as ``torch.nn.functional.cosine_embedding_loss`` does."""
@@ -27,8 +30,8 @@ def widen(tensor: Tensor) -> Tensor:
 def soft_rows(student_NV: Tensor, teacher_NV: Tensor, temperature: float, divergence: str) -> Tensor:
     """Gives each row's divergence of the two distributions at a temperature (without τ²).
 
-    ``forward_kl`` is Σ p_t (log p_t − log p_s), ``reverse_kl`` is Σ p_s (log p_s − log p_t). Where the leading
-    probability is zero the term is zero, whatever the other is.
+    ``forward_kl`` is Σ p_t (log p_t − log p_s), ``reverse_kl`` is Σ p_s (log p_s − log p_t). Where the
+    leading probability is zero the term is zero, whatever the other is.
     """
     student_NV = functional.log_softmax(widen(student_NV) / temperature, dim=-1)
     teacher_NV = functional.log_softmax(widen(teacher_NV) / temperature, dim=-1)
@@ -52,7 +55,7 @@ def blank(tensor_ND: Tensor, keep_N: Tensor | None) -> Tensor:
     return tensor_ND if keep_N is None else tensor_ND.masked_fill(~keep_N[:, None], 0.0)
 
 
-def distillation_rows(
+def distillation_rows(  # noqa: PLR0917 — the schema of the compiled op, in its order
     student_NV: Tensor,
     teacher_NV: Tensor,
     target_N: Tensor | None,
@@ -80,50 +83,39 @@ def mean_rows(rows_N: Tensor, keep_N: Tensor | None) -> Tensor:
 
 
 def linear_distillation_rows(
-    student: tuple[Tensor, Tensor, Tensor | None],
-    teacher: tuple[Tensor, Tensor, Tensor | None],
+    student: Projection,
+    teacher: Projection,
     target_N: Tensor | None,
     soft_mask_N: Tensor | None,
+    *,
     temperature: float,
     ignore_index: int,
     chunk_size: int,
 ) -> tuple[Tensor, Tensor]:
-    """Gives `distillation_rows` of the logits of two hidden states, a chunk of rows at a time.
+    """Gives `distillation_rows` of the logits of two projections, a chunk of rows at a time.
 
-    Holds: the logits of at most ``chunk_size`` rows exist at once; a chunk is computed again in its backward pass.
-
-    Args:
-        student: hidden N×D, weight V×D, bias V or None.
-        teacher: the same; its weight has the student's rows.
+    Holds: the logits of at most ``chunk_size`` rows exist at once; the backward pass computes them again.
     """
 
-    def chunk(
-        rows: slice, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            teacher_CV = functional.linear(teacher[0][rows], *teacher[1:])
-        student_CV = functional.linear(hidden_ND[rows], weight_VD, bias_V)
+    def chunk(rows: slice, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        inner = Projection(tensors[0], tensors[1], tensors[2] if len(tensors) == 3 else None)
         target_C = None if target_N is None else target_N[rows]
         mask_C = None if soft_mask_N is None else soft_mask_N[rows]
-        return distillation_rows(
-            student_CV, teacher_CV, target_C, mask_C, temperature, "forward_kl", ignore_index
-        )
+        pair = inner.logits(rows), teacher.logits(rows)
+        return distillation_rows(*pair, target_C, mask_C, temperature, "forward_kl", ignore_index)
 
-    num_rows = student[0].shape[0]
-    starts = range(0, max(num_rows, 1), chunk_size)
+    tensors = [one for one in student if one is not None]
+    starts = range(0, max(len(student.hidden), 1), chunk_size)
     rows = [
-        checkpoint(chunk, slice(start, start + chunk_size), *student, use_reentrant=False) for start in starts
+        checkpoint(chunk, slice(start, start + chunk_size), *tensors, use_reentrant=False) for start in starts
     ]
     return torch.cat([soft for soft, _ in rows]), torch.cat([hard for _, hard in rows])
 
 
-def mse_logits(
-    student: tuple[Tensor, Tensor, Tensor | None], teacher: tuple[Tensor, Tensor, Tensor | None]
-) -> Tensor:
+def mse_logits(student: Projection, teacher: Projection) -> Tensor:
     """Gives the mean squared difference of two models' logits by holding both: the definition, for tests."""
-    student_NV = functional.linear(*(None if one is None else widen(one) for one in student))
-    teacher_NV = functional.linear(*(None if one is None else widen(one) for one in teacher))
-    return (student_NV - teacher_NV).square().sum() / max(student_NV.numel(), 1)
+    apart_NV = student.each(widen).logits() - teacher.each(widen).logits()
+    return apart_NV.square().sum() / max(apart_NV.numel(), 1)
 
 
 def hidden_rows(student_ND: Tensor, teacher_ND: Tensor, kind: str) -> Tensor:
@@ -162,3 +154,23 @@ def linear_gelu(x_ND: Tensor, w_in_FD: Tensor, b_in_F: Tensor | None) -> Tensor:
 def taylor_score(h_NF: Tensor, grad_NF: Tensor) -> Tensor:
     """Gives |Σ_tokens h·∂L/∂h| of every neuron (Molchanov et al. 2017, first order)."""
     return (widen(h_NF) * widen(grad_NF)).sum(0).abs()
+
+
+class _Score(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h_NF: Tensor, importance_F: Tensor) -> Tensor:
+        ctx.save_for_backward(h_NF)
+        ctx.importance_F = importance_F
+        return h_NF.view_as(h_NF)
+
+    @staticmethod
+    def backward(ctx: Any, grad_NF: Tensor) -> tuple[Tensor, None]:
+        (h_NF,) = ctx.saved_tensors
+        ctx.importance_F.add_(taylor_score(h_NF, grad_NF))
+        return grad_NF, None
+
+
+def score_neurons(h_NF: Tensor, importance_F: Tensor) -> Tensor:
+    """Gives h itself; its backward pass adds `taylor_score` to ``importance_F``."""
+    scored_NF: Tensor = _Score.apply(h_NF, importance_F)  # type: ignore[no-untyped-call]
+    return scored_NF

@@ -1,4 +1,4 @@
-"""Autograd for ops that compute their gradients in the forward pass, and the refusal of a second derivative."""
+"""Autograd for ops that compute their gradients in the forward pass; the refusal of a second derivative."""
 
 from __future__ import annotations
 
@@ -19,9 +19,18 @@ def refuse_double_backward(op: str) -> None:
     """
     if torch.is_grad_enabled():
         raise HarnessError(
-            f"{op}: backward: wanted create_graph=False, a first derivative; got create_graph=True; "
-            "HARNESS_OPS=reference has second derivatives of most ops"
+            f"{op}: backward: wanted create_graph=False; got True; the op has no second derivative"
         )
+
+
+def _ours_alone(tensor: Tensor) -> bool:
+    """Whether nobody will ask for the tensor again: a plain one, in a backward pass that frees its graph."""
+    return type(tensor) is Tensor and not torch._C._autograd._get_current_graph_task_keep_graph()
+
+
+def _scaled(slope: Tensor, grad: Tensor) -> Tensor:
+    grad = grad.to(slope.dtype)
+    return slope.mul_(grad) if _ours_alone(slope) else slope * grad
 
 
 def register_slopes(op: Any, name: str, slopes: Mapping[int, int]) -> None:
@@ -35,19 +44,16 @@ def register_slopes(op: Any, name: str, slopes: Mapping[int, int]) -> None:
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*output[1:])
         ctx.num_inputs = len(inputs)
         ctx.save_for_backward(*(output[place] for place in slopes.values()))
 
     def backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         refuse_double_backward(name)
         grads: list[Tensor | None] = [None] * ctx.num_inputs
-        for place, slope, needed in zip(slopes, ctx.saved_tensors, _needed(ctx, slopes), strict=True):
-            if needed and grad is not None:
-                grads[place] = slope * grad.to(slope.dtype)
+        for place, slope in zip(slopes, ctx.saved_tensors, strict=True):
+            if ctx.needs_input_grad[place] and grad is not None:
+                grads[place] = _scaled(slope, grad)
         return tuple(grads)
 
     op.register_autograd(backward, setup_context=setup_context)
-
-
-def _needed(ctx: Any, slopes: Mapping[int, int]) -> list[bool]:
-    return [bool(ctx.needs_input_grad[place]) for place in slopes]

@@ -1,0 +1,30 @@
+// From a tensor's dtype to the element and sum types of the inner loops.
+#pragma once
+
+#include "checks.h"
+#include "cpu/kernels.h"
+
+namespace harness {
+
+// Calls body.template operator()<element, sum>().
+template <typename Body>
+void with_types(const char* op, const char* argument, const Tensor& tensor, const Body& body) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Float: return body.template operator()<float, float>();
+    case ScalarType::BFloat16: return body.template operator()<bfloat16, float>();
+    case ScalarType::Double: return body.template operator()<double, double>();
+    default: HARNESS_CHECK(false, op, argument, "float32, bfloat16 or float64", "another dtype");
+  }
+}
+
+template <typename T>
+const T* elements(const Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+
+template <typename T>
+T* writable(const Tensor& tensor) {
+  return static_cast<T*>(tensor.mutable_data_ptr());
+}
+
+}  // namespace harness

@@ -1,0 +1,213 @@
+// The distillation loss on the CPU: a row at a time, rows spread over torch's threads.
+//
+// Shapes: N rows, V vocabulary.
+#include "cpu/dispatch.h"
+
+namespace harness {
+namespace {
+
+constexpr const char* kOp = "distillation_loss";
+constexpr int64_t kStatistics = 6;
+constexpr int64_t kStreamedBytes = 8 << 20;  // results larger than this go past the caches
+
+// The arguments all passes share.
+struct Rows {
+  Tensor student, teacher;
+  Optional target, soft_mask;
+  double temperature;
+  Divergence divergence;
+  int64_t ignore_index;
+
+  int64_t count() const { return student.size(0); }
+  int64_t vocabulary() const { return student.size(1); }
+};
+
+Divergence divergence_of(const std::string& name) {
+  HARNESS_CHECK(
+      name == "forward_kl" || name == "reverse_kl", kOp, "divergence", "'forward_kl' or 'reverse_kl'", "'" + name + "'");
+  return name == "forward_kl" ? Divergence::forward : Divergence::reverse;
+}
+
+Optional contiguous(const Optional& tensor) {
+  return tensor ? Optional(torch::stable::contiguous(*tensor)) : Optional();
+}
+
+void check_target(const Tensor& target, int64_t vocabulary, int64_t ignore_index) {
+  const int64_t* labels = elements<int64_t>(target);
+  for (int64_t n = 0; n < target.size(0); ++n) {
+    HARNESS_CHECK(
+        labels[n] == ignore_index || (labels[n] >= 0 && labels[n] < vocabulary), kOp, "target",
+        "indices from 0 to " + std::to_string(vocabulary - 1) + " or " + std::to_string(ignore_index), labels[n]);
+  }
+}
+
+Rows checked(
+    const Tensor& student, const Tensor& teacher, const Optional& target, const Optional& soft_mask,
+    double temperature, const std::string& divergence, int64_t ignore_index) {
+  HARNESS_CHECK(student.dim() == 2, kOp, "student_logits", "2 dimensions", shape_of(student));
+  check_same(kOp, "teacher_logits", teacher, student);
+  HARNESS_CHECK(temperature > 0, kOp, "temperature", "a number greater than 0", temperature);
+  if (target) check_rows(kOp, "target", *target, ScalarType::Long, student.size(0), student);
+  if (soft_mask) check_rows(kOp, "soft_mask", *soft_mask, ScalarType::Bool, student.size(0), student);
+  Rows rows{with_whole_rows(student), with_whole_rows(teacher), contiguous(target), contiguous(soft_mask),
+            temperature, divergence_of(divergence), ignore_index};
+  if (target) check_target(*rows.target, student.size(1), ignore_index);
+  return rows;
+}
+
+template <typename A>
+RowTerms<A> terms_of(const Rows& rows, int64_t n) {
+  RowTerms<A> terms{rows.divergence, -1, A(rows.temperature), A(0), A(0)};
+  if (rows.soft_mask && !elements<bool>(*rows.soft_mask)[n]) terms.divergence = Divergence::none;
+  if (rows.target && elements<int64_t>(*rows.target)[n] != rows.ignore_index) {
+    terms.target = elements<int64_t>(*rows.target)[n];
+  }
+  return terms;
+}
+
+template <typename A>
+bool counts(const RowTerms<A>& terms) {
+  return terms.divergence != Divergence::none || terms.target >= 0;
+}
+
+// Leaves out a term whose slope is zero, so that what it would have read cannot reach the gradient.
+template <typename A>
+void set_slopes(RowTerms<A>& terms, A soft, A hard) {
+  terms.soft_slope = soft;
+  terms.hard_slope = hard;
+  if (soft == A(0)) terms.divergence = Divergence::none;
+  if (hard == A(0)) terms.target = -1;
+}
+
+template <typename T, typename A>
+void write_slopes(
+    const Rows& rows, int64_t n, const RowTerms<A>& terms, const RowStatistics<A>& statistics, T* grad_V,
+    bool streamed) {
+  const T* s_V = elements<T>(rows.student) + n * rows.student.stride(0);
+  const T* t_V = elements<T>(rows.teacher) + n * rows.teacher.stride(0);
+  if (counts(terms)) {
+    kernels<T, A>().distillation_row_backward(s_V, t_V, grad_V, rows.vocabulary(), terms, statistics, streamed);
+  } else {
+    std::memset(static_cast<void*>(grad_V), 0, rows.vocabulary() * sizeof(T));
+  }
+}
+
+template <typename T, typename A>
+RowLoss<A> row_loss(const Rows& rows, int64_t n, const RowTerms<A>& terms, RowStatistics<A>& statistics) {
+  if (!counts(terms)) return {};
+  const T* s_V = elements<T>(rows.student) + n * rows.student.stride(0);
+  const T* t_V = elements<T>(rows.teacher) + n * rows.teacher.stride(0);
+  return kernels<T, A>().distillation_row(s_V, t_V, rows.vocabulary(), terms, statistics);
+}
+
+std::tuple<Tensor, Tensor, Tensor> forward(
+    const Tensor& student, const Tensor& teacher, const Optional& target, const Optional& soft_mask,
+    double temperature, const std::string& divergence, int64_t ignore_index, bool /*inplace_backward*/) {
+  const Rows rows = checked(student, teacher, target, soft_mask, temperature, divergence, ignore_index);
+  const ScalarType type = sum_type(student);
+  Tensor soft_N = torch::stable::new_zeros(student, {rows.count()}, type);
+  Tensor hard_N = torch::stable::new_zeros(student, {rows.count()}, type);
+  Tensor statistics_N6 = torch::stable::new_zeros(student, {rows.count(), kStatistics}, type);
+  with_types(kOp, "student_logits", student, [&]<typename T, typename A>() {
+    A* soft = writable<A>(soft_N);
+    A* hard = writable<A>(hard_N);
+    auto* statistics = reinterpret_cast<RowStatistics<A>*>(writable<A>(statistics_N6));
+    torch::stable::parallel_for(0, rows.count(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n) {
+        const RowLoss<A> loss = row_loss<T, A>(rows, n, terms_of<A>(rows, n), statistics[n]);
+        soft[n] = loss.soft;
+        hard[n] = loss.hard;
+      }
+    });
+  });
+  return {soft_N, hard_N, statistics_N6};
+}
+
+void write_gradient(
+    const Rows& rows, const Tensor& soft_slope_N, const Tensor& hard_slope_N, const Tensor& statistics_N6,
+    const Tensor& grad_NV) {
+  const ScalarType type = sum_type(rows.student);
+  check_rows(kOp, "soft_slope", soft_slope_N, type, rows.count(), rows.student);
+  check_rows(kOp, "hard_slope", hard_slope_N, type, rows.count(), rows.student);
+  HARNESS_CHECK(
+      statistics_N6.dim() == 2 && statistics_N6.size(0) == rows.count() && statistics_N6.size(1) == kStatistics &&
+          statistics_N6.scalar_type() == type && statistics_N6.is_contiguous(),
+      kOp, "statistics", "those of the forward pass", shape_of(statistics_N6));
+  const Tensor soft_N = torch::stable::contiguous(soft_slope_N), hard_N = torch::stable::contiguous(hard_slope_N);
+  with_types(kOp, "student_logits", rows.student, [&]<typename T, typename A>() {
+    const auto* statistics = reinterpret_cast<const RowStatistics<A>*>(elements<A>(statistics_N6));
+    T* grad = writable<T>(grad_NV);
+    const bool streamed = grad != elements<T>(rows.student) &&
+                          rows.count() * rows.vocabulary() * int64_t(sizeof(T)) > kStreamedBytes;
+    torch::stable::parallel_for(0, rows.count(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n) {
+        RowTerms<A> terms = terms_of<A>(rows, n);
+        set_slopes(terms, elements<A>(soft_N)[n], elements<A>(hard_N)[n]);
+        write_slopes<T, A>(rows, n, terms, statistics[n], grad + n * grad_NV.stride(0), streamed);
+      }
+    });
+  });
+}
+
+Tensor backward(
+    const Tensor& soft_slope, const Tensor& hard_slope, const Tensor& student, const Tensor& teacher,
+    const Optional& target, const Optional& soft_mask, const Tensor& statistics, double temperature,
+    const std::string& divergence, int64_t ignore_index) {
+  const Rows rows = checked(student, teacher, target, soft_mask, temperature, divergence, ignore_index);
+  Tensor grad = torch::stable::new_empty(student, {rows.count(), rows.vocabulary()});
+  write_gradient(rows, soft_slope, hard_slope, statistics, grad);
+  return grad;
+}
+
+// Gives the tensor a result may be written over, row by row; refuses one whose rows are not whole or overlap.
+void check_writable(const Tensor& student) {
+  HARNESS_CHECK(
+      (student.size(1) <= 1 || student.stride(1) == 1) && (student.size(0) <= 1 || student.stride(0) >= student.size(1)),
+      kOp, "student_logits", "rows in one piece each, as inplace_backward writes over them", "other strides");
+}
+
+void backward_inplace(
+    const Tensor& soft_slope, const Tensor& hard_slope, Tensor student, const Tensor& teacher, const Optional& target,
+    const Optional& soft_mask, const Tensor& statistics, double temperature, const std::string& divergence,
+    int64_t ignore_index) {
+  check_writable(student);
+  const Rows rows = checked(student, teacher, target, soft_mask, temperature, divergence, ignore_index);
+  write_gradient(rows, soft_slope, hard_slope, statistics, student);
+}
+
+// Forward and backward of each row while it is in the caches; the gradient replaces the student's logits.
+std::tuple<Tensor, Tensor> forward_backward(
+    Tensor student, const Tensor& teacher, const Optional& target, const Optional& soft_mask, const Tensor& slopes,
+    double temperature, int64_t ignore_index) {
+  check_writable(student);
+  const Rows rows = checked(student, teacher, target, soft_mask, temperature, "forward_kl", ignore_index);
+  const ScalarType type = sum_type(student);
+  check_rows(kOp, "slopes", slopes, type, 2, student);
+  const Tensor slopes_2 = torch::stable::contiguous(slopes);
+  Tensor soft_N = torch::stable::new_zeros(student, {rows.count()}, type);
+  Tensor hard_N = torch::stable::new_zeros(student, {rows.count()}, type);
+  with_types(kOp, "student_logits", student, [&]<typename T, typename A>() {
+    torch::stable::parallel_for(0, rows.count(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n) {
+        RowTerms<A> terms = terms_of<A>(rows, n);
+        RowStatistics<A> statistics{};
+        const RowLoss<A> loss = row_loss<T, A>(rows, n, terms, statistics);
+        writable<A>(soft_N)[n] = loss.soft;
+        writable<A>(hard_N)[n] = loss.hard;
+        set_slopes(terms, elements<A>(slopes_2)[0], elements<A>(slopes_2)[1]);
+        write_slopes<T, A>(rows, n, terms, statistics, writable<T>(student) + n * student.stride(0), false);
+      }
+    });
+  });
+  return {soft_N, hard_N};
+}
+
+}  // namespace
+}  // namespace harness
+
+STABLE_TORCH_LIBRARY_IMPL(harness, CPU, library) {
+  library.impl("distillation_loss", TORCH_BOX(&harness::forward));
+  library.impl("distillation_loss_backward", TORCH_BOX(&harness::backward));
+  library.impl("distillation_loss_backward_", TORCH_BOX(&harness::backward_inplace));
+  library.impl("distillation_loss_forward_backward_", TORCH_BOX(&harness::forward_backward));
+}

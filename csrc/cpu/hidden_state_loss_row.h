@@ -1,0 +1,37 @@
+// One position's hidden states: the inner products its distance is made of, and its gradient.
+
+template <typename A>
+INLINE void add_products(Vector<A> s, Vector<A> t, bool cosine, Vector<A> sums[3]) {
+  if (cosine) {
+    sums[0] += s * t;
+    sums[1] += s * s;
+    sums[2] += t * t;
+  } else {
+    Vector<A> apart = s - t;
+    sums[0] += apart * apart;
+  }
+}
+
+template <typename T, typename A>
+void hidden_row(const T* s_D, const T* t_D, int64_t D, bool cosine, A products[3]) {
+  Vector<A> sums[3] = {};
+  int64_t d = 0;
+  for (; d + width<A> <= D; d += width<A>) add_products<A>(load(s_D + d), load(t_D + d), cosine, sums);
+  if (d < D) {
+    add_products<A>(load_part<A>(s_D + d, D - d, A(0)), load_part<A>(t_D + d, D - d, A(0)), cosine, sums);
+  }
+  for (int i = 0; i < 3; ++i) products[i] = A(total<A>(sums[i]));
+}
+
+template <typename T, typename A>
+void hidden_row_backward(const T* s_D, const T* t_D, T* grad_D, int64_t D, A by_student, A by_teacher) {
+  const Vector<A> student = broadcast(by_student), teacher = broadcast(by_teacher);
+  int64_t d = 0;
+  for (; d + width<A> <= D; d += width<A>) {
+    store(grad_D + d, load(s_D + d) * student + load(t_D + d) * teacher);
+  }
+  if (d < D) {
+    Vector<A> s = load_part<A>(s_D + d, D - d, A(0)), t = load_part<A>(t_D + d, D - d, A(0));
+    store_part(grad_D + d, s * student + t * teacher, D - d);
+  }
+}

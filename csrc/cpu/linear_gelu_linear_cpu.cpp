@@ -1,0 +1,84 @@
+// What lies between the two products of an FFN on the CPU; the products are the library's.
+//
+// Shapes: N tokens, F FFN width.
+#include "cpu/dispatch.h"
+
+#include <cmath>
+#include <vector>
+
+namespace harness {
+namespace {
+
+constexpr const char* kOp = "linear_gelu_linear";
+constexpr int64_t kRowsPerBlock = 32;
+constexpr int64_t kMostBlocks = 64;
+
+Tensor gelu(Tensor pre) {
+  HARNESS_CHECK(pre.dim() == 2, kOp, "pre", "2 dimensions", shape_of(pre));
+  const Tensor pre_NF = torch::stable::contiguous(pre);
+  Tensor h = torch::stable::new_empty(pre, {pre.size(0), pre.size(1)});
+  with_types(kOp, "pre", pre, [&]<typename T, typename A>() {
+    const int64_t width = pre.size(1);
+    const T* from = elements<T>(pre_NF);
+    T* to = writable<T>(h);
+    torch::stable::parallel_for(0, pre.size(0), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n) kernels<T, A>().gelu_row(from + n * width, to + n * width, width);
+    });
+  });
+  return h;
+}
+
+// Adds up the blocks' sums in order: the result does not depend on the number of threads.
+template <typename A>
+void add_blocks(const std::vector<A>& sums, int64_t blocks, int64_t width, A* bias_F, A* importance_F) {
+  for (int64_t f = 0; f < width; ++f) {
+    double bias = 0, score = 0;
+    for (int64_t b = 0; b < blocks; ++b) {
+      bias += sums[2 * b * width + f];
+      score += sums[(2 * b + 1) * width + f];
+    }
+    bias_F[f] = A(bias);
+    if (importance_F) importance_F[f] += A(std::abs(score));
+  }
+}
+
+// Turns slope = dL/dh into dL/dpre in place; gives h again and dL/db; importance += |sum over tokens of h · dL/dh|.
+std::tuple<Tensor, Tensor> gelu_backward(Tensor slope, Tensor pre, Optional importance) {
+  HARNESS_CHECK(slope.dim() == 2 && slope.is_contiguous(), kOp, "slope", "a contiguous N×F", shape_of(slope));
+  check_same(kOp, "pre", pre, slope);
+  HARNESS_CHECK(pre.is_contiguous(), kOp, "pre", "a contiguous tensor", "other strides");
+  const int64_t rows = pre.size(0), width = pre.size(1);
+  if (importance) {
+    check_rows(kOp, "importance", *importance, sum_type(pre), width, pre);
+    HARNESS_CHECK(importance->is_contiguous(), kOp, "importance", "a contiguous tensor", "other strides");
+  }
+  Tensor h = torch::stable::new_empty(pre, {rows, width});
+  Tensor bias = torch::stable::new_empty(pre, {width}, sum_type(pre));
+  with_types(kOp, "pre", pre, [&]<typename T, typename A>() {
+    const int64_t per_block = std::max(kRowsPerBlock, (rows + kMostBlocks - 1) / kMostBlocks);
+    const int64_t blocks = (rows + per_block - 1) / per_block;
+    std::vector<A> sums(2 * blocks * width, A(0));
+    const T* pre_NF = elements<T>(pre);
+    T* slope_NF = writable<T>(slope);
+    T* h_NF = writable<T>(h);
+    torch::stable::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        A* block = sums.data() + 2 * b * width;
+        for (int64_t n = b * per_block; n < std::min(rows, (b + 1) * per_block); ++n) {
+          kernels<T, A>().gelu_row_backward(
+              pre_NF + n * width, slope_NF + n * width, h_NF + n * width, block, block + width, width);
+        }
+      }
+    });
+    add_blocks(sums, blocks, width, writable<A>(bias), importance ? writable<A>(*importance) : nullptr);
+  });
+  return {h, bias};
+}
+
+}  // namespace
+}  // namespace harness
+
+STABLE_TORCH_LIBRARY_IMPL(harness, CPU, library) {
+  library.impl("gelu", TORCH_BOX(&harness::gelu));
+  library.impl("gelu_backward_", TORCH_BOX(&harness::gelu_backward));
+}

@@ -1,0 +1,79 @@
+"""A hidden state and the projection onto the vocabulary that makes its logits, without making them.
+
+Shapes: **N** rows, **V** vocabulary, **D** hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.ops import checks
+
+
+class Projection(NamedTuple):
+    """What ``hidden @ weight.T + bias`` is made of.
+
+    Attributes:
+        hidden: N×D.
+        weight: V×D.
+        bias: V, or ``None``.
+    """
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Projection:
+        """Gives the projection with every tensor changed."""
+        bias = None if self.bias is None else change(self.bias)
+        return Projection(change(self.hidden), change(self.weight), bias)
+
+    def logits(self, rows: slice | None = None) -> Tensor:
+        """Gives the logits of some rows."""
+        hidden_ND = self.hidden if rows is None else self.hidden[rows]
+        return torch.nn.functional.linear(hidden_ND, self.weight, self.bias)
+
+    def needs(self) -> tuple[bool, bool, bool]:
+        """Gives which of hidden, weight and bias want a gradient, with gradients on at all."""
+        on = torch.is_grad_enabled()
+        bias = self.bias is not None and self.bias.requires_grad
+        return on and self.hidden.requires_grad, on and self.weight.requires_grad, on and bias
+
+    def select(self, vocab_index: Tensor | None) -> Projection:
+        """Gives the projection onto some tokens of the vocabulary; all if none."""
+        if vocab_index is None:
+            return self
+        bias = None if self.bias is None else self.bias[vocab_index]
+        return Projection(self.hidden, self.weight[vocab_index], bias)
+
+
+def check_projections(
+    op: str, student: Projection, teacher: Projection, vocab_index: Tensor | None = None
+) -> None:
+    """Holds after it: as many rows of both, onto one vocabulary, in one dtype, on one device."""
+    for who, one in (("student", student), ("teacher", teacher)):
+        _check_projection(op, who, one, student.hidden)
+    vocabulary, known = student.weight.shape[0], teacher.weight.shape[0]
+    if vocabulary == 0:
+        raise checks.fault(op, "student_weight", "one token or more", "0×")
+    if vocab_index is not None:
+        checks.check_exact(op, "vocab_index", vocab_index, torch.int64, (vocabulary,))
+        checks.check_device(op, "vocab_index", vocab_index, student.hidden)
+        checks.check_indices(op, "vocab_index", vocab_index, known)
+    elif known != vocabulary:
+        raise checks.fault(op, "teacher_weight", f"{vocabulary} rows, or a vocab_index", f"{known} rows")
+
+
+def _check_projection(op: str, who: str, one: Projection, like: Tensor) -> None:
+    checks.check_float(op, f"{who}_hidden", one.hidden, 2)
+    rows, width = like.shape[0], one.hidden.shape[1]
+    checks.check_like(op, f"{who}_hidden", one.hidden, (rows, width), like)
+    checks.check_float(op, f"{who}_weight", one.weight, 2)
+    vocabulary = one.weight.shape[0]
+    checks.check_like(op, f"{who}_weight", one.weight, (vocabulary, width), like)
+    if one.bias is not None:
+        checks.check_like(op, f"{who}_bias", one.bias, (vocabulary,), like)
