@@ -1,1 +1,1 @@
-"""Encoders as material: families, checkpoints, surgery, scores, tokenizers and the accounting of their size."""
+"""Encoders as material: families, checkpoints, surgery, scores, tokenizers, accounting."""

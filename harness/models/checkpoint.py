@@ -22,6 +22,7 @@ from transformers.utils import logging
 
 from harness.config.shape import Shape
 from harness.errors import HarnessError
+from harness.models.backend import bare_backend
 from harness.models.families import CONFIG_KEYS, FAMILIES, Family, is_tied
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -95,6 +96,7 @@ def load(source: str | Path, revision: str | None = None) -> Checkpoint:
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
     """Writes ``model.safetensors``, ``config.json`` and the tokenizer's files for the ``Auto`` classes."""
     check_match(model, tokenizer, "save")
+    bare_backend(tokenizer)
     with _quiet():
         model.save_pretrained(path)
     tokenizer.save_pretrained(path)

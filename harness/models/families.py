@@ -53,7 +53,9 @@ class Family:
         word: path of the word embeddings.
         decoder: path of the layer that gives the logits.
         query: path of the query projection within a layer.
+        ffn_in: path, within a layer, of the map that makes the FFN's activations, before the function.
         ffn_out: path, within a layer, of the map that reads the FFN's activations.
+        positions_follow_padding: whether positions are numbered from the padding token's id.
         fixed: settings of a fresh configuration that no shape speaks of.
     """
 
@@ -65,7 +67,9 @@ class Family:
     word: str
     decoder: str
     query: str
+    ffn_in: str
     ffn_out: str
+    positions_follow_padding: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def locate(self, parameter: str) -> tuple[str, tuple[str, ...], int | None]:
@@ -141,6 +145,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             word="bert.embeddings.word_embeddings",
             decoder="cls.predictions.decoder",
             query="attention.self.query",
+            ffn_in="intermediate.dense",
             ffn_out="output.dense",
             fixed={"layer_norm_eps": 1e-12, "pad_token_id": 0},
         ),
@@ -164,7 +169,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             word="roberta.embeddings.word_embeddings",
             decoder="lm_head.decoder",
             query="attention.self.query",
+            ffn_in="intermediate.dense",
             ffn_out="output.dense",
+            positions_follow_padding=True,
             fixed={"layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
         ),
     }
@@ -183,6 +190,12 @@ def family_of(model: PreTrainedModel) -> Family:
         got = type(model).__name__
         raise HarnessError(f"model: wanted one of {known}; got {got}; load it with its MLM head")
     return family
+
+
+def max_length(model: PreTrainedModel) -> int:
+    """Gives the most tokens, special ones included, that one sequence can hold."""
+    unused = model.config.pad_token_id + 1 if family_of(model).positions_follow_padding else 0
+    return int(model.config.max_position_embeddings) - unused
 
 
 def is_tied(model: PreTrainedModel) -> bool:

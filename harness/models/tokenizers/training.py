@@ -45,7 +45,7 @@ def train_wordpiece(
     normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=False)
     texts = [normalizer.normalize_str(line) for line in lines]
     alphabet = _alphabet(texts, vocabulary)
-    rare = {ord(one): " " for one in set().union(*map(set, texts)) - set(alphabet)}
+    rare = {ord(one): " " for one in set().union(*texts) - set(alphabet)}
     texts = [text.translate(rare) for text in texts]
     first = (*BERT_SPECIALS, *_characters(texts))
     tokens = _wordpieces(texts, vocabulary, first) if len(first) <= vocabulary else list(first)
@@ -93,7 +93,7 @@ def _alphabet(texts: list[str], vocabulary: int) -> list[str]:
     """Gives the most frequent characters, ties by code point, then in code point order."""
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(text)
+        counts.update("".join(text.split()))
     if not counts:
         raise HarnessError("train_wordpiece: wanted lines of text; got none; give the trainer a corpus")
     limit = min(_ALPHABET_LIMIT, int(vocabulary * _ALPHABET_FRACTION))

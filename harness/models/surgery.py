@@ -1,0 +1,194 @@
+"""The shape changes: fewer layers, a thinner FFN, a narrower hidden size. None of them trains.
+
+Every change is a choice of indices along an axis of the family table (`families`), applied to every
+tensor that has the axis. The model that comes in is left as it was and shares no memory with the result.
+
+Axes: **D** hidden, **A** heads × head size, **F** FFN, **V** vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import LongTensor, Tensor
+from transformers import PreTrainedModel
+
+from harness.errors import HarnessError, unknown
+from harness.models.checkpoint import assemble
+from harness.models.families import family_of
+
+#: Indices kept along each axis: the same in every layer, or one tensor for each layer.
+Kept = Mapping[str, Tensor | Sequence[Tensor]]
+
+
+def shorten(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
+    """Gives the model with these layers only, in this order.
+
+    Holds: the n-th layer of the result computes what layer ``layers[n]`` of the model computes.
+
+    Raises:
+        HarnessError: no layer, a layer named twice, or one the model does not have.
+    """
+    count = model.config.num_hidden_layers
+    if not layers or len(set(layers)) != len(layers) or not set(layers) <= set(range(count)):
+        raise HarnessError(
+            f"shorten: wanted one or more different layers of 0 to {count - 1}; got {list(layers)}; "
+            "name others"
+        )
+    family = family_of(model)
+    places = {old: new for new, old in enumerate(layers)}
+    tensors = {}
+    for name, tensor in model.named_parameters():
+        layer = family.locate(name)[2]
+        if layer is None:
+            tensors[name] = tensor.detach().clone()
+        elif layer in places:
+            old, new = f"{family.layers}.{layer}.", f"{family.layers}.{places[layer]}."
+            tensors[name.replace(old, new, 1)] = tensor.detach().clone()
+    return _rebuild(model, tensors, num_hidden_layers=len(layers))
+
+
+def prune_ffn(model: PreTrainedModel, keep: Sequence[LongTensor]) -> PreTrainedModel:
+    """Gives the model with only the kept FFN neurons of each layer.
+
+    Holds: it computes what the model computes with the other neurons' activations set to zero.
+
+    Args:
+        model: the model to prune.
+        keep: for each layer the neurons to keep, as many in every layer.
+
+    Raises:
+        HarnessError: a layer without its list, lists of different lengths, or neurons that do not exist.
+    """
+    layers, width = model.config.num_hidden_layers, model.config.intermediate_size
+    if len(keep) != layers:
+        raise HarnessError(
+            f"prune: wanted a list of neurons for each of {layers} layers; got {len(keep)} lists"
+        )
+    sizes = sorted({len(kept) for kept in keep})
+    if len(sizes) != 1:
+        raise HarnessError(
+            "prune: wanted equally many neurons in every layer, as config.json holds one number; "
+            f"got {sizes}; keep the same number everywhere"
+        )
+    for number, kept in enumerate(keep):
+        _check_indices(f"prune: layer {number}", "neurons", kept, width)
+    return _rebuild(model, select(model, {"F": keep}), intermediate_size=sizes[0])
+
+
+def narrow(
+    model: PreTrainedModel,
+    hidden: int,
+    heads: int,
+    basis: Literal["first"] | Tensor = "first",
+    heads_mode: Literal["narrowed", "dropped"] | None = None,
+) -> PreTrainedModel:
+    """Gives the model with a narrower residual stream, its heads kept apart.
+
+    The published code keeps the first rows of every tensor, which loses the last heads and cuts one in two.
+    Here each of the first ``heads`` heads keeps its first ``hidden / heads`` dimensions. A narrower head
+    divides its scores by a smaller root, so queries are scaled by the root of new / old head size: the
+    scores of the kept dimensions stay what they were. The norms keep the gains and biases of the kept
+    dimensions; their mean and variance are over fewer, an approximation that training has to mend.
+
+    Holds: keeping everything loses nothing; the FFN width stays.
+
+    Args:
+        model: the model to narrow.
+        hidden: the new width of the residual stream.
+        heads: the new number of heads.
+        basis: ``first`` keeps the first dimensions; or the dimensions to keep, ``hidden`` of them.
+        heads_mode: ``narrowed`` insists that all heads stay, ``dropped`` that their size does.
+
+    Raises:
+        HarnessError: a width no head fits, or dimensions that do not exist.
+    """
+    config = model.config
+    _check_narrow(config, hidden, heads, heads_mode)
+    dimensions = _dimensions(basis, hidden, config.hidden_size)
+    old, new = config.hidden_size // config.num_attention_heads, hidden // heads
+    rows_A = (torch.arange(heads)[:, None] * old + torch.arange(new)).flatten()
+    tensors = select(model, {"D": dimensions, "A": rows_A})
+    if new != old:
+        family = family_of(model)
+        for name in tensors:
+            if name.startswith(family.layers) and f".{family.query}." in name:
+                tensors[name] *= (new / old) ** 0.5
+    return _rebuild(model, tensors, hidden_size=hidden, num_attention_heads=heads)
+
+
+def select(model: PreTrainedModel, kept: Kept) -> dict[str, Tensor]:
+    """Gives a copy of every parameter, tied ones once, with only the kept indices along each axis."""
+    family = family_of(model)
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        _, axes, layer = family.locate(name)
+        tensor = parameter.detach()
+        for dimension, axis in enumerate(axes):
+            if axis in kept:
+                tensor = tensor.index_select(dimension, _indices(kept[axis], layer).to(tensor.device))
+        tensors[name] = tensor.clone() if tensor.data_ptr() == parameter.data_ptr() else tensor
+    return tensors
+
+
+def _indices(kept: Tensor | Sequence[Tensor], layer: int | None) -> Tensor:
+    if isinstance(kept, Tensor):
+        return kept
+    assert layer is not None, "an axis of the whole model has one tensor of indices"
+    return kept[layer]
+
+
+def _rebuild(model: PreTrainedModel, tensors: Mapping[str, Tensor], **changes: Any) -> PreTrainedModel:
+    config = copy.deepcopy(model.config)
+    for key, value in changes.items():
+        setattr(config, key, value)
+    return assemble(family_of(model), config, tensors)
+
+
+def _check_indices(where: str, what: str, kept: Tensor, limit: int) -> None:
+    fine = kept.dim() == 1 and kept.dtype == torch.int64 and 0 < len(kept) == len(set(kept.tolist()))
+    if not fine or int(kept.min()) < 0 or int(kept.max()) >= limit:
+        raise HarnessError(
+            f"{where}: wanted one or more different {what} of 0 to {limit - 1}; got {kept.tolist()[:8]}; "
+            "choose others"
+        )
+
+
+def _check_narrow(config: Any, hidden: int, heads: int, mode: str | None) -> None:
+    size = config.hidden_size // config.num_attention_heads
+    if mode not in ("narrowed", "dropped", None):
+        raise unknown("way to narrow heads", str(mode), ("narrowed", "dropped"))
+    if not 0 < heads <= config.num_attention_heads or not 0 < hidden <= config.hidden_size or hidden % heads:
+        raise HarnessError(
+            f"narrow: wanted at most {config.num_attention_heads} heads that divide a hidden size of at most "
+            f"{config.hidden_size}; got {heads} heads in {hidden}; choose a multiple of the heads"
+        )
+    if hidden // heads > size:
+        raise HarnessError(
+            f"narrow: wanted heads no wider than the model's {size}; got {hidden // heads}; "
+            "keep more heads or a smaller hidden size"
+        )
+    if mode == "narrowed" and heads != config.num_attention_heads:
+        raise HarnessError(
+            f"narrow: wanted all {config.num_attention_heads} heads kept (heads: narrowed); got {heads}; "
+            "keep them all, or say heads: dropped"
+        )
+    if mode == "dropped" and hidden != heads * size:
+        raise HarnessError(
+            f"narrow: wanted whole heads of {size} (heads: dropped); got {hidden} for {heads} heads; "
+            f"ask for {heads * size}, or say heads: narrowed"
+        )
+
+
+def _dimensions(basis: str | Tensor, hidden: int, limit: int) -> Tensor:
+    if isinstance(basis, str):
+        if basis != "first":
+            raise unknown("basis", basis, ("first",))
+        return torch.arange(hidden)
+    _check_indices("narrow", "dimensions", basis, limit)
+    if len(basis) != hidden:
+        raise HarnessError(f"narrow: wanted {hidden} dimensions; got {len(basis)}; name as many as the width")
+    return basis

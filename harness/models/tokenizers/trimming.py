@@ -1,0 +1,169 @@
+"""Fewer tokens: which to keep, and the model and the tokenizer with only those.
+
+Axes: **V** vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from harness.errors import HarnessError
+from harness.models.checkpoint import Checkpoint, assemble, check_match
+from harness.models.families import family_of
+from harness.models.surgery import select
+from harness.models.tokenizers import vocabulary
+from harness.models.tokenizers.certificate import Certificate, certify
+from harness.models.tokenizers.counting import Counts
+from harness.models.tokenizers.vocabulary import Ids, Spec
+
+_SPECIAL_IDS = ("pad", "bos", "eos", "sep", "cls", "mask", "unk", "decoder_start")
+
+
+class Trimmed(NamedTuple):
+    """A model and its tokenizer with fewer tokens.
+
+    Attributes:
+        model: the model.
+        tokenizer: its tokenizer.
+        certificate: what the trimming changed on held-out lines; none when no lines were given.
+        kept: the old ids in the order of the new ones.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    certificate: Certificate | None
+    kept: Ids
+
+
+def choose(
+    counts: Counts, size: int, tokenizer: PreTrainedTokenizerBase, characters: Iterable[str] = ()
+) -> Ids:
+    """Gives exactly ``size`` ids to keep, ascending: those that must stay, then the most frequent.
+
+    Of equally frequent tokens the lower id wins, which is the order in which they were learnt. A BPE token
+    brings the tokens it is merged from.
+
+    Args:
+        counts: how often each id occurs, from `count_tokens`.
+        size: how many ids to keep, special tokens included.
+        tokenizer: whose ids they are.
+        characters: single characters whose tokens stay, however rare.
+
+    Raises:
+        HarnessError: more tokens than there are, or fewer than must stay.
+    """
+    if len(counts) != len(tokenizer):
+        raise HarnessError(
+            f"trim: wanted a count for each of {len(tokenizer):,} tokens; got {len(counts):,}; count again"
+        )
+    if size > len(counts):
+        raise HarnessError(
+            f"trim: wanted at most the {len(counts):,} tokens there are; got {size:,}; ask for fewer"
+        )
+    spec = vocabulary.read(tokenizer)
+    forced = np.union1d(
+        vocabulary.required(tokenizer, spec), vocabulary.character_ids(tokenizer, spec, characters)
+    )
+    if size < len(forced):
+        raise HarnessError(
+            f"trim: wanted at least the {len(forced):,} special tokens and characters that must stay; "
+            f"got {size:,}; ask for more"
+        )
+    ranked = np.argsort(-counts, kind="stable")
+    candidates = np.concatenate([forced, ranked[~np.isin(ranked, forced)]])
+    parents = vocabulary.parents(spec)
+    return np.sort(_with_parents(candidates, size, parents) if parents else candidates[:size])
+
+
+def trim(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    keep: ArrayLike,
+    lines: Sequence[str] = (),
+) -> Trimmed:
+    """Gives the model and the tokenizer with only the kept ids, renumbered in ascending order.
+
+    Holds: embedding rows, decoder rows and decoder bias stay with their token, tied or not; text whose
+    tokens are all kept gets the same tokens, and the same logits over them.
+
+    Args:
+        model: the model to trim.
+        tokenizer: its tokenizer.
+        keep: the ids to keep, in any order.
+        lines: held-out text to certify the result on.
+
+    Raises:
+        HarnessError: a keep-list with repeated or unknown ids or without a special token, or a tokenizer
+            that does not match the embedding rows.
+    """
+    check_match(model, tokenizer, "trim")
+    spec = vocabulary.read(tokenizer)
+    kept = _checked(keep, tokenizer, spec)
+    new = vocabulary.renumber(kept, len(tokenizer))
+    _check_padding(model, tokenizer, new)
+    small = vocabulary.replace_backend(tokenizer, vocabulary.rewrite(spec, kept, new))
+    result = _trim_model(model, kept, new)
+    before, after = Checkpoint(model, tokenizer), Checkpoint(result, small)
+    return Trimmed(result, small, certify(before, after, kept, lines) if lines else None, kept)
+
+
+def _with_parents(candidates: Ids, size: int, parents: dict[int, tuple[int, int]]) -> Ids:
+    kept: set[int] = set()
+    for candidate in candidates.tolist():
+        needed, frontier = set(), [candidate]
+        while frontier:
+            token = frontier.pop()
+            if token not in kept and token not in needed:
+                needed.add(token)
+                frontier.extend(parents.get(token, ()))
+        if len(kept) + len(needed) <= size:
+            kept |= needed
+        if len(kept) == size:
+            break
+    return np.array(sorted(kept), dtype=np.int64)
+
+
+def _checked(keep: ArrayLike, tokenizer: PreTrainedTokenizerBase, spec: Spec) -> Ids:
+    given = np.asarray(keep)
+    kept = np.unique(given)
+    if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer) or len(kept) != len(given):
+        raise HarnessError("trim: wanted a list of different whole ids; got others or repeats; mend it")
+    if len(kept) and (kept[0] < 0 or kept[-1] >= len(tokenizer)):
+        raise HarnessError(
+            f"trim: wanted ids of 0 to {len(tokenizer) - 1:,} in the keep-list; "
+            f"got {kept[0]:,} to {kept[-1]:,}; use the ids of this tokenizer"
+        )
+    lacking = sorted(vocabulary.special_ids(tokenizer, spec) - set(kept.tolist()))
+    if lacking:
+        token = tokenizer.convert_ids_to_tokens(lacking[0])
+        raise HarnessError(
+            f"trim: the keep-list lacks the special token '{token}'; add it, or choose by count"
+        )
+    return kept.astype(np.int64)
+
+
+def _check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new: Ids) -> None:
+    padding = model.config.pad_token_id
+    if family_of(model).positions_follow_padding and new[padding] != padding:
+        token = tokenizer.convert_ids_to_tokens(int(np.flatnonzero(new[:padding] < 0)[0]))
+        raise HarnessError(
+            "trim: wanted every token up to the padding token, as positions are numbered from its id; "
+            f"the keep-list lacks '{token}'; add it"
+        )
+
+
+def _trim_model(model: PreTrainedModel, kept: Ids, new: Ids) -> PreTrainedModel:
+    config = copy.deepcopy(model.config)
+    config.vocab_size = len(kept)
+    for role in _SPECIAL_IDS:
+        old = getattr(config, f"{role}_token_id", None)
+        if isinstance(old, int):
+            setattr(config, f"{role}_token_id", int(new[old]))
+    return assemble(family_of(model), config, select(model, {"V": torch.from_numpy(kept)}))

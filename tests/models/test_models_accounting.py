@@ -1,0 +1,52 @@
+"""Accounting: the tensors weigh what the shape says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from harness.config.shape import KNOWN_TEACHERS
+from harness.errors import HarnessError
+from harness.models.accounting import count, total
+from harness.models.families import CONFIG_KEYS, FAMILIES
+
+
+def test_parts_are_those_of_the_shape(encoder):
+    parts = count(encoder.model)
+    parameters = {name: part.parameters for name, part in parts.items()}
+    assert parameters == encoder.shape.parameters()
+    assert total(parts).parameters == sum(one.numel() for one in encoder.model.parameters())
+    assert total(parts).size_bytes == 4 * total(parts).parameters
+
+
+def test_bytes_follow_the_precision(encoder):
+    half = type(encoder.model)(encoder.model.config).half()
+    assert total(count(half)).size_bytes == 2 * total(count(half)).parameters
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("mbert", 177_974_523), ("xlmr", 278_295_186)])
+def test_the_published_teachers(name, parameters):
+    shape = KNOWN_TEACHERS[name].shape
+    family = FAMILIES[shape.family]
+    sizes = {key: getattr(shape, field) for field, key in CONFIG_KEYS.items()}
+    with torch.device("meta"):
+        model = family.model_class(family.config_class(**sizes, **family.fixed))
+    assert total(count(model)).parameters == parameters == shape.num_parameters
+
+
+def test_a_model_without_its_head_is_refused():
+    config = BertConfig(
+        vocab_size=8, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4
+    )
+    with pytest.raises(
+        HarnessError, match=r"^model: wanted one of BertForMaskedLM.*got BertModel; load it with"
+    ):
+        count(BertModel(config))
+
+
+def test_an_unknown_tensor_is_refused():
+    with pytest.raises(
+        HarnessError, match=r"^family bert: wanted a tensor of the table; got 'bert.pooler.dense.weight'"
+    ):
+        FAMILIES["bert"].locate("bert.pooler.dense.weight")

@@ -1,0 +1,252 @@
+"""Checkpoints: what is saved is what is loaded, from a folder or a hub cache; bad ones are refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining, BertModel
+
+from harness.errors import HarnessError
+from harness.models.checkpoint import assemble, build, load, save
+from harness.models.families import family_of, is_tied
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def same(one, two) -> bool:
+    left, right = one.state_dict(), two.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.fixture
+def folder(encoder, tmp_path) -> Path:
+    save(encoder.model, encoder.tokenizer, tmp_path / "teacher")
+    return tmp_path / "teacher"
+
+
+def test_build_is_seeded_and_as_large_as_its_shape(encoder):
+    state = torch.get_rng_state()
+    one, two, other = (build(encoder.shape, seed) for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert same(one, two)
+    assert not same(one, other)
+    assert is_tied(one) == encoder.shape.tied
+    assert sum(parameter.numel() for parameter in one.parameters()) == encoder.shape.num_parameters
+    assert (one.config.pad_token_id, one.config.layer_norm_eps) == {
+        "bert": (0, 1e-12),
+        "xlm-roberta": (1, 1e-5),
+    }[encoder.shape.family]
+
+
+def test_round_trip(encoder, folder, lines):
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
+    model, tokenizer = load(folder)
+    assert same(model, encoder.model)
+    assert is_tied(model) == encoder.shape.tied
+    assert not model.training
+    assert [tokenizer(line).input_ids for line in lines] == [
+        encoder.tokenizer(line).input_ids for line in lines
+    ]
+    assert same(AutoModelForMaskedLM.from_pretrained(folder), encoder.model)
+    assert AutoTokenizer.from_pretrained(folder).get_vocab() == tokenizer.get_vocab()
+
+
+def test_what_a_call_left_in_the_tokenizer_is_not_saved(encoder, folder):
+    encoder.tokenizer(["a b c d e", "f"], truncation=True, max_length=3, padding=True)
+    save(encoder.model, encoder.tokenizer, folder)
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    assert (settings["truncation"], settings["padding"]) == (None, None)
+
+
+def test_half_precision_is_read_as_float32(encoder, folder):
+    AutoModelForMaskedLM.from_pretrained(folder).half().save_pretrained(folder)
+    assert {parameter.dtype for parameter in load(folder).model.parameters()} == {torch.float32}
+
+
+def test_a_decoder_that_differs_is_untied(encoder, folder):
+    """Published checkpoints exist whose configuration says tied and whose weights are not."""
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"tie_word_embeddings": True}))
+    model = load(folder).model
+    assert model.config.tie_word_embeddings == is_tied(model) == encoder.shape.tied
+
+
+def test_offline_hub_cache(encoder, folder, tmp_path, monkeypatch):
+    cache = tmp_path / "hub"
+    snapshot = cache / "models--lab--teacher" / "snapshots" / REVISION
+    shutil.copytree(folder, snapshot)
+    (cache / "models--lab--teacher" / "refs").mkdir()
+    (cache / "models--lab--teacher" / "refs" / "main").write_text(REVISION)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert same(load("lab/teacher", REVISION).model, encoder.model)
+    assert same(load("lab/teacher", "main").model, encoder.model)
+    with pytest.raises(
+        HarnessError, match=r"'lab/teacher': wanted revision 1{40} from the hub or its cache; got \w+; ch"
+    ):
+        load("lab/teacher", "1" * 40)
+    with pytest.raises(HarnessError, match=r"'lab/other': wanted revision main"):
+        load("lab/other", "main")
+    with pytest.raises(
+        HarnessError, match=r"'lab/teacher': wanted a folder, or a hub id with its revision; got no such"
+    ):
+        load("lab/teacher")
+
+
+def test_published_heads_beside_the_mlm_head_are_left_out(wordpiece, tmp_path, capfd):
+    """mBERT's weights hold a pooler and a next-sentence head, and old names of the norms' parameters."""
+    config = build_bert_config(len(wordpiece))
+    full = BertForPreTraining(config)
+    full.save_pretrained(tmp_path)
+    wordpiece.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+        for name, value in weights.items()
+    }
+    assert any("gamma" in name for name in old)
+    save_file(old, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    capfd.readouterr()
+    model = load(tmp_path).model
+    assert torch.equal(
+        model.cls.predictions.transform.dense.weight, full.cls.predictions.transform.dense.weight
+    )
+    assert torch.equal(model.bert.embeddings.LayerNorm.weight, full.bert.embeddings.LayerNorm.weight)
+    assert capfd.readouterr() == ("", "")
+
+
+def build_bert_config(vocabulary: int):
+    from transformers import BertConfig
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    return BertConfig(vocab_size=vocabulary, max_position_embeddings=16, **sizes)
+
+
+def test_assemble_wants_every_tensor(encoder):
+    tensors = {name: value.detach().clone() for name, value in encoder.model.named_parameters()}
+    config = encoder.model.config
+    assert same(assemble(family_of(encoder.model), config, tensors), encoder.model)
+    name, tensor = tensors.popitem()
+    with pytest.raises(HarnessError, match=rf"wanted exactly its tensors; differs in '{name}'"):
+        assemble(family_of(encoder.model), config, tensors)
+    with pytest.raises(HarnessError, match="differs in 'extra'"):
+        assemble(family_of(encoder.model), config, {**tensors, name: tensor, "extra": tensor})
+
+
+def _rewrite(path: Path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _headless(folder: Path):
+    weights = load_file(folder / "model.safetensors")
+    body = {name: value for name, value in weights.items() if not name.startswith(("cls.", "lm_head."))}
+    save_file(body, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _layerless(folder: Path):
+    weights = load_file(folder / "model.safetensors")
+    some = {name: value for name, value in weights.items() if ".layer.1." not in name}
+    save_file(some, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _pickled(folder: Path):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+
+
+def _truncated(folder: Path):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _without_tokenizer(folder: Path):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+
+
+BAD = {
+    "no folder": (shutil.rmtree, "wanted a folder or a hub id; got neither; check the path"),
+    "no config": (lambda f: (f / "config.json").unlink(), "wanted config.json; got none"),
+    "broken config": (
+        lambda f: (f / "config.json").write_text("{"),
+        "wanted JSON in config.json; got Expecting",
+    ),
+    "config of a list": (
+        lambda f: (f / "config.json").write_text("[]"),
+        "wanted an object in config.json; got list",
+    ),
+    "custom code": (
+        lambda f: _rewrite(f / "config.json", auto_map={"AutoModel": "x.Y"}),
+        r"wanted a stock model; got custom code \(auto_map\), which is never run",
+    ),
+    "custom tokenizer": (
+        lambda f: _rewrite(f / "tokenizer_config.json", auto_map={"AutoTokenizer": ["x.Y", None]}),
+        r"got custom code \(auto_map\)",
+    ),
+    "other family": (
+        lambda f: _rewrite(f / "config.json", model_type="gpt2"),
+        "wanted a model family of bert, xlm-roberta; got 'gpt2'; choose one of these",
+    ),
+    "no weights": (
+        lambda f: (f / "model.safetensors").unlink(),
+        r"wanted weights \(model.safetensors\); got none",
+    ),
+    "pickled weights": (
+        _pickled,
+        r"got only pickled weights \(pytorch_model.bin\), which are never read; save the",
+    ),
+    "broken weights": (_truncated, "wanted whole weights in model.safetensors; got a broken file"),
+    "no tokenizer": (
+        _without_tokenizer,
+        r"wanted a tokenizer \(tokenizer.json, vocab.txt, sentencepiece.bpe.model\)",
+    ),
+    "broken tokenizer": (
+        lambda f: (f / "tokenizer.json").write_text("{}"),
+        "wanted a tokenizer that loads; got",
+    ),
+    "no head": (
+        _headless,
+        r"wanted weights with an MLM head; got none for '(cls|lm_head)\..*'; use a checkpoint saved from",
+    ),
+    "a layer missing": (
+        _layerless,
+        r"wanted every weight of \w+; got none for '.*layer\.1\..*' \(16 missing\)",
+    ),
+    "other sizes": (
+        lambda f: _rewrite(f / "config.json", intermediate_size=32),
+        "wanted weights that fit config.json; got",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_folders_are_refused_in_one_line(folder, name):
+    spoil, message = BAD[name]
+    spoil(folder)
+    with pytest.raises(HarnessError, match=message) as caught:
+        load(folder)
+    assert str(caught.value).startswith(f"checkpoint '{folder}': ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_base_model_has_no_head(wordpiece, tmp_path):
+    BertModel(build_bert_config(len(wordpiece))).save_pretrained(tmp_path)
+    wordpiece.save_pretrained(tmp_path)
+    with pytest.raises(HarnessError, match="wanted weights with an MLM head; got none for 'cls"):
+        load(tmp_path)
+
+
+def test_a_tokenizer_of_another_size_is_refused(encoder, wordpiece, unigram, folder, tmp_path):
+    other = unigram if encoder.tokenizer is wordpiece else wordpiece
+    message = rf"one id for each of the {len(encoder.tokenizer)} embedding rows; got {len(other)} ids"
+    with pytest.raises(HarnessError, match=f"checkpoint 'save': .*{message}"):
+        save(encoder.model, other, tmp_path / "mixed")
+    other.save_pretrained(folder)
+    with pytest.raises(HarnessError, match=message):
+        load(folder)

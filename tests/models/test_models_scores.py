@@ -1,0 +1,99 @@
+"""Scores: a neuron that does nothing scores zero; the Taylor score is the first-order change of the loss."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.errors import HarnessError
+from harness.models.families import family_of
+from harness.models.scores import keep_top, score_ffn
+
+
+@pytest.mark.parametrize("kind", ["magnitude", "taylor"])
+def test_a_neuron_that_nothing_reads_scores_zero(encoder, batch, kind):
+    family = family_of(encoder.model)
+    ffn_out = encoder.model.get_submodule(f"{family.layers}.1.{family.ffn_out}")
+    column = ffn_out.weight[:, 7].detach().clone()
+    try:
+        ffn_out.weight.data[:, 7] = 0
+        scores = score_ffn(encoder.model, [batch], kind)
+    finally:
+        ffn_out.weight.data[:, 7] = column
+    assert [tuple(score.shape) for score in scores] == [(30,)] * 3
+    assert scores[1][7] == 0
+    assert all((score > 0).sum() >= 29 for score in scores)
+
+
+def test_magnitude_is_the_product_of_norms(encoder):
+    family = family_of(encoder.model)
+    layer = encoder.model.get_submodule(f"{family.layers}.2")
+    ffn_in, ffn_out = layer.get_submodule(family.ffn_in), layer.get_submodule(family.ffn_out)
+    wanted = ffn_in.weight[3].norm() * ffn_out.weight[:, 3].norm()
+    assert torch.isclose(score_ffn(encoder.model, [], "magnitude")[2][3], wanted)
+
+
+def test_taylor_is_the_slope_of_the_loss_along_each_neuron(encoder, batch):
+    """|Σ h ∂L/∂h| is |dL/dgate| at gate 1, measured here by differences in float64."""
+    model = type(encoder.model)(encoder.model.config).double().eval()
+    model.load_state_dict({name: value.double() for name, value in encoder.model.state_dict().items()})
+    family = family_of(model)
+    gate_F = torch.ones(30, dtype=torch.float64)
+    ffn_out = model.get_submodule(f"{family.layers}.0.{family.ffn_out}")
+    scores = score_ffn(model, [batch], "taylor")[0]
+    hook = ffn_out.register_forward_pre_hook(lambda _, inputs: (inputs[0] * gate_F,))
+    for neuron in (0, 11, 29):
+        losses = []
+        for step in (1e-5, -1e-5):
+            gate_F[neuron] = 1 + step
+            with torch.no_grad():
+                losses.append(model(**batch).loss)
+        gate_F[neuron] = 1
+        assert torch.isclose(scores[neuron], ((losses[0] - losses[1]) / 2e-5).abs(), rtol=1e-4, atol=1e-9)
+    hook.remove()
+
+
+def test_taylor_sums_over_batches_and_leaves_the_model_alone(encoder, batch):
+    model = encoder.model.train()
+    next(model.parameters()).requires_grad_(False)
+    flags = [parameter.requires_grad for parameter in model.parameters()]
+    once = score_ffn(model, [batch], "taylor")
+    with torch.no_grad():
+        twice = score_ffn(model, iter([batch, batch]), "taylor")
+    assert model.training
+    assert [parameter.requires_grad for parameter in model.parameters()] == flags
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    model.eval().requires_grad_(True)
+    assert all(torch.allclose(2 * one, two) for one, two in zip(once, twice, strict=True))
+
+
+def test_padding_does_not_count(encoder, batch):
+    longer = {
+        name: torch.nn.functional.pad(value, (0, 3), value=-100 if name == "labels" else 0)
+        for name, value in batch.items()
+    }
+    pad = encoder.tokenizer.pad_token_id
+    longer["input_ids"] = longer["input_ids"].masked_fill(longer["attention_mask"] == 0, pad)
+    pairs = zip(*(score_ffn(encoder.model, [one], "taylor") for one in (batch, longer)), strict=True)
+    assert all(torch.allclose(one, two, rtol=1e-3, atol=1e-6) for one, two in pairs)
+
+
+def test_the_best_are_kept_in_order_and_ties_go_to_the_first():
+    scores = [torch.tensor([1.0, 3.0, 3.0, 2.0, 3.0]), torch.zeros(5)]
+    assert [kept.tolist() for kept in keep_top(scores, 2)] == [[1, 2], [0, 1]]
+
+
+@pytest.mark.parametrize("width", [0, 6])
+def test_a_width_that_does_not_exist_is_refused(width):
+    with pytest.raises(HarnessError, match=f"wanted 1 to 5 neurons a layer; got {width}; choose another"):
+        keep_top([torch.zeros(5)], width)
+
+
+def test_bad_batches_are_refused(encoder, batch):
+    with pytest.raises(HarnessError, match=r"^score: wanted batches of corpus text; got none"):
+        score_ffn(encoder.model, [], "taylor")
+    with pytest.raises(HarnessError, match=r"^score: wanted batches with labels; got none"):
+        score_ffn(encoder.model, [{"input_ids": batch["input_ids"]}], "taylor")
+    with pytest.raises(HarnessError, match=r"unknown score 'noise'; there are: magnitude, taylor"):
+        score_ffn(encoder.model, [batch], "noise")

@@ -1,0 +1,321 @@
+"""Trimming: text that needs no dropped token keeps its tokens and its logits, for every kind of tokenizer."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from harness.errors import HarnessError
+from harness.models.accounting import count, total
+from harness.models.checkpoint import build, save
+from harness.models.families import family_of, is_tied
+from harness.models.tokenizers import choose, count_characters, count_tokens, trim
+
+
+@pytest.fixture(params=["bert", "xlm-roberta", "bpe"])
+def kind(request, wordpiece, unigram, bpe, shape_of, lively):  # noqa: PLR0917
+    """One encoder for each kind of tokenizer."""
+    tokenizer = {"bert": wordpiece, "xlm-roberta": unigram, "bpe": bpe}[request.param]
+    shape = shape_of("bert" if request.param == "bpe" else request.param, len(tokenizer))
+    model = build(shape, seed=1)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return SimpleNamespace(name=request.param, model=lively(model), tokenizer=tokenizer)
+
+
+def kept_half(kind, lines):
+    """Keeps what four of the five languages need, so that some tokens are dropped and some text is whole."""
+    counts = count_tokens(kind.tokenizer, [line for number, line in enumerate(lines[:5]) if number != 1])
+    size = 310 if kind.name == "bpe" else int((counts > 0).sum()) + 8
+    return choose(counts, size, kind.tokenizer)
+
+
+def ids(tokenizer, text):
+    return tokenizer(text, return_tensors="pt", truncation=True, max_length=36)["input_ids"]
+
+
+def logits(model, ids_BL):
+    with torch.no_grad():
+        return model(input_ids=ids_BL).logits
+
+
+def test_whole_text_keeps_tokens_and_logits(kind, lines, tmp_path):
+    kept = kept_half(kind, lines)
+    result = trim(kind.model, kind.tokenizer, kept)
+    assert 0 < len(kept) < len(kind.tokenizer)
+    new = {old: number for number, old in enumerate(kept.tolist())}
+    whole = 0
+    for word in (word for line in lines[:12] for word in line.split(" ")):
+        before, after = (one(word).input_ids for one in (kind.tokenizer, result.tokenizer))
+        if set(before) <= new.keys():
+            whole += 1
+            assert [new[one] for one in before] == after
+            assert kind.tokenizer.convert_ids_to_tokens(before) == result.tokenizer.convert_ids_to_tokens(
+                after
+            )
+    assert whole > 20
+    kept_ids = [new[one] for line in lines for one in kind.tokenizer(line).input_ids if one in new][:30]
+    after = torch.tensor([kept_ids])
+    before = torch.from_numpy(kept)[after]
+    wanted = logits(kind.model, before)[..., torch.from_numpy(kept)]
+    assert torch.allclose(logits(result.model, after), wanted, atol=1e-5, rtol=0)
+
+
+def test_result_loads_with_the_stock_classes(kind, lines, tmp_path):
+    result = trim(kind.model, kind.tokenizer, kept_half(kind, lines))
+    save(result.model, result.tokenizer, tmp_path)
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert type(model) is type(kind.model)
+    assert type(tokenizer) is type(kind.tokenizer)
+    texts = [*lines, "漢字 q", ""]
+    assert [tokenizer(text).input_ids for text in texts] == [
+        result.tokenizer(text).input_ids for text in texts
+    ]
+    assert tokenizer("a", "b").input_ids == result.tokenizer("a", "b").input_ids
+    assert torch.equal(
+        logits(model, ids(tokenizer, lines[0])), logits(result.model, ids(tokenizer, lines[0]))
+    )
+    assert model.config.vocab_size == len(tokenizer) == len(result.kept)
+    assert model.config.pad_token_id == tokenizer.pad_token_id
+    assert tokenizer.special_tokens_map == kind.tokenizer.special_tokens_map
+    words = [text for line in lines[:1] for text in line.split()]
+    assert tokenizer.decode(tokenizer(words[0]).input_ids, skip_special_tokens=True) == kind.tokenizer.decode(
+        kind.tokenizer(words[0]).input_ids, skip_special_tokens=True
+    )
+
+
+def test_what_came_in_is_left_alone(kind, lines):
+    vocabulary = kind.tokenizer.get_vocab()
+    before = {name: value.clone() for name, value in kind.model.state_dict().items()}
+    backend = kind.tokenizer.backend_tokenizer.to_str()
+    trim(kind.model, kind.tokenizer, kept_half(kind, lines), lines[:4])
+    assert kind.tokenizer.get_vocab() == vocabulary
+    assert json.loads(kind.tokenizer.backend_tokenizer.to_str())["model"] == json.loads(backend)["model"]
+    assert all(torch.equal(value, before[name]) for name, value in kind.model.state_dict().items())
+
+
+def test_rows_and_biases_stay_with_their_token(encoder):
+    """Tied and untied: embedding rows, decoder rows and decoder bias."""
+    specials = encoder.tokenizer.all_special_ids
+    kept = np.array([*reversed(range(0, len(encoder.tokenizer), 3)), *specials])
+    result = trim(encoder.model, encoder.tokenizer, np.unique(kept)[::-1])
+    family = family_of(encoder.model)
+    rows = torch.from_numpy(result.kept)
+    assert np.array_equal(result.kept, np.unique(kept))
+    assert is_tied(result.model) == is_tied(encoder.model)
+    for path in (f"{family.word}.weight", f"{family.decoder}.weight", f"{family.decoder}.bias"):
+        before, after = (one.get_parameter(path) for one in (encoder.model, result.model))
+        assert torch.equal(after, before[rows])
+    shape = encoder.shape.model_copy(update={"vocabulary": len(rows)})
+    assert total(count(result.model)).parameters == shape.num_parameters
+
+
+def test_keeping_everything_changes_nothing(encoder, lines):
+    result = trim(encoder.model, encoder.tokenizer, range(len(encoder.tokenizer)), lines)
+    assert result.tokenizer.get_vocab() == encoder.tokenizer.get_vocab()
+    certificate = result.certificate
+    assert (certificate.words_unchanged_fraction, certificate.lines_unchanged_fraction) == (1, 1)
+    assert certificate.max_logit_difference == 0
+    assert certificate.unknown_fraction_before == certificate.unknown_fraction_after
+
+
+def test_certificate(kind, lines):
+    result = trim(kind.model, kind.tokenizer, kept_half(kind, lines), lines)
+    certificate = result.certificate
+    assert certificate.exact
+    assert certificate.num_words_altered == 0
+    assert certificate.max_logit_difference <= 1e-5
+    assert (certificate.num_tokens_before, certificate.num_tokens_after) == (
+        len(kind.tokenizer),
+        len(result.kept),
+    )
+    assert certificate.num_lines == len(lines)
+    assert 0 < certificate.words_kept_fraction < 1
+    assert certificate.words_kept_fraction <= certificate.words_unchanged_fraction < 1
+    assert certificate.tokens_per_word_before <= certificate.tokens_per_word_after or kind.name != "bpe"
+    assert json.loads(json.dumps(certificate.as_dict()))["exact"] is True
+    assert trim(kind.model, kind.tokenizer, result.kept).certificate is None
+
+
+def test_certificate_counts_by_hand(kind, lines):
+    """The same fractions, recounted word by word with the public tokenizers."""
+    kept = kept_half(kind, lines)
+    result = trim(kind.model, kind.tokenizer, kept, lines[:5])
+    new = dict(zip(kept.tolist(), range(len(kept)), strict=True))
+    words = same = whole = 0
+    for line in lines[:5]:
+        old, small = (one(line, add_special_tokens=False) for one in (kind.tokenizer, result.tokenizer))
+        for word in set(old.word_ids()):
+            before = [
+                one for one, number in zip(old.input_ids, old.word_ids(), strict=True) if number == word
+            ]
+            after = [
+                one for one, number in zip(small.input_ids, small.word_ids(), strict=True) if number == word
+            ]
+            words += 1
+            whole += set(before) <= new.keys()
+            same += [new.get(one) for one in before] == after
+    certificate = result.certificate
+    assert certificate.num_words == words
+    assert certificate.words_unchanged_fraction == pytest.approx(same / words)
+    assert certificate.words_kept_fraction == pytest.approx(whole / words)
+
+
+def test_a_certificate_sees_a_wrong_row(encoder, lines):
+    from harness.models.checkpoint import Checkpoint
+    from harness.models.tokenizers.certificate import certify
+
+    kept = np.arange(len(encoder.tokenizer))
+    result = trim(encoder.model, encoder.tokenizer, kept)
+    decoder = result.model.get_submodule(family_of(result.model).decoder)
+    decoder.bias.data = decoder.bias.data.roll(1)  # the fault of the published code
+    before, after = Checkpoint(encoder.model, encoder.tokenizer), Checkpoint(result.model, result.tokenizer)
+    assert certify(before, after, kept, lines[:2]).max_logit_difference > 0.01
+
+
+def test_counts_are_those_of_the_tokenizer(kind, lines):
+    seen = []
+    counts = count_tokens(kind.tokenizer, iter(lines), seen.append)
+    wanted = np.zeros(len(kind.tokenizer), dtype=np.int64)
+    for line in lines:
+        for number in kind.tokenizer(line, add_special_tokens=False).input_ids:
+            wanted[number] += 1
+    assert np.array_equal(counts, wanted)
+    assert seen == [len(lines)]
+    kind.tokenizer(["a b c d e f"], truncation=True, max_length=3, padding=True)
+    assert np.array_equal(count_tokens(kind.tokenizer, lines), wanted)
+    assert count_tokens(kind.tokenizer, []).sum() == 0
+
+
+def test_choose_keeps_the_most_frequent(wordpiece):
+    counts = np.zeros(len(wordpiece), dtype=np.int64)
+    counts[[30, 20, 10]] = [5, 9, 5]
+    assert choose(counts, 7, wordpiece).tolist() == [0, 1, 2, 3, 4, 10, 20]
+    assert choose(counts, 8, wordpiece).tolist() == [0, 1, 2, 3, 4, 10, 20, 30]
+    assert choose(counts, 9, wordpiece).tolist() == [0, 1, 2, 3, 4, 5, 10, 20, 30]
+    assert choose(counts, len(wordpiece), wordpiece).tolist() == list(range(len(wordpiece)))
+
+
+def test_choose_keeps_characters_on_request(kind, lines):
+    counts = count_tokens(kind.tokenizer, lines[:1])
+    characters = count_characters(kind.tokenizer, lines[:1])
+    size = 330 if kind.name == "bpe" else 130
+    result = trim(kind.model, kind.tokenizer, choose(counts, size, kind.tokenizer, characters))
+    assert len(result.kept) == size
+    old = kind.tokenizer.get_vocab()
+    prefix = {"bert": "##", "xlm-roberta": "▁", "bpe": "▁"}[kind.name]
+    wanted = {form for one in characters for form in (one, prefix + one) if form in old}
+    assert wanted
+    assert wanted <= result.tokenizer.get_vocab().keys()
+
+
+def test_bpe_tokens_bring_what_they_are_merged_from(bpe, lines):
+    counts = count_tokens(bpe, lines[:1])
+    kept = choose(counts, 300, bpe)
+    assert len(kept) == 300
+    spec = json.loads(bpe.backend_tokenizer.to_str())
+    tokens = {bpe.convert_ids_to_tokens(int(one)) for one in kept}
+    merged = {left + right: (left, right) for left, right in reversed(spec["model"]["merges"])}
+    assert all({*merged[token]} <= tokens for token in tokens if token in merged)
+
+
+def test_unigram_keeps_the_price_of_an_unknown_character(unigram):
+    """Unknown characters cost ten less than the worst piece; dropping it would change other segmentations."""
+    scores = [score for _, score in json.loads(unigram.backend_tokenizer.to_str())["model"]["vocab"]]
+    assert int(np.argmin(scores)) in choose(np.zeros(len(unigram), dtype=np.int64), 8, unigram)
+
+
+def test_added_tokens_are_kept_and_renumbered(kind, lines, tmp_path):
+    import copy
+
+    tokenizer = copy.deepcopy(kind.tokenizer)
+    tokenizer.add_tokens(["<entity>"])
+    model = copy.deepcopy(kind.model)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    size = 270 if kind.name == "bpe" else 150
+    result = trim(model, tokenizer, choose(count_tokens(tokenizer, lines[:1]), size, tokenizer))
+    assert result.tokenizer.convert_tokens_to_ids("<entity>") == size - 1
+    assert result.tokenizer("il-kelb <entity>", add_special_tokens=False).input_ids[-1] == size - 1
+    save(result.model, result.tokenizer, tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert again("il-kelb <entity>").input_ids == result.tokenizer("il-kelb <entity>").input_ids
+
+
+def test_bad_choices_are_refused(encoder):
+    size = len(encoder.tokenizer)
+    counts = np.zeros(size, dtype=np.int64)
+    with pytest.raises(
+        HarnessError, match=rf"^trim: wanted at most the {size} tokens there are; got {size + 1}; ask"
+    ):
+        choose(counts, size + 1, encoder.tokenizer)
+    with pytest.raises(
+        HarnessError, match=r"^trim: wanted at least the \d special tokens and characters .*; got 2; ask"
+    ):
+        choose(counts, 2, encoder.tokenizer)
+    with pytest.raises(
+        HarnessError, match=rf"^trim: wanted a count for each of {size} tokens; got 3; count again"
+    ):
+        choose(counts[:3], 50, encoder.tokenizer)
+
+
+def test_bad_keep_lists_are_refused(encoder, wordpiece, unigram):
+    model, tokenizer, size = encoder.model, encoder.tokenizer, len(encoder.tokenizer)
+    everything = np.arange(size)
+    lacking = np.delete(everything, tokenizer.mask_token_id)
+    token = tokenizer.mask_token.replace("[", r"\[").replace("]", r"\]")
+    with pytest.raises(
+        HarnessError, match=f"^trim: the keep-list lacks the special token '{token}'; add it, or"
+    ):
+        trim(model, tokenizer, lacking)
+    for bad in ([*range(size), 3], [0.5, 1.5], [[0, 1]], []):
+        with pytest.raises(
+            HarnessError, match=r"^trim: (wanted a list of different whole ids|the keep-list lacks)"
+        ):
+            trim(model, tokenizer, bad)
+    for bad in ([*range(size + 1)], [-1, *range(size)]):
+        with pytest.raises(
+            HarnessError, match=rf"^trim: wanted ids of 0 to {size - 1} in the keep-list; got"
+        ):
+            trim(model, tokenizer, bad)
+    other = unigram if tokenizer is wordpiece else wordpiece
+    with pytest.raises(
+        HarnessError, match=f"^checkpoint 'trim': wanted a tokenizer with one id for each of the {size}"
+    ):
+        trim(model, other, everything)
+
+
+def test_positions_that_follow_the_padding_id_are_guarded(lines, shape_of):
+    """XLM-R numbers positions from the padding token's id; a token before it must not go."""
+    from transformers import XLMRobertaTokenizer
+
+    pieces = [
+        ("x", -1.0),
+        ("<s>", 0.0),
+        ("<pad>", 0.0),
+        ("<unk>", 0.0),
+        ("</s>", 0.0),
+        ("▁a", -2.0),
+        ("<mask>", 0.0),
+    ]
+    tokenizer = XLMRobertaTokenizer(vocab=pieces)
+    model = build(shape_of("xlm-roberta", 7), seed=1)
+    model.config.pad_token_id = 2
+    with pytest.raises(
+        HarnessError, match=r"wanted every token up to the padding token, .* the keep-list lacks 'x'"
+    ):
+        trim(model, tokenizer, [1, 2, 3, 4, 5, 6])
+
+
+def test_other_kinds_of_tokenizer_are_refused(encoder):
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = {str(number): number for number in range(9)}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="0")))
+    with pytest.raises(HarnessError, match="wanted a tokenizer of WordPiece, Unigram, BPE; got WordLevel"):
+        choose(np.zeros(9, dtype=np.int64), 5, tokenizer)
