@@ -19,6 +19,7 @@ from harness.config.recipe import Recipe
 from harness.config.scale import Scale
 from harness.config.shape import KNOWN_TEACHERS, Shape
 from harness.config.show import show, to_yaml
+from harness.config.teacher import find_shape
 from harness.console import Watch, say_plan, say_steps
 from harness.errors import HarnessError, unknown
 from harness.languages import LANGUAGES
@@ -27,7 +28,7 @@ from harness.pipeline.plan import Plan
 from harness.pipeline.store import Store
 from harness.pipeline.verify import verify as find_damage
 from harness.stages import RUNNERS, doctor
-from harness.stages.blueprint import Blueprint, draw, pretraining_stages, teacher_shape
+from harness.stages.blueprint import Blueprint, draw, pretraining_stages
 from harness.stages.publish import publish_model, publish_run, run_folder
 
 app = typer.Typer(
@@ -70,7 +71,10 @@ def main() -> NoReturn:
     except OSError as error:
         if debug:
             traceback.print_exc()
-        _fail(f"{error.filename or 'file'}: {error.strerror or error}; mend it and run the same command again", 1)
+        _fail(
+            f"{error.filename or 'file'}: {error.strerror or error}; mend it and run the same command again",
+            1,
+        )
     except Exception as error:
         if debug:
             raise
@@ -79,7 +83,12 @@ def main() -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    err.print(f"harness: {' '.join(message.split())}", style="red" if err.is_terminal else None, soft_wrap=True, markup=False)
+    err.print(
+        f"harness: {' '.join(message.split())}",
+        style="red" if err.is_terminal else None,
+        soft_wrap=True,
+        markup=False,
+    )
     sys.exit(code)
 
 
@@ -92,7 +101,9 @@ def _settle_process() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
-def _blueprint(language: str, recipe: str, scale: str, data: Path | None, teacher: Path | None) -> tuple[Blueprint, str]:
+def _blueprint(
+    language: str, recipe: str, scale: str, data: Path | None, teacher: Path | None
+) -> tuple[Blueprint, str]:
     chosen, amount = load_recipe(recipe), _scale(scale, data, teacher)
     return draw(language, chosen, amount), f"{chosen.name}-{amount.name}"
 
@@ -105,7 +116,9 @@ def _scale(name: str, data: Path | None, teacher: Path | None) -> Scale:
         scale = scale.with_data(str(data))
     if teacher is not None:
         if not teacher.is_dir():
-            raise HarnessError(f"--teacher {teacher}: wanted a saved model's folder; got none; name one that exists")
+            raise HarnessError(
+                f"--teacher {teacher}: wanted a saved model's folder; got none; name one that exists"
+            )
         scale = scale.with_teacher(str(teacher))
     return scale
 
@@ -126,7 +139,9 @@ def reproduce(
     folder = publish_run(blueprint, store, run_folder(runs, language, name))
     for task, reason in blueprint.missing_tasks.items():
         err.print(f"not scored: {task}, since {reason}", markup=False)
-    out.print(f"report: {folder / 'report.md'}  {folder / 'report.html'}  {folder / 'results.json'}", soft_wrap=True)
+    out.print(
+        f"report: {folder / 'report.md'}  {folder / 'report.html'}  {folder / 'results.json'}", soft_wrap=True
+    )
     out.print(f"model:  {folder / 'onnx'}", soft_wrap=True)
 
 
@@ -162,7 +177,9 @@ def report(
     blueprint, name = _blueprint(language, recipe, scale, data, teacher)
     found = Store(runs).find(blueprint.plan.keys["report"])
     if found is None:
-        raise HarnessError(f"report: wanted a finished run {language}/{name} in {runs}; got none; run `harness reproduce`")
+        raise HarnessError(
+            f"report: wanted a finished run {language}/{name} in {runs}; got none; run `harness reproduce`"
+        )
     folder = publish_run(blueprint, Store(runs), run_folder(runs, language, name))
     text = (folder / "report.md").read_text(encoding="utf-8")
     out.print(Markdown(text) if out.is_terminal else text, soft_wrap=not out.is_terminal, markup=False)
@@ -196,7 +213,10 @@ def languages(data: Data = None) -> None:
     for code in sorted({*LANGUAGES, *there}):
         row = LANGUAGES.get(code)
         cells = [code, row.name if row else "–", row.script if row else "–"]
-        cells += ["yes" if code in builtin.LANGUAGES else "–", ", ".join(("corpus", *row.tasks)) if row else "–"]
+        cells += [
+            "yes" if code in builtin.LANGUAGES else "–",
+            ", ".join(("corpus", *row.tasks)) if row else "–",
+        ]
         table.add_row(*cells, *(["yes" if code in there else "–"] if data else []))
     out.print(table)
 
@@ -210,7 +230,9 @@ def verify(runs: Runs = _RUNS) -> None:
     for finding in findings:
         out.print(f"{finding.path}: {finding.problem}", soft_wrap=True, markup=False)
     if findings:
-        raise HarnessError(f"verify: {len(findings)} damaged; the next `harness reproduce` makes their stages anew")
+        raise HarnessError(
+            f"verify: {len(findings)} damaged; the next `harness reproduce` makes their stages anew"
+        )
     out.print(f"{len(Store(runs).list_stages())} stages, every byte as it was written")
 
 
@@ -242,7 +264,9 @@ def recipe_list() -> None:
 @recipe_app.command("show")
 def recipe_show(
     name: Annotated[str, typer.Argument(help="a recipe's name, NAME@VARIANT, or a YAML file")],
-    teacher: Annotated[str | None, typer.Option(help="mbert, xlmr or a model's folder; default: the recipe's")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="mbert, xlmr or a model's folder; default: the recipe's")
+    ] = None,
     scale: ScaleName = "paper",
     yaml: Annotated[bool, typer.Option("--yaml", help="print the file, to be saved and edited")] = False,
 ) -> None:
@@ -258,11 +282,9 @@ def recipe_show(
 
 def _shape(teacher: str | None, recipe: Recipe, scale: Scale) -> Shape:
     if teacher is None:
-        return teacher_shape(recipe, scale)
+        return find_shape(recipe, scale)
     if teacher in KNOWN_TEACHERS:
         return KNOWN_TEACHERS[teacher].shape
     if not Path(teacher).is_dir():
         raise unknown("teacher", teacher, (*KNOWN_TEACHERS, "a model's folder"))
-    return teacher_shape(recipe, scale.with_teacher(teacher))
-
-
+    return find_shape(recipe, scale.with_teacher(teacher))

@@ -77,7 +77,9 @@ class Watch(Observer):
         spent_s, moved = now_s - self.first[0], done - self.first[1]
         rate = f"{format_short(moved / spent_s)} {unit}/s" if spent_s > 0.5 and moved else ""
         shown = "  ".join(f"{name} {value:.3g}" for name, value in values.items() if value == value)
-        told = "  ".join(part for part in (f"{format_short(done)}/{format_short(total)} {unit}", rate, shown) if part)
+        told = "  ".join(
+            part for part in (f"{format_short(done)}/{format_short(total)} {unit}", rate, shown) if part
+        )
         if self.bar is not None:
             self.bars.update(self.bar, completed=done, total=total, told=told)
         if not self.console.is_terminal and now_s - self.spoken_s > _QUIET_S:
@@ -146,10 +148,17 @@ def say_steps(console: Console, recipe: Recipe, rows: Sequence[Row]) -> None:
         sizes = (shape.layers, shape.hidden, shape.heads, shape.ffn)
         change = format_count(row.delta) if row.delta else "–"
         table.add_row(
-            row.id, row.what, *map(str, sizes), format_count(shape.vocabulary), format_count(row.parameters), change
+            row.id,
+            row.what,
+            *map(str, sizes),
+            format_count(shape.vocabulary),
+            format_count(row.parameters),
+            change,
         )
     console.print(table)
     for note in recipe.notes:
         console.print(f"note: {note}", markup=False)
     if recipe.variants:
-        console.print(f"variants: {', '.join(f'{recipe.name}@{one}' for one in recipe.variants)}", markup=False)
+        console.print(
+            f"variants: {', '.join(f'{recipe.name}@{one}' for one in recipe.variants)}", markup=False
+        )

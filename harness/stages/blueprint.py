@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 from harness.config.recipe import Recipe
 from harness.config.resolve import TEACHER, ResolvedStep, resolve
 from harness.config.scale import Scale
-from harness.config.shape import KNOWN_TEACHERS, Shape
-from harness.errors import HarnessError, unknown
+from harness.config.shape import Shape
+from harness.config.teacher import find_known_teacher, find_shape
+from harness.errors import HarnessError
 from harness.languages import language as language_named
 from harness.pipeline.plan import Plan, Stage
 from harness.stages import VERSIONS
@@ -67,7 +67,7 @@ def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
     """
     language_named(language)
     tasks, missing = _tasks_there(language, scale)
-    steps = resolve(recipe, scale, teacher_shape(recipe, scale))
+    steps = resolve(recipe, scale, find_shape(recipe, scale))
     scored = _scored(steps)
     stages = [
         *_teacher_stages(recipe, scale),
@@ -82,33 +82,17 @@ def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
     return Blueprint(Plan(tuple(stages)), steps, scored, tasks, missing)
 
 
-def teacher_shape(recipe: Recipe, scale: Scale) -> Shape:
-    """Gives the teacher's shape without loading it.
-
-    Raises:
-        HarnessError: the teacher is a folder without a readable ``config.json``.
-    """
-    teacher = scale.teacher
-    if teacher.pretrain is not None:
-        return teacher.pretrain.shape
-    if teacher.hub is not None:
-        return KNOWN_TEACHERS[_hub_name(recipe, scale)].shape
-    path = Path(str(teacher.folder)) / "config.json"
-    try:
-        return Shape.from_transformers(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise HarnessError(
-            f"teacher '{teacher.folder}': wanted a saved model's folder with config.json; got {error}; name another"
-        ) from error
-
-
 def pretraining_stages(scale: Scale) -> tuple[Stage, ...]:
     """Gives the two stages that train a teacher: the text of all its languages, and the training."""
     block = scale.teacher.pretrain
     if block is None:
-        raise HarnessError(f"pretrain: wanted a scale with teacher.pretrain; '{scale.name}' has none; choose another")
+        raise HarnessError(
+            f"pretrain: wanted a scale with teacher.pretrain; '{scale.name}' has none; choose another"
+        )
     languages = _pretraining_languages(scale)
-    settings = block.model_dump(mode="json", exclude={"languages", "lines", *Shape.model_fields})
+    settings = block.model_dump(
+        mode="json", exclude={"languages", "lines", *Shape.model_fields}, exclude_none=True
+    )
     config = {
         **settings,
         "shape": block.shape.model_dump(),
@@ -126,22 +110,15 @@ def _stage(id: str, kind: str, config: Mapping[str, Any], inputs: Mapping[str, s
     return Stage(id=id, kind=kind, version=VERSIONS[kind], config=config, inputs=inputs)
 
 
-def _hub_name(recipe: Recipe, scale: Scale) -> str:
-    name = recipe.teacher if scale.teacher.hub == "recipe" else str(scale.teacher.hub)
-    if name not in KNOWN_TEACHERS:
-        raise unknown("teacher", name, KNOWN_TEACHERS)
-    return name
-
-
 def _teacher_stages(recipe: Recipe, scale: Scale) -> tuple[Stage, ...]:
     if scale.teacher.pretrain is not None:
         return pretraining_stages(scale)
     if scale.teacher.folder is not None:
         folder = Path(scale.teacher.folder)
         return (_stage(TEACHER, "fetch", {"name": folder.name}, {"folder": folder}),)
-    name = _hub_name(recipe, scale)
-    known = KNOWN_TEACHERS[name]
-    config = {"name": name, "hub_id": known.hub_id, "revision": known.revision}
+    known = find_known_teacher(recipe, scale)
+    assert known is not None
+    config = {"name": known.hub_id, "hub_id": known.hub_id, "revision": known.revision}
     return (_stage(TEACHER, "fetch", config, {}),)
 
 
@@ -199,7 +176,11 @@ def _tasks_there(language: str, scale: Scale) -> tuple[tuple[str, ...], dict[str
         }
     if scale.tasks.source == "hub":
         known = language_named(language)
-        missing = {name: f"no source of {name} is known for {known.name}" for name in names if name not in known.tasks}
+        missing = {
+            name: f"no source of {name} is known for {known.name}"
+            for name in names
+            if name not in known.tasks
+        }
     return tuple(name for name in names if name not in missing), missing
 
 

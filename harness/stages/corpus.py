@@ -39,5 +39,3 @@ def _prepare(context: Context, language: str, folder: Path) -> dict[str, object]
     split = corpus.prepare(text.documents, config["held_out_fraction"], config["seed"], exclude=scored)
     corpus.write(split, folder)
     return {**split.statistics.as_dict(), "provenance": dict(text.provenance)}
-
-

@@ -39,7 +39,9 @@ def environment() -> Environment:
     return Environment(
         commit=commit if isinstance(commit, str) else None,
         dirty=dirty if isinstance(dirty, bool) else None,
-        versions={name: str(one) for name, one in versions.items() if one} if isinstance(versions, dict) else {},
+        versions={name: str(one) for name, one in versions.items() if one}
+        if isinstance(versions, dict)
+        else {},
         device="cuda" if torch.cuda.is_available() else "cpu",
         threads=torch.get_num_threads(),
         ops=ops.implementation(),
@@ -63,7 +65,9 @@ def _extension() -> Check:
 
     if ops.implementation() == "compiled":
         return Check("kernels", "compiled")
-    return Check("kernels", f"reference (pure PyTorch): {ops.explanation()}", "`make build` where a compiler is")
+    return Check(
+        "kernels", f"reference (pure PyTorch): {ops.explanation()}", "`make build` where a compiler is"
+    )
 
 
 def _cpu() -> Check:
@@ -98,7 +102,9 @@ def _hub() -> Check:
     try:
         HfApi().model_info("google-bert/bert-base-multilingual-cased", timeout=5)
     except Exception as error:
-        return Check("hub", f"not reached ({type(error).__name__})", "use --data and --teacher, or a scale without it")
+        return Check(
+            "hub", f"not reached ({type(error).__name__})", "use --data and --teacher, or a scale without it"
+        )
     return Check("hub", "reached")
 
 

@@ -15,5 +15,8 @@ def run(context: Context) -> None:
     """Checks the checkpoint and writes it as every other stage writes its model."""
     source = context.inputs.get("folder") or context.config["hub_id"]
     found = checkpoint.load(source, context.config.get("revision"))
-    context.facts["teacher"] = {"name": str(context.config["name"]), "revision": context.config.get("revision")}
+    context.facts["teacher"] = {
+        "name": str(context.config["name"]),
+        "revision": context.config.get("revision"),
+    }
     write_model(context, found.model, found.tokenizer)

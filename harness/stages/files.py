@@ -112,7 +112,9 @@ def read_task(context: Context, name: str) -> TaskData:
     """
     path = context.inputs["tasks"] / f"{name}.json"
     if not path.is_file():
-        raise HarnessError(f"{name}: wanted {path.name} from the stage 'tasks'; got none; run that stage anew")
+        raise HarnessError(
+            f"{name}: wanted {path.name} from the stage 'tasks'; got none; run that stage anew"
+        )
     value = read_json(path)
     task = task_named(name)
     parts = {
@@ -125,5 +127,10 @@ def read_task(context: Context, name: str) -> TaskData:
         for part in ("train", "dev", "test")
     }
     return TaskData(
-        task, value["language"], tuple(value["labels"]), **parts, notes=tuple(value["notes"]), provenance=value["provenance"]
+        task,
+        value["language"],
+        tuple(value["labels"]),
+        **parts,
+        notes=tuple(value["notes"]),
+        provenance=value["provenance"],
     )

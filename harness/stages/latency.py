@@ -74,7 +74,9 @@ def _files(context: Context, task: str) -> dict[str, Path]:
     for role in ("teacher", "student"):
         folder = context.inputs[f"{role}.{task}"] / "onnx"
         found |= {
-            f"{role}/{variant}": folder / name for variant, name in _FILES.items() if (folder / name).is_file()
+            f"{role}/{variant}": folder / name
+            for variant, name in _FILES.items()
+            if (folder / name).is_file()
         }
     return found
 

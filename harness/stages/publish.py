@@ -59,5 +59,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _made(store: Store, key: str) -> Path:
     found = store.find(key)
     if found is None:
-        raise HarnessError(f"publish: wanted the finished stage {key} in {store.root}; got none; run it first")
+        raise HarnessError(
+            f"publish: wanted the finished stage {key} in {store.root}; got none; run it first"
+        )
     return found

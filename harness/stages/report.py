@@ -63,7 +63,9 @@ def collect(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> sch
             trained=trained,
         ),
         models=tuple(_model(one, manifests) for one in config["scored"] if one["stage"] in manifests),
-        scores=tuple(score for one in config["scored"] for task in tasks for score in _scores(one, task, manifests)),
+        scores=tuple(
+            score for one in config["scored"] for task in tasks for score in _scores(one, task, manifests)
+        ),
         exports=tuple(exports),
         training=tuple(_training(name, manifests[name]) for name in trained),
         absent=tuple(_absent(config, manifests, trained)),
@@ -85,7 +87,9 @@ def _model(one: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> schema.
         name=one["name"],
         role=one["role"],
         step=one["stage"] if one["role"] == "student" else None,
-        shape={name: value for name, value in facts["shape"].items() if name != "tied"} if "shape" in facts else None,
+        shape={name: value for name, value in facts["shape"].items() if name != "tied"}
+        if "shape" in facts
+        else None,
         parameters=facts.get("parameters"),
         size_bytes=facts.get("size_bytes"),
         key=manifest["key"],
@@ -210,5 +214,3 @@ def _absent(
                 }[field]
                 found.append(schema.Absent(cell=f"training/{name}/{field}", reason=reason))
     return found
-
-

@@ -77,7 +77,9 @@ def _metric(metric: str, gold: list[Any], predictions: dict[int, Labels]) -> dic
     for _ in range(_RESAMPLES):
         seeds = drawn.integers(len(tallies), size=len(tallies))
         weights_N = drawn.multinomial(num_items, [1 / num_items] * num_items)
-        replicates.append(np.mean([float(tallies[s].finish(weights_N @ tallies[s].counts_NK)) for s in seeds]))
+        replicates.append(
+            np.mean([float(tallies[s].finish(weights_N @ tallies[s].counts_NK)) for s in seeds])
+        )
     interval = percentile_interval(statistics.fmean(values), replicates)
     return {
         "values": values,

@@ -24,6 +24,7 @@ class Budget:
         mask_fraction: share of the positions to be predicted.
         precision: ``fp32``, or ``bf16`` (autocast; weights and optimiser stay in fp32).
         checkpoint_s: seconds between checkpoints.
+        dropout: replaces the model's own while the step trains; ``None`` leaves it.
         seed: of masks, order and dropout.
     """
 
@@ -36,6 +37,7 @@ class Budget:
     precision: Literal["fp32", "bf16"]
     seed: int
     weight_decay: float = 0.01
+    dropout: float | None = None
     checkpoint_s: float = 60.0
     device_tokens: int | None = None
 

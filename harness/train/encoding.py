@@ -59,7 +59,9 @@ def encode(examples: Sequence[Example], data: TaskData, tokenizer: Any, max_leng
                     "mend the data or leave the example out"
                 )
     if data.task.kind == "sequence":
-        rows, owners = _texts([one for one in examples if isinstance(one, TextExample)], index, tokenizer, max_length)
+        rows, owners = _texts(
+            [one for one in examples if isinstance(one, TextExample)], index, tokenizer, max_length
+        )
     else:
         rows, owners = _sentences(
             [one for one in examples if isinstance(one, TokenExample)], index, tokenizer, max_length

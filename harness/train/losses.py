@@ -46,7 +46,9 @@ class Objective:
             if name not in LOSSES:
                 raise unknown("loss", name, LOSSES)
         if "logit_kl" in self.weights and self.temperature is None:
-            raise HarnessError("distill: wanted a temperature beside logit_kl; got none; name one in the recipe")
+            raise HarnessError(
+                "distill: wanted a temperature beside logit_kl; got none; name one in the recipe"
+            )
 
     @property
     def needs_teacher(self) -> bool:
@@ -139,9 +141,7 @@ def _check_fit(objective: Objective, seen: _Seen, taught: _Seen) -> None:
         )
 
 
-def _part(
-    name: str, objective: Objective, seen: _Seen, taught: _Seen | None, labels_N: Tensor
-) -> Tensor:
+def _part(name: str, objective: Objective, seen: _Seen, taught: _Seen | None, labels_N: Tensor) -> Tensor:
     if name == "mlm":
         return _mlm(seen, labels_N)
     assert taught is not None

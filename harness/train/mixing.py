@@ -22,7 +22,9 @@ def shares(sizes: Mapping[str, int], smoothing: float) -> dict[str, float]:
         HarnessError: α is not in [0, 1], or a language has nothing.
     """
     if not 0 <= smoothing <= 1:
-        raise HarnessError(f"pretrain: wanted a smoothing from 0 to 1; got {smoothing}; 0.5 is a usual choice")
+        raise HarnessError(
+            f"pretrain: wanted a smoothing from 0 to 1; got {smoothing}; 0.5 is a usual choice"
+        )
     empty = [language for language, size in sizes.items() if size <= 0]
     if empty:
         raise HarnessError(f"pretrain: wanted text for every language; got none for {', '.join(empty)}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ def train(
     trainer.add_callback(ReportProgress(progress, batches.tokens_at, batches.tokens_at(len(batches))))
     resumed_from = last_checkpoint(folder)
     started_s = time.monotonic()
-    trainer.train(resume_from_checkpoint=resumed_from)
+    with dropout(student, budget.dropout):
+        trainer.train(resume_from_checkpoint=resumed_from)
     train_s = time.monotonic() - started_s
     student.to("cpu").eval()
     tokens = batches.tokens_at(len(batches))
@@ -85,6 +87,20 @@ def train(
         "resumed": resumed_from is not None,
         "losses": [entry for entry in trainer.state.log_history if "loss" in entry],
     }
+
+
+@contextmanager
+def dropout(model: nn.Module, probability: float | None) -> Iterator[None]:
+    """Sets every dropout of a model for a while; ``None`` leaves them."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Dropout)]
+    before = [layer.p for layer in layers]
+    for layer in layers:
+        layer.p = layer.p if probability is None else probability
+    try:
+        yield
+    finally:
+        for layer, p in zip(layers, before, strict=True):
+            layer.p = p
 
 
 @torch.no_grad()

@@ -47,5 +47,7 @@ def prepare(
     """
     lines = sample_lines(corpora, tokenizer_characters, smoothing)
     tokenizer = TOKENIZERS[shape.family](lines, shape.vocabulary, shape.max_length)
-    packed = {language: pack(documents, tokenizer, sequence_length) for language, documents in corpora.items()}
+    packed = {
+        language: pack(documents, tokenizer, sequence_length) for language, documents in corpora.items()
+    }
     return Newborn(build(shape, seed), tokenizer, mix(packed, smoothing, seed))

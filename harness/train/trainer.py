@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from harness.train.budget import Budget
 
@@ -24,6 +23,9 @@ Progress = Callable[[int, int, str, Mapping[str, float]], None]
 
 CHECKPOINTS = "checkpoints"
 """Folder inside a stage's own folder where checkpoints stand until the stage is done."""
+
+_WHOLE = "whole"
+"""A checkpoint that holds this file was written to its end."""
 
 
 class TimedCheckpoint(TrainerCallback):  # type: ignore[misc]
@@ -39,6 +41,10 @@ class TimedCheckpoint(TrainerCallback):  # type: ignore[misc]
             control.should_save = True
             self.last_s = time.monotonic()
         return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Marks the checkpoint as whole: a kill may come while one is being written."""
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
 
 
 class ReportProgress(TrainerCallback):  # type: ignore[misc]
@@ -114,7 +120,7 @@ def arguments(folder: Path, budget: Budget, **overrides: Any) -> TrainingArgumen
         "data_seed": budget.seed,
         "use_cpu": not torch.cuda.is_available(),
         "save_strategy": "no",
-        "save_total_limit": 1,
+        "save_total_limit": 2,  # the older one stays until the newer is whole
         "logging_steps": 10,
         "logging_nan_inf_filter": False,
         "report_to": "none",
@@ -127,7 +133,7 @@ def arguments(folder: Path, budget: Budget, **overrides: Any) -> TrainingArgumen
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """Gives the newest checkpoint of a stage that was cut off, or ``None``."""
-    checkpoints = folder / CHECKPOINTS
-    found = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    return str(found) if found else None
+    """Gives the newest whole checkpoint of a stage that was cut off, or ``None``."""
+    whole = (path.parent for path in (folder / CHECKPOINTS).glob(f"checkpoint-*/{_WHOLE}"))
+    newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return None if newest is None else str(newest)
