@@ -126,6 +126,7 @@ def _scale(name: str, data: Path | None, teacher: Path | None) -> Scale:
 @app.command()
 def reproduce(
     language: Language,
+    *,
     recipe: RecipeName = _DEFAULT_RECIPE,
     scale: ScaleName = "mini",
     data: Data = None,
@@ -153,6 +154,7 @@ def _execute(plan: Plan, store: Store, folder: str) -> None:
 @app.command()
 def plan(
     language: Language,
+    *,
     recipe: RecipeName = _DEFAULT_RECIPE,
     scale: ScaleName = "mini",
     data: Data = None,
@@ -167,6 +169,7 @@ def plan(
 @app.command()
 def report(
     language: Language,
+    *,
     recipe: RecipeName = _DEFAULT_RECIPE,
     scale: ScaleName = "mini",
     data: Data = None,
@@ -192,7 +195,7 @@ def pretrain(
     data: Data = None,
     runs: Runs = _RUNS,
 ) -> None:
-    """Train a multilingual teacher on a data folder or the built-in languages, as the scale's teacher.pretrain says."""
+    """Train a multilingual teacher, on a data folder or the built-in languages, as the scale says."""
     amount = _scale(scale, data, None)
     chosen = Plan(pretraining_stages(amount))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -206,7 +209,7 @@ def pretrain(
 @app.command()
 def languages(data: Data = None) -> None:
     """List the languages that can be named, and what is known for each."""
-    from harness.data import builtin, folder
+    from harness.data import builtin, folder  # noqa: PLC0415  the other commands need neither
 
     there = set(folder.list_languages(data)) if data else set()
     table = Table("code", "name", "script", "built in", "on the hub", *(["in the folder"] if data else []))

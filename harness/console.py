@@ -1,7 +1,8 @@
-"""What the commands show while they work: a line a stage, a bar for the one that runs. Draws; decides nothing."""
+"""What the commands show while they work: a line a stage, a bar for the one that runs."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ class Watch(Observer):
             self.first = (now_s, done)
         spent_s, moved = now_s - self.first[0], done - self.first[1]
         rate = f"{format_short(moved / spent_s)} {unit}/s" if spent_s > 0.5 and moved else ""
-        shown = "  ".join(f"{name} {value:.3g}" for name, value in values.items() if value == value)
+        shown = "  ".join(f"{name} {value:.3g}" for name, value in values.items() if not math.isnan(value))
         told = "  ".join(
             part for part in (f"{format_short(done)}/{format_short(total)} {unit}", rate, shown) if part
         )

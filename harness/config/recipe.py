@@ -40,6 +40,7 @@ class TrainedStep(Step):
     batch_tokens: Count | None = None
     mask_fraction: Share | None = None
     warmup_fraction: Portion | None = None
+    dropout: Portion | None = None
 
 
 class Adapt(TrainedStep):

@@ -8,7 +8,18 @@ from typing import Any, NoReturn
 
 from pydantic_core import PydanticCustomError
 
-from harness.config.recipe import HIDDEN_LOSSES, Adapt, Distill, Narrow, Prune, Recipe, Shorten, Step, Trim
+from harness.config.recipe import (
+    HIDDEN_LOSSES,
+    Adapt,
+    Distill,
+    Narrow,
+    Prune,
+    Recipe,
+    Shorten,
+    Step,
+    TrainedStep,
+    Trim,
+)
 from harness.config.scale import Scale
 from harness.config.shape import Shape
 from harness.config.values import Ratio, nearest
@@ -85,6 +96,8 @@ def _steps(recipe: Recipe, family: str) -> Sequence[Step]:
 def _training(step: Step, state: _State, names: Sequence[str]) -> dict[str, Any]:
     """Gives the named numbers, the scale's before the recipe's, and what every training step shares."""
     numbers = {name: getattr(step, name) for name in names} | state.scale.training_for(state.id, step.kind)
+    if isinstance(step, TrainedStep) and step.dropout is not None:
+        numbers = {"dropout": step.dropout} | numbers
     missing = [name for name, value in numbers.items() if value is None]
     if missing:
         names = ", ".join(missing)

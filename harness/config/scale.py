@@ -29,6 +29,15 @@ class Training(Strict):
     batch_tokens: Count | None = None
     mask_fraction: Share | None = None
     warmup_fraction: Portion | None = None
+    dropout: Portion | None = None
+
+
+class Shallow(Strict):
+    """Training that begins with a few layers, between which the others are put (`harness.models.growth`)."""
+
+    layers: Count
+    tokens: Count
+    learning_rate: Rate
 
 
 class Pretrain(Strict):
@@ -49,8 +58,10 @@ class Pretrain(Strict):
     mask_fraction: Share
     warmup_fraction: Portion
     sequence_length: Count
+    dropout: Portion | None = None
     smoothing: Portion
     tokenizer_characters: Count
+    shallow: Shallow | None = None
 
     @field_validator("languages", mode="before")
     @classmethod
@@ -67,6 +78,8 @@ class Pretrain(Strict):
             raise refusal(there_are("model family", self.family, FAMILIES))
         if self.hidden % self.heads:
             raise refusal(f"hidden {self.hidden} is no multiple of the {self.heads} heads")
+        if self.shallow and self.layers % self.shallow.layers:
+            raise refusal(f"shallow: {self.layers} layers are no multiple of {self.shallow.layers}; change one")
         if self.sequence_length > self.shape.max_length:
             raise refusal(
                 f"sequence_length {self.sequence_length} is above what {self.positions} positions "

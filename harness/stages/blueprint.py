@@ -13,6 +13,7 @@ from harness.config.scale import Scale
 from harness.config.shape import Shape
 from harness.config.teacher import find_known_teacher, find_shape
 from harness.errors import HarnessError
+from harness.languages import LANGUAGES
 from harness.languages import language as language_named
 from harness.pipeline.plan import Plan, Stage
 from harness.stages import VERSIONS
@@ -78,7 +79,17 @@ def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
     ]
     if tasks:
         stages += _proof_stages(scored, scale, tasks)
-    stages.append(_report_stage(stages, language, recipe, scale, scored, tasks, missing))
+    stages.append(
+        _report_stage(
+            stages,
+            language=language,
+            recipe=recipe,
+            scale=scale,
+            scored=scored,
+            tasks=tasks,
+            missing=missing,
+        )
+    )
     return Blueprint(Plan(tuple(stages)), steps, scored, tasks, missing)
 
 
@@ -127,15 +138,13 @@ def _pretraining_languages(scale: Scale) -> list[str]:
     if wanted != "all":
         return list(wanted)
     if scale.corpus.source == "folder":
-        from harness.data.folder import list_languages
+        from harness.data.folder import list_languages  # noqa: PLC0415  each source is read by its own module
 
         return list_languages(Path(str(scale.corpus.folder)))
     if scale.corpus.source == "builtin":
-        from harness.data import builtin
+        from harness.data import builtin  # noqa: PLC0415
 
         return list(builtin.LANGUAGES)
-    from harness.languages import LANGUAGES
-
     return list(LANGUAGES)
 
 
@@ -208,7 +217,7 @@ def _step_stages(steps: Sequence[ResolvedStep]) -> list[Stage]:
 
 
 def _scored(steps: Sequence[ResolvedStep]) -> tuple[Scored, ...]:
-    """Gives the teacher, every step's model unless the next step only repairs it, and the two random shapes."""
+    """Gives the teacher, every step's model unless the next step only repairs it, and the baselines."""
     models = [Scored(TEACHER, "teacher", "teacher", TEACHER)]
     for step, after in zip(steps, [*steps[1:], None], strict=True):
         if after is None or after.kind != "distill":
@@ -234,9 +243,11 @@ def _proof_stages(scored: Sequence[Scored], scale: Scale, tasks: Sequence[str]) 
     final = [model.id for model in scored if model.role == ROLE_FINAL][-1]
     stages = [_stage("majority", "majority", {"names": list(tasks)}, {"tasks": "tasks"})]
     for task in tasks:
-        for model in scored:
-            if model.id != "majority":
-                stages.append(_score_stage(model, task, scale, keep=model.id in (TEACHER, final)))
+        stages += [
+            _score_stage(model, task, scale, keep=model.id in (TEACHER, final))
+            for model in scored
+            if model.id != "majority"
+        ]
     for task in tasks:
         for role, model_id in ((TEACHER, TEACHER), (ROLE_FINAL, final)):
             stages.append(_export_stage(role, model_id, task, scale))
@@ -274,6 +285,7 @@ def _latency_stage(tasks: Sequence[str], scale: Scale) -> Stage:
 
 def _report_stage(
     stages: Sequence[Stage],
+    *,
     language: str,
     recipe: Recipe,
     scale: Scale,

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from harness.config.shape import Shape
 from harness.data import corpus
 from harness.data.batches import Packed, pack
@@ -39,8 +41,6 @@ def precision(wanted: str) -> str:
     """Gives ``bf16`` or ``fp32``; ``auto`` is bf16 where the processor multiplies it in hardware."""
     if wanted != "auto":
         return wanted
-    import torch
-
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"

@@ -18,8 +18,10 @@ _FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
 
 
 def run(context: Context) -> None:
-    """Writes ``latency.json``: for each task, length and number of threads, every file's p50 and p90 in ms,
-    and how many times as fast as the teacher's fp32 file it is, with an interval.
+    """Writes ``latency.json``: how long each file takes, by task, length and number of threads.
+
+    Facts: for every file p50 and p90 in ms, and how many times as fast as the teacher's fp32 file it is, with
+    an interval.
     """
     config = context.config
     rows: list[dict[str, Any]] = []
@@ -70,7 +72,7 @@ def _time(context: Context, task: str, length: int, threads: int) -> list[dict[s
 
 
 def _files(context: Context, task: str) -> dict[str, Path]:
-    found = {}
+    found: dict[str, Path] = {}
     for role in ("teacher", "student"):
         folder = context.inputs[f"{role}.{task}"] / "onnx"
         found |= {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.data.tasks import labels_of
-from harness.measure.scores import predict_most_frequent, tally
+from harness.measure.scores import Item, predict_most_frequent, tally
 from harness.stages.files import read_task, write_json
 
 if TYPE_CHECKING:
@@ -31,6 +32,6 @@ def run(context: Context) -> None:
     context.facts["scores"] = scores
 
 
-def _metric(metric: str, test: list[object], predicted: list[object]) -> dict[str, float]:
-    interval = tally(metric, test, predicted).interval()  # type: ignore[arg-type]
+def _metric(metric: str, test: Sequence[Item], predicted: Sequence[Item]) -> dict[str, float]:
+    interval = tally(metric, test, predicted).interval()
     return {"value": interval.value, "low": interval.low, "high": interval.high}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import JsonValue
 
 from harness.data.tasks import TASKS
 from harness.languages import language
@@ -53,7 +55,7 @@ def collect(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> sch
             teacher=_teacher(manifests["teacher"]),
             data=config["data"],
         ),
-        environment=describe(),
+        environment=cast("dict[str, JsonValue]", describe()),
         declared=schema.Declared(
             tasks=tasks,
             scored=tuple(one["id"] for one in config["scored"]) if tasks else (),

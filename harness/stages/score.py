@@ -49,7 +49,7 @@ def run(context: Context) -> None:
         predictions[seed] = tuned.predictions
         epochs[seed] = {"best_epoch": tuned.best_epoch, "dev": tuned.dev_scores}
         if done == 0 and config["keep_model"]:
-            checkpoint.save(tuned.model, tokenizer, context.out / "model")  # type: ignore[arg-type]
+            checkpoint.save(tuned.model, tokenizer, context.out / "model")
     scores = {
         "task": data.task.name,
         "n_test": len(data.test),
@@ -78,7 +78,7 @@ def _metric(metric: str, gold: list[Any], predictions: dict[int, Labels]) -> dic
         seeds = drawn.integers(len(tallies), size=len(tallies))
         weights_N = drawn.multinomial(num_items, [1 / num_items] * num_items)
         replicates.append(
-            np.mean([float(tallies[s].finish(weights_N @ tallies[s].counts_NK)) for s in seeds])
+            statistics.fmean(float(tallies[s].finish(weights_N @ tallies[s].counts_NK)) for s in seeds)
         )
     interval = percentile_interval(statistics.fmean(values), replicates)
     return {
@@ -92,7 +92,6 @@ def _metric(metric: str, gold: list[Any], predictions: dict[int, Labels]) -> dic
 
 def _write_predictions(context: Context, predictions: dict[int, Labels]) -> None:
     text = json.dumps({str(seed): labels for seed, labels in predictions.items()}, ensure_ascii=False)
-    with (context.out / "predictions.json.gz").open("wb") as file:
-        # no file name and no time in the header: equal predictions give equal bytes
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
-            packed.write(text.encode("utf-8"))
+    # no file name and no time in the header: equal predictions give equal bytes
+    packed = gzip.compress(text.encode("utf-8"), mtime=0)
+    (context.out / "predictions.json.gz").write_bytes(packed)

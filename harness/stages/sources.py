@@ -15,7 +15,7 @@ DATA = "data:"
 
 
 def data_inputs(root: Path, folders: list[str]) -> dict[str, Path]:
-    """Gives the inputs of a stage that reads some folders of a data folder; those that are not there are left out."""
+    """Gives the inputs of a stage that reads folders of a data folder; those not there are left out."""
     return {f"{DATA}{name}": root / name for name in folders if (root / name).is_dir()}
 
 

@@ -23,6 +23,7 @@ def run(context: Context) -> None:
     keep = tokenizers.choose(counts, context.config["vocabulary"], tokenizer)
     held_out = [line for document in corpus.read(context.inputs["corpus"], "held_out") for line in document]
     trimmed = tokenizers.trim(model, tokenizer, keep, held_out[:_CERTIFIED_LINES])
+    assert trimmed.certificate is not None, "the stage corpus holds text out"
     certificate = asdict(trimmed.certificate)
     write_json(context.out / "certificate.json", certificate)
     context.facts["certificate"] = certificate

@@ -22,8 +22,8 @@ class Encoded:
     """Rows ready for a model.
 
     Attributes:
-        rows: each with ``input_ids``, ``labels`` and ``length``; the labels of a token task are as long as the
-            ids, −100 but on the first sub-word of each word; of a sequence task, one number.
+        rows: each with ``input_ids``, ``labels`` and ``length``; a token task has as many labels as ids, −100
+            but on the first sub-word of each word; a sequence task has one.
         owners: which example a row belongs to; a long sentence owns several, in order.
         num_examples: how many examples there were.
         pad_id: of the padding token.
@@ -55,8 +55,8 @@ def encode(examples: Sequence[Example], data: TaskData, tokenizer: Any, max_leng
         for label in example.labels if isinstance(example, TokenExample) else (example.label,):
             if label not in index:
                 raise HarnessError(
-                    f"{data.task.name}: wanted labels of the training part ({', '.join(index)}); got '{label}'; "
-                    "mend the data or leave the example out"
+                    f"{data.task.name}: wanted labels of the training part ({', '.join(index)}); got "
+                    f"'{label}'; mend the data or leave the example out"
                 )
     if data.task.kind == "sequence":
         rows, owners = _texts(

@@ -6,7 +6,7 @@ Shapes: **B** batch, **L** length, **C** classes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
     set_seed,
 )
 
-from harness.data.tasks import TaskData, TokenExample
+from harness.data.tasks import TaskData
 from harness.train.encoding import Encoded, encode, pad
 
 Labels = list[str] | list[list[str]]
@@ -39,7 +40,7 @@ class Protocol:
         batch_size: examples of one optimiser step.
         warmup_fraction: share of the steps with a rising rate.
         weight_decay: decoupled.
-        max_length: tokens of the longest input; longer sentences of a token task are cut into windows at words.
+        max_length: tokens of the longest input; a longer sentence of a token task is cut at words.
         precision: ``fp32`` or ``bf16`` (autocast).
     """
 
@@ -105,6 +106,7 @@ def finetune(
         data_collator=lambda rows: pad(rows, train.pad_id),
         callbacks=[best],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     model.to("cpu").load_state_dict(best.weights)
     shutil.rmtree(folder, ignore_errors=True)
@@ -203,16 +205,3 @@ def _arguments(folder: Path, protocol: Protocol, seed: int) -> TrainingArguments
         dataloader_pin_memory=False,
         remove_unused_columns=False,
     )
-
-
-def majority(data: TaskData) -> Labels:
-    """Gives the most frequent training label for everything (the first of the alphabet, among equals)."""
-    labels: Sequence[str] = [
-        label
-        for example in data.train
-        for label in (example.labels if isinstance(example, TokenExample) else (example.label,))
-    ]
-    top = max(sorted(set(labels)), key=labels.count)
-    return [
-        [top] * len(example.labels) if isinstance(example, TokenExample) else top for example in data.test
-    ]  # type: ignore[return-value]

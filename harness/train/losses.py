@@ -70,10 +70,10 @@ class _Seen:
         bias_V: its bias.
     """
 
-    hidden_ND: Tensor
-    features_ND: Tensor | None
-    weight_VD: Tensor
-    bias_V: Tensor | None
+    hidden_ND: Tensor  # noqa: N815
+    features_ND: Tensor | None  # noqa: N815
+    weight_VD: Tensor  # noqa: N815
+    bias_V: Tensor | None  # noqa: N815
 
 
 def total_loss(
@@ -137,7 +137,8 @@ def _check_fit(objective: Objective, seen: _Seen, taught: _Seen) -> None:
     if hidden and seen.hidden_ND.shape[-1] != taught.hidden_ND.shape[-1]:
         raise HarnessError(
             f"distill: {hidden[0]} wanted teacher and student of one hidden size; got "
-            f"{taught.hidden_ND.shape[-1]} and {seen.hidden_ND.shape[-1]}; leave it out or distil before narrowing"
+            f"{taught.hidden_ND.shape[-1]} and {seen.hidden_ND.shape[-1]}; leave it out, or distil before "
+            "narrowing"
         )
 
 
@@ -146,8 +147,8 @@ def _part(name: str, objective: Objective, seen: _Seen, taught: _Seen | None, la
         return _mlm(seen, labels_N)
     assert taught is not None
     if name in _HIDDEN:
-        kind = "cosine" if name == "hidden_cosine" else "mse"
-        return ops.hidden_state_loss([seen.hidden_ND], [taught.hidden_ND], kind=kind, weights=[1.0])
+        kind: Literal["cosine", "mse"] = "cosine" if name == "hidden_cosine" else "mse"
+        return ops.hidden_state_loss([seen.hidden_ND], [taught.hidden_ND], kind=kind)
     rows_N = torch.ones_like(labels_N, dtype=torch.bool)
     if objective.positions == "masked":
         rows_N = labels_N != IGNORED
@@ -173,11 +174,24 @@ def _logits(name: str, objective: Objective, seen: _Seen, taught: _Seen, rows_N:
         student_ND, teacher_ND = student_ND[rows_N], teacher_ND[rows_N]
     if len(student_ND) == 0:
         return seen.features_ND.sum() * 0.0
-    weights = (seen.weight_VD, teacher_ND, taught.weight_VD)
-    biases = {"student_bias": seen.bias_V, "teacher_bias": taught.bias_V}
     if name == "logit_mse":
-        return ops.linear_mse_logits_loss(student_ND, *weights, **biases)
+        return ops.linear_mse_logits_loss(
+            student_ND,
+            seen.weight_VD,
+            teacher_ND,
+            taught.weight_VD,
+            student_bias=seen.bias_V,
+            teacher_bias=taught.bias_V,
+        )
     assert objective.temperature is not None
     return ops.linear_distillation_loss(
-        student_ND, *weights, **biases, temperature=objective.temperature, soft_weight=1.0, hard_weight=0.0
+        student_ND,
+        seen.weight_VD,
+        teacher_ND,
+        taught.weight_VD,
+        student_bias=seen.bias_V,
+        teacher_bias=taught.bias_V,
+        temperature=objective.temperature,
+        soft_weight=1.0,
+        hard_weight=0.0,
     )

@@ -34,9 +34,9 @@ def shares(sizes: Mapping[str, int], smoothing: float) -> dict[str, float]:
 
 
 def mix(corpora: Mapping[str, Packed], smoothing: float, seed: int) -> Packed:
-    """Gives one corpus as large as all together, in which each language has its smoothed share of the tokens.
+    """Gives one corpus as large as all together, in which each language has its smoothed share of tokens.
 
-    Holds: a language's rows are repeated evenly: any two of them differ by at most one in how often they stand.
+    Holds: a language's rows are repeated evenly: how often they come differs by at most one.
     """
     sizes = {language: int(packed.lengths.sum()) for language, packed in corpora.items()}
     whole = sum(sizes.values())
@@ -56,7 +56,7 @@ def mix(corpora: Mapping[str, Packed], smoothing: float, seed: int) -> Packed:
 def sample_lines(
     corpora: Mapping[str, Sequence[Sequence[str]]], characters: int, smoothing: float
 ) -> Iterator[str]:
-    """Gives lines for a tokenizer to learn from: each language by its smoothed share, evenly over its documents.
+    """Gives lines for a tokenizer to learn from: each language by its share, evenly over its documents.
 
     Args:
         corpora: language → documents.

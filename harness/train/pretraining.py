@@ -57,7 +57,7 @@ def train(
         progress: told after every step.
 
     Returns:
-        ``tokens``, ``steps``, ``tokens_per_s``, ``train_s``, ``losses`` (curve: tokens and each loss by name).
+        ``tokens``, ``steps``, ``tokens_per_s``, ``train_s``, ``resumed``, ``losses`` (the curve).
     """
     batches = MaskedBatches(packed, tokenizer, budget)
     if teacher is not None:
@@ -119,8 +119,8 @@ def held_out_loss(
         max_tokens: stop after about as many.
 
     Returns:
-        ``loss`` (nats per masked token), ``perplexity``, ``loss_per_byte`` (loss × tokens / UTF-8 bytes of the
-        text: comparable between vocabularies), ``masked`` (positions asked), ``accuracy``.
+        ``loss`` (nats per masked token), ``perplexity``, ``loss_per_byte`` (loss × tokens / UTF-8 bytes of
+        the text: comparable between vocabularies), ``masked`` (positions asked), ``accuracy``.
     """
     packed = pack(lines, tokenizer, budget.sequence_length)
     tokens = int(min(max_tokens, packed.lengths.sum()))

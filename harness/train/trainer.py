@@ -8,7 +8,7 @@ sees. The trainer itself restores weights, optimiser, schedule and random state.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from harness.train.budget import Budget
 
-Progress = Callable[[int, int, str, Mapping[str, float]], None]
+Progress = Callable[[int, int, str, dict[str, Any]], None]
 """Called with done, total, the unit's name and figures worth showing (loss, …)."""
 
 CHECKPOINTS = "checkpoints"
