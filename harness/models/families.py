@@ -52,7 +52,8 @@ class Family:
         layers: path of the list of layers.
         word: path of the word embeddings.
         decoder: path of the layer that gives the logits.
-        query: path of the query projection within a layer.
+        query: path of the query projection within a layer; likewise ``key``, ``value`` and ``attention_out``.
+        residual: paths of what writes the residual stream: the first within the model, the others in a layer.
         ffn_in: path, within a layer, of the map that makes the FFN's activations, before the function.
         ffn_out: path, within a layer, of the map that reads the FFN's activations.
         positions_follow_padding: whether positions are numbered from the padding token's id.
@@ -67,6 +68,10 @@ class Family:
     word: str
     decoder: str
     query: str
+    key: str
+    value: str
+    attention_out: str
+    residual: tuple[str, ...]
     ffn_in: str
     ffn_out: str
     positions_follow_padding: bool = False
@@ -145,6 +150,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             word="bert.embeddings.word_embeddings",
             decoder="cls.predictions.decoder",
             query="attention.self.query",
+            key="attention.self.key",
+            value="attention.self.value",
+            attention_out="attention.output.dense",
+            residual=("bert.embeddings.LayerNorm", "attention.output.LayerNorm", "output.LayerNorm"),
             ffn_in="intermediate.dense",
             ffn_out="output.dense",
             fixed={"layer_norm_eps": 1e-12, "pad_token_id": 0},
@@ -169,6 +178,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             word="roberta.embeddings.word_embeddings",
             decoder="lm_head.decoder",
             query="attention.self.query",
+            key="attention.self.key",
+            value="attention.self.value",
+            attention_out="attention.output.dense",
+            residual=("roberta.embeddings.LayerNorm", "attention.output.LayerNorm", "output.LayerNorm"),
             ffn_in="intermediate.dense",
             ffn_out="output.dense",
             positions_follow_padding=True,

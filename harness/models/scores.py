@@ -1,4 +1,4 @@
-"""How much each FFN neuron matters: by its weights, or by what the loss would feel without it.
+"""How much each FFN neuron, and each residual dimension, matters: by its weights, or by what the loss feels.
 
 Scored on corpus text, never on an evaluation set. Shapes: **B** batch, **L** length, **D** hidden, **F** FFN.
 """
@@ -42,7 +42,22 @@ def score_ffn(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> l
     if kind == "magnitude":
         return [_magnitude(ffn_in, ffn_out) for ffn_in, ffn_out in _ffn_maps(model)]
     if kind == "taylor":
-        return _taylor(model, batches)
+        return _taylor(model, batches, [ffn_out for _, ffn_out in _ffn_maps(model)], read=True)
+    raise unknown("score", kind, KINDS)
+
+
+def score_hidden(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> Tensor:
+    """Gives the importance of each dimension of the residual stream, a tensor D of zeros or more.
+
+    - ``magnitude``: the norm of all weights that read or write a dimension; gains and biases of norms count.
+    - ``taylor``: as `score_ffn`, summed over every place that writes the stream (embeddings, each sublayer).
+
+    The dimensions to keep are ``keep_top([score], hidden)[0]``, for `harness.models.surgery.narrow`.
+    """
+    if kind == "magnitude":
+        return _magnitude_hidden(model)
+    if kind == "taylor":
+        return torch.stack(_taylor(model, batches, _residual(model), read=False)).sum(0)
     raise unknown("score", kind, KINDS)
 
 
@@ -73,9 +88,31 @@ def _magnitude(ffn_in: nn.Linear, ffn_out: nn.Linear) -> Tensor:
     return score_F
 
 
-def _taylor(model: PreTrainedModel, batches: Iterable[Batch]) -> list[Tensor]:
+def _magnitude_hidden(model: PreTrainedModel) -> Tensor:
+    family = family_of(model)
+    squares_D = torch.zeros(model.config.hidden_size, device=model.device)
+    for name, tensor in model.named_parameters():
+        axes = family.locate(name)[1]
+        if "D" in axes:
+            others = [place for place in range(tensor.dim()) if place != axes.index("D")]
+            square = tensor.detach().float() ** 2
+            squares_D += square.sum(others) if others else square
+    return squares_D.sqrt()
+
+
+def _residual(model: PreTrainedModel) -> list[nn.Module]:
+    family = family_of(model)
+    first, *others = family.residual
+    numbers = range(model.config.num_hidden_layers)
+    paths = [first, *(f"{family.layers}.{number}.{path}" for number in numbers for path in others)]
+    return [model.get_submodule(path) for path in paths]
+
+
+def _taylor(
+    model: PreTrainedModel, batches: Iterable[Batch], modules: Sequence[nn.Module], *, read: bool
+) -> list[Tensor]:
     scores: list[Tensor] = []
-    with _watched(model) as activations:
+    with _watched(model, modules, read=read) as activations:
         for batch in batches:
             if "labels" not in batch:
                 raise HarnessError("score: wanted batches with labels; got none; mask them first")
@@ -95,19 +132,28 @@ def _gate(activation_BLF: Tensor, gradient_BLF: Tensor) -> Tensor:
 
 
 @contextmanager
-def _watched(model: PreTrainedModel) -> Iterator[list[Tensor]]:
-    """Records the FFN activations of a pass, in the order of the layers, with the weights held constant."""
+def _watched(model: PreTrainedModel, modules: Sequence[nn.Module], *, read: bool) -> Iterator[list[Tensor]]:
+    """Records what the modules read, or write, in each pass, with the weights held constant."""
     activations: list[Tensor] = []
     training, wanted = model.training, [parameter.requires_grad for parameter in model.parameters()]
 
-    def record(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def record_input(_: nn.Module, inputs: tuple[Any, ...]) -> None:
         activations.append(inputs[0])
+
+    def record_output(_: nn.Module, __: Any, output_BLD: Tensor) -> None:
+        activations.append(output_BLD)
 
     def enter(_: nn.Module, __: Any, output_BLD: Tensor) -> Tensor:
         return output_BLD.requires_grad_()
 
-    hooks = [ffn_out.register_forward_pre_hook(record) for _, ffn_out in _ffn_maps(model)]
-    hooks.append(model.get_input_embeddings().register_forward_hook(enter))
+    hooks = [model.get_input_embeddings().register_forward_hook(enter)]
+    for module in modules:
+        one = (
+            module.register_forward_pre_hook(record_input)
+            if read
+            else module.register_forward_hook(record_output)
+        )
+        hooks.append(one)
     model.eval().requires_grad_(False)
     try:
         yield activations

@@ -17,8 +17,9 @@ from torch import LongTensor, Tensor
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError, unknown
+from harness.models.attention import narrow_heads
 from harness.models.checkpoint import assemble
-from harness.models.families import family_of
+from harness.models.families import Family, family_of
 
 #: Indices kept along each axis: the same in every layer, or one tensor for each layer.
 Kept = Mapping[str, Tensor | Sequence[Tensor]]
@@ -84,7 +85,9 @@ def narrow(
     hidden: int,
     heads: int,
     basis: Literal["first"] | Tensor = "first",
+    *,
     heads_mode: Literal["narrowed", "dropped"] | None = None,
+    within: Literal["first", "svd"] = "first",
 ) -> PreTrainedModel:
     """Gives the model with a narrower residual stream, its heads kept apart.
 
@@ -101,6 +104,8 @@ def narrow(
         hidden: the new width of the residual stream.
         heads: the new number of heads.
         basis: ``first`` keeps the first dimensions; or the dimensions to keep, ``hidden`` of them.
+        within: how a narrower head is made: ``first`` keeps its first dimensions, ``svd`` the best low-rank
+            form of its scores and of what it writes (`harness.models.attention`).
         heads_mode: ``narrowed`` insists that all heads stay, ``dropped`` that their size does.
 
     Raises:
@@ -109,14 +114,7 @@ def narrow(
     config = model.config
     _check_narrow(config, hidden, heads, heads_mode)
     dimensions = _dimensions(basis, hidden, config.hidden_size)
-    old, new = config.hidden_size // config.num_attention_heads, hidden // heads
-    rows_A = (torch.arange(heads)[:, None] * old + torch.arange(new)).flatten()
-    tensors = select(model, {"D": dimensions, "A": rows_A})
-    if new != old:
-        family = family_of(model)
-        for name in tensors:
-            if name.startswith(family.layers) and f".{family.query}." in name:
-                tensors[name] *= (new / old) ** 0.5
+    tensors = _narrow_heads(model, dimensions, heads, hidden // heads, within)
     return _rebuild(model, tensors, hidden_size=hidden, num_attention_heads=heads)
 
 
@@ -146,6 +144,28 @@ def _rebuild(model: PreTrainedModel, tensors: Mapping[str, Tensor], **changes: A
     for key, value in changes.items():
         setattr(config, key, value)
     return assemble(family_of(model), config, tensors)
+
+
+def _narrow_heads(
+    model: PreTrainedModel, dimensions: Tensor, heads: int, new: int, within: str
+) -> dict[str, Tensor]:
+    config, family = model.config, family_of(model)
+    old = config.hidden_size // config.num_attention_heads
+    if within not in ("first", "svd"):
+        raise unknown("way to narrow a head", within, ("first", "svd"))
+    if within == "svd" and new < old:
+        tensors = select(model, {"D": dimensions, "A": torch.arange(heads * old)})
+        return narrow_heads(family, tensors, config.num_hidden_layers, heads, new)
+    rows_A = (torch.arange(heads)[:, None] * old + torch.arange(new)).flatten()
+    tensors = select(model, {"D": dimensions, "A": rows_A})
+    _scale_queries(family, tensors, (new / old) ** 0.5)
+    return tensors
+
+
+def _scale_queries(family: Family, tensors: Mapping[str, Tensor], factor: float) -> None:
+    for name in tensors:
+        if factor != 1 and name.startswith(family.layers) and f".{family.query}." in name:
+            tensors[name].mul_(factor)
 
 
 def _check_indices(where: str, what: str, kept: Tensor, limit: int) -> None:

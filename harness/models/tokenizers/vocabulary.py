@@ -63,9 +63,12 @@ def required(tokenizer: PreTrainedTokenizerBase, spec: Spec) -> Ids:
 
 def character_ids(tokenizer: PreTrainedTokenizerBase, spec: Spec, characters: Iterable[str]) -> Ids:
     """Gives the ids of the tokens that are one of these characters, alone, within a word or at its start."""
+    wanted = list(characters)
+    if not wanted:
+        return np.empty(0, dtype=np.int64)
     prefix = spec["model"].get("continuing_subword_prefix") or "▁"
     vocabulary: dict[str, int] = tokenizer.get_vocab()
-    forms = (form for one in characters for form in (one, prefix + one))
+    forms = (form for one in wanted for form in (one, prefix + one))
     found = {vocabulary[form] for form in forms if form in vocabulary}
     return np.array(sorted(found), dtype=np.int64)
 
