@@ -73,7 +73,7 @@ class Watch(Observer):
     def progress(self, stage: Stage, done: int, total: int, unit: str, values: dict[str, Any]) -> None:
         """Moves the bar."""
         now_s = time.monotonic()
-        if self.first is None:
+        if self.first is None or done < self.first[1]:
             self.first = (now_s, done)
         spent_s, moved = now_s - self.first[0], done - self.first[1]
         rate = f"{format_short(moved / spent_s)} {unit}/s" if spent_s > 0.5 and moved else ""

@@ -79,7 +79,9 @@ class Pretrain(Strict):
         if self.hidden % self.heads:
             raise refusal(f"hidden {self.hidden} is no multiple of the {self.heads} heads")
         if self.shallow and self.layers % self.shallow.layers:
-            raise refusal(f"shallow: {self.layers} layers are no multiple of {self.shallow.layers}; change one")
+            raise refusal(
+                f"shallow: {self.layers} layers are no multiple of {self.shallow.layers}; change one"
+            )
         if self.sequence_length > self.shape.max_length:
             raise refusal(
                 f"sequence_length {self.sequence_length} is above what {self.positions} positions "
@@ -155,6 +157,7 @@ class Finetune(Strict):
     batch_size: Count | None = None
     warmup_fraction: Portion | None = None
     weight_decay: Portion | None = None
+    dropout: Portion | None = None
 
 
 class Score(Strict):
@@ -185,8 +188,8 @@ class Score(Strict):
         return value
 
     def for_task(self, task: str) -> dict[str, float | int]:
-        """Gives epochs, learning_rate, batch_size, warmup_fraction and weight_decay for one task."""
-        own = self.model_dump(include=set(Finetune.model_fields))
+        """Gives epochs, learning_rate, batch_size, warmup_fraction, weight_decay (and dropout) for one task."""
+        own = self.model_dump(include=set(Finetune.model_fields), exclude_none=True)
         return own | self.tasks.get(task, Finetune()).model_dump(exclude_none=True)
 
 

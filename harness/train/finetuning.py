@@ -25,6 +25,7 @@ from transformers import (
 
 from harness.data.tasks import TaskData
 from harness.train.encoding import Encoded, encode, pad
+from harness.train.trainer import dropout
 
 Labels = list[str] | list[list[str]]
 """One label a text, or one a word of each sentence, in the order of the examples."""
@@ -42,6 +43,7 @@ class Protocol:
         weight_decay: decoupled.
         max_length: tokens of the longest input; a longer sentence of a token task is cut at words.
         precision: ``fp32`` or ``bf16`` (autocast).
+        dropout: replaces the model's own while it is fine-tuned; ``None`` leaves it.
     """
 
     epochs: int
@@ -51,6 +53,7 @@ class Protocol:
     weight_decay: float
     max_length: int
     precision: Literal["fp32", "bf16"]
+    dropout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ def finetune(
         callbacks=[best],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    with dropout(model, protocol.dropout):
+        trainer.train()
     model.to("cpu").load_state_dict(best.weights)
     shutil.rmtree(folder, ignore_errors=True)
     test = encode(data.test, data, tokenizer, protocol.max_length)

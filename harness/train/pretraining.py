@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from harness.train.trainer import (
     ReportProgress,
     TimedCheckpoint,
     arguments,
+    dropout,
     last_checkpoint,
 )
 
@@ -87,20 +87,6 @@ def train(
         "resumed": resumed_from is not None,
         "losses": [entry for entry in trainer.state.log_history if "loss" in entry],
     }
-
-
-@contextmanager
-def dropout(model: nn.Module, probability: float | None) -> Iterator[None]:
-    """Sets every dropout of a model for a while; ``None`` leaves them."""
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Dropout)]
-    before = [layer.p for layer in layers]
-    for layer in layers:
-        layer.p = layer.p if probability is None else probability
-    try:
-        yield
-    finally:
-        for layer, p in zip(layers, before, strict=True):
-            layer.p = p
 
 
 @torch.no_grad()

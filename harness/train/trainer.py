@@ -8,7 +8,8 @@ sees. The trainer itself restores weights, optimiser, schedule and random state.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,17 @@ def last_checkpoint(folder: Path) -> str | None:
     whole = (path.parent for path in (folder / CHECKPOINTS).glob(f"checkpoint-*/{_WHOLE}"))
     newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
     return None if newest is None else str(newest)
+
+
+@contextmanager
+def dropout(model: torch.nn.Module, probability: float | None) -> Iterator[None]:
+    """Sets every dropout of a model for a while; ``None`` leaves them."""
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
+    before = [layer.p for layer in layers]
+    for layer in layers:
+        layer.p = layer.p if probability is None else probability
+    try:
+        yield
+    finally:
+        for layer, p in zip(layers, before, strict=True):
+            layer.p = p
