@@ -188,7 +188,7 @@ class Score(Strict):
         return value
 
     def for_task(self, task: str) -> dict[str, float | int]:
-        """Gives epochs, learning_rate, batch_size, warmup_fraction, weight_decay (and dropout) for one task."""
+        """Gives epochs, rates, batch_size, weight_decay and (where stated) dropout for one task."""
         own = self.model_dump(include=set(Finetune.model_fields), exclude_none=True)
         return own | self.tasks.get(task, Finetune()).model_dump(exclude_none=True)
 
