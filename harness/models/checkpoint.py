@@ -5,6 +5,7 @@ Nothing is unpickled, no code of a checkpoint is run, and no missing weight is m
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.initialization import no_init_weights
@@ -104,7 +105,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str |
     """Writes ``model.safetensors``, ``config.json`` and the tokenizer's files for the ``Auto`` classes."""
     check_match(model, tokenizer, "save")
     bare_backend(tokenizer)
-    with _quiet():
+    with quiet():
         model.save_pretrained(path)
     tokenizer.save_pretrained(path)
 
@@ -125,12 +126,29 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
         raise _refusal(
             where, "a folder, or a hub id with its revision", "no such folder and no revision", advice
         )
+    return _cached(where, revision) or _fetched(where, revision)
+
+
+def _cached(hub_id: str, revision: str) -> Path | None:
+    """Gives the snapshot of the cache when it holds weights; a pinned commit never changes."""
     try:
-        return Path(snapshot_download(where, revision=revision, allow_patterns=list(_FETCHED)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, ConnectionError) as error:
+        folder = Path(
+            snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED), local_files_only=True)
+        )
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return folder if any((folder / name).is_file() for name in _WEIGHT_FILES) else None
+
+
+def _fetched(hub_id: str, revision: str) -> Path:
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED)))
+    except Exception as error:  # the hub's client raises whatever its transport raises
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         advice = "check the name, the revision and the network, or name a local folder"
         wanted = f"revision {revision} from the hub or its cache"
-        raise _refusal(where, wanted, type(error).__name__, advice) from error
+        raise _refusal(hub_id, wanted, type(error).__name__, advice) from error
 
 
 def check_match(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, where: str) -> None:
@@ -148,7 +166,7 @@ def _refusal(where: str, wanted: str, got: str, advice: str) -> HarnessError:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps transformers from drawing bars and listing the heads it leaves out."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -216,7 +234,7 @@ def _check_weights(folder: Path, where: str) -> None:
 
 def _load_model(family: Family, folder: Path, where: str) -> PreTrainedModel:
     try:
-        with _quiet():
+        with quiet():
             model, faults = family.model_class.from_pretrained(
                 folder,
                 use_safetensors=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining, BertModel
 
@@ -97,6 +99,18 @@ def test_offline_hub_cache(encoder, folder, tmp_path, monkeypatch):
         HarnessError, match=r"'lab/teacher': wanted a folder, or a hub id with its revision; got no such"
     ):
         load("lab/teacher")
+
+
+def test_a_full_disk_is_not_taken_for_a_missing_model(monkeypatch, tmp_path):
+    def full(*_, local_files_only=False, **__):
+        if local_files_only:
+            raise LocalEntryNotFoundError("nothing cached")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("harness.models.checkpoint.snapshot_download", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        load("lab/teacher", REVISION)
+    assert not isinstance(caught.value, HarnessError)
 
 
 def test_published_heads_beside_the_mlm_head_are_left_out(wordpiece, tmp_path, capfd):
