@@ -1,8 +1,6 @@
 // One row of the distillation loss. The logits are read from memory once: in blocks that stay in the first cache, maxima
 // first, then exponentials; what earlier blocks summed is rescaled when a maximum rises.
 
-constexpr int64_t kBlock = 1024;
-
 // Where exp(s - max) of the cross-entropy comes from: its own exponential, or a power of the one at the temperature.
 enum class Hard : int { none, own, same, squared };
 

@@ -37,10 +37,10 @@ void check_layers(const std::vector<Tensor>& students, const std::vector<Tensor>
 
 // Gives a row's distance; `factors` becomes its gradient's for a slope of one.
 template <typename A>
-double distance(const A products[3], int64_t width, bool cosine, RowFactors<A>& factors) {
+double distance(const double products[3], int64_t width, bool cosine, RowFactors<A>& factors) {
   if (!cosine) {
     factors = {A(2.0 / width), A(-2.0 / width)};
-    return products[0] / double(width);
+    return products[0] / width;
   }
   const double student = products[1] + kEpsilon, teacher = products[2] + kEpsilon;
   const double length = std::sqrt(student * teacher);
@@ -60,7 +60,7 @@ void layer_distances(
     for (int64_t n = begin; n < end; ++n) {
       factors_N[n] = {A(0), A(0)};
       if (mask_N && !mask_N[n]) continue;
-      A products[3];
+      double products[3];
       kernels<T, A>().hidden_row(
           elements<T>(s) + n * s.stride(0), elements<T>(t) + n * t.stride(0), width, cosine, products);
       distances_N[n] += weight * distance(products, width, cosine, factors_N[n]);

@@ -13,14 +13,23 @@ INLINE void add_products(Vector<A> s, Vector<A> t, bool cosine, Vector<A> sums[3
 }
 
 template <typename T, typename A>
-void hidden_row(const T* s_D, const T* t_D, int64_t D, bool cosine, A products[3]) {
+INLINE void add_block_products(const T* s_D, const T* t_D, int64_t count, bool cosine, double products[3]) {
   Vector<A> sums[3] = {};
   int64_t d = 0;
-  for (; d + width<A> <= D; d += width<A>) add_products<A>(load(s_D + d), load(t_D + d), cosine, sums);
-  if (d < D) {
-    add_products<A>(load_part<A>(s_D + d, D - d, A(0)), load_part<A>(t_D + d, D - d, A(0)), cosine, sums);
+  for (; d + width<A> <= count; d += width<A>) add_products<A>(load(s_D + d), load(t_D + d), cosine, sums);
+  if (d < count) {
+    Vector<A> s = load_part<A>(s_D + d, count - d, A(0)), t = load_part<A>(t_D + d, count - d, A(0));
+    add_products<A>(s, t, cosine, sums);
   }
-  for (int i = 0; i < 3; ++i) products[i] = A(total<A>(sums[i]));
+  for (int i = 0; i < 3; ++i) products[i] += total<A>(sums[i]);
+}
+
+template <typename T, typename A>
+void hidden_row(const T* s_D, const T* t_D, int64_t D, bool cosine, double products[3]) {
+  for (int i = 0; i < 3; ++i) products[i] = 0;
+  for (int64_t begin = 0; begin < D; begin += kBlock) {
+    add_block_products<T, A>(s_D + begin, t_D + begin, smaller(kBlock, D - begin), cosine, products);
+  }
 }
 
 template <typename T, typename A>

@@ -49,7 +49,7 @@ struct Kernels {
   void (*distillation_row_backward)(
       const T* s_V, const T* t_V, T* grad_V, int64_t V, const RowTerms<A>&, const RowStatistics<A>&, bool streamed);
   // Gives the inner products s·t, s·s and t·t, or in `products[0]` the sum of (s - t)².
-  void (*hidden_row)(const T* s_D, const T* t_D, int64_t D, bool cosine, A products[3]);
+  void (*hidden_row)(const T* s_D, const T* t_D, int64_t D, bool cosine, double products[3]);
   // Writes by_student · s + by_teacher · t.
   void (*hidden_row_backward)(const T* s_D, const T* t_D, T* grad_D, int64_t D, A by_student, A by_teacher);
   // Writes h = gelu(pre).

@@ -23,6 +23,9 @@ using Vector = typename Lanes<A>::Vector;
 template <typename A>
 constexpr int64_t width = HARNESS_VECTOR_BYTES / sizeof(A);
 
+// How many elements are summed in A before the sum goes on in double; as many of two rows stay in the first cache.
+constexpr int64_t kBlock = 1024;
+
 template <typename A>
 INLINE Vector<A> broadcast(A value) {
   return value - Vector<A>{};

@@ -101,8 +101,9 @@ def distillation_loss(
         divergence: ``forward_kl`` is KL(teacher ‖ student), ``reverse_kl`` is KL(student ‖ teacher).
         ignore_index: the label that is no label.
         soft_mask: N booleans, the rows of the divergence; all if none.
-        inplace_backward: the backward pass may write the gradient over ``student_logits``: N×V less memory;
-            the logits are unusable after it, and a second backward pass is an error.
+        inplace_backward: the kernels' backward pass may write the gradient over ``student_logits``, if its
+            rows lie in one piece each: N×V less memory; the logits are unusable after it, and a second backward
+            pass is an error. The reference never does.
         return_components: give `DistillationLoss` instead of the loss alone.
 
     Raises:
@@ -119,7 +120,7 @@ def distillation_loss(
     _check_rows(op, student_logits, student_logits.shape[1], target, soft_mask, ignore_index)
     pair = student_logits, teacher_logits.detach()
     if implementation(student_logits.device) == "compiled":
-        inplace = inplace_backward and student_logits.requires_grad
+        inplace = inplace_backward and _is_writable(student_logits)
         rows = torch.ops.harness.distillation_loss(
             *pair, target, soft_mask, temperature, divergence, ignore_index, inplace
         )
@@ -202,6 +203,12 @@ def linear_distillation_loss(
     )
     keep_N = None if target is None else target != ignore_index
     return _combine(*rows, soft_mask, keep_N, weights).loss
+
+
+def _is_writable(logits_NV: Tensor) -> bool:
+    """Whether a gradient can be written over the logits: rows in one piece each that do not overlap."""
+    rows_whole = logits_NV.stride(1) == 1 and logits_NV.stride(0) >= logits_NV.shape[1]
+    return logits_NV.requires_grad and rows_whole
 
 
 def default_chunk_size(num_rows: int) -> int:

@@ -60,11 +60,12 @@ def linear_gelu_linear(
     block = block._replace(x=block.x.reshape(-1, x.shape[-1]))
     if implementation(x.device) == "compiled":
         y_ND: Tensor = _linear_gelu_linear(*block, importance)[0]
-        return y_ND.reshape(*x.shape[:-1], -1)
+        return y_ND.reshape(*x.shape[:-1], w_out.shape[0])
     h_NF = reference.linear_gelu(block.x, block.w_in, block.b_in)
     if importance is not None:
         h_NF = reference.score_neurons(h_NF, importance)
-    return nn.functional.linear(h_NF, block.w_out, block.b_out).reshape(*x.shape[:-1], -1)
+    y_ND = nn.functional.linear(h_NF, block.w_out, block.b_out)
+    return y_ND.reshape(*x.shape[:-1], w_out.shape[0])
 
 
 def _check_block(block: _Ffn) -> None:

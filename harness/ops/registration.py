@@ -94,6 +94,7 @@ def _distillation_backward(
     rest = (teacher_NV, target_N, mask_N, statistics_NS, *ctx.settings)
     if ctx.inplace:
         _HERE.distillation_loss_backward_(*slopes, student_NV, *rest)
+        torch.autograd.graph.increment_version(student_NV)
         return (student_NV, *nothing)
     return (_HERE.distillation_loss_backward(*slopes, student_NV, *rest), *nothing)
 

@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from harness import ops
+from harness.errors import HarnessError
+
+BOTH = {"temperature": 2.0, "soft_weight": 0.7, "hard_weight": 0.3}
+SOFT = {"temperature": 2.0, "soft_weight": 1.0, "hard_weight": 0.0}
+HARD = {"temperature": 1.0, "soft_weight": 0.0, "hard_weight": 1.0}
+
+
+def make(rows: int, vocabulary: int, dtype: torch.dtype, scale: float = 3.0) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(rows * 1000 + vocabulary)
+    student = (torch.randn(rows, vocabulary) * scale).to(dtype).requires_grad_()
+    teacher = (torch.randn(rows, vocabulary) * scale).to(dtype)
+    target = torch.randint(0, vocabulary, (rows,))
+    target[1::3] = -100
+    return student, teacher, target
+
+
+def eager(student: Tensor, teacher: Tensor, target: Tensor, weights: tuple[float, float, float]) -> Tensor:
+    """What everybody writes."""
+    temperature, soft_weight, hard_weight = weights
+    soft = functional.kl_div(
+        functional.log_softmax(student / temperature, -1),
+        functional.softmax(teacher / temperature, -1),
+        reduction="batchmean",
+    )
+    return soft_weight * temperature**2 * soft + hard_weight * functional.cross_entropy(student, target)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 3.5])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1), (7, 2), (7, 15), (7, 16), (7, 17), (1, 1025), (3, 2047), (5, 40000), (1, 119547), (1, 250002)],
+)
+def test_it_is_as_near_the_truth_as_eager(shape, temperature, dtype, run, check_close):
+    student, teacher, target = make(*shape, dtype)
+    weights = (temperature, 0.7, 0.3)
+    wide = student.detach().double().requires_grad_()
+    truth = run(lambda: eager(wide, teacher.double(), target, weights), [wide], 1.7)
+    known = run(lambda: eager(student, teacher, target, weights), [student], 1.7)
+    result = run(
+        lambda: ops.distillation_loss(
+            student, teacher, target, temperature=temperature, soft_weight=0.7, hard_weight=0.3
+        ),
+        [student],
+        1.7,
+    )
+    assert result[0].dtype == torch.float32
+    assert result[1].dtype == dtype
+    check_close(result, truth, known)
+
+
+def test_it_equals_torchs_own_losses_in_float64():
+    student, teacher, target = make(9, 33, torch.float64)
+    tau = 2.5
+    soft = ops.distillation_loss(student, teacher, temperature=tau, soft_weight=1.0, hard_weight=0.0)
+    logs = functional.log_softmax(student / tau, -1), functional.softmax(teacher / tau, -1)
+    assert torch.allclose(soft, torch.nn.KLDivLoss(reduction="batchmean")(*logs) * tau**2, rtol=1e-12)
+    hard = ops.distillation_loss(student, teacher, target, **HARD)
+    assert torch.allclose(hard, torch.nn.CrossEntropyLoss()(student, target), rtol=1e-12)
+    logs = functional.log_softmax(teacher / tau, -1), functional.softmax(student / tau, -1)
+    back = ops.distillation_loss(
+        student, teacher, temperature=tau, soft_weight=1.0, hard_weight=0.0, divergence="reverse_kl"
+    )
+    assert torch.allclose(back, torch.nn.KLDivLoss(reduction="batchmean")(*logs) * tau**2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 0.7])
+def test_its_gradient_is_the_difference_quotient(divergence, temperature):
+    student, teacher, target = make(5, 19, torch.float64)
+    mask = torch.tensor([True, True, False, True, False])
+
+    def loss(logits: Tensor) -> Tensor:
+        return ops.distillation_loss(
+            logits,
+            teacher,
+            target,
+            temperature=temperature,
+            soft_weight=0.6,
+            hard_weight=0.4,
+            divergence=divergence,
+            soft_mask=mask,
+        )
+
+    assert torch.autograd.gradcheck(loss, (student,))
+
+
+def test_its_reverse_gradient_is_near_the_truth(run, check_close):
+    student, teacher, target = make(5, 4001, torch.float32)
+    wide = student.detach().double().requires_grad_()
+
+    def reverse(logits: Tensor, other: Tensor) -> Tensor:
+        logs, others = functional.log_softmax(logits / 2, -1), functional.log_softmax(other / 2, -1)
+        soft = (logs.exp() * (logs - others)).sum(-1).mean()
+        return 0.7 * 4 * soft + 0.3 * functional.cross_entropy(logits, target)
+
+    truth = run(lambda: reverse(wide, teacher.double()), [wide])
+    known = run(lambda: reverse(student, teacher), [student])
+    loss = lambda: ops.distillation_loss(student, teacher, target, divergence="reverse_kl", **BOTH)  # noqa: E731
+    check_close(run(loss, [student]), truth, known)
+
+
+def test_the_mask_and_the_labels_choose_the_rows(run):
+    student, teacher, target = make(8, 21, torch.float64)
+    mask = torch.tensor([True, False, True, True, False, False, True, True])
+    masked = run(lambda: ops.distillation_loss(student, teacher, soft_mask=mask, **SOFT), [student])
+    chosen = run(lambda: ops.distillation_loss(student[mask], teacher[mask], **SOFT), [student])
+    for one, other in zip(masked, chosen, strict=True):
+        assert torch.allclose(one, other, rtol=1e-12, atol=1e-15)
+    kept = target != -100
+    hard = run(lambda: ops.distillation_loss(student, teacher, target, **HARD), [student])
+    chosen = run(lambda: functional.cross_entropy(student[kept], target[kept]), [student])
+    for one, other in zip(hard, chosen, strict=True):
+        assert torch.allclose(one, other, rtol=1e-12, atol=1e-15)
+
+
+def test_another_ignore_index():
+    student, teacher, target = make(6, 12, torch.float64)
+    other = torch.where(target == -100, 7, target)
+    kept = other != 7
+    hard = ops.distillation_loss(student, teacher, other, ignore_index=7, **HARD)
+    assert torch.allclose(hard, functional.cross_entropy(student[kept], other[kept]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_no_row_gives_zero(inplace, run):
+    empty, teacher, target = make(0, 17, torch.float32)
+    assert ops.distillation_loss(empty, teacher, target, inplace_backward=inplace, **BOTH) == 0
+    student, teacher, target = make(4, 17, torch.float32)
+    nobody = torch.zeros(4, dtype=torch.bool)
+    ignored = torch.full_like(target, -100)
+    loss, grad = run(
+        lambda: ops.distillation_loss(
+            student, teacher, ignored, soft_mask=nobody, inplace_backward=inplace, **BOTH
+        ),
+        [student],
+    )
+    assert loss == 0
+    assert bool((grad == 0).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_logits_stay_exact(dtype, run, check_close):
+    student, teacher, target = make(4, 1500, dtype)
+    with torch.no_grad():
+        student[0] *= 3000
+        teacher[1] -= 10000
+        student[2] += 10000
+        student[3], teacher[3] = 5.0, -7.0
+    wide = student.detach().double().requires_grad_()
+    truth = run(lambda: eager(wide, teacher.double(), target, (2.0, 0.7, 0.3)), [wide])
+    known = run(lambda: eager(student, teacher, target, (2.0, 0.7, 0.3)), [student])
+    check_close(run(lambda: ops.distillation_loss(student, teacher, target, **BOTH), [student]), truth, known)
+
+
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
+def test_a_student_that_is_the_teacher_has_nothing_to_learn(divergence, run):
+    student, _, _ = make(4, 5000, torch.float32)
+    teacher = student.detach().clone()
+    loss, grad = run(
+        lambda: ops.distillation_loss(student, teacher, divergence=divergence, **SOFT), [student]
+    )
+    assert abs(float(loss)) < 1e-6
+    assert float(grad.abs().max()) < 1e-7
+
+
+def test_a_shift_of_all_logits_changes_nothing():
+    student, teacher, target = make(4, 3000, torch.float64)
+    loss = ops.distillation_loss(student, teacher, target, **BOTH)
+    moved = ops.distillation_loss(student + 1000.0, teacher - 500.0, target, **BOTH)
+    assert torch.allclose(loss, moved, rtol=1e-11)
+
+
+@pytest.mark.parametrize("vocabulary", [40, 2500])
+def test_tokens_ruled_out_by_minus_infinity(vocabulary, run):
+    """Zero probability in both models leaves a finite loss, equal to the loss without those tokens."""
+    student, teacher, target = make(4, vocabulary, torch.float64)
+    target = target % (vocabulary - 20)
+    with torch.no_grad():
+        student[:, -20:] = -float("inf")
+        teacher[:, -20:] = -float("inf")
+    loss, grad = run(lambda: ops.distillation_loss(student, teacher, target, **BOTH), [student])
+    short = student.detach()[:, :-20].requires_grad_()
+    wanted = run(lambda: ops.distillation_loss(short, teacher[:, :-20], target, **BOTH), [short])
+    assert torch.allclose(loss, wanted[0], rtol=1e-12)
+    assert torch.allclose(grad[:, :-20], wanted[1], rtol=1e-10, atol=1e-15)
+    assert bool((grad[:, -20:] == 0).all())
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_minus_infinity_in_one_model(first, run):
+    """The whole first blocks, or the last, are ruled out; the other model is finite there."""
+    student, teacher, _ = make(3, 2600, torch.float32)
+    out = slice(0, 2100) if first else slice(500, None)
+    with torch.no_grad():
+        teacher[:, out] = -float("inf")
+    loss, grad = run(lambda: ops.distillation_loss(student, teacher, **SOFT), [student])
+    wide = student.detach().double()
+    logs = functional.log_softmax(wide / 2, -1)
+    share = functional.softmax(teacher.double() / 2, -1)
+    log_share = functional.log_softmax(teacher.double() / 2, -1)
+    truth = 4 * torch.where(share == 0, 0.0, share * (log_share - logs)).sum(-1).mean()
+    assert abs(float(loss) / float(truth) - 1) < 1e-6
+    assert torch.allclose(grad.double(), 2 * (logs.exp() - share) / 3, atol=1e-7)
+    swapped, grad = run(
+        lambda: ops.distillation_loss(teacher.requires_grad_(), wide.float(), **SOFT), [teacher]
+    )
+    assert float(swapped) == float("inf")
+    assert bool(grad.isfinite().all())
+    reverse, grad = run(
+        lambda: ops.distillation_loss(teacher, wide.float(), divergence="reverse_kl", **SOFT), [teacher]
+    )
+    assert bool(reverse.isfinite())
+    assert bool((grad[:, out] == 0).all())
+    assert bool(grad.isfinite().all())
+
+
+def test_a_label_on_a_token_ruled_out_costs_infinity():
+    student, teacher, target = make(3, 20, torch.float32)
+    with torch.no_grad():
+        student[0, 4] = -float("inf")
+    target[0] = 4
+    assert ops.distillation_loss(student, teacher, target, **HARD) == float("inf")
+
+
+@pytest.mark.parametrize("place", [0, 17, 1999])
+@pytest.mark.parametrize("whose", ["student", "teacher"])
+def test_nan_is_told_and_stays_in_its_row(whose, place, run):
+    student, teacher, target = make(3, 2000, torch.float32)
+    with torch.no_grad():
+        (student if whose == "student" else teacher)[1, place] = float("nan")
+    loss, grad = run(lambda: ops.distillation_loss(student, teacher, target, **BOTH), [student])
+    assert bool(loss.isnan())
+    assert bool(grad[1].isnan().any())
+    assert not bool(grad[[0, 2]].isnan().any())
+
+
+def test_a_row_without_any_token_is_nan_and_a_row_left_out_may_hold_anything(run):
+    student, teacher, target = make(3, 50, torch.float32)
+    with torch.no_grad():
+        teacher[1] = -float("inf")
+    assert bool(ops.distillation_loss(student, teacher, **SOFT).isnan())
+    with torch.no_grad():
+        student[1], teacher[1] = float("nan"), float("inf")
+    mask = torch.tensor([True, False, True])
+    target[1] = -100
+    loss, grad = run(
+        lambda: ops.distillation_loss(student, teacher, target, soft_mask=mask, **BOTH), [student]
+    )
+    assert bool(loss.isfinite())
+    assert bool((grad[1] == 0).all())
+    assert bool(grad.isfinite().all())
+
+
+@pytest.mark.parametrize("layout", ["transposed", "columns", "rows", "expanded"])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_any_strides(layout, inplace, run):
+    student, teacher, target = make(6, 48, torch.float32)
+    plain = run(lambda: ops.distillation_loss(student, teacher, target, **BOTH), [student])
+    view = {
+        "transposed": lambda one: one.T.contiguous().T,
+        "columns": lambda one: torch.cat([one, one], 1)[:, :48],
+        "rows": lambda one: torch.stack([one, one], 1)[:, 0],
+        "expanded": lambda one: one[:1].expand(6, 48),
+    }[layout]
+    if layout == "expanded":
+        plain = run(
+            lambda: ops.distillation_loss(student[:1].repeat(6, 1), teacher[:1].repeat(6, 1), target, **BOTH),
+            [student],
+        )
+    result = run(
+        lambda: ops.distillation_loss(view(student), view(teacher), target, inplace_backward=inplace, **BOTH),
+        [student],
+    )
+    for one, other in zip(result, plain, strict=True):
+        assert torch.allclose(one, other, rtol=1e-6, atol=1e-8)
+
+
+def test_labels_and_mask_of_any_strides():
+    student, teacher, target = make(6, 30, torch.float32)
+    mask = torch.tensor([True, False] * 3)
+    plain = ops.distillation_loss(student, teacher, target, soft_mask=mask, **BOTH)
+    spread = ops.distillation_loss(
+        student, teacher, torch.stack([target, target], 1)[:, 0], soft_mask=mask.repeat(2, 1).T[:, 0], **BOTH
+    )
+    assert torch.equal(plain, spread)
+
+
+def test_a_second_backward_pass_gives_the_same(run):
+    student, teacher, target = make(4, 70, torch.float32)
+    loss = ops.distillation_loss(student, teacher, target, **BOTH)
+    (first,) = torch.autograd.grad(loss * 3.0, student, retain_graph=True)
+    kept = first.clone()
+    (second,) = torch.autograd.grad(loss * 3.0, student)
+    assert torch.equal(kept, second)
+    assert torch.equal(kept, first)
+
+
+def test_inplace_writes_the_gradient_over_the_logits(compiled_only):
+    student, teacher, target = make(5, 300, torch.float32)
+    wanted = torch.autograd.grad(ops.distillation_loss(student, teacher, target, **BOTH), student)[0]
+    logits = student * 1.0
+    loss = ops.distillation_loss(logits, teacher, target, inplace_backward=True, **BOTH)
+    assert torch.equal(logits.detach(), student.detach())
+    (grad,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    assert grad.data_ptr() == logits.data_ptr()
+    assert torch.allclose(grad, wanted, atol=1e-9)
+    with pytest.raises(
+        HarnessError, match=r"student_logits: wanted the logits of the forward pass; got logits"
+    ):
+        torch.autograd.grad(loss, logits)
+
+
+def test_a_second_derivative_is_refused(compiled_only):
+    student, teacher, target = make(4, 20, torch.float64)
+    loss = ops.distillation_loss(student, teacher, target, **BOTH)
+    with pytest.raises(
+        HarnessError, match="distillation_loss: backward: wanted create_graph=False; got True"
+    ):
+        torch.autograd.grad(loss, student, create_graph=True)
+
+
+def test_two_runs_agree_to_the_bit_whatever_the_threads(run):
+    student, teacher, target = make(33, 3001, torch.float32)
+    loss = lambda: ops.distillation_loss(student, teacher, target, **BOTH)  # noqa: E731
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        first = run(loss, [student])
+        torch.set_num_threads(2)
+        second = run(loss, [student])
+    finally:
+        torch.set_num_threads(threads)
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_nothing_uninitialised_is_read(poisoned, run):
+    student, teacher, target = make(5, 1030, torch.float32)
+    for values in (
+        run(lambda: ops.distillation_loss(student, teacher, target, **BOTH), [student]),
+        run(lambda: ops.distillation_loss(student, teacher, divergence="reverse_kl", **SOFT), [student]),
+    ):
+        assert all(bool(value.isfinite().all()) for value in values)
+
+
+def test_components_are_those_of_the_sum():
+    student, teacher, target = make(6, 40, torch.float32)
+    loss, soft, hard = ops.distillation_loss(student, teacher, target, return_components=True, **BOTH)
+    assert torch.allclose(loss, 0.7 * soft + 0.3 * hard)
+    assert torch.allclose(hard, functional.cross_entropy(student, target))
+    assert not soft.requires_grad
+    assert not hard.requires_grad
+    alone = ops.distillation_loss(student, teacher, return_components=True, **SOFT)
+    assert float(alone.hard) == 0.0
+    assert torch.allclose(alone.soft, soft)
+
+
+def test_the_teacher_learns_nothing():
+    student, teacher, target = make(3, 20, torch.float32)
+    teacher.requires_grad_()
+    ops.distillation_loss(student, teacher, target, **BOTH).backward()
+    assert teacher.grad is None
+
+
+def test_without_gradients_it_still_counts():
+    student, teacher, target = make(3, 20, torch.float32)
+    loss = ops.distillation_loss(student, teacher, target, **BOTH)
+    with torch.no_grad():
+        assert torch.equal(
+            ops.distillation_loss(student, teacher, target, inplace_backward=True, **BOTH), loss
+        )
+
+
+def test_offsets_beyond_32_bits(compiled_only):
+    """Rows 2³⁰ elements apart: the third starts at 2³¹."""
+    room = torch.empty(2**31 + 700, dtype=torch.bfloat16)
+    far = room.as_strided((3, 700), (2**30, 1))
+    student, teacher, target = make(3, 700, torch.bfloat16)
+    with torch.no_grad():
+        far.copy_(student)
+    wanted = torch.autograd.grad(ops.distillation_loss(student, teacher, target, **BOTH), student)[0]
+    logits = far.requires_grad_()
+    loss = ops.distillation_loss(logits, teacher, target, inplace_backward=True, **BOTH)
+    (grad,) = torch.autograd.grad(loss, logits)
+    assert grad.data_ptr() == room.data_ptr()
+    assert torch.equal(grad, wanted)
