@@ -1,0 +1,265 @@
+"""Fine-tuning: examples as rows, predictions in their order, the best epoch, equal runs."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from harness.data.batches import IGNORED
+from harness.data.tasks import TASKS, TaskData, TextExample, TokenExample, labels_of
+from harness.errors import HarnessError
+from harness.models import checkpoint
+from harness.train import finetuning
+from harness.train.encoding import encode, pad
+from harness.train.finetuning import Protocol, finetune, predict
+
+PROTOCOL = Protocol(
+    epochs=3,
+    learning_rate=5e-3,
+    batch_size=8,
+    warmup_fraction=0.1,
+    weight_decay=0.01,
+    max_length=16,
+    precision="fp32",
+)
+
+
+@pytest.fixture(scope="session")
+def tagged(documents) -> TaskData:
+    """Sentences whose words are tagged by their first letter: what a model with eyes can learn."""
+    words = sorted({word for document in documents for line in document for word in line.split()})
+    drawn = random.Random(5)
+    lines = [drawn.choices(words, k=drawn.randint(3, 9)) for _ in range(90)]
+    examples = [
+        TokenExample(tuple(line), tuple("NOUN" if word < "m" else "VERB" for word in line)) for line in lines
+    ]
+    return TaskData(
+        TASKS["pos"],
+        "mt",
+        ("NOUN", "VERB"),
+        *(tuple(part) for part in (examples[:40], examples[40:60], examples[60:90])),
+    )
+
+
+@pytest.fixture(scope="session")
+def sorted_texts(tagged) -> TaskData:
+    """The same sentences, sorted by what most of their words are."""
+
+    def part(examples):
+        return tuple(TextExample(one.text, sorted(one.labels)[len(one.labels) // 2]) for one in examples)
+
+    return TaskData(
+        TASKS["topic"], "mt", ("NOUN", "VERB"), part(tagged.train), part(tagged.dev), part(tagged.test)
+    )
+
+
+@pytest.fixture
+def saved(make_model, tokenizer, tmp_path):
+    checkpoint.save(make_model(), tokenizer, tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def tune(saved, tokenizer, tmp_path):
+    def tune(data, seed=1, score=None, **changes):
+        protocol = Protocol(**(vars(PROTOCOL) | changes))
+        return finetune(
+            saved,
+            tokenizer,
+            data,
+            protocol=protocol,
+            seed=seed,
+            score=score or (lambda _: 0.0),
+            folder=tmp_path / "scratch",
+        )
+
+    return tune
+
+
+def shares_right(data, predictions, part="test"):
+    gold = [labels_of(example) for example in getattr(data, part)]
+    told = [one if isinstance(one, list) else [one] for one in predictions]
+    pairs = [pair for one, other in zip(gold, told, strict=True) for pair in zip(one, other, strict=True)]
+    return sum(one == other for one, other in pairs) / len(pairs)
+
+
+def sentence(*words):
+    return TokenExample(words, tuple("NOUN" for _ in words))
+
+
+def task_of(*examples):
+    return TaskData(TASKS["pos"], "mt", ("NOUN", "VERB"), examples, examples, examples)
+
+
+def test_each_word_has_its_label_once_on_its_first_sub_word(tokenizer, tagged):
+    encoded = encode(tagged.train, tagged, tokenizer, 64)
+    assert encoded.owners == list(range(40))
+    for row, example in zip(encoded.rows, tagged.train, strict=True):
+        alone = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in example.words]
+        assert row["input_ids"] == [2, *(token for word in alone for token in word), 3]
+        places = np.cumsum([1, *(len(word) for word in alone)])[:-1]
+        wanted = np.full(len(row["input_ids"]), IGNORED)
+        wanted[places] = [tagged.labels.index(label) for label in example.labels]
+        assert row["labels"] == wanted.tolist()
+        assert row["length"] == len(row["input_ids"])
+
+
+@pytest.mark.parametrize("max_length", [5, 7, 11])
+def test_a_long_sentence_is_cut_at_words_and_loses_none(max_length, tokenizer, tagged):
+    encoded = encode(tagged.train, tagged, tokenizer, max_length)
+    assert max(row["length"] for row in encoded.rows) <= max_length
+    assert len(encoded.rows) > 40
+    assert encoded.owners == sorted(encoded.owners)
+    for owner, example in enumerate(tagged.train):
+        mine = [row for row, of in zip(encoded.rows, encoded.owners, strict=True) if of == owner]
+        labels = [label for row in mine for label in row["labels"] if label != IGNORED]
+        assert [tagged.labels[label] for label in labels] == list(example.labels)
+        assert all(row["labels"][1] != IGNORED for row in mine), (
+            "a window begins with a word's first sub-word"
+        )
+
+
+def test_a_word_longer_than_a_row_is_cut_to_it(tokenizer):
+    data = task_of(sentence("kami", "ka" * 30, "tora"))
+    encoded = encode(data.train, data, tokenizer, 8)
+    assert [row["length"] for row in encoded.rows][1] == 8
+    assert sum(label != IGNORED for row in encoded.rows for label in row["labels"]) == 3
+
+
+@pytest.mark.parametrize("empty", ["\u200b", "\ufeff", "\x07", " "], ids=ascii)
+def test_a_word_the_tokenizer_leaves_empty_stands_as_the_unknown_token(empty, tokenizer):
+    assert tokenizer(empty, add_special_tokens=False)["input_ids"] == []
+    data = task_of(sentence("kami", empty, "tora"), sentence(empty))
+    encoded = encode(data.train, data, tokenizer, 16)
+    assert encoded.rows[1]["input_ids"] == [2, tokenizer.unk_token_id, 3]
+    labels = [[label for label in row["labels"] if label != IGNORED] for row in encoded.rows]
+    assert labels == [[0, 0, 0], [0]]
+
+
+def test_a_text_is_cut_at_the_longest_input(tokenizer):
+    data = TaskData(TASKS["topic"], "mt", ("a", "b"), (TextExample("kami tora " * 30, "b"),), (), ())
+    encoded = encode(data.train, data, tokenizer, 12)
+    assert encoded.rows[0]["length"] == len(encoded.rows[0]["input_ids"]) == 12
+    assert encoded.rows[0]["labels"] == 1
+
+
+def test_a_label_that_training_lacks_is_refused(tokenizer):
+    data = TaskData(TASKS["topic"], "mt", ("a", "b"), (), (TextExample("kami", "c"),), ())
+    with pytest.raises(
+        HarnessError, match=r"topic: wanted labels of the training part \(a, b\); got 'c'; mend"
+    ):
+        encode(data.dev, data, tokenizer, 12)
+
+
+def test_rows_are_padded_with_nothing_asked(tokenizer, tagged):
+    rows = encode(tagged.train[:5], tagged, tokenizer, 64).rows
+    batch = pad(rows, tokenizer.pad_token_id)
+    for place, row in enumerate(rows):
+        length = row["length"]
+        assert batch["input_ids"][place, :length].tolist() == row["input_ids"]
+        assert batch["attention_mask"][place].tolist() == [1] * length + [0] * (
+            batch["input_ids"].shape[1] - length
+        )
+        assert (batch["labels"][place, length:] == IGNORED).all()
+
+
+class Parity(nn.Module):
+    """Tells odd token ids from even ones; of a text, by its second token."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, input_ids, attention_mask):
+        assert not self.training
+        assert attention_mask.shape == input_ids.shape
+        logits_BLC = nn.functional.one_hot(input_ids % 2, 2).float()
+        return SimpleNamespace(logits=logits_BLC if self.kind == "token" else logits_BLC[:, 1])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+@pytest.mark.parametrize("kind", ["token", "sequence"])
+def test_predictions_come_in_the_order_of_the_examples(kind, batch_size, tokenizer, tagged, sorted_texts):
+    data = tagged if kind == "token" else sorted_texts
+    encoded = encode(data.test, data, tokenizer, 7)
+    found = predict(Parity(kind).train(), encoded, data, batch_size)
+    first = lambda word: tokenizer(word, add_special_tokens=False)["input_ids"][0] % 2  # noqa: E731
+    if kind == "token":
+        assert found == [[data.labels[first(word)] for word in example.words] for example in data.test]
+    else:
+        assert found == [data.labels[first(example.text)] for example in data.test]
+
+
+@pytest.mark.parametrize("name", ["tagged", "sorted_texts"])
+def test_it_learns_what_there_is_to_learn_and_prints_nothing(name, tune, request, capfd, tmp_path):
+    data = request.getfixturevalue(name)
+    tuned = tune(data, epochs=12, learning_rate=2e-2, score=lambda labels: shares_right(data, labels, "dev"))
+    assert shares_right(data, tuned.predictions) > 0.85
+    assert len(tuned.dev_scores) == 12
+    assert not tuned.model.training
+    assert tuned.model.config.id2label == dict(enumerate(data.labels))
+    assert not (tmp_path / "scratch").exists()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_first_of_the_best_epochs_is_kept(tune, sorted_texts, monkeypatch, weights_of):
+    models, seen, asked = [], [], iter([0.1, 0.5, 0.5, 0.2])
+    real = finetuning.task_model
+
+    def task_model(*told):
+        models.append(real(*told))
+        return models[-1]
+
+    def score(labels):
+        assert len(labels) == len(sorted_texts.dev)
+        seen.append(weights_of(models[-1]))
+        return next(asked)
+
+    monkeypatch.setattr(finetuning, "task_model", task_model)
+    tuned = tune(sorted_texts, epochs=4, score=score)
+    assert (tuned.best_epoch, tuned.dev_scores) == (2, [0.1, 0.5, 0.5, 0.2])
+    same = [
+        all(torch.equal(one[name], value) for name, value in tuned.model.state_dict().items()) for one in seen
+    ]
+    assert same == [False, True, False, False]
+
+
+def test_the_test_part_is_read_once_and_last(tune, sorted_texts, monkeypatch):
+    read = []
+    real = finetuning.predict
+
+    def predict(model, encoded, *told):
+        read.append(encoded.num_examples)
+        return real(model, encoded, *told)
+
+    monkeypatch.setattr(finetuning, "predict", predict)
+    tune(sorted_texts)
+    assert read == [20, 20, 20, 30]
+
+
+def test_equal_seeds_give_equal_models_and_another_seed_another(tune, tagged):
+    one, again = tune(tagged, epochs=1), tune(tagged, epochs=1)
+    other = tune(tagged, seed=2, epochs=1)
+    assert one.predictions == again.predictions
+    states = [tuned.model.state_dict() for tuned in (one, again, other)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert not torch.equal(states[0]["classifier.weight"], states[2]["classifier.weight"])
+
+
+def test_the_encoder_is_the_checkpoints_and_the_head_is_new(saved, tokenizer, tagged, make_model):
+    model = finetuning.task_model(saved, tagged)
+    kept = make_model().state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in model.state_dict().items() if name in kept)
+    assert model.classifier.weight.shape == (2, 16)
+
+
+def test_half_precision_tunes_weights_kept_whole(tune, sorted_texts):
+    tuned = tune(sorted_texts, epochs=1, precision="bf16")
+    assert {parameter.dtype for parameter in tuned.model.parameters()} == {torch.float32}
+    assert len(tuned.predictions) == 30
