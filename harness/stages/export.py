@@ -16,6 +16,7 @@ from harness.export import onnx
 from harness.export.quantize import INT8_FILE, dynamic_int8
 from harness.measure.judge import Judge
 from harness.measure.parity import probe_batches
+from harness.models.checkpoint import quiet
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -62,5 +63,6 @@ def _load(context: Context) -> tuple[Any, Any]:
     folder = context.inputs["model"] / "model"
     token = task_named(context.config["task"]).kind == "token"
     stock = AutoModelForTokenClassification if token else AutoModelForSequenceClassification
-    model = stock.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
+    with quiet():
+        model = stock.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
     return model, AutoTokenizer.from_pretrained(folder)

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from harness.data.tasks import TaskData
+from harness.models.checkpoint import quiet
 from harness.train.encoding import Encoded, encode, pad
 from harness.train.trainer import dropout
 
@@ -123,13 +124,14 @@ def task_model(checkpoint: Path, data: TaskData) -> Any:
     stock = (
         AutoModelForTokenClassification if data.task.kind == "token" else AutoModelForSequenceClassification
     )
-    return stock.from_pretrained(
-        checkpoint,
-        id2label=dict(enumerate(data.labels)),
-        label2id={label: index for index, label in enumerate(data.labels)},
-        use_safetensors=True,
-        dtype=torch.float32,
-    )
+    with quiet():
+        return stock.from_pretrained(
+            checkpoint,
+            id2label=dict(enumerate(data.labels)),
+            label2id={label: index for index, label in enumerate(data.labels)},
+            use_safetensors=True,
+            dtype=torch.float32,
+        )
 
 
 @torch.no_grad()
