@@ -12,9 +12,12 @@ from harness.config.resolve import TEACHER, ResolvedStep, resolve
 from harness.config.scale import Scale
 from harness.config.shape import Shape
 from harness.config.teacher import find_known_teacher, find_shape
-from harness.errors import HarnessError
+from harness.data import builtin
+from harness.data.folder import list_languages
+from harness.data.formats import FORMATS
+from harness.data.tasks import task_named
+from harness.errors import HarnessError, UsageError, unknown
 from harness.languages import LANGUAGES
-from harness.languages import language as language_named
 from harness.pipeline.plan import Plan, Stage
 from harness.stages import VERSIONS
 from harness.stages.sources import data_inputs
@@ -66,12 +69,14 @@ def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
         UsageError: the language, or something in recipe or scale, does not exist or does not fit.
         HarnessError: a folder that should be read is not there.
     """
-    language_named(language)
+    _check_language(language, scale)
+    shape = find_shape(recipe, scale)
+    _check_lengths(shape, scale)
     tasks, missing = _tasks_there(language, scale)
-    steps = resolve(recipe, scale, find_shape(recipe, scale))
+    steps = resolve(recipe, scale, shape)
     scored = _scored(steps)
     stages = [
-        *_teacher_stages(recipe, scale),
+        *_teacher_stages(recipe, scale, shape),
         _tasks_stage(language, scale, tasks),
         _corpus_stage("corpus", (language,), scale),
         *_step_stages(steps),
@@ -121,41 +126,63 @@ def _stage(id: str, kind: str, config: Mapping[str, Any], inputs: Mapping[str, s
     return Stage(id=id, kind=kind, version=VERSIONS[kind], config=config, inputs=inputs)
 
 
-def _teacher_stages(recipe: Recipe, scale: Scale) -> tuple[Stage, ...]:
+def _teacher_stages(recipe: Recipe, scale: Scale, shape: Shape) -> tuple[Stage, ...]:
     if scale.teacher.pretrain is not None:
         return pretraining_stages(scale)
+    config: dict[str, Any] = {"shape": shape.model_dump()}
     if scale.teacher.folder is not None:
         folder = Path(scale.teacher.folder)
-        return (_stage(TEACHER, "fetch", {"name": folder.name}, {"folder": folder}),)
+        return (_stage(TEACHER, "fetch", config | {"name": folder.resolve().name}, {"folder": folder}),)
     known = find_known_teacher(recipe, scale)
     assert known is not None
-    config = {"name": known.hub_id, "hub_id": known.hub_id, "revision": known.revision}
+    config |= {"name": known.hub_id, "hub_id": known.hub_id, "revision": known.revision}
     return (_stage(TEACHER, "fetch", config, {}),)
+
+
+def _check_language(language: str, scale: Scale) -> None:
+    corpus = scale.corpus
+    known = _languages(corpus.source, corpus.folder)
+    if language not in known:
+        kinds = {"builtin": "built-in language", "hub": "language"}
+        raise unknown(kinds.get(corpus.source, f"language of {corpus.folder}"), language, known)
+
+
+def _check_lengths(shape: Shape, scale: Scale) -> None:
+    """Refuses inputs that the models of a run could not take, before anything is trained."""
+    asked = {"sequence_length": scale.sequence_length, "latency.lengths": max(scale.latency.lengths)}
+    for name, length in asked.items():
+        if length > shape.max_length:
+            raise UsageError(
+                f"{scale.name}: {name}: wanted at most the {shape.max_length} tokens that the teacher's "
+                f"positions hold; got {length}; lower it"
+            )
+
+
+def _languages(source: str, folder: str | None) -> list[str]:
+    """Gives the languages of which a source has text."""
+    if source == "folder":
+        return list_languages(Path(str(folder)))
+    return list(builtin.LANGUAGES if source == "builtin" else LANGUAGES)
 
 
 def _pretraining_languages(scale: Scale) -> list[str]:
     wanted = scale.teacher.pretrain.languages if scale.teacher.pretrain else ()
-    if wanted != "all":
-        return list(wanted)
-    if scale.corpus.source == "folder":
-        from harness.data.folder import list_languages  # noqa: PLC0415  each source is read by its own module
-
-        return list_languages(Path(str(scale.corpus.folder)))
-    if scale.corpus.source == "builtin":
-        from harness.data import builtin  # noqa: PLC0415
-
-        return list(builtin.LANGUAGES)
-    return list(LANGUAGES)
+    if wanted == "all":
+        return _languages(scale.corpus.source, scale.corpus.folder)
+    for language in wanted:
+        _check_language(language, scale)
+    return list(wanted)
 
 
-def _data(scale: Scale, folders: Sequence[str]) -> dict[str, Path]:
-    return data_inputs(Path(scale.corpus.folder), list(folders)) if scale.corpus.folder else {}
+def _data(folder: str | None, names: Sequence[str]) -> dict[str, Path]:
+    return data_inputs(Path(folder), list(names)) if folder else {}
 
 
 def _corpus_stage(id: str, languages: Sequence[str], scale: Scale, lines: int | None = None) -> Stage:  # noqa: A002
-    tasks = list(scale.tasks.names)
+    tasks = {language: list(_tasks_there(language, scale)[0]) for language in languages}
     config = {
         "source": scale.corpus.source,
+        "tasks_source": scale.tasks.source,
         "languages": list(languages),
         "lines": lines or scale.corpus.lines,
         "held_out_fraction": scale.corpus.held_out_fraction,
@@ -163,8 +190,11 @@ def _corpus_stage(id: str, languages: Sequence[str], scale: Scale, lines: int | 
         "excluded_tasks": tasks,
         "sizes": _sizes(scale),
     }
-    folders = [f"{kind}/{language}" for language in languages for kind in ("corpus", *tasks)]
-    return _stage(id, "corpus", config, _data(scale, folders))
+    inputs = _data(scale.corpus.folder, [f"corpus/{language}" for language in languages])
+    inputs |= _data(
+        scale.tasks.folder, [f"{task}/{language}" for language in languages for task in tasks[language]]
+    )
+    return _stage(id, "corpus", config, inputs)
 
 
 def _sizes(scale: Scale) -> list[int | None]:
@@ -174,23 +204,21 @@ def _sizes(scale: Scale) -> list[int | None]:
 
 def _tasks_there(language: str, scale: Scale) -> tuple[tuple[str, ...], dict[str, str]]:
     """Gives the tasks the source has in this language, and why it lacks the others."""
-    names = scale.tasks.names
-    missing: dict[str, str] = {}
-    if scale.tasks.source == "folder":
-        root = Path(str(scale.tasks.folder))
-        missing = {
-            name: f"{root.name}/{name}/{language} is not in the data folder"
-            for name in names
-            if not (root / name / language).is_dir()
-        }
-    if scale.tasks.source == "hub":
-        known = language_named(language)
-        missing = {
-            name: f"no source of {name} is known for {known.name}"
-            for name in names
-            if name not in known.tasks
-        }
+    names = tuple(task_named(name).name for name in scale.tasks.names)
+    missing = {name: reason for name in names if (reason := _lack(name, language, scale))}
     return tuple(name for name in names if name not in missing), missing
+
+
+def _lack(task: str, language: str, scale: Scale) -> str | None:
+    """Gives the reason why a task cannot be had in a language; ``None`` where it can."""
+    source, folder = scale.tasks.source, scale.tasks.folder
+    if source == "folder":
+        part = Path(str(folder)) / task / language / f"train{FORMATS[task][0]}"
+        return None if part.is_file() else f"{part} is not there"
+    if source == "builtin":
+        return None if language in builtin.LANGUAGES else f"'{language}' is no built-in language"
+    known = LANGUAGES.get(language)
+    return None if known and task in known.tasks else f"no source on the hub is known for it in '{language}'"
 
 
 def _tasks_stage(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
@@ -201,7 +229,9 @@ def _tasks_stage(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
         "sizes": _sizes(scale),
         "seed": scale.seed,
     }
-    return _stage("tasks", "tasks", config, _data(scale, [f"{task}/{language}" for task in tasks]))
+    return _stage(
+        "tasks", "tasks", config, _data(scale.tasks.folder, [f"{task}/{language}" for task in tasks])
+    )
 
 
 def _step_stages(steps: Sequence[ResolvedStep]) -> list[Stage]:

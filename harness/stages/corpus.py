@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from harness.data import corpus
 from harness.data.sources import open_corpus, open_task
 from harness.data.tasks import Absent
+from harness.errors import HarnessError
+from harness.stages.files import corpus_folder
 from harness.stages.sources import source_of
 
 if TYPE_CHECKING:
@@ -22,20 +24,25 @@ def run(context: Context) -> None:
     languages = context.config["languages"]
     for done, language in enumerate(languages):
         context.progress(done, len(languages), "languages", {})
-        folder = context.out if len(languages) == 1 else context.out / language
+        folder = corpus_folder(context.out, language, languages)
         folder.mkdir(exist_ok=True)
         context.facts[language] = _prepare(context, language, folder)
 
 
 def _prepare(context: Context, language: str, folder: Path) -> dict[str, object]:
     config = context.config
-    source = source_of(context)
-    text = open_corpus(source, language, config["lines"], config["seed"])
+    text = open_corpus(source_of(context, "corpus"), language, config["lines"], config["seed"])
     scored: set[str] = set()
-    for task in config["excluded_tasks"]:
+    for task in config["excluded_tasks"][language]:
+        source = source_of(context, task, config["tasks_source"])
         data = open_task(source, task, language, tuple(config["sizes"]), config["seed"])
         if not isinstance(data, Absent):
             scored |= data.scored_texts()
     split = corpus.prepare(text.documents, config["held_out_fraction"], config["seed"], exclude=scored)
+    if not split.held_out:
+        raise HarnessError(
+            f"corpus: wanted two documents or more in '{language}', one of them to be held out; got "
+            f"{len(split.train)}; add text, or part it by blank lines"
+        )
     corpus.write(split, folder)
     return {**split.statistics.as_dict(), "provenance": dict(text.provenance)}

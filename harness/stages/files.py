@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,11 @@ def write_model(context: Context, model: Any, tokenizer: Any) -> None:
     context.facts["shape"] = Shape.from_transformers(model.config.to_dict()).model_dump()
     context.facts["parameters"] = {name: part.parameters for name, part in parts.items()}
     context.facts["size_bytes"] = (context.out / "model" / "model.safetensors").stat().st_size
+
+
+def corpus_folder(root: Path, language: str, languages: Sequence[str]) -> Path:
+    """Gives where the stage ``corpus`` puts a language: at the top if it is the only one."""
+    return root if len(languages) == 1 else root / language
 
 
 def read_packed(context: Context, tokenizer: Any, sequence_length: int, part: str = "train") -> Packed:

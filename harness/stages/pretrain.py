@@ -9,7 +9,7 @@ from harness.config.shape import Shape
 from harness.data import corpus
 from harness.models import checkpoint
 from harness.models.growth import deepen
-from harness.stages.files import budget, read_json, write_json, write_model
+from harness.stages.files import budget, corpus_folder, read_json, write_json, write_model
 from harness.train import pretraining, teacher
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ def run(context: Context) -> None:
 
     Facts: tokens heard in all, speed, the loss curve; of both halves where a shallow model comes first.
     """
-    config = context.config
+    config, languages = context.config, context.config["languages"]
     shape, shallow = Shape(**config["shape"]), config.get("shallow")
     first = shape.model_copy(update={"layers": shallow["layers"]}) if shallow else shape
     newborn = teacher.prepare(
         first,
         {
-            language: corpus.read(context.inputs["corpora"] / language, "train")
-            for language in config["languages"]
+            language: corpus.read(corpus_folder(context.inputs["corpora"], language, languages), "train")
+            for language in languages
         },
         smoothing=config["smoothing"],
         tokenizer_characters=config["tokenizer_characters"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import JsonValue
 
 from harness.data.tasks import TASKS
-from harness.languages import language
+from harness.languages import LANGUAGES
 from harness.measure.environment import describe
 from harness.report import results as schema
 from harness.report.render import render, write_results
@@ -48,7 +48,7 @@ def collect(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> sch
     return schema.Results(
         run=schema.Run(
             language=config["language"],
-            language_name=language(config["language"]).name,
+            language_name=_language_name(config["language"]),
             recipe=config["recipe"],
             recipe_source=config["recipe_source"],
             scale=config["scale"],
@@ -72,6 +72,11 @@ def collect(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> sch
         training=tuple(_training(name, manifests[name]) for name in trained),
         absent=tuple(_absent(config, manifests, trained)),
     )
+
+
+def _language_name(code: str) -> str:
+    """Gives a language's name; of one that only the user's data folder knows, its code."""
+    return LANGUAGES[code].name if code in LANGUAGES else code
 
 
 def _teacher(manifest: dict[str, Any]) -> str:

@@ -19,9 +19,15 @@ def data_inputs(root: Path, folders: list[str]) -> dict[str, Path]:
     return {f"{DATA}{name}": root / name for name in folders if (root / name).is_dir()}
 
 
-def source_of(context: Context) -> DataSource:
-    """Gives ``builtin``, ``hub``, or the data folder that the stage's inputs lie in."""
+def source_of(context: Context, kind: str, named: str | None = None) -> DataSource:
+    """Gives ``builtin``, ``hub``, or the data folder that the stage's inputs lie in.
+
+    Args:
+        context: of the stage.
+        kind: what is to be read: ``corpus``, or a task; corpus and tasks may lie in two folders.
+        named: the source where no folder is; the config's ``source`` if none.
+    """
     for role, path in context.inputs.items():
-        if role.startswith(DATA):
-            return path.parents[len(Path(role.removeprefix(DATA)).parts) - 1]
-    return str(context.config["source"])
+        if role.startswith(f"{DATA}{kind}/"):
+            return path.parents[1]
+    return named or str(context.config["source"])

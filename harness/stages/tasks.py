@@ -23,7 +23,9 @@ def run(context: Context) -> None:
     config = context.config
     for done, name in enumerate(config["names"]):
         context.progress(done, len(config["names"]), "tasks", {})
-        data = open_task(source_of(context), name, config["language"], tuple(config["sizes"]), config["seed"])
+        data = open_task(
+            source_of(context, name), name, config["language"], tuple(config["sizes"]), config["seed"]
+        )
         if isinstance(data, Absent):
             raise HarnessError(f"tasks: wanted '{name}' in '{config['language']}'; {data.reason}")
         write_task(context.out / f"{name}.json", data)
