@@ -62,6 +62,7 @@ class Pretrain(Strict):
     smoothing: Portion
     tokenizer_characters: Count
     shallow: Shallow | None = None
+    embeddings: Literal["random", "cooccurrence"] | None = None
 
     @field_validator("languages", mode="before")
     @classmethod
@@ -169,6 +170,7 @@ class Score(Strict):
     batch_size: Count
     warmup_fraction: Portion
     weight_decay: Portion
+    dropout: Portion | None = None
     tasks: dict[str, Finetune] = Field(default_factory=dict)
 
     @field_validator("seeds", mode="before")

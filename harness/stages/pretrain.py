@@ -35,6 +35,7 @@ def run(context: Context) -> None:
         tokenizer_characters=config["tokenizer_characters"],
         sequence_length=config["sequence_length"],
         seed=config["seed"],
+        embeddings=config.get("embeddings", "random"),
     )
     halves = []
     if shallow:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import torch
 
 from harness.config.shape import Shape
 from harness.data.batches import Packed, pack
 from harness.models.checkpoint import build
 from harness.models.tokenizers import train_unigram, train_wordpiece
+from harness.train.cooccurrence import token_vectors
 from harness.train.mixing import mix, sample_lines
 
 TOKENIZERS = {"bert": train_wordpiece, "xlm-roberta": train_unigram}
@@ -32,6 +35,7 @@ def prepare(
     tokenizer_characters: int,
     sequence_length: int,
     seed: int,
+    embeddings: Literal["random", "cooccurrence"] = "random",
 ) -> Newborn:
     """Trains the tokenizer, draws the weights and packs the mixed corpus.
 
@@ -44,10 +48,24 @@ def prepare(
         tokenizer_characters: about as many characters the tokenizer learns from.
         sequence_length: tokens of the longest row.
         seed: of weights and mixture.
+        embeddings: whether word embeddings start at random or as word vectors (`train.cooccurrence`).
     """
     lines = sample_lines(corpora, tokenizer_characters, smoothing)
     tokenizer = TOKENIZERS[shape.family](lines, shape.vocabulary, shape.max_length)
     packed = {
         language: pack(documents, tokenizer, sequence_length) for language, documents in corpora.items()
     }
-    return Newborn(build(shape, seed), tokenizer, mix(packed, smoothing, seed))
+    model, mixed = build(shape, seed), mix(packed, smoothing, seed)
+    if embeddings == "cooccurrence":
+        _start_from_vectors(model, mixed, set(tokenizer.all_special_ids), seed)
+    return Newborn(model, tokenizer, mixed)
+
+
+def _start_from_vectors(model: Any, packed: Packed, special_ids: set[int], seed: int) -> None:
+    """Puts word vectors of the same mean length in place of the random embeddings, where there are any."""
+    weight_VD = model.get_input_embeddings().weight.data
+    vocabulary, width = weight_VD.shape
+    vectors_VD = torch.from_numpy(token_vectors(packed, vocabulary, width, ignored=special_ids, seed=seed))
+    length = float(weight_VD.norm(dim=1).mean())
+    known_V1 = vectors_VD.norm(dim=1, keepdim=True) > 0
+    weight_VD.copy_(torch.where(known_V1, vectors_VD * length, weight_VD))
