@@ -21,7 +21,7 @@ from harness.config.shape import KNOWN_TEACHERS, Shape
 from harness.config.show import show, to_yaml
 from harness.config.teacher import find_shape
 from harness.console import Watch, say_plan, say_steps
-from harness.errors import HarnessError, unknown
+from harness.errors import HarnessError, UsageError, unknown
 from harness.languages import LANGUAGES
 from harness.pipeline.execute import execute
 from harness.pipeline.plan import Plan
@@ -34,12 +34,11 @@ from harness.stages.publish import publish_model, publish_run, run_folder
 app = typer.Typer(
     name="harness",
     help="Compress a multilingual encoder into a small one-language encoder, and measure what was lost.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-recipe_app = typer.Typer(help="The published systems, each a list of steps.", no_args_is_help=True)
+recipe_app = typer.Typer(help="The published systems, each a list of steps.")
 app.add_typer(recipe_app, name="recipe")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -52,6 +51,9 @@ Teacher = Annotated[Path | None, typer.Option("--teacher", help="folder of your 
 Runs = Annotated[Path, typer.Option("--runs", help="where runs are kept")]
 
 _DEFAULT_RECIPE = "gurgurov2025"
+_INTERRUPTED = 130
+_FAULT = 70
+"""``EX_SOFTWARE`` of sysexits.h."""
 _RUNS = Path("runs")
 
 
@@ -61,25 +63,28 @@ def main() -> NoReturn:
     debug = len(arguments) < len(sys.argv) - 1
     _settle_process()
     try:
-        app(args=arguments, standalone_mode=True)
-    except HarnessError as error:
-        if debug:
-            traceback.print_exc()
-        _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped; what was done is kept, the same command goes on from there", 130)
-    except OSError as error:
-        if debug:
-            traceback.print_exc()
-        _fail(
-            f"{error.filename or 'file'}: {error.strerror or error}; mend it and run the same command again",
-            1,
-        )
+        code = app(args=arguments or ["--help"], standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
     except Exception as error:
         if debug:
-            raise
-        _fail(f"a fault of the harness itself: {type(error).__name__}: {error}; --debug shows where", 70)
-    sys.exit(0)
+            traceback.print_exc()
+        _fail(*_explain(error))
+    if code == _INTERRUPTED:  # what typer makes of Ctrl-C
+        _fail("stopped; what was done is kept, the same command goes on from there", code)
+    sys.exit(code or 0)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """Gives the line and the exit code for a fault."""
+    if isinstance(error, HarnessError):
+        return str(error), error.exit_code
+    if hasattr(error, "format_message"):  # typer's own: the command line does not parse
+        return f"{error.format_message().rstrip('.')}; add --help to see what is wanted", UsageError.exit_code
+    if isinstance(error, OSError):
+        where, what = error.filename or "file", error.strerror or error
+        return f"{where}: {what}; mend it and run the same command again", HarnessError.exit_code
+    return f"a fault of the harness itself: {type(error).__name__}: {error}; --debug shows where", _FAULT
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -143,7 +148,8 @@ def reproduce(
     out.print(
         f"report: {folder / 'report.md'}  {folder / 'report.html'}  {folder / 'results.json'}", soft_wrap=True
     )
-    out.print(f"model:  {folder / 'onnx'}", soft_wrap=True)
+    if blueprint.tasks:
+        out.print(f"model:  {folder / 'onnx'}", soft_wrap=True)
 
 
 def _execute(plan: Plan, store: Store, folder: str) -> None:
