@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.errors import UsageError
 
 _THOUSANDS = ("", "k", "M", "G")
@@ -20,7 +22,7 @@ def parse_count(text: str | int | float) -> int:
         number = float(str(text).replace("_", ""))
     except ValueError:
         number = -1.0
-    if number < 0 or number != number or number == float("inf") or number != int(number):
+    if not math.isfinite(number) or number < 0 or number != int(number):
         raise UsageError(f"count: wanted a whole number of zero or more, as 1600 or 1.6e9; got '{text}'")
     return int(number)
 

@@ -32,7 +32,7 @@ class Tally:
         finish: maps sums of shape (..., K) to scores of shape (...).
     """
 
-    counts_NK: Counts  # noqa: N815
+    counts_NK: Counts
     finish: Callable[[Counts], Counts]
 
     @property

@@ -19,18 +19,20 @@ def deepen(model: PreTrainedModel, layers: int) -> PreTrainedModel:
 
     Training a shallow model and deepening it costs a fraction of training the deep one from random weights
     (Gong et al. 2019, "Efficient training of BERT by progressively stacking"). A plain copy applied twice
-    loses what was learned, and a thin post-norm model of twelve layers does not find it again; so a copy's two
-    output maps start at zero (Chen et al. 2016, "Net2Net": growth that preserves the function).
+    loses what was learned, and a thin post-norm model of twelve layers does not find it again; so the two
+    output maps of a copy start at zero (Chen et al. 2016, "Net2Net": growth that preserves the function).
 
-    Holds: the layers' order; where nothing is added, the model's logits. A copy's norms still normalise what is
-    normalised already, which is an approximation of passing it on.
+    Holds: the layers' order; where the norms are as they were drawn, the logits. A trained norm rescales what
+    is normalised already, so that a copy passes it on only nearly.
 
     Raises:
         HarnessError: the number asked for is no multiple of the number of layers there are.
     """
     count = model.config.num_hidden_layers
     if layers < count or layers % count:
-        raise HarnessError(f"deepen: wanted a multiple of the {count} layers there are; got {layers}; change it")
+        raise HarnessError(
+            f"deepen: wanted a multiple of the {count} layers there are; got {layers}; change it"
+        )
     family = family_of(model)
     config = copy.deepcopy(model.config)
     config.num_hidden_layers = layers
@@ -48,7 +50,10 @@ def _copies(family: Family, name: str, tensor: Tensor, times: int) -> Mapping[st
     old = f"{family.layers}.{layer}."
     names = [name.replace(old, f"{family.layers}.{layer * times + place}.", 1) for place in range(times)]
     writes = _writes_to_the_stream(name, axes)
-    return {one: torch.zeros_like(tensor) if writes and place else tensor.clone() for place, one in enumerate(names)}
+    return {
+        one: torch.zeros_like(tensor) if writes and place else tensor.clone()
+        for place, one in enumerate(names)
+    }
 
 
 def _writes_to_the_stream(name: str, axes: tuple[str, ...]) -> bool:

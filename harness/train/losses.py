@@ -70,10 +70,10 @@ class _Seen:
         bias_V: its bias.
     """
 
-    hidden_ND: Tensor  # noqa: N815
-    features_ND: Tensor | None  # noqa: N815
-    weight_VD: Tensor  # noqa: N815
-    bias_V: Tensor | None  # noqa: N815
+    hidden_ND: Tensor
+    features_ND: Tensor | None
+    weight_VD: Tensor
+    bias_V: Tensor | None
 
 
 def total_loss(
