@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from harness.data import corpus
@@ -16,16 +15,22 @@ _CERTIFIED_LINES = 512
 
 
 def run(context: Context) -> None:
-    """Writes the model with fewer rows, its tokenizer, and ``certificate.json`` about held-out text."""
+    """Writes the model with fewer rows, its tokenizer, and ``certificate.json`` about held-out text.
+
+    The single characters of the corpus stay, so that no word becomes unknown that was not.
+    """
     model, tokenizer = read_model(context)
-    lines = (line for document in corpus.read(context.inputs["corpus"], "train") for line in document)
-    counts = tokenizers.count_tokens(tokenizer, lines)
-    keep = tokenizers.choose(counts, context.config["vocabulary"], tokenizer)
+    lines = [line for document in corpus.read(context.inputs["corpus"], "train") for line in document]
+    keep = tokenizers.choose(
+        tokenizers.count_tokens(tokenizer, lines),
+        context.config["vocabulary"],
+        tokenizer,
+        tokenizers.count_characters(tokenizer, lines),
+    )
     held_out = [line for document in corpus.read(context.inputs["corpus"], "held_out") for line in document]
     trimmed = tokenizers.trim(model, tokenizer, keep, held_out[:_CERTIFIED_LINES])
-    assert trimmed.certificate is not None, "the stage corpus holds text out"
-    certificate = asdict(trimmed.certificate)
-    write_json(context.out / "certificate.json", certificate)
-    context.facts["certificate"] = certificate
+    if trimmed.certificate is not None:
+        context.facts["certificate"] = trimmed.certificate.as_dict()
+        write_json(context.out / "certificate.json", context.facts["certificate"])
     record_held_out(context, trimmed.model, trimmed.tokenizer)
     write_model(context, trimmed.model, trimmed.tokenizer)
