@@ -22,8 +22,8 @@ READY := $(VENV)/.ready
 SOURCES := setup.py pyproject.toml requirements.lock $(wildcard csrc/* csrc/cpu/* csrc/cuda/*)
 
 reproduce: _language $(READY) ## LANG=mt: run a recipe on a language, from corpus to report (also RECIPE SCALE DATA TEACHER RUNS)
-	@$(HARNESS) reproduce $(LANG) --recipe $(RECIPE) --scale $(SCALE) --runs $(RUNS) \
-	  $(if $(DATA),--data $(DATA)) $(if $(TEACHER),--teacher $(TEACHER))
+	@$(HARNESS) reproduce "$(LANG)" --recipe "$(RECIPE)" --scale "$(SCALE)" --runs "$(RUNS)" \
+	  $(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)")
 
 test: $(READY) ## run the tests (no network, no GPU, no extension needed)
 	@$(VENV)/bin/python -m pytest
@@ -50,7 +50,7 @@ help: ## this list
 .PHONY: reproduce test check build lock clean help _language
 
 _language:
-ifneq ($(origin LANG),command line)
+ifeq ($(and $(filter command,$(origin LANG)),$(LANG)),)
 	@echo "usage: make reproduce LANG=<code>   (a language is wanted, as LANG=mt; '$(VENV)/bin/harness languages' lists them)" >&2; exit 2
 endif
 

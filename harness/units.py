@@ -38,7 +38,7 @@ def format_short(number: float) -> str:
         if abs(number) < 999.5:
             return f"{number:.3g} {suffix}".rstrip()
         number /= 1000
-    return f"{number:,.3g} {_THOUSANDS[-1]}"
+    return f"{number:.3g} {_THOUSANDS[-1]}" if abs(number) < 999.5 else f"{number:,.0f} {_THOUSANDS[-1]}"
 
 
 def format_bytes(size_bytes: float) -> str:
@@ -52,7 +52,7 @@ def format_bytes(size_bytes: float) -> str:
 
 def format_duration(seconds: float) -> str:
     """Prints a duration: ``75.2`` gives ``1 min 15 s``."""
-    if seconds < _MINUTE_S:
+    if round(seconds, 1) < _MINUTE_S:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < _HOUR_S:

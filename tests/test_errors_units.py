@@ -1,0 +1,96 @@
+"""Messages that list what exists, and numbers as people read them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import HarnessError, UsageError, unknown
+from harness.units import format_bytes, format_count, format_duration, format_short, parse_count
+
+
+def test_an_unknown_name_lists_those_there_are_and_the_nearest():
+    error = unknown("scale", "mni", ["mini", "paper"])
+    assert str(error) == "unknown scale 'mni'; there are: mini, paper. Did you mean 'mini'?"
+    assert isinstance(error, UsageError)
+
+
+def test_an_unknown_name_like_none_of_them_has_no_hint():
+    assert str(unknown("scale", "zzz", ["mini", "paper"])) == "unknown scale 'zzz'; there are: mini, paper."
+    assert str(unknown("scale", "zzz", [])) == "unknown scale 'zzz'; there are: none."
+
+
+def test_a_fault_of_the_command_line_exits_with_two_and_any_other_with_one():
+    assert (HarnessError.exit_code, UsageError.exit_code) == (1, 2)
+    assert issubclass(UsageError, HarnessError)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1600", 1600), ("1.6e9", 1_600_000_000), ("1_600", 1600), (7, 7), (2e3, 2000), ("0", 0)],
+)
+def test_a_count_is_read_as_people_write_it(text, number):
+    assert parse_count(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "many", "-1", "1.5", "nan", "inf", "1e400", "0x10"])
+def test_what_is_no_count_is_refused_with_an_example(text):
+    with pytest.raises(UsageError, match=r"wanted a whole number of zero or more, as 1600 or 1.6e9; got "):
+        parse_count(text)
+
+
+@given(st.integers(0, 2**53))
+def test_a_count_is_read_back_from_its_text(number):
+    assert parse_count(str(number)) == number
+    assert parse_count(format_count(number).replace(",", "_")) == number
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (7, "7"),
+        (999, "999"),
+        (999.6, "1 k"),
+        (1234, "1.23 k"),
+        (177_974_523, "178 M"),
+        (999_600, "1 M"),
+        (1.6e9, "1.6 G"),
+        (1.6e12, "1,600 G"),
+    ],
+)
+def test_a_short_count_has_three_digits(number, text):
+    assert format_short(number) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.50 KiB"),
+        (5 * 2**20, "5.00 MiB"),
+        (3 * 2**30, "3.00 GiB"),
+        (2**50, "1024.00 TiB"),
+    ],
+)
+def test_bytes_are_told_in_binary_units(size, text):
+    assert format_bytes(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.97, "1 min 00 s"),
+        (60, "1 min 00 s"),
+        (75.2, "1 min 15 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 00 min"),
+        (7260, "2 h 01 min"),
+    ],
+)
+def test_a_duration_is_told_in_its_two_largest_units(seconds, text):
+    assert format_duration(seconds) == text
