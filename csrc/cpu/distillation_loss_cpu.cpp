@@ -1,58 +1,24 @@
 // The distillation loss on the CPU: a row at a time, rows spread over torch's threads.
 //
 // Shapes: N rows, V vocabulary.
+#include "distillation_loss.h"
+
 #include "cpu/dispatch.h"
 
-namespace harness {
+namespace harness::distillation {
 namespace {
 
-constexpr const char* kOp = "distillation_loss";
-constexpr int64_t kStatistics = 6;
 constexpr int64_t kStreamedBytes = 8 << 20;  // results larger than this go past the caches
 
-// The arguments all passes share.
-struct Rows {
-  Tensor student, teacher;
-  Optional target, soft_mask;
-  double temperature;
-  Divergence divergence;
-  int64_t ignore_index;
-
-  int64_t count() const { return student.size(0); }
-  int64_t vocabulary() const { return student.size(1); }
-};
-
-Divergence divergence_of(const std::string& name) {
-  HARNESS_CHECK(
-      name == "forward_kl" || name == "reverse_kl", kOp, "divergence", "'forward_kl' or 'reverse_kl'", "'" + name + "'");
-  return name == "forward_kl" ? Divergence::forward : Divergence::reverse;
-}
-
-Optional contiguous(const Optional& tensor) {
-  return tensor ? Optional(torch::stable::contiguous(*tensor)) : Optional();
-}
-
-void check_target(const Tensor& target, int64_t vocabulary, int64_t ignore_index) {
-  const int64_t* labels = elements<int64_t>(target);
-  for (int64_t n = 0; n < target.size(0); ++n) {
+void check_target(const Rows& rows) {
+  if (!rows.target) return;
+  const int64_t* labels = elements<int64_t>(*rows.target);
+  for (int64_t n = 0; n < rows.count(); ++n) {
     HARNESS_CHECK(
-        labels[n] == ignore_index || (labels[n] >= 0 && labels[n] < vocabulary), kOp, "target",
-        "indices from 0 to " + std::to_string(vocabulary - 1) + " or " + std::to_string(ignore_index), labels[n]);
+        labels[n] == rows.ignore_index || (labels[n] >= 0 && labels[n] < rows.vocabulary()), kOp, "target",
+        "indices from 0 to " + std::to_string(rows.vocabulary() - 1) + " or " + std::to_string(rows.ignore_index),
+        labels[n]);
   }
-}
-
-Rows checked(
-    const Tensor& student, const Tensor& teacher, const Optional& target, const Optional& soft_mask,
-    double temperature, const std::string& divergence, int64_t ignore_index) {
-  HARNESS_CHECK(student.dim() == 2, kOp, "student_logits", "2 dimensions", shape_of(student));
-  check_same(kOp, "teacher_logits", teacher, student);
-  HARNESS_CHECK(temperature > 0, kOp, "temperature", "a number greater than 0", temperature);
-  if (target) check_rows(kOp, "target", *target, ScalarType::Long, student.size(0), student);
-  if (soft_mask) check_rows(kOp, "soft_mask", *soft_mask, ScalarType::Bool, student.size(0), student);
-  Rows rows{with_whole_rows(student), with_whole_rows(teacher), contiguous(target), contiguous(soft_mask),
-            temperature, divergence_of(divergence), ignore_index};
-  if (target) check_target(*rows.target, student.size(1), ignore_index);
-  return rows;
 }
 
 template <typename A>
@@ -104,14 +70,12 @@ std::tuple<Tensor, Tensor, Tensor> forward(
     const Tensor& student, const Tensor& teacher, const Optional& target, const Optional& soft_mask,
     double temperature, const std::string& divergence, int64_t ignore_index, bool /*inplace_backward*/) {
   const Rows rows = checked(student, teacher, target, soft_mask, temperature, divergence, ignore_index);
-  const ScalarType type = sum_type(student);
-  Tensor soft_N = torch::stable::new_zeros(student, {rows.count()}, type);
-  Tensor hard_N = torch::stable::new_zeros(student, {rows.count()}, type);
-  Tensor statistics_N6 = torch::stable::new_zeros(student, {rows.count(), kStatistics}, type);
+  check_target(rows);
+  const RowResults results(student);
   with_types(kOp, "student_logits", student, [&]<typename T, typename A>() {
-    A* soft = writable<A>(soft_N);
-    A* hard = writable<A>(hard_N);
-    auto* statistics = reinterpret_cast<RowStatistics<A>*>(writable<A>(statistics_N6));
+    A* soft = writable<A>(results.soft_N);
+    A* hard = writable<A>(results.hard_N);
+    auto* statistics = reinterpret_cast<RowStatistics<A>*>(writable<A>(results.statistics_N6));
     torch::stable::parallel_for(0, rows.count(), 1, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) {
         const RowLoss<A> loss = row_loss<T, A>(rows, n, terms_of<A>(rows, n), statistics[n]);
@@ -120,20 +84,15 @@ std::tuple<Tensor, Tensor, Tensor> forward(
       }
     });
   });
-  return {soft_N, hard_N, statistics_N6};
+  return {results.soft_N, results.hard_N, results.statistics_N6};
 }
 
 void write_gradient(
-    const Rows& rows, const Tensor& soft_slope_N, const Tensor& hard_slope_N, const Tensor& statistics_N6,
+    const Rows& rows, const Tensor& soft_slope, const Tensor& hard_slope, const Tensor& statistics_N6,
     const Tensor& grad_NV) {
-  const ScalarType type = sum_type(rows.student);
-  check_rows(kOp, "soft_slope", soft_slope_N, type, rows.count(), rows.student);
-  check_rows(kOp, "hard_slope", hard_slope_N, type, rows.count(), rows.student);
-  HARNESS_CHECK(
-      statistics_N6.dim() == 2 && statistics_N6.size(0) == rows.count() && statistics_N6.size(1) == kStatistics &&
-          statistics_N6.scalar_type() == type && statistics_N6.is_contiguous(),
-      kOp, "statistics", "those of the forward pass", shape_of(statistics_N6));
-  const Tensor soft_N = torch::stable::contiguous(soft_slope_N), hard_N = torch::stable::contiguous(hard_slope_N);
+  check_slopes(rows, soft_slope, hard_slope, statistics_N6);
+  check_target(rows);
+  const Tensor soft_N = torch::stable::contiguous(soft_slope), hard_N = torch::stable::contiguous(hard_slope);
   with_types(kOp, "student_logits", rows.student, [&]<typename T, typename A>() {
     const auto* statistics = reinterpret_cast<const RowStatistics<A>*>(elements<A>(statistics_N6));
     T* grad = writable<T>(grad_NV);
@@ -159,13 +118,6 @@ Tensor backward(
   return grad;
 }
 
-// Gives the tensor a result may be written over, row by row; refuses one whose rows are not whole or overlap.
-void check_writable(const Tensor& student) {
-  HARNESS_CHECK(
-      (student.size(1) <= 1 || student.stride(1) == 1) && (student.size(0) <= 1 || student.stride(0) >= student.size(1)),
-      kOp, "student_logits", "rows in one piece each, as inplace_backward writes over them", "other strides");
-}
-
 void backward_inplace(
     const Tensor& soft_slope, const Tensor& hard_slope, Tensor student, const Tensor& teacher, const Optional& target,
     const Optional& soft_mask, const Tensor& statistics, double temperature, const std::string& divergence,
@@ -181,33 +133,32 @@ std::tuple<Tensor, Tensor> forward_backward(
     double temperature, int64_t ignore_index) {
   check_writable(student);
   const Rows rows = checked(student, teacher, target, soft_mask, temperature, "forward_kl", ignore_index);
-  const ScalarType type = sum_type(student);
-  check_rows(kOp, "slopes", slopes, type, 2, student);
+  check_target(rows);
+  check_rows(kOp, "slopes", slopes, sum_type(student), 2, student);
   const Tensor slopes_2 = torch::stable::contiguous(slopes);
-  Tensor soft_N = torch::stable::new_zeros(student, {rows.count()}, type);
-  Tensor hard_N = torch::stable::new_zeros(student, {rows.count()}, type);
+  const RowResults results(student);
   with_types(kOp, "student_logits", student, [&]<typename T, typename A>() {
     torch::stable::parallel_for(0, rows.count(), 1, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) {
         RowTerms<A> terms = terms_of<A>(rows, n);
         RowStatistics<A> statistics{};
         const RowLoss<A> loss = row_loss<T, A>(rows, n, terms, statistics);
-        writable<A>(soft_N)[n] = loss.soft;
-        writable<A>(hard_N)[n] = loss.hard;
+        writable<A>(results.soft_N)[n] = loss.soft;
+        writable<A>(results.hard_N)[n] = loss.hard;
         set_slopes(terms, elements<A>(slopes_2)[0], elements<A>(slopes_2)[1]);
         write_slopes<T, A>(rows, n, terms, statistics, writable<T>(student) + n * student.stride(0), false);
       }
     });
   });
-  return {soft_N, hard_N};
+  return {results.soft_N, results.hard_N};
 }
 
 }  // namespace
-}  // namespace harness
+}  // namespace harness::distillation
 
 STABLE_TORCH_LIBRARY_IMPL(harness, CPU, library) {
-  library.impl("distillation_loss", TORCH_BOX(&harness::forward));
-  library.impl("distillation_loss_backward", TORCH_BOX(&harness::backward));
-  library.impl("distillation_loss_backward_", TORCH_BOX(&harness::backward_inplace));
-  library.impl("distillation_loss_forward_backward_", TORCH_BOX(&harness::forward_backward));
+  library.impl("distillation_loss", TORCH_BOX(&harness::distillation::forward));
+  library.impl("distillation_loss_backward", TORCH_BOX(&harness::distillation::backward));
+  library.impl("distillation_loss_backward_", TORCH_BOX(&harness::distillation::backward_inplace));
+  library.impl("distillation_loss_forward_backward_", TORCH_BOX(&harness::distillation::forward_backward));
 }

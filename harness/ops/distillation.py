@@ -102,8 +102,8 @@ def distillation_loss(
         ignore_index: the label that is no label.
         soft_mask: N booleans, the rows of the divergence; all if none.
         inplace_backward: the kernels' backward pass may write the gradient over ``student_logits``, if its
-            rows lie in one piece each: N×V less memory; the logits are unusable after it, and a second backward
-            pass is an error. The reference never does.
+            rows lie in one piece each: N×V less memory; the logits are unusable after it, and a second
+            backward pass is an error. The reference never does.
         return_components: give `DistillationLoss` instead of the loss alone.
 
     Raises:

@@ -90,13 +90,14 @@ def _sum_chunks(
     """Gives every row's divergence and cross-entropy; hands each chunk's gradient on."""
     num_rows, vocabulary = len(student.hidden), len(student.weight)
     student_CV = student.hidden.new_empty(min(chunk_size, num_rows), vocabulary)
-    teacher_CV = torch.empty_like(student_CV)
+    teacher_CV = torch.empty_like(student_CV) if terms.soft_weight else student_CV
     dtype = torch.float64 if student_CV.dtype == torch.float64 else torch.float32
     losses_2N = student.hidden.new_empty(2, num_rows, dtype=dtype)
     slopes = terms.slopes(losses_2N[0])
     for start in range(0, num_rows, chunk_size):
         rows = slice(start, min(start + chunk_size, num_rows))
-        pair = _project(student, rows, student_CV), _project(teacher, rows, teacher_CV)
+        learnt_CV = _project(student, rows, student_CV)
+        pair = learnt_CV, _project(teacher, rows, teacher_CV) if terms.soft_weight else learnt_CV
         target_C, mask_C = terms.rows(rows)
         settings = (terms.temperature, terms.ignore_index)
         if gradients is None:
@@ -134,6 +135,8 @@ def linear_distillation_loss(  # noqa: PLR0917 — the schema of an op with auto
     """Gives the loss and its gradients by the student's three tensors; one not needed is empty."""
     student = Projection(student_hidden_ND, student_weight_VD, student_bias_V)
     teacher = Projection(teacher_hidden_ND, teacher_weight_VD, teacher_bias_V)
+    if not soft_weight:  # nobody looks at the teacher then
+        soft_mask_N = torch.zeros(len(student.hidden), dtype=torch.bool, device=student.hidden.device)
     terms = _Terms(target_N, soft_mask_N, temperature, soft_weight, hard_weight, ignore_index)
     needs = (needs_hidden, needs_weight, needs_bias)
     with without_autocast(student.hidden), torch.no_grad():

@@ -1,0 +1,244 @@
+"""Times the ops: one row an op × variant × shape × dtype, all variants of a case in the same rounds.
+
+    python -m benchmarks.ops [--shapes small|full] [--only NAME …] [--budget-s 20] [--record FOLDER]
+
+Outputs are checked against eager before anything is timed. Ratios are of medians within one run, with a
+bootstrap interval; one whose interval holds 1 is printed as none. Shares of peak are of a copy and a matrix
+product timed in the same process. Set THP_MEM_ALLOC_ENABLE=1: it makes every variant faster, eager most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.ops_cases import BUILDERS, SHAPES, Case
+from harness import ops
+from harness.measure.environment import describe
+from harness.measure.interval import Interval
+from harness.measure.latency import Samples, interleave, ratio, speedup
+from harness.measure.memory import peak_memory
+from harness.units import format_bytes
+
+SCHEMA_VERSION = 1
+ALLOWED = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
+_PROBE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant of one case; every sample is kept.
+
+    Attributes:
+        op: its name.
+        shape: its sizes, by letter.
+        dtype: of its inputs.
+        variant: whose step was timed.
+        median_ms: of the samples.
+        ratio_to_eager: how many times as fast as eager: value, low, high.
+        peak_bytes: memory a step added; ``None`` where the system does not tell.
+        bandwidth_fraction: declared bytes over time, as a share of a copy's; ``None`` for products.
+        flops_fraction: declared FLOPs over time, as a share of a square product's; ``None`` without.
+        mistake: largest relative distance of loss or gradient from eager's.
+        samples_ms: of every round.
+    """
+
+    op: str
+    shape: Mapping[str, int]
+    dtype: str
+    variant: str
+    median_ms: float
+    ratio_to_eager: tuple[float, float, float]
+    peak_bytes: int | None
+    bandwidth_fraction: float | None
+    flops_fraction: float | None
+    mistake: float | None
+    samples_ms: tuple[float, ...]
+
+
+def mistake_of(results: list[Tensor], truths: list[Tensor]) -> float:
+    """Gives the largest relative distance between two variants' losses and gradients."""
+    pairs = [(a.detach().double(), b.detach().double()) for a, b in zip(results, truths, strict=True)]
+    return max(float((a - b).norm() / b.norm().clamp(min=1e-30)) for a, b in pairs)
+
+
+def check(case: Case) -> dict[str, float | None]:
+    """Gives each variant's distance from eager; refuses to go on where one is wrong."""
+    truths = case.variants["eager"]()
+    found: dict[str, float | None] = {}
+    for name, variant in case.variants.items():
+        found[name] = mistake_of(variant(), truths)
+        assert found[name] < ALLOWED[case.dtype], f"{case.name}: {name} is {found[name]:.1e} from eager"
+    return found
+
+
+def probe(dtype: torch.dtype, device: str) -> tuple[float, float]:
+    """Gives the peaks of this machine now: a copy's bytes per second, a square product's FLOPs per second."""
+    source = torch.ones(_PROBE_BYTES // dtype.itemsize, dtype=dtype, device=device)
+    target, square = torch.empty_like(source), torch.randn(2048, 2048, device=device).to(dtype)
+    calls = {"copy": lambda: target.copy_(source), "product": lambda: square @ square}
+    taken = interleave(synchronised(calls, device), warmup_s=0.2, budget_s=1.0, min_rounds=5)
+    copied, multiplied = (1e9 / min(taken[name].durations_ns) for name in ("copy", "product"))
+    return 2 * _PROBE_BYTES * copied, 2 * 2048**3 * multiplied
+
+
+def synchronised(calls: Mapping[str, Callable[[], object]], device: str) -> dict[str, Callable[[], object]]:
+    """Gives the calls, each of which ends when the device has."""
+    if device == "cpu":
+        return dict(calls)
+
+    def ended(call: Callable[[], object]) -> Callable[[], None]:
+        def run() -> None:
+            call()
+            torch.cuda.synchronize()
+
+        return run
+
+    return {name: ended(call) for name, call in calls.items()}
+
+
+def peak_of(variant: Callable[[], object], device: str) -> int | None:
+    """Gives the memory one step adds, results included."""
+    gc.collect()
+    if device == "cpu":
+        with peak_memory() as peak:
+            variant()
+        return peak.grown_bytes
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    variant()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def measure(
+    case: Case, device: str, budget_s: float, min_rounds: int
+) -> tuple[list[Row], dict[str, Samples]]:
+    """Gives one row a variant, and the samples."""
+    mistakes = check(case)
+    peaks = {name: peak_of(variant, device) for name, variant in case.variants.items()}
+    copy_rate, product_rate = probe(case.dtype, device)
+    calls = synchronised(case.variants, device)
+    taken = interleave(calls, warmup_s=0.0, budget_s=budget_s, min_rounds=min_rounds)
+    rows = []
+    for name, samples in taken.items():
+        gain, median_s = ratio(taken["eager"], samples), samples.median_ms / 1e3
+        rows.append(
+            Row(
+                op=case.name,
+                shape=case.shape,
+                dtype=str(case.dtype).removeprefix("torch."),
+                variant=name,
+                median_ms=samples.median_ms,
+                ratio_to_eager=(gain.value, gain.low, gain.high),
+                peak_bytes=peaks[name],
+                bandwidth_fraction=case.traffic_bytes / median_s / copy_rate if case.traffic_bytes else None,
+                flops_fraction=case.flops / median_s / product_rate if case.flops else None,
+                mistake=mistakes[name],
+                samples_ms=tuple(one / 1e6 for one in samples.durations_ns),
+            )
+        )
+    return rows, taken
+
+
+def told(interval: Interval) -> str:
+    """Prints a speed-up, or that there is none."""
+    gain = speedup(interval)
+    return "–" if gain is None else f"{gain:.2f}x ({interval.low:.2f}–{interval.high:.2f})"
+
+
+def share(fraction: float | None) -> str:
+    """Prints a share in percent."""
+    return "–" if fraction is None else f"{100 * fraction:.0f} %"
+
+
+def table(rows: list[Row], taken: Mapping[str, Samples]) -> str:
+    """Gives one case as a Markdown table: against eager, and how many times as fast ours is as each."""
+    first = rows[0]
+    sizes = ", ".join(f"{letter} = {size:,}" for letter, size in first.shape.items())
+    lines = [
+        f"### {first.op}: {sizes}, {first.dtype}",
+        "",
+        "| variant | median ms | faster than eager | harness faster by | added memory | bandwidth | FLOPs |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        against = told(ratio(taken[row.variant], taken["harness"])) if row.variant != "harness" else "–"
+        memory = "–" if row.peak_bytes is None else format_bytes(row.peak_bytes)
+        lines.append(
+            f"| {row.variant} | {row.median_ms:.2f} | {told(Interval(*row.ratio_to_eager))} | {against} "
+            f"| {memory} | {share(row.bandwidth_fraction)} | {share(row.flops_fraction)} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def environment(device: str) -> dict[str, object]:
+    """Gives what the numbers were measured on."""
+    compiled = ops.implementation(device) == "compiled"
+    return {
+        **describe(),
+        "device": device,
+        "ops": ops.implementation(device),
+        "instruction_set": torch.ops.harness.instruction_set() if compiled else None,
+        "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE"),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_record(folder: Path, rows: list[Row], tables: list[str], about: Mapping[str, object]) -> Path:
+    """Writes the run as ``ops_<machine>_<yyyymm>_<commit>.{json,md}``; gives the path without suffix."""
+    machine = str(about["gpu"] or about["cpu"]).lower()
+    name = "".join(letter if letter.isalnum() else "-" for letter in machine).strip("-")
+    stem = folder / f"ops_{name}_{datetime.now(UTC):%Y%m}_{str(about['commit'])[:7]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"schema_version": SCHEMA_VERSION, "environment": about, "rows": [asdict(row) for row in rows]}
+    stem.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    facts = ", ".join(
+        f"{key}: {about[key]}" for key in ("cpu", "gpu", "threads", "ops", "THP_MEM_ALLOC_ENABLE")
+    )
+    stem.with_suffix(".md").write_text("\n".join([f"# Ops ({facts})", "", *tables]), encoding="utf-8")
+    return stem
+
+
+def arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(prog="benchmarks.ops", description=__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--shapes", choices=("small", "full"), default="full")
+    parser.add_argument("--only", nargs="*", choices=tuple(BUILDERS), default=tuple(BUILDERS))
+    parser.add_argument("--budget-s", type=float, default=20.0, help="for all variants of one case")
+    parser.add_argument("--min-rounds", type=int, default=5)
+    parser.add_argument("--record", type=Path, help="the folder the record is written to")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Runs the chosen cases, prints a table each, and writes the record."""
+    asked = arguments()
+    torch.manual_seed(0)
+    rows, tables = [], []
+    for name, shape, dtype in SHAPES[asked.device][asked.shapes]:
+        if name not in asked.only:
+            continue
+        case_rows, taken = measure(
+            BUILDERS[name](shape, dtype, asked.device), asked.device, asked.budget_s, asked.min_rounds
+        )
+        rows += case_rows
+        tables.append(table(case_rows, taken))
+        print(tables[-1], flush=True)
+    if asked.record:
+        print(f"written: {write_record(asked.record, rows, tables, environment(asked.device))}.json")
+
+
+if __name__ == "__main__":
+    main()
