@@ -28,6 +28,7 @@ they talk through files. `blueprint` strings them together, `runner` finds the m
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
@@ -70,7 +71,10 @@ def runner(kind: str) -> Callable[[Context], None]:
         raise unknown("stage kind", kind, VERSIONS)
 
     def run(context: Context) -> None:
-        import_module(f"harness.stages.{kind}").run(context)
+        module = import_module(f"harness.stages.{kind}")
+        gc.collect()
+        gc.freeze()  # every training collects garbage twice: it need not look through the libraries
+        module.run(context)
 
     return run
 

@@ -1,4 +1,7 @@
-"""Fine-tunes a model on one task with several seeds, and scores the test part once for each."""
+"""Fine-tunes a model on one task with several seeds, and scores the test part once for each.
+
+Shapes: **R** resamples, **S** seeds, **N** test items, **K** counts of a metric.
+"""
 
 from __future__ import annotations
 
@@ -71,16 +74,12 @@ def _gold(data: TaskData, part: str) -> list[Any]:
 def _metric(metric: str, gold: list[Any], predictions: dict[int, Labels]) -> dict[str, Any]:
     tallies = [tally(metric, gold, labels) for labels in predictions.values()]
     values = [one.value for one in tallies]
-    drawn = np.random.default_rng(0)
-    num_items = len(gold)
-    replicates = []
-    for _ in range(_RESAMPLES):
-        seeds = drawn.integers(len(tallies), size=len(tallies))
-        weights_N = drawn.multinomial(num_items, [1 / num_items] * num_items)
-        replicates.append(
-            statistics.fmean(float(tallies[s].finish(weights_N @ tallies[s].counts_NK)) for s in seeds)
-        )
-    interval = percentile_interval(statistics.fmean(values), replicates)
+    drawn, num_seeds, num_items = np.random.default_rng(0), len(tallies), len(gold)
+    seeds_RS = drawn.integers(num_seeds, size=(_RESAMPLES, num_seeds))
+    items_RN = drawn.multinomial(num_items, [1 / num_items] * num_items, _RESAMPLES)
+    scores_RS = np.stack([one.finish(items_RN @ one.counts_NK) for one in tallies], axis=1)
+    replicates_R = np.take_along_axis(scores_RS, seeds_RS, axis=1).mean(axis=1)
+    interval = percentile_interval(statistics.fmean(values), replicates_R)
     return {
         "values": values,
         "mean": interval.value,

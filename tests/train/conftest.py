@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import random
 
 import pytest
@@ -13,6 +14,8 @@ from harness.data.batches import IGNORED, Packed, pack
 from harness.models.checkpoint import build
 from harness.models.tokenizers import train_wordpiece
 from harness.train.budget import Budget
+
+gc.freeze()  # every training collects garbage: it need not look through the libraries
 
 SYLLABLES = ("ka", "mi", "to", "ra", "nu", "sel", "bor", "din", "fa", "lu")
 

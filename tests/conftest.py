@@ -1,0 +1,189 @@
+"""A scale, a recipe, a data folder and a teacher as small as they come, for tests that run whole stages."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PRETRAIN = {
+    "family": "bert",
+    "layers": 2,
+    "hidden": 16,
+    "heads": 2,
+    "ffn": 24,
+    "vocabulary": 400,
+    "positions": 48,
+    "languages": ["mt", "sk"],
+    "lines": 100,
+    "tokens": 6000,
+    "learning_rate": 1e-3,
+    "batch_tokens": 96,
+    "mask_fraction": 0.15,
+    "warmup_fraction": 0.06,
+    "sequence_length": 32,
+    "smoothing": 0.5,
+    "tokenizer_characters": 100_000,
+}
+TRAINING = {
+    "tokens": 600,
+    "learning_rate": 1e-3,
+    "batch_tokens": 96,
+    "mask_fraction": 0.15,
+    "warmup_fraction": 0.06,
+}
+SCALE: dict[str, Any] = {
+    "teacher": {"pretrain": PRETRAIN},
+    "corpus": {"source": "builtin", "lines": 100, "held_out_fraction": 0.1},
+    "sequence_length": 32,
+    "precision": "fp32",
+    "seed": 1,
+    "training": {"adapt": TRAINING, "distill": dict(TRAINING), "prune": {"tokens": 200, "batch_tokens": 96}},
+    "tasks": {"source": "builtin", "names": ["pos", "topic"], "train": 12, "dev": 6, "test": 12},
+    "score": {
+        "seeds": [1, 2],
+        "epochs": 1,
+        "learning_rate": 5e-4,
+        "batch_size": 8,
+        "warmup_fraction": 0.1,
+        "weight_decay": 0.01,
+    },
+    "latency": {
+        "lengths": [8],
+        "threads": [1],
+        "batch_size": 1,
+        "seconds": 0.02,
+        "warmup_seconds": 0.005,
+        "rounds": 3,
+    },
+    "export": {"candidates": ["legacy"], "quantize": "int8", "parity_tolerance": 1e-4},
+}
+RECIPE: dict[str, Any] = {
+    "source": "made for the tests",
+    "teacher": "mbert",
+    "steps": [
+        {"adapt": {}},
+        {"shorten": {"layers": "1/2", "keep": "last"}},
+        {"distill": {"teacher": "adapt", "loss": {"mlm": 0.5, "logit_mse": 0.5}}},
+        {"prune": {"width": "2/3", "score": "taylor", "rounds": 2, "mask_fraction": 0.15}},
+        {"narrow": {"width": "1/2", "basis": "first"}},
+        {"trim": {"tokens": "2/3"}},
+    ],
+}
+WORDS = [
+    "".join((a, b))
+    for a in ("ka", "mi", "to", "ra", "nu", "sel", "bor")
+    for b in ("din", "fa", "lu", "ki", "mo")
+]
+
+
+def change(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Gives settings with some of them replaced, each named by its path: ``{"score.epochs": 2}``."""
+    settings = copy.deepcopy(settings)
+    for place, value in changes.items():
+        *path, last = place.split(".")
+        inner = settings
+        for name in path:
+            inner = inner.setdefault(name, {})
+        inner[last] = value
+    return settings
+
+
+@pytest.fixture(scope="session")
+def write_scale() -> Callable[..., Path]:
+    """Writes a scale into a folder, with changes by path; gives the file."""
+
+    def write(folder: Path, changes: dict[str, Any] | None = None, name: str = "tiny") -> Path:
+        path = folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(change(SCALE, changes or {})), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_recipe() -> Callable[..., Path]:
+    """Writes a recipe with one step of every kind into a folder; gives the file."""
+
+    def write(folder: Path, steps: list[dict[str, Any]] | None = None, name: str = "short") -> Path:
+        path = folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(RECIPE | {"steps": steps or RECIPE["steps"]}), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_data() -> Callable[..., Path]:
+    """Writes a data folder with text and with the tasks ``pos`` and ``topic``; gives the folder."""
+
+    def write(root: Path, languages: tuple[str, ...] = ("mt",), documents: int = 60) -> Path:
+        for language in languages:
+            drawn = random.Random(language)
+            _write_corpus(root / "corpus" / language, documents, drawn)
+            _write_tasks(root, language, drawn)
+        return root
+
+    return write
+
+
+def _write_corpus(folder: Path, documents: int, drawn: random.Random) -> None:
+    folder.mkdir(parents=True)
+    text = "\n".join(
+        "".join(f"{_line(drawn)}\n" for _ in range(drawn.randint(1, 3))) for _ in range(documents)
+    )
+    (folder / "text.txt").write_text(text, encoding="utf-8")
+
+
+def _line(drawn: random.Random) -> str:
+    return " ".join(drawn.choices(WORDS, k=drawn.randint(4, 9)))
+
+
+def _write_tasks(root: Path, language: str, drawn: random.Random) -> None:
+    for task in ("pos", "topic"):
+        (root / task / language).mkdir(parents=True)
+    for split, number in (("train", 16), ("dev", 6), ("test", 10)):
+        lines = [_line(drawn) for _ in range(number)]
+        texts = "".join(f"{line}\t{'odd' if len(line) % 2 else 'even'}\n" for line in lines)
+        (root / "topic" / language / f"{split}.tsv").write_text(f"text\tlabel\n{texts}", encoding="utf-8")
+        (root / "pos" / language / f"{split}.conllu").write_text(
+            "".join(_sentence(line) for line in lines), encoding="utf-8"
+        )
+
+
+def _sentence(line: str) -> str:
+    tag = lambda word: "NOUN" if word < "m" else "VERB"  # noqa: E731
+    rows = (f"{n}\t{word}\t_\t{tag(word)}" + "\t_" * 6 for n, word in enumerate(line.split(), start=1))
+    return "".join(f"{row}\n" for row in rows) + "\n"
+
+
+@pytest.fixture(scope="session")
+def write_teacher() -> Callable[..., Path]:
+    """Writes a teacher of two layers of 16 that knows the words of the data folder; gives its folder."""
+
+    def write(folder: Path, **sizes: Any) -> Path:
+        from harness.config.shape import Shape
+        from harness.models import checkpoint
+        from harness.models.tokenizers import train_wordpiece
+
+        shape = {
+            "layers": 2,
+            "hidden": 16,
+            "heads": 2,
+            "ffn": 24,
+            "vocabulary": 60,
+            "positions": 48,
+            "types": 2,
+        }
+        lines = [_line(random.Random(number)) for number in range(200)]
+        tokenizer = train_wordpiece(lines, shape["vocabulary"], 48)
+        model = checkpoint.build(Shape(family="bert", **(shape | sizes)), seed=7)
+        checkpoint.save(model, tokenizer, folder)
+        return folder
+
+    return write

@@ -1,0 +1,71 @@
+"""One whole run over a data folder of text, POS and topics, with a teacher from a folder; tests read it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config.load import load_recipe, load_scale
+from harness.pipeline.execute import Context, Observer, execute
+from harness.pipeline.manifest import Environment
+from harness.pipeline.store import Store
+from harness.stages import RUNNERS
+from harness.stages.blueprint import Blueprint, draw
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    blueprint: Blueprint
+    store: Store
+    data: Path
+
+    def folder(self, stage: str) -> Path:
+        found = self.store.find(self.blueprint.plan.keys[stage])
+        assert found is not None
+        return found
+
+    def manifest(self, stage: str) -> dict[str, Any]:
+        return json.loads((self.folder(stage) / "manifest.json").read_text(encoding="utf-8"))
+
+    def facts(self, stage: str) -> dict[str, Any]:
+        return self.manifest(stage)["facts"]
+
+
+def go(blueprint: Blueprint, root: Path) -> Store:
+    """Runs every stage of a plan in this process."""
+    store = Store(root)
+    execute(blueprint.plan, store, "mt/short-tiny", RUNNERS, observer=Observer(), environment=Environment)
+    return store
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, write_scale, write_recipe, write_data, write_teacher) -> Run:
+    root = tmp_path_factory.mktemp("stages")
+    data, teacher = write_data(root / "data"), write_teacher(root / "teacher")
+    leak = (data / "topic/mt/test.tsv").read_text(encoding="utf-8").splitlines()[1].split("\t")[0]
+    with (data / "corpus/mt/text.txt").open("a", encoding="utf-8") as file:
+        file.write(f"\n{leak}\nkadin mifa toki\n")
+    changes = {"tasks.names": ["pos", "ner", "topic", "sentiment"], "corpus.lines": 1000}
+    scale = load_scale(write_scale(root, changes)).with_data(str(data)).with_teacher(str(teacher))
+    blueprint = draw("mt", load_recipe(write_recipe(root)), scale)
+    return Run(blueprint, go(blueprint, root / "runs"), data)
+
+
+@pytest.fixture
+def make_context(tmp_path):
+    """Gives what a stage is given, with a new folder to write to."""
+
+    def make(config, inputs=None, out=None, progress=None):
+        folder = out or tmp_path / "out"
+        folder.mkdir(exist_ok=True)
+        return Context(
+            folder, config, inputs or {}, {}, progress or (lambda *_: None), resuming=out is not None
+        )
+
+    return make

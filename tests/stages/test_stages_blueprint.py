@@ -1,0 +1,310 @@
+"""What a run will do, told before it does anything: stages, tasks, keys, and what cannot be done at all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.config.load import load_recipe, load_scale
+from harness.errors import HarnessError
+from harness.stages import RUNNERS, VERSIONS, runner
+from harness.stages.blueprint import draw, pretraining_stages
+
+STEPS = ["adapt", "shorten", "distill", "prune", "narrow", "trim"]
+SCORED = ["teacher", "adapt", "distill", "prune", "narrow", "trim", "random-teacher", "random-student"]
+
+
+@pytest.fixture
+def make_blueprint(tmp_path, write_scale, write_recipe):
+    """Draws a run of the small scale; ``changes`` are the scale's."""
+
+    def make(language="mt", changes=None, data=None, teacher=None):
+        scale = load_scale(write_scale(tmp_path, changes))
+        scale = scale.with_data(str(data)) if data else scale
+        scale = scale.with_teacher(str(teacher)) if teacher else scale
+        blueprint = draw(language, load_recipe(write_recipe(tmp_path)), scale)
+        assert blueprint.plan.keys, "read now: what is read may change hereafter"
+        return blueprint
+
+    return make
+
+
+@pytest.fixture
+def data(tmp_path, write_data):
+    return write_data(tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory, write_teacher):
+    return write_teacher(tmp_path_factory.mktemp("teachers") / "small")
+
+
+def of(blueprint, id):  # noqa: A002
+    return next(stage for stage in blueprint.plan if stage.id == id)
+
+
+def changed(one, other):
+    """Gives the stages whose keys two plans do not share."""
+    return {id for id, key in one.plan.keys.items() if other.plan.keys[id] != key}  # noqa: A001
+
+
+def test_a_run_of_the_built_in_languages_goes_from_corpus_to_report(make_blueprint):
+    blueprint = make_blueprint()
+    scores = [f"score.{task}.{model}" for task in ("pos", "topic") for model in SCORED]
+    exports = [f"export.{task}.{role}" for task in ("pos", "topic") for role in ("teacher", "student")]
+    assert [stage.id for stage in blueprint.plan] == [
+        "corpora", "teacher", "tasks", "corpus", *STEPS, "random-teacher", "random-student", "majority",
+        *scores, *exports, "latency", "report",
+    ]  # fmt: skip
+    assert {stage.kind for stage in blueprint.plan} <= set(RUNNERS)
+    assert of(blueprint, "teacher").kind == "pretrain"
+    assert blueprint.missing_tasks == {}
+
+
+def test_every_model_is_scored_but_those_the_next_step_repairs(make_blueprint):
+    scored = make_blueprint().scored
+    assert [one.id for one in scored] == [*SCORED, "majority"]
+    assert [one.role for one in scored] == ["teacher", *["student"] * 5, *["baseline"] * 3]
+    assert scored[5].name == "trim (final student)"
+
+
+def test_a_step_is_told_what_it_reads(make_blueprint):
+    blueprint = make_blueprint()
+    assert of(blueprint, "adapt").inputs == {"model": "teacher", "corpus": "corpus"}
+    assert of(blueprint, "distill").inputs == {"model": "shorten", "corpus": "corpus", "teacher": "adapt"}
+    assert "teacher" not in of(blueprint, "distill").config
+    assert of(blueprint, "random-student").inputs == {"model": "trim"}
+    assert of(blueprint, "score.pos.prune").inputs == {"model": "prune", "tasks": "tasks"}
+    assert of(blueprint, "export.pos.student").inputs == {"model": "score.pos.trim"}
+    kept = [stage.id for stage in blueprint.plan if stage.config.get("keep_model")]
+    assert kept == [f"score.{task}.{model}" for task in ("pos", "topic") for model in ("teacher", "trim")]
+
+
+def test_a_run_of_a_data_folder_has_the_tasks_that_are_there(make_blueprint, data, teacher):
+    changes = {"tasks.names": ["pos", "ner", "topic", "sentiment"]}
+    blueprint = make_blueprint(data=data, teacher=teacher, changes=changes)
+    assert blueprint.tasks == ("pos", "topic")
+    assert blueprint.missing_tasks == {
+        "ner": f"{data}/ner/mt/train.conll is not there",
+        "sentiment": f"{data}/sentiment/mt/train.tsv is not there",
+    }
+    assert of(blueprint, "tasks").inputs == {
+        "data:pos/mt": data / "pos/mt",
+        "data:topic/mt": data / "topic/mt",
+    }
+    assert of(blueprint, "corpus").inputs == of(blueprint, "tasks").inputs | {
+        "data:corpus/mt": data / "corpus/mt"
+    }
+
+
+def test_a_task_folder_without_a_training_part_is_a_task_that_is_not_there(make_blueprint, data, teacher):
+    (data / "topic/mt/train.tsv").unlink()
+    assert make_blueprint(data=data, teacher=teacher).tasks == ("pos",)
+
+
+def test_a_folder_with_text_alone_gives_a_run_without_scores(make_blueprint, data, teacher):
+    for task in ("pos", "topic"):
+        for path in (data / task / "mt").iterdir():
+            path.unlink()
+    blueprint = make_blueprint(data=data, teacher=teacher)
+    assert blueprint.tasks == ()
+    assert [stage.kind for stage in blueprint.plan][-3:] == ["random", "random", "report"]
+
+
+def test_text_and_tasks_may_lie_apart(make_blueprint, data, tmp_path, write_data):
+    other = write_data(tmp_path / "other")
+    changes = {"corpus": {"source": "folder", "folder": str(data), "held_out_fraction": 0.1}}
+    for source, place in (("folder", {"tasks.folder": str(other)}), ("builtin", {})):
+        blueprint = make_blueprint(
+            changes=changes | {"tasks.source": source} | place | {"teacher.pretrain.languages": ["mt"]}
+        )
+        inputs = of(blueprint, "corpus").inputs
+        assert inputs["data:corpus/mt"] == data / "corpus/mt"
+        assert inputs.get("data:pos/mt") == (other / "pos/mt" if source == "folder" else None)
+        assert of(blueprint, "tasks").config["source"] == source
+
+
+def test_the_hub_gives_a_pinned_teacher_of_a_stated_shape():
+    blueprint = draw("mt", load_recipe("gurgurov2025"), load_scale("paper"))
+    teacher = of(blueprint, "teacher")
+    assert teacher.kind == "fetch"
+    assert teacher.inputs == {}
+    assert teacher.config["hub_id"] == "google-bert/bert-base-multilingual-cased"
+    assert len(teacher.config["revision"]) == 40
+    assert teacher.config["shape"]["vocabulary"] == 119_547
+    assert blueprint.tasks == ("pos", "ner", "topic", "sentiment")
+    assert [stage.id for stage in blueprint.plan][:3] == ["teacher", "tasks", "corpus"]
+
+
+def test_the_hub_lacks_tasks_in_some_languages_and_says_so():
+    blueprint = draw("tl", load_recipe("gurgurov2025"), load_scale("paper"))
+    assert blueprint.tasks == ("pos", "ner", "topic")
+    assert blueprint.missing_tasks == {"sentiment": "no source on the hub is known for it in 'tl'"}
+
+
+def test_a_folder_gives_a_teacher_whose_every_byte_counts(make_blueprint, teacher, tmp_path):
+    blueprint = make_blueprint(teacher=teacher)
+    assert of(blueprint, "teacher").inputs == {"folder": teacher}
+    assert of(blueprint, "teacher").config["name"] == "small"
+    assert of(blueprint, "teacher").config["shape"]["hidden"] == 16
+    assert blueprint.plan.external.keys() == {teacher}
+    other = tmp_path / "small"
+    other.mkdir()
+    for path in teacher.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    assert not changed(blueprint, make_blueprint(teacher=other))
+    (other / "model.safetensors").write_bytes(b"other weights")
+    assert "teacher" in changed(blueprint, make_blueprint(teacher=other))
+
+
+def test_two_languages_share_the_teacher_and_nothing_else(make_blueprint):
+    one, other = make_blueprint("mt"), make_blueprint("sk")
+    assert set(one.plan.keys) - changed(one, other) == {"corpora", "teacher", "random-teacher"}
+
+
+def downstream(plan, ids):
+    """Gives the stages that some stages are read by, all the way down, and those themselves."""
+    found = set(ids)
+    for stage in plan:
+        if found & {source for source in stage.inputs.values() if isinstance(source, str)}:
+            found.add(stage.id)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "first"),
+    [
+        ("training.distill.learning_rate", 5e-3, {"distill"}),
+        ("training.adapt.tokens", 700, {"adapt"}),
+        ("training.prune.tokens", 300, {"prune"}),
+        ("corpus.held_out_fraction", 0.2, {"corpora", "corpus"}),
+        (
+            "latency.seconds",
+            0.03,
+            {"latency", *(f"export.{t}.{r}" for t in ("pos", "topic") for r in ("teacher", "student"))},
+        ),
+        ("latency.rounds", 4, {"latency"}),
+        (
+            "export.parity_tolerance",
+            1e-3,
+            {f"export.{t}.{r}" for t in ("pos", "topic") for r in ("teacher", "student")},
+        ),
+        ("score.tasks", {"pos": {"epochs": 2}}, {f"score.pos.{model}" for model in SCORED}),
+        ("teacher.pretrain.tokens", 7000, {"teacher"}),
+    ],
+)
+def test_a_changed_setting_changes_its_stage_and_what_comes_of_it(place, value, first, make_blueprint):
+    one, other = make_blueprint(), make_blueprint(changes={place: value})
+    assert changed(one, other) == downstream(one.plan, first)
+    assert "report" in changed(one, other)
+
+
+def test_changed_text_changes_what_comes_of_it_and_not_the_tasks(make_blueprint, data, teacher):
+    one = make_blueprint(data=data, teacher=teacher)
+    with (data / "corpus/mt/text.txt").open("a", encoding="utf-8") as file:
+        file.write("\nkadin mifa\n")
+    other = make_blueprint(data=data, teacher=teacher)
+    assert changed(one, other) == downstream(one.plan, {"corpus"})
+    assert not {"teacher", "tasks", "majority", "score.pos.teacher", "random-teacher"} & changed(one, other)
+
+
+def test_a_changed_test_part_changes_the_scores_and_the_text_it_is_kept_out_of(make_blueprint, data, teacher):
+    one = make_blueprint(data=data, teacher=teacher)
+    path = data / "topic/mt/test.tsv"
+    path.write_text(path.read_text(encoding="utf-8") + "kadin mifa\todd\n", encoding="utf-8")
+    assert changed(one, make_blueprint(data=data, teacher=teacher)) == downstream(
+        one.plan, {"corpus", "tasks"}
+    )
+
+
+def test_a_folder_of_another_language_changes_nothing(make_blueprint, data, teacher, write_data):
+    one = make_blueprint(data=data, teacher=teacher)
+    write_data(data, ("sw",))
+    assert not changed(one, make_blueprint(data=data, teacher=teacher))
+
+
+def test_a_teacher_of_all_languages_reads_those_the_source_has(make_blueprint, data, write_data):
+    write_data(data, ("sw", "ga"))
+    changes = {"teacher.pretrain.languages": "all"}
+    assert of(make_blueprint(data=data, changes=changes), "teacher").config["languages"] == ["ga", "mt", "sw"]
+    built_in = of(make_blueprint(changes=changes), "teacher").config["languages"]
+    assert {"mt", "sk", "sw", "tl", "sl", "fr", "nl", "he", "hi", "en"} == set(built_in)
+
+
+def test_a_language_that_only_the_folder_knows_can_be_named(make_blueprint, write_data, tmp_path, teacher):
+    assert make_blueprint("ga", data=write_data(tmp_path / "own", ("ga",)), teacher=teacher).tasks == (
+        "pos",
+        "topic",
+    )
+
+
+HUB_TEXT = {"corpus": {"source": "hub", "held_out_fraction": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("language", "changes", "message"),
+    [
+        ("zz", {}, r"unknown built-in language 'zz'; there are: en, fr, he, hi, mt, nl, sk, sl, sw, tl\."),
+        ("ar", {}, r"unknown built-in language 'ar'; there are: en"),
+        ("zz", HUB_TEXT, r"unknown language 'zz'; there are: ar, ceb, cs"),
+        ("mt", {"teacher.pretrain.languages": ["eu"]}, r"unknown built-in language 'eu'; there are: en"),
+        ("mt", {"tasks.names": ["nli"]}, r"unknown task 'nli'; there are: pos, ner, topic, sentiment"),
+        (
+            "mt",
+            {"latency.lengths": [8, 64]},
+            r"tiny: latency.lengths: wanted at most the 48 .*; got 64; lower",
+        ),
+        ("mt", {"sequence_length": 50}, r"tiny: sequence_length: wanted at most the 48 .*; got 50; lower it"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is(language, changes, message, make_blueprint):
+    with pytest.raises(HarnessError, match=message) as raised:
+        make_blueprint(language, changes=changes)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_data_folder_without_the_language_lists_those_it_has(make_blueprint, data, write_data):
+    write_data(data, ("sw",))
+    with pytest.raises(HarnessError, match=rf"unknown language of {data} 'mm'; there are: mt, sw\."):
+        make_blueprint("mm", data=data)
+    with pytest.raises(HarnessError, match=rf"unknown language of {data} 'sk'; there are: mt, sw\."):
+        make_blueprint("mt", data=data)
+
+
+def test_only_a_scale_that_trains_a_teacher_can_pretrain():
+    with pytest.raises(
+        HarnessError, match=r"wanted a scale with teacher.pretrain; 'paper' has none; choose another"
+    ):
+        pretraining_stages(load_scale("paper"))
+
+
+def test_every_kind_has_a_module_and_an_unknown_one_lists_them():
+    package = Path(sys.modules["harness.stages"].__file__).parent
+    for kind in VERSIONS:
+        assert "def run(context: Context) -> None:" in (package / f"{kind}.py").read_text(encoding="utf-8")
+    with pytest.raises(HarnessError, match="unknown stage kind 'cut'; there are: tasks, corpus, pretrain"):
+        runner("cut")
+
+
+PLANNING = """
+import json, sys, time
+from harness.config.load import load_recipe, load_scale
+from harness.stages.blueprint import draw
+for scale in ("mini", "paper"):
+    draw("mt", load_recipe("gurgurov2025"), load_scale(scale)).plan.keys
+heavy = {"torch", "transformers", "datasets", "onnxruntime", "onnx", "sklearn", "scipy"}
+print(json.dumps([sorted(heavy & set(sys.modules)), time.process_time()]))
+"""
+
+
+def test_planning_loads_no_torch_and_takes_a_moment():
+    done = subprocess.run(
+        [sys.executable, "-c", PLANNING], capture_output=True, text=True, check=True, cwd=Path.cwd()
+    )
+    loaded, process_s = json.loads(done.stdout)
+    assert loaded == []
+    assert process_s < 3

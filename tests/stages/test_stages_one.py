@@ -1,0 +1,231 @@
+"""Single stages where they refuse, are cut, or stand alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.config.load import load_recipe, load_scale
+from harness.config.shape import Shape
+from harness.errors import HarnessError
+from harness.pipeline.store import Store
+from harness.stages import corpus, doctor, fetch, files, prune, tasks
+from harness.stages import pretrain as pretraining
+from harness.stages.blueprint import draw, pretraining_stages
+from harness.stages.publish import mirror, publish_model, publish_run
+
+
+class CutError(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture
+def data(tmp_path, write_data):
+    return write_data(tmp_path / "data", ("mt", "sw"))
+
+
+CORPUS = {
+    "source": "folder",
+    "tasks_source": "folder",
+    "languages": ["mt"],
+    "lines": None,
+    "held_out_fraction": 0.1,
+    "seed": 1,
+    "excluded_tasks": {"mt": []},
+    "sizes": [None, None, None],
+}
+
+
+def test_text_of_one_document_cannot_be_parted(data, make_context):
+    (data / "corpus/mt/text.txt").write_text("kadin mifa\ntoki numo\n", encoding="utf-8")
+    context = make_context(CORPUS, {"data:corpus/mt": data / "corpus/mt"})
+    with pytest.raises(
+        HarnessError, match=r"wanted two documents or more in 'mt', .*; got 1; add text, or part"
+    ):
+        corpus.run(context)
+
+
+def test_text_of_several_languages_lies_in_a_folder_each(data, make_context):
+    config = CORPUS | {"languages": ["mt", "sw"], "excluded_tasks": {"mt": ["topic"], "sw": []}}
+    names = ("corpus/mt", "corpus/sw", "topic/mt")
+    context = make_context(config, {f"data:{name}": data / name for name in names})
+    corpus.run(context)
+    found = {path.relative_to(context.out).as_posix() for path in context.out.rglob("*.txt")}
+    assert found == {f"{language}/{part}.txt" for language in ("mt", "sw") for part in ("train", "held_out")}
+    assert set(context.facts) == {"mt", "sw"}
+
+
+def test_a_task_that_went_away_is_an_error(data, make_context):
+    config = {"source": "folder", "language": "mt", "names": ["topic"], "sizes": [None] * 3, "seed": 1}
+    (data / "topic/mt/train.tsv").unlink()
+    with pytest.raises(HarnessError, match=r"tasks: wanted 'topic' in 'mt'; .*has no train.tsv"):
+        tasks.run(make_context(config, {"data:topic/mt": data / "topic/mt"}))
+
+
+def test_a_task_that_was_not_written_names_the_stage_that_writes_it(make_context, tmp_path):
+    with pytest.raises(
+        HarnessError, match=r"ner: wanted ner.json from the stage 'tasks'; got none; run that stage"
+    ):
+        files.read_task(make_context({}, {"tasks": tmp_path}), "ner")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model.safetensors", r"wanted weights \(model.safetensors\); got none; fetch or train them"),
+        ("tokenizer.json", r"wanted a tokenizer .*; got none; save the tokenizer beside the model"),
+        ("config.json", r"wanted config.json; got none; name the folder of a saved model"),
+    ],
+)
+def test_a_teacher_that_lacks_a_file_is_refused(name, message, make_context, write_teacher, tmp_path):
+    folder = write_teacher(tmp_path / "teacher")
+    (folder / name).unlink()
+    with pytest.raises(HarnessError, match=message):
+        fetch.run(make_context({"name": "small", "shape": {}}, {"folder": folder}))
+
+
+def test_a_teacher_that_is_no_longer_what_was_planned_is_refused(make_context, write_teacher, tmp_path):
+    folder = write_teacher(tmp_path / "teacher")
+    planned = Shape.from_transformers(json.loads((folder / "config.json").read_text())).model_dump() | {
+        "ffn": 25
+    }
+    with pytest.raises(HarnessError, match=r"wanted ffn 25, as the plan has it; got 24; take another"):
+        fetch.run(make_context({"name": "small", "shape": planned}, {"folder": folder}))
+
+
+@pytest.mark.parametrize(
+    ("now", "target", "rounds", "widths"), [(24, 16, 2, [20, 16]), (10, 3, 3, [8, 6, 3]), (8, 8, 1, [8])]
+)
+def test_rounds_of_pruning_take_equal_parts_and_end_at_the_target(now, target, rounds, widths):
+    assert prune._widths(now, target, rounds) == widths
+
+
+def test_neurons_are_scored_by_magnitude_without_text(make_context, write_teacher, tmp_path, data):
+    write_teacher(tmp_path / "teacher" / "model")
+    text = tmp_path / "text"
+    text.mkdir()
+    corpus.run(make_context(CORPUS, {"data:corpus/mt": data / "corpus/mt"}, out=text))
+    config = {"ffn": 10, "score": "magnitude", "rounds": 1, "held_out_length": 32}
+    context = make_context(config, {"model": tmp_path / "teacher", "corpus": text})
+    prune.run(context)
+    assert context.facts["shape"]["ffn"] == 10
+
+
+@pytest.fixture
+def pretrain(tmp_path, write_scale, make_context, data):
+    """Runs the stage that trains a teacher, whole or cut after some steps."""
+    shallow = {"layers": 1, "tokens": 1500, "learning_rate": 2e-3}
+    changes = {
+        "teacher.pretrain.shallow": shallow,
+        "teacher.pretrain.tokens": 1500,
+        "teacher.pretrain.vocabulary": 60,
+    }
+    changes |= {"teacher.pretrain.languages": ["mt", "sw"]}
+    scale = load_scale(write_scale(tmp_path, changes)).with_data(str(data))
+    corpora, teacher = pretraining_stages(scale)
+    text = make_context(dict(corpora.config), dict(corpora.inputs), out=tmp_path / "corpora")
+    corpus.run(text)
+
+    def run(folder, cut_at=None):
+        done = []
+
+        def progress(*told):
+            done.append(told)
+            if len(done) == cut_at:
+                raise CutError
+
+        config = dict(teacher.config) | {"checkpoint_s": 0.0 if cut_at else 60.0}
+        context = make_context(config, {"corpora": text.out}, out=tmp_path / folder, progress=progress)
+        pretraining.run(context)
+        return context, len(done)
+
+    return run
+
+
+def test_a_teacher_cut_while_shallow_and_while_deep_ends_as_an_undisturbed_one(pretrain):
+    whole, steps = pretrain("whole")
+    with pytest.raises(CutError):
+        pretrain("cut", cut_at=5)
+    with pytest.raises(CutError):
+        pretrain("cut", cut_at=steps - 15)
+    last, left = pretrain("cut")
+    assert left < 15
+    one, other = (load_file(context.out / "model" / "model.safetensors") for context in (whole, last))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert last.facts["shape"] == whole.facts["shape"]
+    assert last.facts["shape"]["layers"] == 2
+    told, resumed = whole.facts["training"], last.facts["training"]
+    assert told["tokens"] == sum(half["tokens"] for half in told["halves"]) == resumed["tokens"]
+    assert (told["resumed"], resumed["resumed"]) == (False, True)
+    assert told["tokens_per_s"] > 0
+    assert resumed["tokens_per_s"] is None
+
+
+def test_a_teacher_of_one_language_finds_its_text(tmp_path, write_scale, make_context, data):
+    changes = {
+        "teacher.pretrain.languages": ["mt"],
+        "teacher.pretrain.tokens": 200,
+        "teacher.pretrain.vocabulary": 60,
+    }
+    scale = load_scale(write_scale(tmp_path, changes)).with_data(str(data))
+    corpora, teacher = pretraining_stages(scale)
+    text = make_context(dict(corpora.config), dict(corpora.inputs), out=tmp_path / "corpora")
+    corpus.run(text)
+    context = make_context(dict(teacher.config), {"corpora": text.out})
+    pretraining.run(context)
+    assert context.facts["parameters"]
+
+
+def test_precision_is_what_was_asked_or_what_the_processor_does_well():
+    assert files.precision("fp32") == "fp32"
+    assert files.precision("bf16") == "bf16"
+    assert files.precision("auto") in {"fp32", "bf16"}
+
+
+def test_nothing_is_published_of_a_run_that_is_not_there(tmp_path, write_scale, write_recipe):
+    blueprint = draw("mt", load_recipe(write_recipe(tmp_path)), load_scale(write_scale(tmp_path)))
+    for publish in (
+        lambda: publish_run(blueprint, Store(tmp_path / "runs"), tmp_path / "out"),
+        lambda: publish_model(blueprint.plan, Store(tmp_path / "runs"), tmp_path / "out"),
+    ):
+        with pytest.raises(
+            HarnessError, match=r"publish: wanted the finished stage \w+ in .*runs; got none; run it"
+        ):
+            publish()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mirror_holds_every_file_but_the_manifest(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "deep").mkdir(parents=True)
+    for name in ("a.txt", "deep/b.txt", "manifest.json"):
+        (source / name).write_text(name)
+    mirror(source, target)
+    assert {path.name for path in target.rglob("*.*")} == {"a.txt", "b.txt"}
+
+
+def test_the_doctor_tells_of_everything_a_user_may_need(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found = {check.what: check for check in doctor.examine()}
+    assert list(found) == ["C++ compiler", "kernels", "processor", "GPU", "container engine", "hub", "node"]
+    assert all(check.found for check in found.values())
+    assert found["hub"].found == "switched off by HF_HUB_OFFLINE"
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    found = {check.what: check for check in doctor.examine()}
+    assert found["C++ compiler"].advice == "install g++ (Debian: build-essential), then `make build`"
+    assert found["node"].found == "none"
+
+
+def test_a_manifest_is_told_of_the_machine():
+    told = doctor.environment()
+    assert told.device in {"cpu", "cuda"}
+    assert told.threads == torch.get_num_threads()
+    assert told.ops in {"compiled", "reference"}
+    assert (
+        told.versions["torch"] == torch.__version__.split("+")[0]
+        or told.versions["torch"] == torch.__version__
+    )

@@ -1,0 +1,226 @@
+"""Every stage of a run over a data folder: what it wrote, what it recorded, and that the two agree."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.data import corpus
+from harness.data.tasks import TASKS, TextExample, TokenExample
+from harness.measure.scores import score
+from harness.models import checkpoint
+from harness.pipeline.verify import verify
+from harness.report.results import Results
+from harness.stages.files import read_task
+from harness.stages.publish import publish_run
+
+TRAINED = ("adapt", "distill")
+TASKS_THERE = ("pos", "topic")
+
+
+def weights(run, stage):
+    return load_file(run.folder(stage) / "model" / "model.safetensors")
+
+
+def test_every_stage_is_there_as_it_was_written(finished):
+    assert len(finished.store.list_stages()) == len(finished.blueprint.plan)
+    assert verify(finished.store.root) == []
+    assert not list(finished.store.root.rglob(".partial*"))
+    assert not list(finished.store.root.rglob("checkpoint*"))
+    assert not list(finished.store.root.rglob("scratch"))
+
+
+def test_every_step_has_the_shape_the_plan_gave_it(finished):
+    for step in finished.blueprint.steps:
+        facts = finished.facts(step.id)
+        assert facts["shape"] == step.shape.model_dump()
+        assert facts["parameters"] == step.shape.parameters()
+        path = finished.folder(step.id) / "model" / "model.safetensors"
+        assert facts["size_bytes"] == path.stat().st_size
+        model, tokenizer = checkpoint.load(path.parent)
+        assert sum(parameter.numel() for parameter in model.parameters()) == step.shape.num_parameters
+        assert len(tokenizer) == step.shape.vocabulary
+
+
+def test_only_the_steps_that_train_change_what_the_weights_are(finished):
+    shortened, distilled = weights(finished, "shorten"), weights(finished, "distill")
+    assert shortened.keys() == distilled.keys()
+    assert any(not torch.equal(shortened[name], distilled[name]) for name in shortened)
+    adapted = weights(finished, "adapt")
+    kept = {name.replace("layer.0.", "layer.1."): value for name, value in shortened.items()}
+    assert all(torch.equal(adapted[name], value) for name, value in kept.items())
+
+
+@pytest.mark.parametrize("step", TRAINED)
+def test_training_is_recorded(step, finished):
+    training = finished.facts(step)["training"]
+    assert 600 <= training["tokens"] < 600 + 96
+    assert training["tokens_per_s"] > 0
+    assert training["resumed"] is False
+
+
+@pytest.mark.parametrize("step", ["adapt", "shorten", "distill", "prune", "narrow", "trim"])
+def test_every_step_is_measured_on_the_text_held_out(step, finished):
+    held_out = finished.facts(step)["held_out"]
+    assert 0 < held_out["loss"] < 10
+    assert held_out["masked"] == finished.facts("adapt")["held_out"]["masked"] or step == "trim"
+
+
+def test_no_line_of_a_dev_or_test_part_is_trained_on(finished):
+    scored = set()
+    for task in TASKS_THERE:
+        text = json.loads((finished.folder("tasks") / f"{task}.json").read_text(encoding="utf-8"))
+        for part in ("dev", "test"):
+            scored |= {one["text"] if "text" in one else " ".join(one["words"]) for one in text[part]}
+    lines = [
+        line
+        for part in corpus.PARTS
+        for document in corpus.read(finished.folder("corpus"), part)
+        for line in document
+    ]
+    assert "kadin mifa toki" in lines
+    assert not scored & set(lines)
+    assert finished.facts("corpus")["mt"]["excluded"] == 1
+    assert finished.facts("corpus")["mt"]["provenance"] == {"source": str(finished.data)}
+
+
+def test_a_task_is_read_back_as_it_was(finished, make_context):
+    context = make_context({}, {"tasks": finished.folder("tasks")})
+    topic, pos = read_task(context, "topic"), read_task(context, "pos")
+    assert (topic.task, topic.labels, len(topic.train), len(topic.test)) == (
+        TASKS["topic"],
+        ("even", "odd"),
+        12,
+        10,
+    )
+    assert isinstance(topic.train[0], TextExample)
+    assert isinstance(pos.train[0], TokenExample)
+    assert set(pos.train[0].labels) <= {"NOUN", "VERB"}
+    assert pos.language == "mt"
+
+
+def test_pruning_goes_in_its_rounds(finished):
+    assert [one["ffn"] for one in finished.facts("prune")["rounds"]] == [20, 16]
+    assert all(0 < one["kept_score_fraction"] <= 1 for one in finished.facts("prune")["rounds"])
+
+
+def test_trimming_is_certified_on_text_held_out(finished):
+    certificate = finished.facts("trim")["certificate"]
+    assert certificate["num_tokens_after"] == 40
+    assert certificate["num_lines"] == sum(map(len, corpus.read(finished.folder("corpus"), "held_out")))
+    assert certificate["num_words_altered"] == 0
+    assert certificate == json.loads(
+        (finished.folder("trim") / "certificate.json").read_text(encoding="utf-8")
+    )
+
+
+def test_random_weights_have_the_shape_and_nothing_learnt(finished):
+    for role, stage in (("teacher", "teacher"), ("student", "trim")):
+        fresh, learnt = weights(finished, f"random-{role}"), weights(finished, stage)
+        assert {name: value.shape for name, value in fresh.items()} == {
+            name: value.shape for name, value in learnt.items()
+        }
+        same = [name for name in fresh if fresh[name].dim() == 2 and torch.equal(fresh[name], learnt[name])]
+        assert same == []
+
+
+@pytest.mark.parametrize("model", ["teacher", "adapt", "trim", "random-student"])
+@pytest.mark.parametrize("task", TASKS_THERE)
+def test_scores_are_those_of_the_predictions_kept(task, model, finished, make_context):
+    data = read_task(make_context({}, {"tasks": finished.folder("tasks")}), task)
+    gold = [one.label if task == "topic" else list(one.labels) for one in data.test]
+    folder = finished.folder(f"score.{task}.{model}")
+    predictions = json.loads(gzip.decompress((folder / "predictions.json.gz").read_bytes()))
+    told = finished.facts(f"score.{task}.{model}")["scores"]
+    assert list(predictions) == list(told["seeds"]) == ["1", "2"]
+    assert told["n_test"] == 10
+    for metric in data.task.metrics:
+        cell = told["metrics"][metric]
+        assert cell["values"] == pytest.approx([score(metric, gold, one) for one in predictions.values()])
+        assert cell["mean"] == pytest.approx(np.mean(cell["values"]))
+        assert cell["std"] == pytest.approx(np.std(cell["values"], ddof=1))
+        assert 0 <= cell["low"] <= cell["mean"] <= cell["high"] <= 1
+    assert (folder / "model").is_dir() == (model in {"teacher", "trim"})
+
+
+def test_the_most_frequent_label_is_scored_without_a_model(finished, make_context):
+    data = read_task(make_context({}, {"tasks": finished.folder("tasks")}), "topic")
+    top = Counter(sorted(one.label for one in data.train)).most_common(1)[0][0]
+    right = np.mean([one.label == top for one in data.test])
+    assert finished.facts("majority")["scores"]["topic"]["metrics"]["accuracy"]["value"] == pytest.approx(
+        right
+    )
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+@pytest.mark.parametrize("task", TASKS_THERE)
+def test_an_export_says_what_the_model_says(task, role, finished):
+    folder, facts = finished.folder(f"export.{task}.{role}") / "onnx", finished.facts(f"export.{task}.{role}")
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    ids_BL = np.array([[2, 6, 7, 8, 3]])
+    batch = {
+        "input_ids": ids_BL,
+        "attention_mask": np.ones_like(ids_BL),
+        "token_type_ids": np.zeros_like(ids_BL),
+    }
+    (logits,) = session.run(None, {one.name: batch[one.name] for one in session.get_inputs()})
+    assert logits.shape == ((1, 5, 17) if task == "pos" else (1, 2))
+    assert facts["fp32"]["max_abs_delta"] <= 1e-4
+    assert facts["fp32"]["size_bytes"] == (folder / "model.onnx").stat().st_size
+    assert facts["int8"]["size_bytes"] == (folder / "model_int8.onnx").stat().st_size
+    assert (folder / "tokenizer.json").is_file()
+
+
+def test_every_file_is_timed_beside_the_teachers(finished):
+    rows = finished.facts("latency")["latency"]
+    names = {(row["task"], row["role"], row["precision"]) for row in rows}
+    assert names == {(t, r, p) for t in TASKS_THERE for r in ("teacher", "student") for p in ("fp32", "int8")}
+    for row in rows:
+        assert 0 < row["p50_ms"] <= row["p90_ms"]
+        assert row["rounds"] >= 3
+        if (row["role"], row["precision"]) == ("teacher", "fp32"):
+            assert row["speed_ratio"]["value"] == pytest.approx(1.0)
+
+
+def test_the_report_has_the_tasks_that_are_there_and_a_manifest_for_each_number(finished):
+    text = (finished.folder("report") / "results.json").read_text(encoding="utf-8")
+    results = Results.model_validate_json(text)
+    assert results.declared.tasks == {"pos": "accuracy", "topic": "macro_f1"}
+    manifests = {
+        json.loads(path.read_text(encoding="utf-8"))["key"]
+        for path in finished.store.root.rglob("manifest.json")
+    }
+    assert results.problems(manifests) == []
+    assert [one.id for one in results.models] == [one.id for one in finished.blueprint.scored]
+    assert results.run.language_name == "Maltese"
+    assert results.run.teacher == "teacher"
+    for model in (one for one in results.models if one.id != "majority"):
+        assert model.parameters == finished.facts(model.id)["parameters"]
+        cell = finished.facts(f"score.topic.{model.id}")["scores"]["metrics"]["macro_f1"]
+        assert results.score(model.id, "topic").mean == pytest.approx(cell["mean"])
+    assert {one.step for one in results.training} == set(TRAINED)
+
+
+def test_a_run_is_published_at_the_top_of_its_folder(finished, tmp_path):
+    folder = publish_run(finished.blueprint, finished.store, tmp_path / "out")
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {
+        "report.md",
+        "report.html",
+        "results.json",
+        "onnx/pos/model.onnx",
+        "onnx/topic/model_int8.onnx",
+    } <= names
+    assert not any("manifest" in name or ".part" in name for name in names)
+    kept = (folder / "onnx/pos/model.onnx").stat().st_mtime_ns
+    (folder / "report.md").write_text("edited", encoding="utf-8")
+    publish_run(finished.blueprint, finished.store, folder)
+    assert (folder / "onnx/pos/model.onnx").stat().st_mtime_ns == kept
+    assert (folder / "report.md").read_bytes() == (finished.folder("report") / "report.md").read_bytes()
