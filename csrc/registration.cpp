@@ -9,7 +9,7 @@
 #include "cpu/kernels.h"
 
 namespace {
-int64_t schema_version() { return 2; }  // equals SCHEMA_VERSION in harness/ops/extension.py
+int64_t schema_version() { return 3; }  // equals SCHEMA_VERSION in harness/ops/extension.py
 
 std::string instruction_set() { return harness::instruction_set(); }
 }  // namespace
@@ -38,13 +38,10 @@ STABLE_TORCH_LIBRARY(harness, library) {
       "distillation_loss_forward_backward_(Tensor(a!) student_logits, Tensor teacher_logits, Tensor? target, "
       "Tensor? soft_mask, Tensor slopes, float temperature, int ignore_index) -> (Tensor, Tensor)");
 
-  // The loss over all layers (each N×D), and factors (layers×N×2) for the backward pass.
+  // The loss over all layers (each N×D) and, if asked, its gradient by every student.
   library.def(
-      "hidden_state_loss(Tensor[] students, Tensor[] teachers, Tensor? mask, str kind, float[] weights) "
-      "-> (Tensor, Tensor)");
-  // dL/d(students) from the loss's slope.
-  library.def(
-      "hidden_state_loss_backward(Tensor slope, Tensor[] students, Tensor[] teachers, Tensor factors) -> Tensor[]");
+      "hidden_state_loss(Tensor[] students, Tensor[] teachers, Tensor? mask, str kind, float[] weights, "
+      "bool needs_slopes) -> (Tensor, Tensor[])");
 
   // h = gelu(pre), N×F.
   library.def("gelu(Tensor pre) -> Tensor");

@@ -32,15 +32,30 @@ void hidden_row(const T* s_D, const T* t_D, int64_t D, bool cosine, double produ
   }
 }
 
-template <typename T, typename A>
-void hidden_row_backward(const T* s_D, const T* t_D, T* grad_D, int64_t D, A by_student, A by_teacher) {
-  const Vector<A> student = broadcast(by_student), teacher = broadcast(by_teacher);
+template <typename T, typename A, bool streamed>
+INLINE void hidden_slopes(const T* s_D, const T* t_D, T* slope_D, int64_t D, Vector<A> student, Vector<A> teacher) {
   int64_t d = 0;
   for (; d + width<A> <= D; d += width<A>) {
-    store(grad_D + d, load(s_D + d) * student + load(t_D + d) * teacher);
+    Vector<A> slope = load(s_D + d) * student + load(t_D + d) * teacher;
+    if constexpr (streamed) store_streamed(slope_D + d, slope);
+    else store(slope_D + d, slope);
   }
   if (d < D) {
     Vector<A> s = load_part<A>(s_D + d, D - d, A(0)), t = load_part<A>(t_D + d, D - d, A(0));
-    store_part(grad_D + d, s * student + t * teacher, D - d);
+    store_part(slope_D + d, s * student + t * teacher, D - d);
+  }
+}
+
+template <typename T, typename A>
+void hidden_row_slope(const T* s_D, const T* t_D, T* slope_D, int64_t D, A by_student, A by_teacher, bool streamed) {
+  const Vector<A> student = broadcast(by_student), teacher = broadcast(by_teacher);
+  const bool aligned = reinterpret_cast<uintptr_t>(slope_D) % HARNESS_VECTOR_BYTES == 0;
+  if (streamed && aligned && sizeof(T) == sizeof(A)) {
+    hidden_slopes<T, A, true>(s_D, t_D, slope_D, D, student, teacher);
+#if HARNESS_VECTOR_BYTES >= 32
+    _mm_sfence();
+#endif
+  } else {
+    hidden_slopes<T, A, false>(s_D, t_D, slope_D, D, student, teacher);
   }
 }

@@ -23,7 +23,8 @@ struct Kernels {
   // Gives the inner products s·t, s·s and t·t, or in `products[0]` the sum of (s - t)².
   void (*hidden_row)(const T* s_D, const T* t_D, int64_t D, bool cosine, double products[3]);
   // Writes by_student · s + by_teacher · t.
-  void (*hidden_row_backward)(const T* s_D, const T* t_D, T* grad_D, int64_t D, A by_student, A by_teacher);
+  void (*hidden_row_slope)(
+      const T* s_D, const T* t_D, T* slope_D, int64_t D, A by_student, A by_teacher, bool streamed);
   // Writes h = gelu(pre).
   void (*gelu_row)(const T* pre_F, T* h_F, int64_t F);
   // Writes h = gelu(pre), turns slope = dL/dh into dL/dpre, and adds dL/dpre and h·dL/dh to two sums over rows.

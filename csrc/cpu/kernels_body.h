@@ -13,7 +13,7 @@ namespace {
 template <typename T, typename A>
 Kernels<T, A> table() {
   return {&distillation_row<T, A>,    &distillation_row_backward<T, A>, &hidden_row<T, A>,
-          &hidden_row_backward<T, A>, &gelu_row<T, A>,                  &gelu_row_backward<T, A>};
+          &hidden_row_slope<T, A>, &gelu_row<T, A>,                  &gelu_row_backward<T, A>};
 }
 
 template Kernels<float, float> table<float, float>();

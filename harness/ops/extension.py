@@ -17,7 +17,7 @@ from harness.errors import HarnessError, unknown
 
 Implementation = Literal["compiled", "reference"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of csrc/registration.cpp; a library of another version is refused, not misread."""
 
 _CHOICES = ("auto", "compiled", "reference")

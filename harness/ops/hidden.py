@@ -63,7 +63,9 @@ def hidden_state_loss(
         checks.check_device(_OP, "mask", mask, student_hiddens[0])
         mask = mask.reshape(-1)
     if implementation(students[0].device) == "compiled":
-        loss: Tensor = torch.ops.harness.hidden_state_loss(students, teachers, mask, kind, weights)[0]
+        learns = torch.is_grad_enabled() and any(one.requires_grad for one in students)
+        outputs = torch.ops.harness.hidden_state_loss(students, teachers, mask, kind, weights, learns)
+        loss: Tensor = outputs[0]
         return loss
     return reference.hidden_state_loss(students, teachers, mask, kind, weights)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import HarnessError
-from harness.ops.slopes import refuse_double_backward
+from harness.ops.slopes import refuse_double_backward, scale
 
 _STATISTICS = 6
 _HERE = torch.ops.harness
@@ -34,11 +34,9 @@ def _forward_backward_fake(student_NV: Tensor, *_: Any) -> tuple[Tensor, Tensor]
     return student_NV.new_empty(num_rows, dtype=dtype), student_NV.new_empty(num_rows, dtype=dtype)
 
 
-def _hidden_fake(students: Sequence[Tensor], *_: Any) -> tuple[Tensor, Tensor]:
-    first_ND = students[0]
-    dtype = _sum_type(first_ND)
-    factors = first_ND.new_empty(len(students), first_ND.shape[0], 2, dtype=dtype)
-    return first_ND.new_empty((), dtype=dtype), factors
+def _hidden_fake(students: Sequence[Tensor], *settings: Any) -> tuple[Tensor, list[Tensor]]:
+    loss = students[0].new_empty((), dtype=_sum_type(students[0]))
+    return loss, [one.new_empty(one.shape) for one in students] if settings[-1] else []
 
 
 def _gelu_backward_fake(slope_NF: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
@@ -53,7 +51,6 @@ _FAKES: dict[str, Callable[..., Any]] = {
     "distillation_loss_backward_": lambda *_: None,
     "distillation_loss_forward_backward_": _forward_backward_fake,
     "hidden_state_loss": _hidden_fake,
-    "hidden_state_loss_backward": lambda *inputs: [one.new_empty(one.shape) for one in inputs[1]],
     "gelu": lambda pre_NF: pre_NF.new_empty(pre_NF.shape),
     "gelu_backward_": _gelu_backward_fake,
 }
@@ -104,19 +101,20 @@ torch.library.register_autograd(
 )
 
 
-def _hidden_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    students, teachers = inputs[:2]
-    ctx.mark_non_differentiable(output[1])
-    ctx.num_layers = len(students)
-    ctx.save_for_backward(*students, *teachers, output[1])
+def _hidden_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, list[Tensor]]) -> None:
+    ctx.num_layers = len(inputs[0])
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(*output[1])
+    ctx.save_for_backward(*output[1])
 
 
-def _hidden_backward(ctx: Any, slope: Tensor, _: Tensor | None) -> tuple[Any, ...]:
+def _hidden_backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Any, ...]:
     refuse_double_backward("hidden_state_loss")
-    *layers, factors = ctx.saved_tensors
-    students, teachers = layers[: ctx.num_layers], layers[ctx.num_layers :]
-    grads = _HERE.hidden_state_loss_backward(slope, students, teachers, factors)
-    return grads, [None] * ctx.num_layers, None, None, None
+    nothing = [None] * ctx.num_layers
+    if grad is None:
+        return nothing, nothing, None, None, None, None
+    slopes = [scale(slope, grad) for slope in ctx.saved_tensors]
+    return slopes, nothing, None, None, None, None
 
 
 torch.library.register_autograd("harness::hidden_state_loss", _hidden_backward, setup_context=_hidden_context)

@@ -28,9 +28,14 @@ def _ours_alone(tensor: Tensor) -> bool:
     return type(tensor) is Tensor and not torch._C._autograd._get_current_graph_task_keep_graph()
 
 
-def _scaled(slope: Tensor, grad: Tensor) -> Tensor:
+def scale(slope: Tensor, grad: Tensor) -> Tensor:
+    """Gives a gradient that was computed for a slope of one, for this slope; in place where nobody minds."""
     grad = grad.to(slope.dtype)
-    return slope.mul_(grad) if _ours_alone(slope) else slope * grad
+    if not _ours_alone(slope):
+        return slope * grad
+    if slope.device.type == "cpu" and float(grad) == 1.0:  # on a GPU this question would wait
+        return slope
+    return slope.mul_(grad)
 
 
 def register_slopes(op: Any, name: str, slopes: Mapping[int, int]) -> None:
@@ -53,7 +58,7 @@ def register_slopes(op: Any, name: str, slopes: Mapping[int, int]) -> None:
         grads: list[Tensor | None] = [None] * ctx.num_inputs
         for place, slope in zip(slopes, ctx.saved_tensors, strict=True):
             if ctx.needs_input_grad[place] and grad is not None:
-                grads[place] = _scaled(slope, grad)
+                grads[place] = scale(slope, grad)
         return tuple(grads)
 
     op.register_autograd(backward, setup_context=setup_context)
