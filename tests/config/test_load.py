@@ -126,7 +126,7 @@ def vary(**values):
 
 RECIPES = [
     (step(2, losss={}), "steps[2].distill: unknown key 'losss'; there are: tokens, learning_rate, batch_tokens, "
-     "mask_fraction, warmup_fraction, teacher, loss, temperature, positions. Did you mean 'loss'?"),
+     "mask_fraction, warmup_fraction, dropout, teacher, loss, temperature, positions. Did you mean 'loss'?"),
     (step(2, loss={"mlmm": 1}), "steps[2].distill.loss: unknown loss 'mlmm'; there are: mlm, logit_mse, logit_kl, "
      "hidden_cosine, hidden_mse. Did you mean 'mlm'?"),
     (step(2, loss={"mlm": 0, "logit_mse": 1}), "steps[2].distill.loss.mlm: wanted a number above 0, as 5e-5; got '0'"),
@@ -221,7 +221,7 @@ SCALES = [
     (inside("score", seeds=[1, 1]), "score.seeds: wanted different whole numbers, as [1, 2]; got '[1, 1]'"),
     (lambda document: document["score"].pop("seeds"), "score: lacks the key 'seeds'; add it"),
     (inside("score", tasks={"pos": {"epoch": 1}}), "score.tasks.pos: unknown key 'epoch'; there are: epochs, "
-     "learning_rate, batch_size, warmup_fraction, weight_decay. Did you mean 'epochs'?"),
+     "learning_rate, batch_size, warmup_fraction, weight_decay, dropout. Did you mean 'epochs'?"),
     (inside("score", tasks={"poss": {}}), "score.tasks: unknown task 'poss'; there are: pos, ner, topic, sentiment, nli. "
      "Did you mean 'pos'?"),
     (inside("teacher", hub="mbert"), "teacher: wanted exactly one of pretrain, hub, folder"),
@@ -231,11 +231,11 @@ SCALES = [
     (top(precision="fp8"), "precision: unknown value 'fp8'; there are: fp32, bf16, auto"),
     (inside("latency", lengths=[0]), "latency.lengths[0]: wanted a whole number of one or more, as 1600 or 1.6e9; got '0'"),
     (inside("latency", lengths=4), "latency.lengths: wanted a list, as [1, 2]; got '4'"),
-    (inside("teacher", "pretrain", heads=7), "teacher.pretrain: hidden 192 is no multiple of the 7 heads"),
+    (inside("teacher", "pretrain", heads=7), "teacher.pretrain: hidden 128 is no multiple of the 7 heads"),
     (inside("teacher", "pretrain", family="gpt"), "teacher.pretrain: unknown model family 'gpt'; there are: bert, "
      "xlm-roberta"),
-    (inside("teacher", "pretrain", sequence_length=700), "teacher.pretrain: sequence_length 700 is above what 128 "
-     "positions hold (128); lower it, or add positions"),
+    (inside("teacher", "pretrain", sequence_length=700), "teacher.pretrain: sequence_length 700 is above what 64 "
+     "positions hold (64); lower it, or add positions"),
     (inside("teacher", "pretrain", languages=[]), "teacher.pretrain.languages: wanted 'all' or language codes, as [mt, "
      "sk]; got '[]'"),
     (top(seed="x"), "seed: wanted a whole number; got 'x'"),

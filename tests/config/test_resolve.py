@@ -76,7 +76,8 @@ def test_the_recipes_own_numbers_stand_at_paper_scale(paper):
 
 
 def test_ratios_mean_the_same_on_a_thin_teacher(mini):
-    teacher = mini.teacher.pretrain.shape
+    sizes = {"layers": 12, "hidden": 192, "heads": 6, "ffn": 768, "vocabulary": 8000}
+    teacher = mini.teacher.pretrain.shape.model_copy(update=sizes)
     steps = {step.id: step for step in resolve(load_recipe("gurgurov2025"), mini, teacher)}
     assert steps["shorten"].shape.layers == 6
     assert steps["prune"].shape.ffn == 512
