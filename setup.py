@@ -122,7 +122,6 @@ def build_cuda(torch: Any, extension: Extension, target: Path) -> None:
         *libraries,
         "-ltorch_cpu",
         "-lc10",
-        "-lcudart",
         "-o",
         str(target),
     ]

@@ -1,0 +1,87 @@
+// Elements of every dtype as the type sums are taken in, and runs of 16 bytes of them. No torch headers.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace harness::cuda {
+
+template <typename T>
+struct Sum {
+  using Type = float;
+};
+
+template <>
+struct Sum<double> {
+  using Type = double;
+};
+
+template <typename T>
+using sum_t = typename Sum<T>::Type;
+
+__device__ inline float widen(float x) { return x; }
+__device__ inline double widen(double x) { return x; }
+__device__ inline float widen(__half x) { return __half2float(x); }
+__device__ inline float widen(__nv_bfloat16 x) { return __bfloat162float(x); }
+
+template <typename T>
+__device__ T narrow(sum_t<T> x);
+template <>
+__device__ inline float narrow<float>(float x) { return x; }
+template <>
+__device__ inline double narrow<double>(double x) { return x; }
+template <>
+__device__ inline __half narrow<__half>(float x) { return __float2half_rn(x); }
+template <>
+__device__ inline __nv_bfloat16 narrow<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
+
+constexpr int kRunBytes = 16;
+
+template <typename T>
+constexpr int run_length = kRunBytes / sizeof(T);
+
+// Sixteen bytes of elements, read and written in one access.
+template <typename T>
+struct alignas(kRunBytes) Run {
+  T values[run_length<T>];
+};
+
+template <typename T>
+__device__ Run<T> load_run(const T* from) {
+  return *reinterpret_cast<const Run<T>*>(from);
+}
+
+template <typename T>
+__device__ void store_run(T* to, const Run<T>& run) {
+  *reinterpret_cast<Run<T>*>(to) = run;
+}
+
+// How many elements lie before the first 16-byte boundary.
+template <typename T>
+__device__ int64_t head_of(const T* row) {
+  return ((kRunBytes - reinterpret_cast<uintptr_t>(row) % kRunBytes) % kRunBytes) / sizeof(T);
+}
+
+template <typename T>
+__device__ bool same_phase(const T* left, const T* right) {
+  return (reinterpret_cast<uintptr_t>(left) ^ reinterpret_cast<uintptr_t>(right)) % kRunBytes == 0;
+}
+
+// exp for arguments of at most zero or so; below -126 ln 2 zero.
+__device__ inline float exponential(float x) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x * 1.44269504f));
+  return power;
+}
+
+__device__ inline double exponential(double x) { return exp(x); }
+
+template <typename A>
+__device__ A minus_infinity() {
+  return -static_cast<A>(INFINITY);
+}
+
+}  // namespace harness::cuda
