@@ -1,20 +1,22 @@
 // What lies between the two products of an FFN on the CPU; the products are the library's.
 //
 // Shapes: N tokens, F FFN width.
+#include "linear_gelu_linear.h"
+
 #include "cpu/dispatch.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
-namespace harness {
+namespace harness::ffn {
 namespace {
 
-constexpr const char* kOp = "linear_gelu_linear";
 constexpr int64_t kRowsPerBlock = 32;
 constexpr int64_t kMostBlocks = 64;
 
 Tensor gelu(Tensor pre) {
-  HARNESS_CHECK(pre.dim() == 2, kOp, "pre", "2 dimensions", shape_of(pre));
+  check_pre(pre);
   const Tensor pre_NF = torch::stable::contiguous(pre);
   Tensor h = torch::stable::new_empty(pre, {pre.size(0), pre.size(1)});
   with_types(kOp, "pre", pre, [&]<typename T, typename A>() {
@@ -44,14 +46,8 @@ void add_blocks(const std::vector<A>& sums, int64_t blocks, int64_t width, A* bi
 
 // Turns slope = dL/dh into dL/dpre in place; gives h again and dL/db; importance += |sum over tokens of h · dL/dh|.
 std::tuple<Tensor, Tensor> gelu_backward(Tensor slope, Tensor pre, Optional importance) {
-  HARNESS_CHECK(slope.dim() == 2 && slope.is_contiguous(), kOp, "slope", "a contiguous N×F", shape_of(slope));
-  check_same(kOp, "pre", pre, slope);
-  HARNESS_CHECK(pre.is_contiguous(), kOp, "pre", "a contiguous tensor", "other strides");
+  check_backward(slope, pre, importance);
   const int64_t rows = pre.size(0), width = pre.size(1);
-  if (importance) {
-    check_rows(kOp, "importance", *importance, sum_type(pre), width, pre);
-    HARNESS_CHECK(importance->is_contiguous(), kOp, "importance", "a contiguous tensor", "other strides");
-  }
   Tensor h = torch::stable::new_empty(pre, {rows, width});
   Tensor bias = torch::stable::new_empty(pre, {width}, sum_type(pre));
   with_types(kOp, "pre", pre, [&]<typename T, typename A>() {
@@ -76,9 +72,9 @@ std::tuple<Tensor, Tensor> gelu_backward(Tensor slope, Tensor pre, Optional impo
 }
 
 }  // namespace
-}  // namespace harness
+}  // namespace harness::ffn
 
 STABLE_TORCH_LIBRARY_IMPL(harness, CPU, library) {
-  library.impl("gelu", TORCH_BOX(&harness::gelu));
-  library.impl("gelu_backward_", TORCH_BOX(&harness::gelu_backward));
+  library.impl("gelu", TORCH_BOX(&harness::ffn::gelu));
+  library.impl("gelu_backward_", TORCH_BOX(&harness::ffn::gelu_backward));
 }

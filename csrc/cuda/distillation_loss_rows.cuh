@@ -318,9 +318,9 @@ template <typename T>
 cudaError_t launch(Pass pass, const RowArguments<T>& all, int64_t rows, cudaStream_t stream) {
   if (rows == 0) return cudaSuccess;
   const dim3 grid(static_cast<unsigned>(rows)), block(kThreads);
-  if (pass == Pass::forward) forward_kernel<T><<<grid, block, 0, stream>>>(all);
-  if (pass == Pass::backward) backward_kernel<T><<<grid, block, 0, stream>>>(all);
-  if (pass == Pass::both) forward_backward_kernel<T><<<grid, block, 0, stream>>>(all);
+  if (pass == Pass::forward) HARNESS_LAUNCH(forward_kernel<T>, grid, block, stream, all);
+  if (pass == Pass::backward) HARNESS_LAUNCH(backward_kernel<T>, grid, block, stream, all);
+  if (pass == Pass::both) HARNESS_LAUNCH(forward_backward_kernel<T>, grid, block, stream, all);
   return cudaGetLastError();
 }
 
