@@ -212,8 +212,8 @@ def _is_writable(logits_NV: Tensor) -> bool:
 
 
 def default_chunk_size(num_rows: int) -> int:
-    """Gives how many rows of logits to hold: an eighth of all, 128 at least and 1024 at most."""
-    return max(128, min(1024, num_rows // 8 // 16 * 16))
+    """Gives how many rows of logits to hold: a quarter of all, 128 at least and 1024 at most."""
+    return max(128, min(1024, num_rows // 4 // 16 * 16))
 
 
 def _combine(

@@ -18,6 +18,7 @@ from harness.ops.reference import mean_rows
 from harness.ops.slopes import register_slopes
 
 _HERE = torch.ops.harness
+_ROUNDED_CHUNKS = 8  # rounding the sum to bfloat16 so often costs less than its own last bit
 
 
 class _Terms(NamedTuple):
@@ -49,22 +50,26 @@ class _Terms(NamedTuple):
 
 
 class _Gradients:
-    """The gradients of one student's projection, summed chunk by chunk in float32 or more."""
+    """The gradients of one student's projection, summed chunk by chunk.
 
-    def __init__(self, student: Projection, needs: tuple[bool, bool, bool]) -> None:
+    Low-precision sums are taken in float32 where so many chunks would be rounded that it shows.
+    """
+
+    def __init__(self, student: Projection, needs: tuple[bool, bool, bool], num_chunks: int) -> None:
         hidden_ND, weight_VD, _ = student
         self._student, self._needs = student, needs
-        self._wide = hidden_ND.dtype in (torch.float32, torch.float64)
-        sums = hidden_ND.dtype if self._wide else torch.float32
+        wide = torch.float64 if hidden_ND.dtype == torch.float64 else torch.float32
+        self._own = hidden_ND.dtype == wide or num_chunks <= _ROUNDED_CHUNKS
+        dtype = hidden_ND.dtype if self._own else wide
         self._hidden = torch.empty_like(hidden_ND) if needs[0] else hidden_ND.new_empty(0)
-        self._weight = torch.zeros_like(weight_VD, dtype=sums) if needs[1] else weight_VD.new_empty(0)
-        self._bias = weight_VD.new_zeros(len(weight_VD) if needs[2] else 0, dtype=sums)
+        self._weight = torch.zeros_like(weight_VD, dtype=dtype) if needs[1] else weight_VD.new_empty(0)
+        self._bias = weight_VD.new_zeros(len(weight_VD) if needs[2] else 0, dtype=wide)
 
     def add(self, rows: slice, slope_CV: Tensor) -> None:
         hidden_CD = self._student.hidden[rows]
         if self._needs[0]:
             torch.mm(slope_CV, self._student.weight, out=self._hidden[rows])
-        if self._needs[1] and self._wide:
+        if self._needs[1] and self._own:
             self._weight.addmm_(slope_CV.T, hidden_CD)
         elif self._needs[1]:
             self._weight += slope_CV.T @ hidden_CD
@@ -140,7 +145,8 @@ def linear_distillation_loss(  # noqa: PLR0917 — the schema of an op with auto
     terms = _Terms(target_N, soft_mask_N, temperature, soft_weight, hard_weight, ignore_index)
     needs = (needs_hidden, needs_weight, needs_bias)
     with without_autocast(student.hidden), torch.no_grad():
-        gradients = _Gradients(student, needs)
+        num_chunks = -(-len(student.hidden) // chunk_size)
+        gradients = _Gradients(student, needs, num_chunks)
         soft_N, hard_N = _sum_chunks(student, teacher, terms, chunk_size, gradients if any(needs) else None)
         soft = mean_rows(soft_N, soft_mask_N) * temperature**2
         hard = mean_rows(hard_N, terms.hard_mask())

@@ -213,8 +213,8 @@ def test_autocast_takes_it_down_and_gives_gradients_in_the_parameters_dtype():
     assert abs(float(loss.detach()) / float(low.loss().detach()) - 1) < 1e-2
 
 
-def test_chunks_are_an_eighth_of_the_rows_within_bounds():
-    assert [default_chunk_size(rows) for rows in (0, 512, 2048, 4096, 10**6)] == [128, 128, 256, 512, 1024]
+def test_chunks_are_a_quarter_of_the_rows_within_bounds():
+    assert [default_chunk_size(rows) for rows in (0, 512, 2048, 4096, 10**6)] == [128, 128, 512, 1024, 1024]
 
 
 def test_it_never_holds_the_logits_of_all_rows(compiled_only, monkeypatch):
