@@ -186,6 +186,16 @@ def _ffn_given(shape: Mapping[str, int], dtype: torch.dtype, device: str, *, lea
     return [_random(*one, dtype=dtype, device=device, scale=0.05, learns=learns) for one in shapes]
 
 
+def _scoring_ffn(importance_F: Tensor) -> Callable[..., Tensor]:
+    """Gives the FFN with its neurons scored the usual way: by a hook on the activation."""
+
+    def run(x_ND: Tensor, w_in_FD: Tensor, b_in_F: Tensor, w_out_DF: Tensor, b_out_D: Tensor) -> Tensor:
+        h_NF = reference.score_neurons(reference.linear_gelu(x_ND, w_in_FD, b_in_F), importance_F)
+        return functional.linear(h_NF, w_out_DF, b_out_D)
+
+    return run
+
+
 def linear_gelu_linear(shape: Mapping[str, int], dtype: torch.dtype, device: str) -> Case:
     """A training step of the FFN."""
     given = _ffn_given(shape, dtype, device, learns=True)
@@ -193,6 +203,7 @@ def linear_gelu_linear(shape: Mapping[str, int], dtype: torch.dtype, device: str
     functions: dict[str, Callable[..., Tensor]] = {
         "eager": peers.ffn,
         "harness": ops.linear_gelu_linear,
+        "eager, scoring": _scoring_ffn(importance.clone()),
         "harness, scoring": lambda *all: ops.linear_gelu_linear(*all, importance=importance),
     }
     flops = 12 * shape["N"] * shape["D"] * shape["F"]
@@ -228,7 +239,7 @@ SHAPES: dict[str, dict[str, list[tuple[str, dict[str, int], torch.dtype]]]] = {
             ("distillation_loss", {"N": 512, "V": 119547}, BF16),
             ("linear_distillation_loss", {"N": 512, "V": 119547, "D": 768}, FP32),
             ("linear_distillation_loss", {"N": 512, "V": 119547, "D": 768}, BF16),
-            ("linear_distillation_loss", {"N": 512, "V": 119547, "D": 312}, FP32),
+            ("linear_distillation_loss", {"N": 1024, "V": 40000, "D": 312}, FP32),
             ("linear_cross_entropy", {"N": 512, "V": 40000, "D": 768}, FP32),
             ("linear_mse_logits_loss", {"N": 2048, "V": 40000, "D": 768}, FP32),
             ("linear_mse_logits_loss", {"N": 4096, "V": 40000, "D": 768}, FP32),
