@@ -259,3 +259,4 @@ SHAPES: dict[str, dict[str, list[tuple[str, dict[str, int], torch.dtype]]]] = {
         ],
     },
 }
+SHAPES["cuda"]["small"] = SHAPES["cpu"]["small"]

@@ -30,9 +30,10 @@ for _ in range({STEPS}):
         x, ffn[0].weight, ffn[0].bias, ffn[1].weight, ffn[1].bias, importance=importance
     )
     taught = teacher_embed[ids].tanh()
+    pair = (hidden, embed.weight, taught, teacher_out)
     weights = dict(temperature=2.0, soft_weight=0.5, hard_weight=0.5)
-    loss = ops.linear_distillation_loss(hidden, embed.weight, taught, teacher_out, target, **weights)
-    loss = loss + 0.1 * ops.linear_mse_logits_loss(hidden, embed.weight, taught, teacher_out, teacher_gram=gram)
+    loss = ops.linear_distillation_loss(*pair, target, **weights)
+    loss = loss + 0.1 * ops.linear_mse_logits_loss(*pair, teacher_gram=gram)
     loss = loss + ops.hidden_state_loss([hidden], [taught], kind="cosine")
     logits, aims = hidden @ embed.weight.T, taught @ teacher_out.T
     loss = loss + ops.distillation_loss(logits, aims, target, inplace_backward=True, **weights)
