@@ -1,0 +1,73 @@
+"""The commands, one module a group. The only package that prints or exits."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import NoReturn
+
+import typer
+
+from harness.cli.app import app, err
+from harness.errors import HarnessError, UsageError
+
+# Each of these adds its commands to the app, in the order in which --help shows them.
+# isort: off
+import harness.cli.runs
+import harness.cli.recipes
+import harness.cli.machine  # noqa: F401
+# isort: on
+
+_INTERRUPTED = 130
+_FAULT = 70
+"""``EX_SOFTWARE`` of sysexits.h."""
+
+
+def main() -> NoReturn:
+    """Runs a command; a fault the user can mend is one line on standard error and a non-zero exit."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    _settle_process()
+    try:
+        code = app(args=arguments or ["--help"], standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _fail(*_explain(error))
+    if code == _INTERRUPTED:  # what typer makes of Ctrl-C
+        _fail("stopped; what was done is kept, the same command goes on from there", code)
+    sys.exit(code or 0)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """Gives the line and the exit code for a fault."""
+    if isinstance(error, HarnessError):
+        return str(error), error.exit_code
+    if hasattr(error, "format_message"):  # typer's own: the command line does not parse
+        return f"{error.format_message().rstrip('.')}; add --help to see what is wanted", UsageError.exit_code
+    if isinstance(error, OSError):
+        where, what = error.filename or "file", error.strerror or error
+        return f"{where}: {what}; mend it and run the same command again", HarnessError.exit_code
+    return f"a fault of the harness itself: {type(error).__name__}: {error}; --debug shows where", _FAULT
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    err.print(
+        f"harness: {' '.join(message.split())}",
+        style="red" if err.is_terminal else None,
+        soft_wrap=True,
+        markup=False,
+    )
+    sys.exit(code)
+
+
+def _settle_process() -> None:
+    """Sets what libraries read when they are first imported."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages: eager training is up to twice as fast
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it ties its results' order to the threads
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -1,0 +1,60 @@
+"""Commands on recipes: list, show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.app import ScaleName, app, out
+from harness.cli.watch import say_steps
+from harness.config.load import list_recipes, list_scales, load_recipe, load_scale
+from harness.config.recipe import Recipe
+from harness.config.scale import Scale
+from harness.config.shape import KNOWN_TEACHERS, Shape
+from harness.config.show import show, to_yaml
+from harness.config.teacher import find_shape
+from harness.errors import unknown
+
+recipe_app = typer.Typer(help="The published systems, each a list of steps.")
+app.add_typer(recipe_app, name="recipe")
+
+
+@recipe_app.command("list")
+def recipe_list() -> None:
+    """List the recipes and scales that ship."""
+    for name in list_recipes():
+        chosen = load_recipe(name)
+        variants = "".join(f" @{variant}" for variant in chosen.variants)
+        out.print(f"{name}{variants}  –  {chosen.source}", soft_wrap=True, markup=False)
+    out.print(f"scales: {', '.join(list_scales())}")
+
+
+@recipe_app.command("show")
+def recipe_show(
+    name: Annotated[str, typer.Argument(help="a recipe's name, NAME@VARIANT, or a YAML file")],
+    teacher: Annotated[
+        str | None, typer.Option(help="mbert, xlmr or a model's folder; default: the recipe's")
+    ] = None,
+    scale: ScaleName = "paper",
+    yaml: Annotated[bool, typer.Option("--yaml", help="print the file, to be saved and edited")] = False,
+) -> None:
+    """Print a recipe's steps with the parameters after each, counted from the config alone."""
+    chosen, amount = load_recipe(name), load_scale(scale)
+    shape = _shape(teacher, chosen, amount)
+    rows = show(chosen, shape, amount)
+    if yaml:
+        out.print(to_yaml(chosen, rows), markup=False, soft_wrap=True, end="")
+    else:
+        say_steps(out, chosen, rows)
+
+
+def _shape(teacher: str | None, recipe: Recipe, scale: Scale) -> Shape:
+    if teacher is None:
+        return find_shape(recipe, scale)
+    if teacher in KNOWN_TEACHERS:
+        return KNOWN_TEACHERS[teacher].shape
+    if not Path(teacher).is_dir():
+        raise unknown("teacher", teacher, (*KNOWN_TEACHERS, "a model's folder"))
+    return find_shape(recipe, scale.with_teacher(teacher))
