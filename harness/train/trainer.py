@@ -89,8 +89,12 @@ class OrderedTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Any = None,  # noqa: ARG002
     ) -> Any:
-        """Gives the step's own loss; a mean over the positions of the micro-batch."""
-        loss = self.loss(model, inputs)
+        """Gives the step's own loss; a mean over the positions of the micro-batch.
+
+        The library sets autocast up around a model's own ``forward``, which a loss of parts does not call.
+        """
+        with self.accelerator.autocast():
+            loss = self.loss(model, inputs)
         return (loss, None) if return_outputs else loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002

@@ -265,7 +265,12 @@ def test_only_matrices_decay(make_model, make_budget, tokenizer, packed):
 def test_half_precision_trains_weights_kept_whole(run, make_model, make_budget):
     model, objective = make_model(), Objective(dict.fromkeys(LOSSES, 0.2), "attended", 2.0)
     budget = make_budget(tokens=1000, precision="bf16")
-    facts = run(model, budget, objective=objective, teacher=make_model(seed=2))
+    teacher, seen = make_model(seed=2), set()
+    for one in (model, teacher):
+        inner = one.bert.encoder.layer[0].intermediate.dense
+        inner.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    facts = run(model, budget, objective=objective, teacher=teacher)
+    assert seen == {torch.bfloat16}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert all(math.isfinite(entry["loss"]) for entry in facts["losses"])
 
