@@ -10,7 +10,7 @@ Shapes: **B** batch, **L** length, **N** chosen positions, **D** hidden, **V** v
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -68,16 +68,29 @@ class _Seen:
         features_ND: the same after the dense layer and norm of the MLM head.
         weight_VD: the vocabulary projection.
         bias_V: its bias.
+        gram_DD: WᵀW of a projection that stays as it is.
     """
 
     hidden_ND: Tensor
     features_ND: Tensor | None
     weight_VD: Tensor
     bias_V: Tensor | None
+    gram_DD: Tensor | None = None
+
+
+def constant_gram(objective: Objective, teacher: nn.Module | None) -> Tensor | None:
+    """Gives what `total_loss` needs of a teacher's projection at every step, to be formed once."""
+    if teacher is None or "logit_mse" not in objective.weights:
+        return None
+    return ops.teacher_gram(mlm_head(teacher).weight_VD)
 
 
 def total_loss(
-    objective: Objective, student: nn.Module, teacher: nn.Module | None, batch: Mapping[str, Tensor]
+    objective: Objective,
+    student: nn.Module,
+    teacher: nn.Module | None,
+    batch: Mapping[str, Tensor],
+    gram: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Gives the weighted sum, and each loss by name before weighting (detached).
 
@@ -88,6 +101,7 @@ def total_loss(
         student: an MLM model of a known family; gradients flow to it.
         teacher: the same with the same vocabulary, without dropout; ``None`` if no loss needs it.
         batch: ``input_ids``, ``attention_mask``, ``labels`` (B × L; labels −100 where nothing is asked).
+        gram: what `constant_gram` gives; formed anew if none.
 
     Raises:
         HarnessError: a teacher is needed and missing, or its vocabulary or width does not fit.
@@ -101,6 +115,7 @@ def total_loss(
             raise HarnessError("distill: wanted a teacher; got none; name one in the recipe's distill step")
         with torch.no_grad():
             taught = _see(teacher, batch, chosen_BL, head=bool(objective.weights.keys() & _LOGIT))
+        taught = replace(taught, gram_DD=gram)
         _check_fit(objective, seen, taught)
     parts = {name: _part(name, objective, seen, taught, labels_N) for name in objective.weights}
     total = torch.stack([weight * parts[name] for name, weight in objective.weights.items()]).sum()
@@ -182,6 +197,7 @@ def _logits(name: str, objective: Objective, seen: _Seen, taught: _Seen, rows_N:
             taught.weight_VD,
             student_bias=seen.bias_V,
             teacher_bias=taught.bias_V,
+            teacher_gram=taught.gram_DD,
         )
     assert objective.temperature is not None
     return ops.linear_distillation_loss(

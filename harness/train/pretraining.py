@@ -16,7 +16,7 @@ from harness.data.batches import IGNORED, Packed, pack
 from harness.models.heads import mlm_head
 from harness.train.batches import MaskedBatches
 from harness.train.budget import Budget
-from harness.train.losses import MLM, Objective, total_loss
+from harness.train.losses import MLM, Objective, constant_gram, total_loss
 from harness.train.trainer import (
     OrderedTrainer,
     Progress,
@@ -59,17 +59,16 @@ def train(
     Returns:
         ``tokens``, ``steps``, ``tokens_per_s``, ``train_s``, ``resumed``, ``losses`` (the curve).
     """
-    batches = MaskedBatches(packed, tokenizer, budget)
+    batches, settings = MaskedBatches(packed, tokenizer, budget), arguments(folder, budget)
     if teacher is not None:
-        teacher.eval().requires_grad_(False)
+        teacher.eval().requires_grad_(False).to(settings.device)
+    gram = constant_gram(objective, teacher)
     trainer = OrderedTrainer(
         model=student,
-        args=arguments(folder, budget),
+        args=settings,
         train_dataset=batches,
-        loss=lambda model, batch: total_loss(objective, model, teacher, batch)[0],
+        loss=lambda model, batch: total_loss(objective, model, teacher, batch, gram)[0],
     )
-    if teacher is not None:
-        teacher.to(trainer.args.device)
     trainer.add_callback(TimedCheckpoint(budget.checkpoint_s))
     trainer.add_callback(ReportProgress(progress, batches.tokens_at, batches.tokens_at(len(batches))))
     resumed_from = last_checkpoint(folder)

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from harness.errors import HarnessError
-from harness.train.losses import LOSSES, MLM, Objective, total_loss
+from harness.train.losses import LOSSES, MLM, Objective, constant_gram, total_loss
 
 FAMILIES = ("bert", "xlm-roberta")
 
@@ -68,6 +68,17 @@ def test_a_loss_is_its_formula_in_value_and_in_gradient(name, positions, family,
         torch.testing.assert_close(
             zero if one is None else one, zero if other is None else other, rtol=1e-3, atol=1e-6
         )
+
+
+def test_the_teachers_constant_is_formed_once_and_changes_nothing(make_model, batch):
+    student, teacher = make_model(seed=1), make_model(seed=2)
+    objective = Objective({"logit_mse": 1.0}, "attended")
+    gram = constant_gram(objective, teacher)
+    loss, _ = total_loss(objective, student, teacher, batch, gram)
+    torch.testing.assert_close(loss, total_loss(objective, student, teacher, batch)[0], rtol=0, atol=0)
+    assert total_loss(objective, student, teacher, batch, gram * 2)[0] != loss
+    assert constant_gram(Objective({"mlm": 0.5, "hidden_mse": 0.5}), teacher) is None
+    assert constant_gram(objective, None) is None
 
 
 def test_the_masked_language_loss_is_the_stock_classes(make_model, batch):
