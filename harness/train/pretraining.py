@@ -24,6 +24,7 @@ from harness.train.trainer import (
     TimedCheckpoint,
     arguments,
     dropout,
+    fastest_attention,
     last_checkpoint,
 )
 
@@ -73,7 +74,7 @@ def train(
     trainer.add_callback(ReportProgress(progress, batches.tokens_at, batches.tokens_at(len(batches))))
     resumed_from = last_checkpoint(folder)
     started_s = time.monotonic()
-    with dropout(student, budget.dropout):
+    with dropout(student, budget.dropout), fastest_attention(student, budget.precision):
         trainer.train(resume_from_checkpoint=resumed_from)
     train_s = time.monotonic() - started_s
     student.to("cpu").eval()

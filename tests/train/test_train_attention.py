@@ -1,0 +1,39 @@
+"""The attention a model is trained with is put back, and computes the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.config.shape import Shape
+from harness.models.checkpoint import build
+from harness.train.trainer import fastest_attention
+
+
+@pytest.fixture
+def model():
+    return build(
+        Shape(family="bert", layers=2, hidden=32, heads=2, ffn=64, vocabulary=50, positions=16), 3
+    ).eval()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU keeps its fused kernel")
+@pytest.mark.parametrize(("precision", "taken"), [("bf16", "eager"), ("fp32", "sdpa")])
+def test_a_cpu_takes_plain_attention_in_bf16_alone_and_gives_the_old_one_back(precision, taken, model):
+    assert model.config._attn_implementation == "sdpa"
+    with fastest_attention(model, precision):
+        assert model.config._attn_implementation == taken
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_plain_attention_gives_the_logits_of_the_fused_kernel(model):
+    batch = {
+        "input_ids": torch.arange(5, 17).view(2, 6),
+        "attention_mask": torch.ones(2, 6, dtype=torch.long),
+    }
+    batch["attention_mask"][1, 4:] = 0
+    fused = model(**batch).logits
+    with fastest_attention(model, "bf16"):
+        plain = model(**batch).logits
+    assert torch.allclose(plain[0], fused[0], atol=1e-5)
+    assert torch.allclose(plain[1, :4], fused[1, :4], atol=1e-5)
