@@ -159,7 +159,7 @@ def dropout(model: torch.nn.Module, probability: float | None) -> Iterator[None]
 
 
 @contextmanager
-def fastest_attention(model: torch.nn.Module, precision: str) -> Iterator[None]:
+def fastest_attention(model: Any, precision: str) -> Iterator[None]:
     """Takes the attention whose backward pass is the fastest for a while.
 
     On a CPU in bf16 that is the plain product of matrices: a step of a 6-layer model of width 256 on rows of

@@ -12,9 +12,8 @@ from harness.train.trainer import fastest_attention
 
 @pytest.fixture
 def model():
-    return build(
-        Shape(family="bert", layers=2, hidden=32, heads=2, ffn=64, vocabulary=50, positions=16), 3
-    ).eval()
+    shape = Shape(family="bert", layers=2, hidden=32, heads=2, ffn=64, vocabulary=50, positions=16, types=2)
+    return build(shape, 3).eval()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU keeps its fused kernel")
