@@ -67,9 +67,15 @@ def _finish_macro_f1(sums: Counts) -> Counts:
     return _divide(f1.sum(axis=-1), present.sum(axis=-1).astype(float))
 
 
-def _macro_f1(gold: Sequence[tuple[str, ...]], predicted: Sequence[tuple[str, ...]]) -> Tally:
-    """Tallies macro-F1 over the classes that occur in the truth or the prediction, as scikit-learn does."""
-    names = sorted({label for item in (*gold, *predicted) for label in item})
+def _macro_f1(
+    gold: Sequence[tuple[str, ...]], predicted: Sequence[tuple[str, ...]], labels: Sequence[str] = ()
+) -> Tally:
+    """Tallies macro-F1 over the classes that occur in the truth or the prediction, as scikit-learn does.
+
+    ``labels`` have columns besides, so that tallies of several predictions can be added; a class that
+    occurs in neither plays no part in the score.
+    """
+    names = sorted({*labels, *(label for item in (*gold, *predicted) for label in item)})
     classes = {name: c for c, name in enumerate(names)}
     counts_N3C = np.zeros((len(gold), 3, len(classes)))
     for n, (truth, said) in enumerate(zip(gold, predicted, strict=True)):
@@ -96,13 +102,14 @@ METRICS: dict[str, Callable[[Sequence[tuple[str, ...]], Sequence[tuple[str, ...]
 }
 
 
-def tally(metric: str, gold: Sequence[Item], predicted: Sequence[Item]) -> Tally:
+def tally(metric: str, gold: Sequence[Item], predicted: Sequence[Item], labels: Sequence[str] = ()) -> Tally:
     """Tallies one metric over items.
 
     Args:
-        metric: ``accuracy`` and ``macro_f1`` (over words where items are sentences), or ``span_f1``.
+        metric: one of ``METRICS``; ``accuracy`` and ``macro_f1`` are over words where items are sentences.
         gold: the true labels.
         predicted: the predicted labels; as many items, each of the same length.
+        labels: labels that tallies of other predictions on the same items may hold.
 
     Raises:
         HarnessError: no item, or truth and prediction of different lengths.
@@ -116,7 +123,13 @@ def tally(metric: str, gold: Sequence[Item], predicted: Sequence[Item]) -> Tally
             f"scores: wanted a label for each of {len(truth)} items (one at least); got {len(said)} "
             f"predictions or other lengths; predict exactly the items scored"
         )
-    return METRICS[metric](truth, said)
+    return _macro_f1(truth, said, labels) if metric == "macro_f1" else METRICS[metric](truth, said)
+
+
+def tally_all(metric: str, gold: Sequence[Item], predictions: Sequence[Sequence[Item]]) -> list[Tally]:
+    """Tallies several predictions of the same items, such that their counts have the same columns."""
+    labels = sorted({label for said in predictions for item in said for label in _labels(item)})
+    return [tally(metric, gold, said, labels) for said in predictions]
 
 
 def score(metric: str, gold: Sequence[Item], predicted: Sequence[Item]) -> float:

@@ -1,0 +1,221 @@
+"""What may be said of two models scored on the same items: intervals, tests, and one rule for the words.
+
+Shapes: **N** items, **M** items on which two models differ, **S** seeds, **K** counts of a metric,
+**R** resamples or rounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from harness.errors import HarnessError
+from harness.measure.interval import LEVEL, Interval, percentile_interval
+from harness.measure.scores import Item, Tally, tally_all
+
+RESAMPLES = 1000
+ROUNDS = 5000
+_BLOCK = 2_000_000
+_SAME = 1e-12
+"""Two statistics closer than this are the same but for rounding."""
+
+Replicates = NDArray[np.float64]
+Verdict = Literal["better", "worse", "not told apart"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One model beside another, on the same items.
+
+    Attributes:
+        difference: mean over seeds of the one, less that of the other, with its bootstrap interval over
+            items and seeds.
+        retention: the one's mean as a share of the other's, with its interval; None where the other's score
+            or one of its resamples is 0.
+        p_value: of approximate randomisation; two-sided.
+        p_wilcoxon: of Wilcoxon's signed-rank test over the items' own scores; two-sided.
+    """
+
+    difference: Interval
+    retention: Interval | None
+    p_value: float
+    p_wilcoxon: float
+
+    def verdict(self, p_holm: float) -> Verdict:
+        """Says what may be said; see :func:`verdict`."""
+        return verdict(self.difference, p_holm)
+
+
+def verdict(difference: Interval, p_holm: float | None) -> Verdict:
+    """Says ``better`` or ``worse`` only where the interval excludes 0 and the corrected test agrees.
+
+    Args:
+        difference: of the scores, with its interval.
+        p_holm: the p-value after correction over the table; None where no test was made.
+    """
+    if not difference.excludes(0) or (p_holm is not None and p_holm >= 1 - LEVEL):
+        return "not told apart"
+    return "better" if difference.value > 0 else "worse"
+
+
+def resample_items(num_items: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Replicates:
+    """Draws how often each item stands in each resample (R × N); the same for all models of a task."""
+    drawn = np.random.default_rng(seed)
+    return drawn.multinomial(num_items, [1 / num_items] * num_items, resamples).astype(np.float64)
+
+
+def replicate(tallies: Sequence[Tally], items_RN: Replicates, *, seed: int = 0) -> Replicates:
+    """Gives a model's mean over seeds in each resample of items and seeds.
+
+    The spread over S seeds is stretched by √(S/(S−1)), since S seeds drawn from S spread too little
+    (Rao and Wu 1988); one seed has none, and the replicates are then over items alone.
+
+    Args:
+        tallies: one a seed.
+        items_RN: of :func:`resample_items`.
+        seed: of the draw of seeds; models that are compared get different ones.
+    """
+    scores_RS = np.stack([one.finish(items_RN @ one.counts_NK) for one in tallies], axis=1)
+    mean_R: Replicates = scores_RS.mean(axis=1)
+    num_seeds = len(tallies)
+    if num_seeds == 1:
+        return mean_R
+    drawn_RS = np.random.default_rng([seed, num_seeds]).integers(num_seeds, size=(len(items_RN), num_seeds))
+    moved_R = np.take_along_axis(scores_RS, drawn_RS, axis=1).mean(axis=1) - mean_R
+    return mean_R + math.sqrt(num_seeds / (num_seeds - 1)) * moved_R
+
+
+def mean(tallies: Sequence[Tally]) -> float:
+    """Gives the mean score over seeds."""
+    return math.fsum(one.value for one in tallies) / len(tallies)
+
+
+def interval(tallies: Sequence[Tally], *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """Gives a model's mean score with its bootstrap interval over items and seeds."""
+    items_RN = resample_items(len(tallies[0].counts_NK), resamples=resamples, seed=seed)
+    return percentile_interval(mean(tallies), replicate(tallies, items_RN, seed=seed))
+
+
+def share(part: float, whole: float, part_R: Replicates, whole_R: Replicates) -> Interval | None:
+    """Gives a score as a share of another's, with its interval; None where the other is (resampled to) 0."""
+    if whole <= 0 or whole_R.min() <= 0:
+        return None
+    return percentile_interval(part / whole, part_R / whole_R)
+
+
+def randomise(one: Sequence[Tally], other: Sequence[Tally], *, rounds: int = ROUNDS, seed: int = 0) -> float:
+    """Gives the two-sided p-value of approximate randomisation (Noreen 1989; Yeh 2000).
+
+    In each round each item's predictions, of all seeds at once, change sides with probability one half; the
+    p-value is the share of rounds, the observed one among them, whose difference is as large.
+
+    What holds: equal predictions give 1; items on which the two agree play no part; never below 1/(R+1).
+    """
+    pairs = _paired(one, other)
+    differing_N = np.any([(a.counts_NK != b.counts_NK).any(axis=1) for a, b in pairs], axis=0)
+    seen = abs(mean(one) - mean(other))
+    if not differing_N.any():
+        return 1.0
+    drawn, num_differing = np.random.default_rng(seed), int(differing_N.sum())
+    as_large, left = 0, rounds
+    while left:
+        block = min(left, max(1, _BLOCK // num_differing))
+        swapped_RM = drawn.integers(2, size=(block, num_differing), dtype=np.int8).astype(np.float64)
+        apart_R = np.zeros(block)
+        for a, b in pairs:
+            moved_RK = swapped_RM @ (b.counts_NK - a.counts_NK)[differing_N]
+            apart_R += a.finish(a.counts_NK.sum(axis=0) + moved_RK)
+            apart_R -= b.finish(b.counts_NK.sum(axis=0) - moved_RK)
+        as_large += int((np.abs(apart_R / len(pairs)) >= seen - _SAME).sum())
+        left -= block
+    return (as_large + 1) / (rounds + 1)
+
+
+def _paired(one: Sequence[Tally], other: Sequence[Tally]) -> list[tuple[Tally, Tally]]:
+    """Pairs the seeds of two models; a model of one seed stands beside each of the other's."""
+    if len(one) != len(other) and 1 not in (len(one), len(other)):
+        raise HarnessError(
+            f"compare: wanted as many seeds of both models, or one; got {len(one)} and {len(other)}; "
+            "score them with the same seeds"
+        )
+    number = max(len(one), len(other))
+    pairs = zip([*one] * (number // len(one)), [*other] * (number // len(other)), strict=True)
+    return [(a, b) for a, b in pairs]
+
+
+def wilcoxon(one: Sequence[Tally], other: Sequence[Tally]) -> float:
+    """Gives the two-sided p-value of Wilcoxon's signed-rank test over the items' own scores.
+
+    An item's score is the metric of that item alone, averaged over seeds; items of equal scores are left out,
+    and where all are equal the p-value is 1.
+    """
+    apart_N = _own(one) - _own(other)
+    apart_N = apart_N[np.abs(apart_N) > _SAME]
+    return float(stats.wilcoxon(apart_N).pvalue) if len(apart_N) else 1.0
+
+
+def _own(tallies: Sequence[Tally]) -> NDArray[np.float64]:
+    scores_SN: NDArray[np.float64] = np.stack([one.finish(one.counts_NK) for one in tallies])
+    return scores_SN.mean(axis=0)
+
+
+def compare(
+    one: Sequence[Tally],
+    other: Sequence[Tally],
+    *,
+    resamples: int = RESAMPLES,
+    rounds: int = ROUNDS,
+    seed: int = 0,
+) -> Comparison:
+    """Compares two models by their tallies (a tally a seed) on the same items.
+
+    Raises:
+        HarnessError: the two were scored on different numbers of items, or with different numbers of seeds.
+    """
+    num_items, num_others = len(one[0].counts_NK), len(other[0].counts_NK)
+    if num_items != num_others:
+        raise HarnessError(
+            f"compare: wanted both models on the same items; got {num_items} and {num_others}; "
+            "score both on one test part"
+        )
+    p_value = randomise(one, other, rounds=rounds, seed=seed)
+    items_RN = resample_items(num_items, resamples=resamples, seed=seed)
+    one_R, other_R = (replicate(tallies, items_RN, seed=place) for place, tallies in enumerate((one, other)))
+    value, beside = mean(one), mean(other)
+    return Comparison(
+        difference=percentile_interval(value - beside, one_R - other_R),
+        retention=share(value, beside, one_R, other_R),
+        p_value=p_value,
+        p_wilcoxon=wilcoxon(one, other),
+    )
+
+
+def compare_predictions(
+    metric: str,
+    gold: Sequence[Item],
+    one: Sequence[Sequence[Item]],
+    other: Sequence[Sequence[Item]],
+    *,
+    seed: int = 0,
+) -> Comparison:
+    """Compares two models by their predictions, a list of items' labels a seed; errors as of ``tally``."""
+    tallies = tally_all(metric, gold, [*one, *other])
+    return compare(tallies[: len(one)], tallies[len(one) :], seed=seed)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Corrects the p-values of a table (Holm 1979), such that one error in the table has the level's chance.
+
+    What holds: the order of the values stays; none becomes smaller, none exceeds 1.
+    """
+    corrected, floor = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        floor = max(floor, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = floor
+    return corrected
