@@ -52,6 +52,7 @@ SCALE: dict[str, Any] = {
         "batch_size": 8,
         "warmup_fraction": 0.1,
         "weight_decay": 0.01,
+        "baselines": ["trimmed", "random", "static", "tfidf", "majority"],
     },
     "latency": {
         "lengths": [8],

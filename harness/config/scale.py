@@ -13,6 +13,8 @@ from harness.config.shape import FAMILIES, KNOWN_TEACHERS, Shape
 from harness.config.values import Count, Portion, Rate, Share, Strict, refusal, there_are
 
 TASKS = ("pos", "ner", "topic", "sentiment", "nli")
+BASELINES = ("random", "static", "tfidf", "majority", "trimmed")
+"""Random weights, a linear model on static embeddings or TF-IDF, the commonest label, a trimmed teacher."""
 SOURCES = ("builtin", "folder", "hub")
 TRAINED = ("adapt", "distill", "prune")
 """The kinds of step whose training a scale may set."""
@@ -159,10 +161,17 @@ class Finetune(Strict):
     warmup_fraction: Portion | None = None
     weight_decay: Portion | None = None
     dropout: Portion | None = None
+    patience: Count | None = None
 
 
 class Score(Strict):
-    """The protocol of fine-tuning and scoring, the same for every model in a report."""
+    """The protocol of fine-tuning and scoring, the same for every model in a report.
+
+    Attributes:
+        patience: epochs without a better score on dev after which fine-tuning stops; none: all epochs.
+        baselines: what stands beside the models; the trimmed teacher costs as much as the teacher, so it
+            has to be asked for.
+    """
 
     seeds: tuple[int, ...]
     epochs: Count
@@ -171,7 +180,9 @@ class Score(Strict):
     warmup_fraction: Portion
     weight_decay: Portion
     dropout: Portion | None = None
+    patience: Count | None = None
     tasks: dict[str, Finetune] = Field(default_factory=dict)
+    baselines: tuple[str, ...] = BASELINES[:-1]
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -179,6 +190,14 @@ class Score(Strict):
         whole = isinstance(value, list | tuple) and all(type(one) is int and one >= 0 for one in value)
         if not whole or not value or len(set(value)) != len(value):
             raise refusal(f"wanted different whole numbers, as [1, 2]; got '{value}'")
+        return tuple(value)
+
+    @field_validator("baselines", mode="before")
+    @classmethod
+    def _read_baselines(cls, value: Any) -> Any:
+        for name in value if isinstance(value, list | tuple) else [value]:
+            if name not in BASELINES:
+                raise refusal(there_are("baseline", name, BASELINES))
         return tuple(value)
 
     @field_validator("tasks", mode="before")

@@ -41,7 +41,7 @@ def describe(checkout: Path = _CHECKOUT) -> dict[str, object]:
         "memory_bytes": _memory_bytes(),
         "os": platform.platform() or None,
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES} | {"harness": harness.__version__},
+        "versions": {name: version_of(name) for name in PACKAGES} | {"harness": harness.__version__},
         "threads": _threads(),
         "gpu": _gpu(),
         "commit": commit,
@@ -80,7 +80,8 @@ def _memory_bytes() -> int:
         return total
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Gives the installed version of a package; None where there is none."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

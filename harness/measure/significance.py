@@ -67,7 +67,8 @@ def verdict(difference: Interval, p_holm: float | None) -> Verdict:
 def resample_items(num_items: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Replicates:
     """Draws how often each item stands in each resample (R × N); the same for all models of a task."""
     drawn = np.random.default_rng(seed)
-    return drawn.multinomial(num_items, [1 / num_items] * num_items, resamples).astype(np.float64)
+    times_RN: Replicates = drawn.multinomial(num_items, [1 / num_items] * num_items, resamples).astype(float)
+    return times_RN
 
 
 def replicate(tallies: Sequence[Tally], items_RN: Replicates, *, seed: int = 0) -> Replicates:
@@ -88,7 +89,8 @@ def replicate(tallies: Sequence[Tally], items_RN: Replicates, *, seed: int = 0) 
         return mean_R
     drawn_RS = np.random.default_rng([seed, num_seeds]).integers(num_seeds, size=(len(items_RN), num_seeds))
     moved_R = np.take_along_axis(scores_RS, drawn_RS, axis=1).mean(axis=1) - mean_R
-    return mean_R + math.sqrt(num_seeds / (num_seeds - 1)) * moved_R
+    mean_R += math.sqrt(num_seeds / (num_seeds - 1)) * moved_R
+    return mean_R
 
 
 def mean(tallies: Sequence[Tally]) -> float:
@@ -97,9 +99,9 @@ def mean(tallies: Sequence[Tally]) -> float:
 
 
 def interval(tallies: Sequence[Tally], *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Gives a model's mean score with its bootstrap interval over items and seeds."""
+    """Gives a model's mean score with its bootstrap interval over items and seeds; all lie from 0 to 1."""
     items_RN = resample_items(len(tallies[0].counts_NK), resamples=resamples, seed=seed)
-    return percentile_interval(mean(tallies), replicate(tallies, items_RN, seed=seed))
+    return percentile_interval(mean(tallies), replicate(tallies, items_RN, seed=seed).clip(0, 1))
 
 
 def share(part: float, whole: float, part_R: Replicates, whole_R: Replicates) -> Interval | None:
@@ -161,38 +163,58 @@ def wilcoxon(one: Sequence[Tally], other: Sequence[Tally]) -> float:
 
 
 def _own(tallies: Sequence[Tally]) -> NDArray[np.float64]:
-    scores_SN: NDArray[np.float64] = np.stack([one.finish(one.counts_NK) for one in tallies])
-    return scores_SN.mean(axis=0)
+    scores_SN = np.stack([one.finish(one.counts_NK) for one in tallies])
+    mean_N: NDArray[np.float64] = scores_SN.mean(axis=0)
+    return mean_N
 
 
-def compare(
-    one: Sequence[Tally],
-    other: Sequence[Tally],
-    *,
-    resamples: int = RESAMPLES,
-    rounds: int = ROUNDS,
-    seed: int = 0,
-) -> Comparison:
-    """Compares two models by their tallies (a tally a seed) on the same items.
+@dataclass(frozen=True)
+class Sampled:
+    """A model's tallies on some items, and its means in resamples of items and seeds.
+
+    Attributes:
+        tallies: one a seed.
+        replicates_R: see :func:`replicate`.
+    """
+
+    tallies: Sequence[Tally]
+    replicates_R: Replicates
+
+    @property
+    def mean(self) -> float:
+        """The mean score over seeds."""
+        return mean(self.tallies)
+
+
+def sample(models: Sequence[Sequence[Tally]], *, resamples: int = RESAMPLES, seed: int = 0) -> list[Sampled]:
+    """Resamples models that were scored on the same items: items alike for all, seeds for each by itself.
 
     Raises:
-        HarnessError: the two were scored on different numbers of items, or with different numbers of seeds.
+        HarnessError: two were scored on different numbers of items.
     """
-    num_items, num_others = len(one[0].counts_NK), len(other[0].counts_NK)
-    if num_items != num_others:
+    numbers = [len(tallies[0].counts_NK) for tallies in models]
+    if len(set(numbers)) > 1:
         raise HarnessError(
-            f"compare: wanted both models on the same items; got {num_items} and {num_others}; "
-            "score both on one test part"
+            f"compare: wanted all models on the same items; got {' and '.join(map(str, numbers))}; "
+            "score them on one test part"
         )
-    p_value = randomise(one, other, rounds=rounds, seed=seed)
-    items_RN = resample_items(num_items, resamples=resamples, seed=seed)
-    one_R, other_R = (replicate(tallies, items_RN, seed=place) for place, tallies in enumerate((one, other)))
-    value, beside = mean(one), mean(other)
+    items_RN = resample_items(numbers[0], resamples=resamples, seed=seed)
+    return [
+        Sampled(tallies, replicate(tallies, items_RN, seed=place)) for place, tallies in enumerate(models)
+    ]
+
+
+def compare(one: Sampled, other: Sampled, *, rounds: int = ROUNDS, seed: int = 0) -> Comparison:
+    """Compares two models that were resampled together.
+
+    Raises:
+        HarnessError: they were scored with different numbers of seeds, neither of them one.
+    """
     return Comparison(
-        difference=percentile_interval(value - beside, one_R - other_R),
-        retention=share(value, beside, one_R, other_R),
-        p_value=p_value,
-        p_wilcoxon=wilcoxon(one, other),
+        difference=percentile_interval(one.mean - other.mean, one.replicates_R - other.replicates_R),
+        retention=share(one.mean, other.mean, one.replicates_R, other.replicates_R),
+        p_value=randomise(one.tallies, other.tallies, rounds=rounds, seed=seed),
+        p_wilcoxon=wilcoxon(one.tallies, other.tallies),
     )
 
 
@@ -206,7 +228,7 @@ def compare_predictions(
 ) -> Comparison:
     """Compares two models by their predictions, a list of items' labels a seed; errors as of ``tally``."""
     tallies = tally_all(metric, gold, [*one, *other])
-    return compare(tallies[: len(one)], tallies[len(one) :], seed=seed)
+    return compare(*sample([tallies[: len(one)], tallies[len(one) :]], seed=seed), seed=seed)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -10,7 +10,7 @@ import jinja2
 from pydantic import ValidationError
 
 from harness.errors import HarnessError
-from harness.report import tables
+from harness.report import comparisons, tables
 from harness.report.plots import Picture, latency_by_model, score_by_size
 from harness.report.published import published
 from harness.report.results import Results
@@ -45,13 +45,21 @@ def _sections(results: Results) -> dict[str, list[Table | Picture]]:
     """Gives the report's parts in order; a part without rows or drawing is left out."""
     numbers = published(results.run.recipe, results.run.language)
     parts: dict[str, list[Table | Picture | None]] = {
-        "Result": [tables.scores(results), score_by_size(results), tables.baselines(results)],
+        "Result": [
+            tables.scores(results),
+            score_by_size(results),
+            tables.baselines(results),
+            comparisons.beside_teacher(results),
+            comparisons.beside_baselines(results),
+        ],
         "ONNX": [tables.exports(results), latency_by_model(results), tables.graphs(results)],
         "How it was made": [tables.shapes(results), tables.training(results)],
         "Beside the paper": [tables.papers(results, numbers)],
         "Where the numbers come from": [
             tables.absent(results),
             tables.all_scores(results),
+            comparisons.all_comparisons(results),
+            comparisons.signatures(results),
             tables.environment(results),
             tables.provenance(results),
         ],

@@ -104,6 +104,7 @@ class Score(Strict):
         interval: over test items (and seeds, where the metric's interval was made so).
         n_test: how many test items.
         keys: of the manifests the values came from.
+        signature: what the score is a score of, in one line.
     """
 
     model: str
@@ -116,6 +117,7 @@ class Score(Strict):
     interval: Interval | None
     n_test: Annotated[int, Field(ge=1)]
     keys: Annotated[tuple[Key, ...], Field(min_length=1)]
+    signature: str | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Score:
@@ -139,6 +141,7 @@ def score_of(
     interval: Interval | None,
     n_test: int,
     keys: Collection[str],
+    signature: str | None = None,
 ) -> Score:
     """Gives a score with the mean and standard deviation of its values."""
     return Score(
@@ -152,7 +155,48 @@ def score_of(
         interval=interval,
         n_test=n_test,
         keys=tuple(keys),
+        signature=signature,
     )
+
+
+class Estimate(Interval):
+    """A number with its interval."""
+
+    value: float
+
+
+class Comparison(Strict):
+    """One model beside another on one task's main metric, or on the average over tasks.
+
+    What holds: ``verdict`` is *better* or *worse* only where the interval of the difference excludes 0 and,
+    where a test was made, its corrected p-value is below 0.05.
+
+    Attributes:
+        task: a task, or ``average``.
+        difference: the model's mean less the other's, over items and seeds.
+        retention: the model's mean as a share of the other's; None where that is 0 or nearly.
+        p_value: of approximate randomisation; ``p_holm`` is it corrected over all rows of the report.
+        p_wilcoxon: of Wilcoxon's signed-rank test over items.
+    """
+
+    model: str
+    other: str
+    task: str
+    difference: Estimate
+    retention: Estimate | None
+    p_value: Share | None
+    p_holm: Share | None
+    p_wilcoxon: Share | None
+    verdict: Literal["better", "worse", "not told apart"]
+    key: Key
+
+    @model_validator(mode="after")
+    def _claims_no_more_than_it_shows(self) -> Comparison:
+        sure = self.difference.excludes(0) and (self.p_holm is None or self.p_holm < 0.05)
+        claim = "better" if self.difference.value > 0 else "worse"
+        if self.verdict != (claim if sure else "not told apart"):
+            raise ValueError(f"'{self.verdict}' is not what difference and p-value bear out")
+        return self
 
 
 class Export(Strict):
@@ -237,6 +281,7 @@ class Results(Strict):
     declared: Declared
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
     scores: tuple[Score, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     exports: tuple[Export, ...] = ()
     training: tuple[Training, ...] = ()
     absent: tuple[Absent, ...] = ()
@@ -246,13 +291,19 @@ class Results(Strict):
         wanted = (model, task, metric or self.declared.tasks.get(task))
         return next((one for one in self.scores if (one.model, one.task, one.metric) == wanted), None)
 
+    def comparison(self, model: str, other: str, task: str) -> Comparison | None:
+        """Gives how a model stands beside another on a task; None where they were not compared."""
+        wanted = (model, other, task)
+        return next((one for one in self.comparisons if (one.model, one.other, one.task) == wanted), None)
+
     def by_role(self, role: str) -> tuple[Model, ...]:
         """Gives the models of a role, in their order."""
         return tuple(one for one in self.models if one.role == role)
 
     def keys(self) -> set[str]:
         """Gives every manifest key a number came from."""
-        single = [one.key for rows in (self.models, self.exports, self.training) for one in rows]
+        listed = (self.models, self.exports, self.training, self.comparisons)
+        single = [one.key for rows in listed for one in rows]
         timed = [one.latency_key for one in self.exports if one.latency_key is not None]
         return {*single, *timed, *(key for one in self.scores for key in one.keys)}
 
@@ -296,6 +347,7 @@ class Results(Strict):
         found += [f"{name} is absent but was never declared" for name, under in absent.items() if not under]
         known = {one.id for one in self.models}
         named = {*(one.model for one in self.scores), *(one.model for one in self.exports)}
+        named |= {name for one in self.comparisons for name in (one.model, one.other)}
         named |= {*self.declared.scored, *self.declared.exported}
         found += [f"model '{name}' is named but not described" for name in sorted(named - known)]
         found += [f"{name} appears twice" for name in self._twice()]

@@ -6,6 +6,9 @@ import math
 
 from harness.report.results import Export, Interval, Model, Results
 
+AVERAGE = "average"
+"""What comparisons over all tasks are called."""
+
 
 def average(results: Results, model: str) -> float | None:
     """Gives the mean over tasks of the main metrics; None where any of them is absent."""

@@ -10,8 +10,16 @@ from typing import TypeVar
 from pydantic import JsonValue
 
 from harness.report.published import Published
-from harness.report.results import Export, Model, Ratio, Results, Score
-from harness.report.summary import average, compression, final_student, retention, teacher_of, times_smaller
+from harness.report.results import Estimate, Export, Model, Ratio, Results, Score
+from harness.report.summary import (
+    AVERAGE,
+    average,
+    compression,
+    final_student,
+    retention,
+    teacher_of,
+    times_smaller,
+)
 from harness.units import format_bytes, format_count, format_duration
 
 ABSENT = "–"
@@ -49,6 +57,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
+def estimate(number: Estimate) -> str:
+    """Prints a share in percent with its interval."""
+    return f"{percent(number.value)} ({percent(number.low)}–{percent(number.high)})"
+
+
 def _megabytes(size_bytes: float) -> str:
     return f"{size_bytes / _MEGA:.1f}"
 
@@ -57,7 +70,8 @@ def _score(score: Score) -> str:
     return percent(score.mean) + (f" ± {percent(score.std)}" if score.std is not None else "")
 
 
-def _name(results: Results, model: str) -> str:
+def model_name(results: Results, model: str) -> str:
+    """Gives what tables call a model."""
     return next((one.name for one in results.models if one.id == model), model)
 
 
@@ -74,8 +88,17 @@ def _score_row(results: Results, model: Model) -> tuple[str, ...]:
         show(model.size_bytes, _megabytes),
         *scores,
         show(average(results, model.id), percent),
-        show(retention(results, model.id), percent),
+        _retained(results, model),
     )
+
+
+def _retained(results: Results, model: Model) -> str:
+    """Prints the share of the teacher's average, with its interval where the two were compared."""
+    teacher = teacher_of(results)
+    beside = results.comparison(model.id, teacher.id, AVERAGE) if teacher else None
+    if beside is None or beside.retention is None:
+        return show(retention(results, model.id), percent)
+    return estimate(beside.retention)
 
 
 def _score_table(results: Results, title: str, models: Sequence[Model], note: str) -> Table:
@@ -145,7 +168,7 @@ def exports(results: Results) -> Table:
 
 def _export_row(results: Results, file: Export) -> tuple[str, ...]:
     return (
-        _name(results, file.model),
+        model_name(results, file.model),
         task_title(file.task),
         file.precision,
         file.graph or ABSENT,
@@ -164,7 +187,7 @@ def graphs(results: Results) -> Table:
     kept = [one for one in results.exports if one.graph is not None and one.reason is not None]
     rows = tuple(
         (
-            _name(results, one.model),
+            model_name(results, one.model),
             task_title(one.task),
             one.precision,
             one.graph or ABSENT,
@@ -231,7 +254,7 @@ def all_scores(results: Results) -> Table:
     header = ("Model", "Task", "Metric", "Mean", "95 % interval", "By seed", "Test items", "Manifest")
     rows = [
         (
-            _name(results, one.model),
+            model_name(results, one.model),
             task_title(one.task),
             one.metric,
             percent(one.mean),
@@ -252,9 +275,9 @@ def provenance(results: Results) -> Table:
         held[model.key].append(f"size of {model.name}")
     for score in results.scores:
         for key in score.keys:
-            held[key].append(f"{score.task} {score.metric} of {_name(results, score.model)}")
+            held[key].append(f"{score.task} {score.metric} of {model_name(results, score.model)}")
     for file in results.exports:
-        held[file.key].append(f"{file.task} {file.precision} file of {_name(results, file.model)}")
+        held[file.key].append(f"{file.task} {file.precision} file of {model_name(results, file.model)}")
     for row in results.training:
         held[row.key].append(f"training of {row.step}")
     rows = tuple((key, "; ".join(dict.fromkeys(names))) for key, names in sorted(held.items()))
@@ -301,5 +324,5 @@ def headline(results: Results) -> str:
     if saved is not None:
         told.append(f"{percent(saved)} % fewer parameters")
     if kept is not None:
-        told.append(f"{percent(kept)} % of the teacher's average score")
+        told.append(f"{_retained(results, student)} % of the teacher's average score")
     return ": ".join([told[0], ", ".join(told[1:])] if told[1:] else told) + "."

@@ -15,8 +15,11 @@ The method: each step changes the model's shape or trains it, never both
     trim       keep the tokens the language uses
 The proof
     random     the same shape with random weights: what the task alone can teach
-    majority   the most frequent label: what no model at all can do
+    static     an embedding for each token of the teacher: what is left without context
     score      fine-tune on a task, score the test part, per seed
+    linear     the same with a linear model, on TF-IDF or on static embeddings
+    majority   the same with the most frequent label: what no model at all can do
+    compare    what is better, what is worse, what cannot be told apart
     export     the fine-tuned model as ONNX, checked against torch, and as int8
     latency    time the exports side by side
     report     all of it in one table, each number with where it came from
@@ -52,11 +55,14 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
         "narrow": 1,
         "trim": 1,
         "random": 1,
-        "majority": 1,
-        "score": 1,
+        "static": 1,
+        "score": 2,
+        "linear": 1,
+        "majority": 2,
+        "compare": 1,
         "export": 1,
         "latency": 1,
-        "report": 1,
+        "report": 2,
     }
 )
 """Kind → version; raise it when the kind's code changes what it writes, and old results are made anew."""

@@ -19,28 +19,17 @@ from harness.data.tasks import task_named
 from harness.errors import HarnessError, UsageError, unknown
 from harness.languages import LANGUAGES
 from harness.pipeline.plan import Plan, Stage
-from harness.stages import VERSIONS
+from harness.stages.proof import (
+    HELD_OUT_LENGTH,
+    ROLE_FINAL,
+    Scored,
+    baseline_stages,
+    final_of,
+    score_stages,
+    scored_of,
+    stage_of,
+)
 from harness.stages.sources import data_inputs
-
-ROLE_FINAL = "student"
-_HELD_OUT_LENGTH = 128
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A model whose scores the report shows.
-
-    Attributes:
-        id: what the report calls it.
-        name: what its tables call it.
-        role: ``teacher``, ``student`` or ``baseline``.
-        stage: the stage that makes it.
-    """
-
-    id: str
-    name: str
-    role: str
-    stage: str
 
 
 @dataclass(frozen=True)
@@ -74,13 +63,13 @@ def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
     _check_lengths(shape, scale)
     tasks, missing = _tasks_there(language, scale)
     steps = resolve(recipe, scale, shape)
-    scored = _scored(steps)
+    scored = scored_of(steps, scale, tasks)
     stages = [
         *_teacher_stages(recipe, scale, shape),
         _tasks_stage(language, scale, tasks),
         _corpus_stage("corpus", (language,), scale),
         *_step_stages(steps),
-        *_random_stages(steps, scale),
+        *baseline_stages(steps, scale, scored),
     ]
     if tasks:
         stages += _proof_stages(scored, scale, tasks)
@@ -118,12 +107,8 @@ def pretraining_stages(scale: Scale) -> tuple[Stage, ...]:
     }
     return (
         _corpus_stage("corpora", languages, scale, block.lines),
-        _stage(TEACHER, "pretrain", config, {"corpora": "corpora"}),
+        stage_of(TEACHER, "pretrain", config, {"corpora": "corpora"}),
     )
-
-
-def _stage(id: str, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str | Path]) -> Stage:  # noqa: A002
-    return Stage(id=id, kind=kind, version=VERSIONS[kind], config=config, inputs=inputs)
 
 
 def _teacher_stages(recipe: Recipe, scale: Scale, shape: Shape) -> tuple[Stage, ...]:
@@ -132,11 +117,11 @@ def _teacher_stages(recipe: Recipe, scale: Scale, shape: Shape) -> tuple[Stage, 
     config: dict[str, Any] = {"shape": shape.model_dump()}
     if scale.teacher.folder is not None:
         folder = Path(scale.teacher.folder)
-        return (_stage(TEACHER, "fetch", config | {"name": folder.resolve().name}, {"folder": folder}),)
+        return (stage_of(TEACHER, "fetch", config | {"name": folder.resolve().name}, {"folder": folder}),)
     known = find_known_teacher(recipe, scale)
     assert known is not None
     config |= {"name": known.hub_id, "hub_id": known.hub_id, "revision": known.revision}
-    return (_stage(TEACHER, "fetch", config, {}),)
+    return (stage_of(TEACHER, "fetch", config, {}),)
 
 
 def _check_language(language: str, scale: Scale) -> None:
@@ -194,7 +179,7 @@ def _corpus_stage(id: str, languages: Sequence[str], scale: Scale, lines: int | 
     inputs |= _data(
         scale.tasks.folder, [f"{task}/{language}" for language in languages for task in tasks[language]]
     )
-    return _stage(id, "corpus", config, inputs)
+    return stage_of(id, "corpus", config, inputs)
 
 
 def _sizes(scale: Scale) -> list[int | None]:
@@ -229,7 +214,7 @@ def _tasks_stage(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
         "sizes": _sizes(scale),
         "seed": scale.seed,
     }
-    return _stage(
+    return stage_of(
         "tasks", "tasks", config, _data(scale.tasks.folder, [f"{task}/{language}" for task in tasks])
     )
 
@@ -238,60 +223,20 @@ def _step_stages(steps: Sequence[ResolvedStep]) -> list[Stage]:
     stages, before = [], TEACHER
     for step in steps:
         inputs: dict[str, str | Path] = {"model": before, "corpus": "corpus"}
-        config = {**step.config, "held_out_length": _HELD_OUT_LENGTH}
+        config = {**step.config, "held_out_length": HELD_OUT_LENGTH}
         if step.kind == "distill":
             inputs["teacher"] = config.pop("teacher")
-        stages.append(_stage(step.id, step.kind, config, inputs))
+        stages.append(stage_of(step.id, step.kind, config, inputs))
         before = step.id
     return stages
 
 
-def _scored(steps: Sequence[ResolvedStep]) -> tuple[Scored, ...]:
-    """Gives the teacher, every step's model unless the next step only repairs it, and the baselines."""
-    models = [Scored(TEACHER, "teacher", "teacher", TEACHER)]
-    for step, after in zip(steps, [*steps[1:], None], strict=True):
-        if after is None or after.kind != "distill":
-            models.append(Scored(step.id, step.id, "student", step.id))
-    last = steps[-1].id
-    models[-1] = Scored(last, f"{last} (final student)", ROLE_FINAL, last)
-    return (
-        *models,
-        Scored("random-teacher", "teacher's shape, random weights", "baseline", "random-teacher"),
-        Scored("random-student", "student's shape, random weights", "baseline", "random-student"),
-        Scored("majority", "most frequent label", "baseline", "majority"),
-    )
-
-
-def _random_stages(steps: Sequence[ResolvedStep], scale: Scale) -> list[Stage]:
-    return [
-        _stage(f"random-{role}", "random", {"seed": scale.seed}, {"model": stage})
-        for role, stage in (("teacher", TEACHER), ("student", steps[-1].id))
-    ]
-
-
 def _proof_stages(scored: Sequence[Scored], scale: Scale, tasks: Sequence[str]) -> list[Stage]:
-    final = [model.id for model in scored if model.role == ROLE_FINAL][-1]
-    stages = [_stage("majority", "majority", {"names": list(tasks)}, {"tasks": "tasks"})]
+    stages = score_stages(scored, scale, tasks)
     for task in tasks:
-        stages += [
-            _score_stage(model, task, scale, keep=model.id in (TEACHER, final))
-            for model in scored
-            if model.id != "majority"
-        ]
-    for task in tasks:
-        for role, model_id in ((TEACHER, TEACHER), (ROLE_FINAL, final)):
+        for role, model_id in ((TEACHER, TEACHER), (ROLE_FINAL, final_of(scored))):
             stages.append(_export_stage(role, model_id, task, scale))
     return [*stages, _latency_stage(tasks, scale)]
-
-
-def _score_stage(model: Scored, task: str, scale: Scale, *, keep: bool) -> Stage:
-    protocol = {
-        **scale.score.for_task(task),
-        "max_length": scale.sequence_length,
-        "precision": scale.precision,
-    }
-    config = {"task": task, "seeds": list(scale.score.seeds), "protocol": protocol, "keep_model": keep}
-    return _stage(f"score.{task}.{model.id}", "score", config, {"model": model.stage, "tasks": "tasks"})
 
 
 def _export_stage(role: str, model_id: str, task: str, scale: Scale) -> Stage:
@@ -304,13 +249,13 @@ def _export_stage(role: str, model_id: str, task: str, scale: Scale) -> Stage:
         "seconds": scale.latency.seconds,
         "seed": scale.seed,
     }
-    return _stage(f"export.{task}.{role}", "export", config, {"model": f"score.{task}.{model_id}"})
+    return stage_of(f"export.{task}.{role}", "export", config, {"model": f"score.{task}.{model_id}"})
 
 
 def _latency_stage(tasks: Sequence[str], scale: Scale) -> Stage:
     config = {"tasks": list(tasks), "seed": scale.seed, **scale.latency.model_dump(mode="json")}
     inputs = {f"{role}.{task}": f"export.{task}.{role}" for task in tasks for role in (TEACHER, ROLE_FINAL)}
-    return _stage("latency", "latency", config, inputs)
+    return stage_of("latency", "latency", config, inputs)
 
 
 def _report_stage(
@@ -334,4 +279,4 @@ def _report_stage(
         "missing_tasks": dict(missing),
         "precisions": ["fp32", "int8"] if scale.export.quantize == "int8" else ["fp32"],
     }
-    return _stage("report", "report", config, {stage.id: stage.id for stage in stages})
+    return stage_of("report", "report", config, {stage.id: stage.id for stage in stages})

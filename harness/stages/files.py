@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 HELD_OUT_TOKENS = 8192
 """Held-out text that a model's loss is measured on after each step, in tokens."""
 
+STATIC_FILE = "static.safetensors"
+"""Where the stage ``static`` keeps its vectors."""
+
 
 def read_json(path: Path) -> Any:
     """Reads a JSON file that an earlier stage wrote."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 _TRAINS = ("pretrain", "adapt", "distill")
+_NONE = dict.fromkeys(("shape", "parameters", "size_bytes"), "it is no encoder and has none")
+_WITHOUT = {"majority": _NONE, "tfidf": _NONE, "static": {"shape": "it has no layers, only embeddings"}}
+"""What baselines lack, and why."""
 
 
 def run(context: Context) -> None:
@@ -68,6 +71,7 @@ def collect(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> sch
         scores=tuple(
             score for one in config["scored"] for task in tasks for score in _scores(one, task, manifests)
         ),
+        comparisons=tuple(_comparisons(manifests.get("compare"))),
         exports=tuple(exports),
         training=tuple(_training(name, manifests[name]) for name in trained),
         absent=tuple(_absent(config, manifests, trained)),
@@ -104,8 +108,6 @@ def _model(one: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> schema.
 
 
 def _scores(one: dict[str, Any], task: str, manifests: dict[str, dict[str, Any]]) -> list[schema.Score]:
-    if one["id"] == "majority":
-        return _majority(task, manifests["majority"])
     manifest = manifests[f"score.{task}.{one['id']}"]
     found = manifest["facts"]["scores"]
     return [
@@ -114,29 +116,26 @@ def _scores(one: dict[str, Any], task: str, manifests: dict[str, dict[str, Any]]
             task,
             metric,
             cell["values"],
-            seeds=[int(seed) for seed in found["seeds"]],
+            seeds=found["by_seed"],
             interval=schema.Interval(low=cell["low"], high=cell["high"]),
             n_test=found["n_test"],
             keys=[manifest["key"]],
+            signature=found["signature"],
         )
         for metric, cell in found["metrics"].items()
     ]
 
 
-def _majority(task: str, manifest: dict[str, Any]) -> list[schema.Score]:
-    found = manifest["facts"]["scores"][task]
+def _comparisons(manifest: dict[str, Any] | None) -> list[schema.Comparison]:
+    """Gives the rows of the stage ``compare``; none where nothing was scored."""
+    if manifest is None:
+        return []
     return [
-        schema.score_of(
-            "majority",
-            task,
-            metric,
-            [cell["value"]],
-            seeds=[0],
-            interval=schema.Interval(low=cell["low"], high=cell["high"]),
-            n_test=found["n_test"],
-            keys=[manifest["key"]],
+        schema.Comparison(
+            **{name: row[name] for name in schema.Comparison.model_fields if name in row},
+            key=manifest["key"],
         )
-        for metric, cell in found["metrics"].items()
+        for row in manifest["facts"]["comparisons"]
     ]
 
 
@@ -201,9 +200,9 @@ def _absent(
 ) -> list[schema.Absent]:
     """Explains the cells that have no number."""
     found = [
-        schema.Absent(cell=f"model/majority/{field}", reason="it is no model: it looks at nothing")
-        for field in ("shape", "parameters", "size_bytes")
-        if config["tasks"]
+        schema.Absent(cell=f"model/{one['id']}/{field}", reason=reason)
+        for one in config["scored"]
+        for field, reason in _WITHOUT.get(one["id"], {}).items()
     ]
     for name in trained:
         row = _training(name, manifests[name])

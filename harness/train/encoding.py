@@ -88,7 +88,7 @@ def _sentences(
     rows: list[Row] = []
     owners: list[int] = []
     for owner, example in enumerate(examples):
-        pieces = _pieces(example.words, tokenizer, max_length - 2)
+        pieces = pieces_of(example.words, tokenizer, max_length - 2)
         labels = [index[label] for label in example.labels]
         for window in _windows(pieces, max_length - 2):
             rows.append(_row([pieces[word] for word in window], [labels[word] for word in window], tokenizer))
@@ -96,7 +96,7 @@ def _sentences(
     return rows, owners
 
 
-def _pieces(words: Sequence[str], tokenizer: Any, room: int) -> list[list[int]]:
+def pieces_of(words: Sequence[str], tokenizer: Any, room: int) -> list[list[int]]:
     """Gives the sub-words of each word; none is empty or longer than a row has room for."""
     encoded = tokenizer(list(words), is_split_into_words=True, add_special_tokens=False)
     pieces: list[list[int]] = [[] for _ in words]

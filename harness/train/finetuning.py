@@ -45,6 +45,7 @@ class Protocol:
         max_length: tokens of the longest input; a longer sentence of a token task is cut at words.
         precision: ``fp32`` or ``bf16`` (autocast).
         dropout: replaces the model's own while it is fine-tuned; ``None`` leaves it.
+        patience: epochs without a better score on dev after which it ends; ``None`` runs them all.
     """
 
     epochs: int
@@ -55,6 +56,7 @@ class Protocol:
     max_length: int
     precision: Literal["fp32", "bf16"]
     dropout: float | None = None
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def finetune(
     model = task_model(checkpoint, data)
     train = encode(data.train, data, tokenizer, protocol.max_length)
     dev = encode(data.dev, data, tokenizer, protocol.max_length)
-    best = _BestEpoch(lambda: score(predict(model, dev, data, protocol.batch_size)))
+    best = _BestEpoch(lambda: score(predict(model, dev, data, protocol.batch_size)), protocol.patience)
     trainer = Trainer(
         model=model,
         args=_arguments(folder, protocol, seed),
@@ -171,20 +173,27 @@ def _gather(chosen: dict[int, list[int]], encoded: Encoded, data: TaskData) -> L
 
 
 class _BestEpoch(TrainerCallback):  # type: ignore[misc]
-    """Scores dev after each epoch and keeps the weights of the best (the first, among equals)."""
+    """Scores dev after each epoch and keeps the weights of the best (the first, among equals).
 
-    def __init__(self, score: Callable[[], float]) -> None:
+    Ends the training when the best lies ``patience`` epochs back.
+    """
+
+    def __init__(self, score: Callable[[], float], patience: int | None) -> None:
         self.score = score
+        self.patience = patience
         self.scores: list[float] = []
         self.epoch = 0
         self.weights: dict[str, Tensor] = {}
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:  # noqa: ARG002
+    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> Any:  # noqa: ARG002
         self.scores.append(self.score())
         if self.epoch == 0 or self.scores[-1] > self.scores[self.epoch - 1]:
             self.epoch = len(self.scores)
             self.weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         model.train()
+        if self.patience is not None and len(self.scores) - self.epoch >= self.patience:
+            control.should_training_stop = True
+        return control
 
 
 def _arguments(folder: Path, protocol: Protocol, seed: int) -> TrainingArguments:

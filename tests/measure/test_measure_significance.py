@@ -19,6 +19,7 @@ from harness.measure.significance import (
     randomise,
     replicate,
     resample_items,
+    sample,
     verdict,
     wilcoxon,
 )
@@ -77,12 +78,12 @@ def test_a_model_better_on_thirty_of_a_thousand_items_is_found_better_as_often_a
 
 def test_thirty_items_and_none_lost_are_better_without_doubt():
     one, other = planted(np.random.default_rng(1), better=30, worse=0)
-    found = compare(one, other)
+    found = compare(*sample([one, other]))
     assert found.difference.value == pytest.approx(0.03)
     assert found.difference.low > 0
     assert found.p_value == pytest.approx(1 / 5001)
     assert found.verdict(found.p_value) == "better"
-    assert compare(other, one).verdict(found.p_value) == "worse"
+    assert compare(*sample([other, one])).verdict(found.p_value) == "worse"
 
 
 def test_the_whole_verdict_errs_no_more_often_than_the_level_where_seeds_differ_too():
@@ -93,7 +94,7 @@ def test_the_whole_verdict_errs_no_more_often_than_the_level_where_seeds_differ_
             [accuracy_tally(generator.random(150) < 0.75 + 0.03 * generator.standard_normal()) for _ in "123"]
             for _ in "ab"
         ]
-        found = compare(*seeds, resamples=200, rounds=200, seed=trial)
+        found = compare(*sample(seeds, resamples=200, seed=trial), rounds=200, seed=trial)
         wrong += found.verdict(found.p_value) != "not told apart"
     assert wrong / 300 <= 0.06
 
@@ -162,11 +163,12 @@ def test_wilcoxon_agrees_with_scipy_on_items_own_scores():
 def test_retention_is_a_share_with_its_interval_and_none_where_there_is_nothing_to_share():
     generator = np.random.default_rng(6)
     whole, part = generator.random(400) < 0.9, generator.random(400) < 0.8
-    found = compare([accuracy_tally(part)], [accuracy_tally(whole)]).retention
+    found = compare(*sample([[accuracy_tally(part)], [accuracy_tally(whole)]])).retention
     assert found is not None
     assert found.value == pytest.approx(part.mean() / whole.mean())
     assert found.low < found.value < found.high < 1
-    assert compare([accuracy_tally(part)], [accuracy_tally(np.zeros(400))]).retention is None
+    nothing = [accuracy_tally(np.zeros(400))]
+    assert compare(*sample([[accuracy_tally(part)], nothing])).retention is None
 
 
 def test_holm_by_hand():
@@ -196,5 +198,5 @@ def test_a_model_of_one_seed_stands_beside_each_seed_of_the_other():
     assert randomise(many, one) == randomise(many, one * 3) < 0.01
     with pytest.raises(HarnessError, match="wanted as many seeds of both models, or one; got 3 and 2"):
         randomise(many, many[:2])
-    with pytest.raises(HarnessError, match="compare: wanted both models on the same items; got 60 and 50"):
-        compare(many, [tally("accuracy", ["a"] * 50, ["a"] * 50)])
+    with pytest.raises(HarnessError, match="compare: wanted all models on the same items; got 60 and 50"):
+        sample([many, [tally("accuracy", ["a"] * 50, ["a"] * 50)]])

@@ -15,7 +15,9 @@ from harness.stages import RUNNERS, VERSIONS, runner
 from harness.stages.blueprint import draw, pretraining_stages
 
 STEPS = ["adapt", "shorten", "distill", "prune", "narrow", "trim"]
-SCORED = ["teacher", "adapt", "distill", "prune", "narrow", "trim", "random-teacher", "random-student"]
+MODELS = ["teacher", "adapt", "distill", "prune", "narrow", "trim"]
+TUNED = [*MODELS, "trimmed-teacher", "random-teacher", "random-student"]
+SCORED = [*TUNED, "static", "tfidf", "majority"]
 
 
 @pytest.fixture
@@ -57,8 +59,8 @@ def test_a_run_of_the_built_in_languages_goes_from_corpus_to_report(make_bluepri
     scores = [f"score.{task}.{model}" for task in ("pos", "topic") for model in SCORED]
     exports = [f"export.{task}.{role}" for task in ("pos", "topic") for role in ("teacher", "student")]
     assert [stage.id for stage in blueprint.plan] == [
-        "corpora", "teacher", "tasks", "corpus", *STEPS, "random-teacher", "random-student", "majority",
-        *scores, *exports, "latency", "report",
+        "corpora", "teacher", "tasks", "corpus", *STEPS, "random-teacher", "random-student",
+        "trimmed-teacher", "static", *scores, "compare", *exports, "latency", "report",
     ]  # fmt: skip
     assert {stage.kind for stage in blueprint.plan} <= set(RUNNERS)
     assert of(blueprint, "teacher").kind == "pretrain"
@@ -67,8 +69,8 @@ def test_a_run_of_the_built_in_languages_goes_from_corpus_to_report(make_bluepri
 
 def test_every_model_is_scored_but_those_the_next_step_repairs(make_blueprint):
     scored = make_blueprint().scored
-    assert [one.id for one in scored] == [*SCORED, "majority"]
-    assert [one.role for one in scored] == ["teacher", *["student"] * 5, *["baseline"] * 3]
+    assert [one.id for one in scored] == SCORED
+    assert [one.role for one in scored] == ["teacher", *["student"] * 5, *["baseline"] * 6]
     assert scored[5].name == "trim (final student)"
 
 
@@ -163,7 +165,7 @@ def test_a_folder_gives_a_teacher_whose_every_byte_counts(make_blueprint, teache
 
 def test_two_languages_share_the_teacher_and_nothing_else(make_blueprint):
     one, other = make_blueprint("mt"), make_blueprint("sk")
-    assert set(one.plan.keys) - changed(one, other) == {"corpora", "teacher", "random-teacher"}
+    assert set(one.plan.keys) - changed(one, other) == {"corpora", "teacher", "random-teacher", "static"}
 
 
 def downstream(plan, ids):
@@ -193,7 +195,7 @@ def downstream(plan, ids):
             1e-3,
             {f"export.{t}.{r}" for t in ("pos", "topic") for r in ("teacher", "student")},
         ),
-        ("score.tasks", {"pos": {"epochs": 2}}, {f"score.pos.{model}" for model in SCORED}),
+        ("score.tasks", {"pos": {"epochs": 2}}, {f"score.pos.{model}" for model in TUNED}),
         ("teacher.pretrain.tokens", 7000, {"teacher"}),
     ],
 )
@@ -209,7 +211,9 @@ def test_changed_text_changes_what_comes_of_it_and_not_the_tasks(make_blueprint,
         file.write("\nkadin mifa\n")
     other = make_blueprint(data=data, teacher=teacher)
     assert changed(one, other) == downstream(one.plan, {"corpus"})
-    assert not {"teacher", "tasks", "majority", "score.pos.teacher", "random-teacher"} & changed(one, other)
+    assert not {"teacher", "tasks", "score.pos.majority", "score.pos.teacher", "random-teacher"} & changed(
+        one, other
+    )
 
 
 def test_a_changed_test_part_changes_the_scores_and_the_text_it_is_kept_out_of(make_blueprint, data, teacher):

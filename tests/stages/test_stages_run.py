@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections import Counter
 
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 
 from harness.data import corpus
 from harness.data.tasks import TASKS, TextExample, TokenExample
+from harness.measure.predictions import read_predictions
 from harness.measure.scores import score
 from harness.models import checkpoint
 from harness.pipeline.verify import verify
@@ -131,21 +131,27 @@ def test_random_weights_have_the_shape_and_nothing_learnt(finished):
         assert same == []
 
 
-@pytest.mark.parametrize("model", ["teacher", "adapt", "trim", "random-student"])
+@pytest.mark.parametrize(
+    "model", ["teacher", "adapt", "trim", "trimmed-teacher", "random-student", "static", "tfidf", "majority"]
+)
 @pytest.mark.parametrize("task", TASKS_THERE)
 def test_scores_are_those_of_the_predictions_kept(task, model, finished, make_context):
     data = read_task(make_context({}, {"tasks": finished.folder("tasks")}), task)
     gold = [one.label if task == "topic" else list(one.labels) for one in data.test]
     folder = finished.folder(f"score.{task}.{model}")
-    predictions = json.loads(gzip.decompress((folder / "predictions.json.gz").read_bytes()))
+    kept = read_predictions(folder / "predictions.json.gz")
     told = finished.facts(f"score.{task}.{model}")["scores"]
-    assert list(predictions) == list(told["seeds"]) == ["1", "2"]
+    seeded = "seeds" in told
+    assert list(kept.by_seed) == told["by_seed"] == ([1, 2] if seeded else [0])
+    assert seeded == (model not in {"static", "tfidf", "majority"})
     assert told["n_test"] == 10
+    assert kept.gold == gold
+    assert kept.signature == told["signature"]
     for metric in data.task.metrics:
         cell = told["metrics"][metric]
-        assert cell["values"] == pytest.approx([score(metric, gold, one) for one in predictions.values()])
+        assert cell["values"] == pytest.approx([score(metric, gold, one) for one in kept.seeds])
         assert cell["mean"] == pytest.approx(np.mean(cell["values"]))
-        assert cell["std"] == pytest.approx(np.std(cell["values"], ddof=1))
+        assert cell["std"] == (pytest.approx(np.std(cell["values"], ddof=1)) if seeded else None)
         assert 0 <= cell["low"] <= cell["mean"] <= cell["high"] <= 1
     assert (folder / "model").is_dir() == (model in {"teacher", "trim"})
 
@@ -154,7 +160,7 @@ def test_the_most_frequent_label_is_scored_without_a_model(finished, make_contex
     data = read_task(make_context({}, {"tasks": finished.folder("tasks")}), "topic")
     top = Counter(sorted(one.label for one in data.train)).most_common(1)[0][0]
     right = np.mean([one.label == top for one in data.test])
-    assert finished.facts("majority")["scores"]["topic"]["metrics"]["accuracy"]["value"] == pytest.approx(
+    assert finished.facts("score.topic.majority")["scores"]["metrics"]["accuracy"]["mean"] == pytest.approx(
         right
     )
 
@@ -201,11 +207,42 @@ def test_the_report_has_the_tasks_that_are_there_and_a_manifest_for_each_number(
     assert [one.id for one in results.models] == [one.id for one in finished.blueprint.scored]
     assert results.run.language_name == "Maltese"
     assert results.run.teacher == "teacher"
-    for model in (one for one in results.models if one.id != "majority"):
-        assert model.parameters == finished.facts(model.id)["parameters"]
+    assert [one.id for one in results.models if one.parameters is None] == ["tfidf", "majority"]
+    for model in results.models:
+        assert model.id in {"tfidf", "majority"} or model.parameters == finished.facts(model.id)["parameters"]
         cell = finished.facts(f"score.topic.{model.id}")["scores"]["metrics"]["macro_f1"]
         assert results.score(model.id, "topic").mean == pytest.approx(cell["mean"])
     assert {one.step for one in results.training} == set(TRAINED)
+
+
+def test_every_model_is_compared_with_the_teacher_and_the_student_with_every_baseline(finished):
+    rows = finished.facts("compare")["comparisons"]
+    ids = [one.id for one in finished.blueprint.scored]
+    pairs = [(one, "teacher") for one in ids[1:]] + [("trim", one) for one in ids[6:]]
+    assert [(row["model"], row["other"]) for row in rows if row["task"] == "average"] == pairs
+    assert len(rows) == 3 * len(pairs)
+    means = {
+        name: finished.facts(f"score.topic.{name}")["scores"]["metrics"]["macro_f1"]["mean"] for name in ids
+    }
+    for row in (one for one in rows if one["task"] == "topic"):
+        assert row["difference"]["value"] == pytest.approx(means[row["model"]] - means[row["other"]])
+        assert row["difference"]["low"] <= row["difference"]["high"]
+        assert 0 < row["p_value"] <= row["p_holm"] <= 1
+
+
+def test_a_signature_tells_the_data_the_seeds_and_the_model_apart(finished):
+    lines = {
+        one: finished.facts(f"score.topic.{one}")["scores"]["signature"]
+        for one in ("teacher", "trim", "tfidf")
+    }
+    parts = {one: dict(part.split(":", 1) for part in line.split("|")) for one, line in lines.items()}
+    assert parts["teacher"]["seeds"] == parts["trim"]["seeds"] == "1,2"
+    assert parts["teacher"]["data"] == parts["tfidf"]["data"]
+    assert parts["teacher"]["data"].startswith("folder#")
+    assert parts["teacher"]["model"] != parts["trim"]["model"]
+    assert parts["teacher"]["torch"]
+    assert parts["tfidf"]["scikit-learn"]
+    assert str(finished.data) not in lines["teacher"]
 
 
 def test_a_run_is_published_at_the_top_of_its_folder(finished, tmp_path):

@@ -230,6 +230,12 @@ def test_the_first_of_the_best_epochs_is_kept(tune, sorted_texts, monkeypatch, w
     assert same == [False, True, False, False]
 
 
+def test_it_ends_when_the_best_lies_back_as_far_as_patience_goes(tune, sorted_texts):
+    asked = iter([0.1, 0.5, 0.4, 0.5, 0.9])
+    tuned = tune(sorted_texts, epochs=5, patience=2, score=lambda _: next(asked))
+    assert (tuned.best_epoch, tuned.dev_scores) == (2, [0.1, 0.5, 0.4, 0.5])
+
+
 def test_the_test_part_is_read_once_and_last(tune, sorted_texts, monkeypatch):
     read = []
     real = finetuning.predict

@@ -1,0 +1,75 @@
+"""Predictions kept per item, so that every score and test can be computed again without training.
+
+A file is gzipped JSON: the signature, the metrics, the truth, and the predictions of each seed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.measure.scores import Item
+
+FILE = "predictions.json.gz"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one model said of one test part.
+
+    Attributes:
+        task: its name.
+        metrics: by which it is scored, the main one first.
+        gold: the truth: a label an item, or one a word.
+        by_seed: as many labels for each seed.
+        signature: of the scores.
+    """
+
+    task: str
+    metrics: tuple[str, ...]
+    gold: Sequence[Item]
+    by_seed: Mapping[int, Sequence[Item]]
+    signature: str
+
+    @property
+    def seeds(self) -> list[Sequence[Item]]:
+        """The predictions of each seed."""
+        return list(self.by_seed.values())
+
+
+def write_predictions(told: Predictions, path: Path) -> None:
+    """Writes predictions; equal ones give equal bytes, since the header holds no name and no time."""
+    value = {
+        "signature": told.signature,
+        "task": told.task,
+        "metrics": list(told.metrics),
+        "gold": told.gold,
+        "predictions": {str(seed): labels for seed, labels in told.by_seed.items()},
+    }
+    path.write_bytes(gzip.compress(json.dumps(value, ensure_ascii=False).encode(), mtime=0))
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Reads predictions.
+
+    Raises:
+        HarnessError: the file is not there, or is none that :func:`write_predictions` wrote.
+    """
+    try:
+        value = json.loads(gzip.decompress(path.read_bytes()))
+        by_seed = {int(seed): labels for seed, labels in value["predictions"].items()}
+        return Predictions(value["task"], tuple(value["metrics"]), value["gold"], by_seed, value["signature"])
+    except OSError as error:
+        told = error.strerror or "no gzip"
+        raise HarnessError(
+            f"predictions: wanted a {FILE} at '{path}'; got {told}; score the model first"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        raise HarnessError(
+            f"predictions: wanted a whole {FILE} at '{path}'; got {type(error).__name__}; "
+            "score the model anew"
+        ) from error

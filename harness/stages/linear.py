@@ -1,0 +1,58 @@
+"""Scores a linear model on one task: on TF-IDF, which needs no model, or on static embeddings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import load_file
+from transformers import AutoTokenizer
+
+from harness.data.tasks import TaskData, labels_of
+from harness.measure.scores import Item, score
+from harness.stages.files import STATIC_FILE, read_task
+from harness.stages.scoring import gold_of, model_name, record_scores
+from harness.train import features
+from harness.train.linear import fit
+
+if TYPE_CHECKING:
+    from harness.pipeline.execute import Context
+
+
+def run(context: Context) -> None:
+    """Writes what every stage that scores writes; nothing is drawn, so that one seed is enough."""
+    data = read_task(context, context.config["task"])
+    named = context.config["features"]
+    train, dev, test = _features(context, data)
+    gold_dev = gold_of(data, "dev")
+    fitted = fit(
+        train,
+        [label for one in data.train for label in labels_of(one)],
+        dev,
+        test,
+        score=lambda labels: score(data.task.metrics[0], gold_dev, _items(labels, gold_dev)),
+    )
+    record_scores(
+        context,
+        data,
+        {0: _items(fitted.labels, gold_of(data, "test"))},
+        protocol=f"{named},linear,strength={fitted.strength:g}",
+        model=model_name(context.inputs["static"] / STATIC_FILE) if named == "static" else "none",
+        packages=("scikit-learn",),
+        more={"dev": {f"{strength:g}": value for strength, value in fitted.dev_scores.items()}},
+    )
+
+
+def _features(context: Context, data: TaskData) -> list[Any]:
+    if context.config["features"] == "tfidf":
+        return features.tfidf(data.train, data.dev, data.test)
+    folder = context.inputs["static"]
+    vectors_VD = load_file(folder / STATIC_FILE)["vectors_VD"].astype(np.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return features.static(vectors_VD, tokenizer, data.train, data.dev, data.test)
+
+
+def _items(labels: list[str], like: list[Item]) -> list[Item]:
+    """Parts the labels of all rows into items as long as others."""
+    left = iter(labels)
+    return [next(left) if isinstance(item, str) else [next(left) for _ in item] for item in like]

@@ -1,0 +1,146 @@
+"""The stages that score models and baselines, and compare them. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config.resolve import TEACHER, ResolvedStep
+from harness.config.scale import Scale
+from harness.pipeline.plan import Stage
+from harness.stages import VERSIONS
+
+ROLE_FINAL = "student"
+HELD_OUT_LENGTH = 128
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model whose scores the report shows.
+
+    Attributes:
+        id: what the report calls it.
+        name: what its tables call it.
+        role: ``teacher``, ``student`` or ``baseline``.
+        stage: the stage that makes it.
+        kind: the kind of stage that scores it.
+    """
+
+    id: str
+    name: str
+    role: str
+    stage: str
+    kind: str = "score"
+
+
+def stage_of(id: str, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str | Path]) -> Stage:  # noqa: A002
+    """Gives a stage with the version its kind has now."""
+    return Stage(id=id, kind=kind, version=VERSIONS[kind], config=config, inputs=inputs)
+
+
+def scored_of(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]) -> tuple[Scored, ...]:
+    """Gives the teacher, every step's model unless the next step only repairs it, and the baselines."""
+    models = [Scored(TEACHER, "teacher", "teacher", TEACHER)]
+    for step, after in zip(steps, [*steps[1:], None], strict=True):
+        if after is None or after.kind != "distill":
+            models.append(Scored(step.id, step.id, "student", step.id))
+    last = steps[-1].id
+    models[-1] = Scored(last, f"{last} (final student)", ROLE_FINAL, last)
+    return (*models, *_baselines(steps, scale, tasks))
+
+
+def _baselines(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]) -> list[Scored]:
+    """Gives the scale's baselines; the trimmed teacher only where the recipe trims a student."""
+    first = next(iter(tasks), None)
+    weightless = {
+        "tfidf": "TF-IDF and a linear model",
+        "majority": "most frequent label",
+    }
+    models = {
+        "trimmed": [("trimmed-teacher", "teacher, trimmed only")] if _trim_step(steps) else [],
+        "random": [
+            ("random-teacher", "teacher's shape, random weights"),
+            ("random-student", "student's shape, random weights"),
+        ],
+    }
+    found = []
+    named = scale.score.baselines
+    for name in named if tasks else [one for one in named if one == "random"]:
+        found += [Scored(id_, told, "baseline", id_) for id_, told in models.get(name, [])]
+        if name == "static":
+            told = "static embeddings from the teacher, and a linear model"
+            found.append(Scored("static", told, "baseline", "static", "linear"))
+        if name in weightless:
+            kind = "majority" if name == "majority" else "linear"
+            found.append(Scored(name, weightless[name], "baseline", f"score.{first}.{name}", kind))
+    return found
+
+
+def _trim_step(steps: Sequence[ResolvedStep]) -> ResolvedStep | None:
+    """Gives the recipe's trimming, unless it comes first and its model is the trimmed teacher already."""
+    return next((step for step in steps[1:] if step.kind == "trim"), None)
+
+
+def baseline_stages(steps: Sequence[ResolvedStep], scale: Scale, scored: Sequence[Scored]) -> list[Stage]:
+    """Gives the stages that make the baselines that are models."""
+    wanted = {model.id for model in scored}
+    stages = []
+    for role, source in ((TEACHER, TEACHER), ("student", steps[-1].id)):
+        if f"random-{role}" in wanted:
+            stages.append(stage_of(f"random-{role}", "random", {"seed": scale.seed}, {"model": source}))
+    trim = _trim_step(steps)
+    if trim is not None and "trimmed-teacher" in wanted:
+        config = {**trim.config, "held_out_length": HELD_OUT_LENGTH}
+        stages.append(stage_of("trimmed-teacher", "trim", config, {"model": TEACHER, "corpus": "corpus"}))
+    if "static" in wanted:
+        stages.append(stage_of("static", "static", {}, {"model": TEACHER}))
+    return stages
+
+
+def final_of(scored: Sequence[Scored]) -> str:
+    """Gives the id of the model the recipe makes."""
+    return [model.id for model in scored if model.role == ROLE_FINAL][-1]
+
+
+def score_stages(scored: Sequence[Scored], scale: Scale, tasks: Sequence[str]) -> list[Stage]:
+    """Gives a stage for each task and model, and the one that compares them.
+
+    Every model is compared with the teacher, and the final student with every baseline.
+    """
+    final = final_of(scored)
+    kept = (TEACHER, final)
+    stages = [
+        score_stage(model, task, scale, model.stage, keep=model.id in kept)
+        for task in tasks
+        for model in scored
+    ]
+    beside = [model.id for model in scored if model.role == "baseline"]
+    pairs = [(model.id, TEACHER) for model in scored if model.id != TEACHER]
+    pairs += [(final, other) for other in beside]
+    return [*stages, compare_stage([model.id for model in scored], tasks, pairs)]
+
+
+def score_stage(model: Scored, task: str, scale: Scale, source: str | Path, *, keep: bool = False) -> Stage:
+    """Gives the stage that scores one model on one task."""
+    name = f"score.{task}.{model.id}"
+    if model.kind == "majority":
+        return stage_of(name, "majority", {"task": task}, {"tasks": "tasks"})
+    if model.kind == "linear":
+        inputs = {"tasks": "tasks"} | ({"static": source} if model.id == "static" else {})
+        return stage_of(name, "linear", {"task": task, "features": model.id}, inputs)
+    protocol = {
+        **scale.score.for_task(task),
+        "max_length": scale.sequence_length,
+        "precision": scale.precision,
+    }
+    config = {"task": task, "seeds": list(scale.score.seeds), "protocol": protocol, "keep_model": keep}
+    return stage_of(name, "score", config, {"model": source, "tasks": "tasks"})
+
+
+def compare_stage(models: Sequence[str], tasks: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Stage:
+    """Gives the stage that compares pairs of models on each task and over all of them."""
+    config = {"models": list(models), "tasks": list(tasks), "pairs": [list(pair) for pair in pairs]}
+    inputs = {name: name for task in tasks for model in models if (name := f"score.{task}.{model}")}
+    return stage_of("compare", "compare", config, inputs)

@@ -1,0 +1,26 @@
+"""Distils a static embedding for each token from a model: the baseline that knows words and no context."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from harness.models.static import distil_static
+from harness.stages.files import STATIC_FILE, read_model
+
+if TYPE_CHECKING:
+    from harness.pipeline.execute import Context
+
+WIDTH = 256
+
+
+def run(context: Context) -> None:
+    """Writes ``static.safetensors`` and the tokenizer whose ids its rows are."""
+    model, tokenizer = read_model(context)
+    vectors_VD = distil_static(model, tokenizer, WIDTH).astype(np.float16)
+    save_file({"vectors_VD": vectors_VD}, context.out / STATIC_FILE)
+    tokenizer.save_pretrained(context.out)
+    context.facts["parameters"] = {"embeddings": int(vectors_VD.size)}
+    context.facts["size_bytes"] = (context.out / STATIC_FILE).stat().st_size
