@@ -11,25 +11,20 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmarks.ops_cases import BUILDERS, SHAPES, Case
-from harness import ops
-from harness.measure.environment import describe
+from benchmarks.recording import environment, write
 from harness.measure.interval import Interval
 from harness.measure.latency import Samples, interleave, ratio, speedup
 from harness.measure.memory import peak_memory
 from harness.units import format_bytes
 
-SCHEMA_VERSION = 1
 ALLOWED = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 _PROBE_BYTES = 256 << 20
 
@@ -182,34 +177,6 @@ def table(rows: list[Row], taken: Mapping[str, Samples]) -> str:
     return "\n".join([*lines, ""])
 
 
-def environment(device: str) -> dict[str, object]:
-    """Gives what the numbers were measured on."""
-    compiled = ops.implementation(device) == "compiled"
-    return {
-        **describe(),
-        "device": device,
-        "ops": ops.implementation(device),
-        "instruction_set": torch.ops.harness.instruction_set() if compiled else None,
-        "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE"),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def write_record(folder: Path, rows: list[Row], tables: list[str], about: Mapping[str, object]) -> Path:
-    """Writes the run as ``ops_<machine>_<yyyymm>_<commit>.{json,md}``; gives the path without suffix."""
-    machine = str(about["gpu"] or about["cpu"]).lower()
-    name = "".join(letter if letter.isalnum() else "-" for letter in machine).strip("-")
-    stem = folder / f"ops_{name}_{datetime.now(UTC):%Y%m}_{str(about['commit'])[:7]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {"schema_version": SCHEMA_VERSION, "environment": about, "rows": [asdict(row) for row in rows]}
-    stem.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    facts = ", ".join(
-        f"{key}: {about[key]}" for key in ("cpu", "gpu", "threads", "ops", "THP_MEM_ALLOC_ENABLE")
-    )
-    stem.with_suffix(".md").write_text("\n".join([f"# Ops ({facts})", "", *tables]), encoding="utf-8")
-    return stem
-
-
 def arguments() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(prog="benchmarks.ops", description=__doc__)
@@ -237,7 +204,8 @@ def main() -> None:
         tables.append(table(case_rows, taken))
         print(tables[-1], flush=True)
     if asked.record:
-        print(f"written: {write_record(asked.record, rows, tables, environment(asked.device))}.json")
+        numbers = {"rows": [asdict(row) for row in rows]}
+        print(f"written: {write(asked.record, 'ops', environment(asked.device), numbers, tables)}")
 
 
 if __name__ == "__main__":
