@@ -1,0 +1,165 @@
+"""What a user types wrongly, or has on disk spoilt, is one line on standard error and a non-zero exit."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from harness import cli
+
+STEP = "source: a test\nteacher: mbert\nsteps:\n  - "
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys, tmp_path):
+    """Runs a command that must fail; gives its exit code and its one line."""
+
+    def refused(*given):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, given)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("[")]
+        assert len(lines) == 1
+        assert lines[0].startswith("harness: ")
+        return ended.value.code, lines[0].removeprefix("harness: ")
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["reproduce"], "Missing argument 'language'; add --help to see what is wanted"),
+        (
+            ["reproduce", "xx"],
+            "unknown built-in language 'xx'; there are: en, fr, he, hi, mt, nl, sk, sl, sw, tl",
+        ),
+        (["reproduce", "mt", "--recipe", "nope"], "unknown recipe 'nope'; there are: "),
+        (
+            ["reproduce", "mt", "--recipe", "gurgurov2025@nope"],
+            "unknown variant of gurgurov2025 'nope'; there are: 564, 456",
+        ),
+        (["reproduce", "mt", "--scale", "nope"], "unknown scale 'nope'; there are: mini, paper, small"),
+        (["reproduce", "mt", "--fast"], "No such option: --fast"),
+        (
+            ["recipe", "show", "gurgurov2025", "--teacher", "nope"],
+            "unknown teacher 'nope'; there are: mbert, xlmr",
+        ),
+    ],
+)
+def test_an_unknown_name_is_refused_with_what_there_is(refused, given, line):
+    code, said = refused(*given)
+    assert code == 2
+    assert said.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [
+        ("shortn: {layers: 6/12}", "unknown step 'shortn'"),
+        ("shorten: {layers: 6/12, keeep: last}", "unknown key 'keeep'"),
+        ("shorten: {layers: 1/100, keep: last}", "layers"),
+        (
+            "prune: {width: 1/2, score: magnitude, rounds: 1, tokens: 1}",
+            "tokens is used by score: taylor only",
+        ),
+        ("narrow: {width: 1/768, basis: first}", "head"),
+        ("trim: {tokens: 1/1000000}", "token"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused_by_file_and_place(refused, tmp_path, step, line):
+    path = tmp_path / "mine.yaml"
+    path.write_text(STEP + step + "\n", encoding="utf-8")
+    code, said = refused("reproduce", "mt", "--recipe", path)
+    assert code in {1, 2}
+    assert line in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data folder of one language and one task, in order."""
+    corpus, topic = tmp_path / "data/corpus/mt", tmp_path / "data/topic/mt"
+    corpus.mkdir(parents=True)
+    topic.mkdir(parents=True)
+    lines = (f"Il-kelb numru {index} jorqod fid-dar tiegħu." for index in range(400))
+    (corpus / "a.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for part in ("train", "dev", "test"):
+        (topic / f"{part}.tsv").write_text(f"text\tlabel\nIl-{part}\tsport\n", encoding="utf-8")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "line"),
+    [
+        ("corpus/mt/a.txt", b"", "a.txt: wanted lines of text; got an empty file"),
+        ("corpus/mt/a.txt", b"tajjeb\n\xff\n", "a.txt:2: wanted UTF-8; got byte 0xff at column 1"),
+        ("topic/mt/train.tsv", b"", "train.tsv"),
+        (
+            "topic/mt/dev.tsv",
+            b"text\tlabel\nbla\n",
+            "dev.tsv:2: wanted two columns, text and label; got 1: 'bla'",
+        ),
+        ("topic/mt/test.tsv", b"text\tklass\nbla\tx\n", "test.tsv:1: wanted the header 'text<TAB>label'"),
+        (
+            "topic/mt/train.tsv",
+            b"text\tlabel\nbla\t\n",
+            "train.tsv:2: wanted a label in column 2; got nothing",
+        ),
+    ],
+)
+def test_a_spoilt_data_file_is_named_with_its_line(refused, data, file, content, line):
+    (data / file).write_bytes(content)
+    code, said = refused("reproduce", "mt", "--data", data)
+    assert code == 1
+    assert line in said
+
+
+def test_a_data_folder_lacks_the_language_or_everything(refused, data, tmp_path):
+    code, said = refused("reproduce", "sl", "--data", data)
+    assert code in {1, 2}
+    assert "sl" in said
+    assert "mt" in said, "what there is, is said"
+    (tmp_path / "empty").mkdir()
+    for folder, line in (("empty", "wanted a data folder with"), ("none", "wanted a data folder; got none")):
+        code, said = refused("reproduce", "mt", "--data", tmp_path / folder)
+        assert code == 1
+        assert line in said
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        ([], "wanted config.json; there is none"),
+        (["config.json"], "safetensors"),
+        (["config.json", "pytorch_model.bin"], "safetensors"),
+    ],
+)
+def test_a_teacher_that_cannot_be_read_safely_is_refused(refused, data, tmp_path, files, line):
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    config = {"model_type": "bert", "architectures": ["BertForMaskedLM"], "num_hidden_layers": 2}
+    config |= {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 60}
+    config |= {"max_position_embeddings": 64, "type_vocab_size": 2}
+    for name in files:
+        (folder / name).write_text(json.dumps(config) if name == "config.json" else "x", encoding="utf-8")
+    code, said = refused("reproduce", "mt", "--data", data, "--teacher", folder)
+    assert code == 1
+    assert line in said
+
+
+def test_commands_on_runs_want_runs(refused, tmp_path):
+    code, said = refused("verify", "--runs", tmp_path / "none")
+    assert code == 1
+    assert "wanted a folder of runs" in said
+    code, said = refused("report", "mt", "--runs", tmp_path / "none")
+    assert code == 1
+    assert "run `harness reproduce`" in said
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").touch()
+    code, said = refused("pretrain", "--out", tmp_path / "used")
+    assert code == 1
+    assert "wanted a new or empty folder" in said
