@@ -26,7 +26,7 @@ from transformers import (
 from harness.data.tasks import TaskData
 from harness.models.checkpoint import quiet
 from harness.train.encoding import Encoded, encode, pad
-from harness.train.trainer import dropout
+from harness.train.trainer import dropout, fastest_attention
 
 Labels = list[str] | list[list[str]]
 """One label a text, or one a word of each sentence, in the order of the examples."""
@@ -113,7 +113,7 @@ def finetune(
         callbacks=[best],
     )
     trainer.remove_callback(PrinterCallback)
-    with dropout(model, protocol.dropout):
+    with dropout(model, protocol.dropout), fastest_attention(model, protocol.precision):
         trainer.train()
     model.to("cpu").load_state_dict(best.weights)
     shutil.rmtree(folder, ignore_errors=True)
