@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from harness.config.losses import LOSSES, LayerMap, names_of
 from harness.config.shape import FAMILIES, KNOWN_TEACHERS
 from harness.config.values import (
     Count,
@@ -20,10 +21,12 @@ from harness.config.values import (
     there_are,
 )
 
-LOSSES = ("mlm", "logit_mse", "logit_kl", "hidden_cosine", "hidden_mse")
-"""What a distill step may weigh: the task itself, the teacher's logits, the teacher's last hidden states."""
+PARTS = ("embeddings", "attention", "ffn", "norms", "mlm_head")
+"""What a step that trains may leave as it is."""
 
-HIDDEN_LOSSES = ("hidden_cosine", "hidden_mse")
+
+SOFTENED = ("logit_kl", "logit_ce")
+_LAYERWISE = tuple(name for name, loss in LOSSES.items() if loss.layerwise)
 
 
 class Step(Strict):
@@ -33,14 +36,47 @@ class Step(Strict):
 
 
 class TrainedStep(Step):
-    """A step that trains. What it leaves out, the scale must state."""
+    """A step that trains. What it leaves out, the scale must state.
+
+    `epochs` are passes over the corpus, in place of `tokens`; a scale's tokens replace them. `mask_smoothing`
+    masks rare tokens more often, in proportion to count to the power of less it (Conneau and Lample 2019).
+    """
 
     tokens: Count | None = None
+    epochs: Count | None = None
     learning_rate: Rate | None = None
     batch_tokens: Count | None = None
     mask_fraction: Share | None = None
     warmup_fraction: Portion | None = None
     dropout: Portion | None = None
+    mask_smoothing: Share | None = None
+    freeze: tuple[Literal["embeddings", "attention", "ffn", "norms", "mlm_head"], ...] | None = None
+
+    @field_validator("freeze", mode="before")
+    @classmethod
+    def _read_freeze(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not value:
+            raise refusal(f"wanted parts of the model, as [embeddings]; got '{value}'")
+        for name in value:
+            if name not in PARTS:
+                raise refusal(there_are("part", name, PARTS))
+        return tuple(value)
+
+    @model_validator(mode="after")
+    def _check_amount(self) -> TrainedStep:
+        if self.tokens is not None and self.epochs is not None:
+            raise refusal("wanted tokens or epochs, not both; remove one")
+        return self
+
+
+class Blank(Step):
+    """Take a fresh student in place of the model: random weights, its shape a share of the teacher's."""
+
+    kind = "blank"
+    layers: RatioValue
+    width: RatioValue
+    ffn: RatioValue
+    embeddings: Literal["random", "copied"] = "random"
 
 
 class Adapt(TrainedStep):
@@ -69,13 +105,21 @@ class Shorten(Step):
 
 
 class Distill(TrainedStep):
-    """Train the student to the corpus and to an earlier step's model."""
+    """Train the student to the corpus and to an earlier step's model.
+
+    `layers` says which of the teacher's layers the student's are compared with, where a loss compares
+    several; `projection: learned` puts a trained map between states of two widths; `relation_split` says into
+    how many relation heads each of the teacher's heads is split.
+    """
 
     kind = "distill"
     teacher: str
     loss: dict[str, Rate]
     temperature: Rate | None = None
     positions: Literal["attended", "masked"] = "attended"
+    layers: LayerMap | None = None
+    projection: Literal["learned"] | None = None
+    relation_split: Count | None = None
 
     @field_validator("loss", mode="before")
     @classmethod
@@ -89,11 +133,19 @@ class Distill(TrainedStep):
 
     @model_validator(mode="after")
     def _check(self) -> Distill:
-        softens = "logit_kl" in self.loss
-        if softens and self.temperature is None:
-            raise refusal("logit_kl needs a temperature; add one, as temperature: 2")
-        if self.temperature is not None and not softens:
-            raise refusal("temperature is used by logit_kl only; remove it, or weigh logit_kl")
+        for setting, value, users, example in (
+            ("temperature", self.temperature, SOFTENED, "temperature: 2"),
+            ("relation_split", self.relation_split, names_of("relations"), "relation_split: 4"),
+            ("layers", self.layers, _LAYERWISE, None),
+            ("projection", self.projection, names_of("hidden"), None),
+        ):
+            used = [name for name in users if name in self.loss]
+            if used and value is None and example:
+                raise refusal(f"{used[0]} needs a {setting}; add one, as {example}")
+            if value is not None and not used:
+                raise refusal(
+                    f"{setting} is used by {', '.join(users)} only; remove it, or weigh one of them"
+                )
         if set(self.loss) == {"mlm"}:
             raise refusal("wanted a loss that looks at the teacher; mlm alone is an adapt step")
         return self
@@ -135,7 +187,9 @@ class Trim(Step):
     tokens: RatioOrCount
 
 
-KINDS: dict[str, type[Step]] = {kind.kind: kind for kind in (Adapt, Shorten, Distill, Prune, Narrow, Trim)}
+KINDS: dict[str, type[Step]] = {
+    kind.kind: kind for kind in (Adapt, Shorten, Blank, Distill, Prune, Narrow, Trim)
+}
 
 
 class WrittenStep(Strict):

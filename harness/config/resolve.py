@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 
 from pydantic_core import PydanticCustomError
 
+from harness.config.losses import Question, find_misfit
 from harness.config.recipe import (
-    HIDDEN_LOSSES,
     Adapt,
+    Blank,
     Distill,
     Narrow,
     Prune,
@@ -96,14 +97,20 @@ def _steps(recipe: Recipe, family: str) -> Sequence[Step]:
 def _training(step: Step, state: _State, names: Sequence[str]) -> dict[str, Any]:
     """Gives the named numbers, the scale's before the recipe's, and what every training step shares."""
     numbers = {name: getattr(step, name) for name in names} | state.scale.training_for(state.id, step.kind)
-    if isinstance(step, TrainedStep) and step.dropout is not None:
-        numbers = {"dropout": step.dropout} | numbers
+    if isinstance(step, TrainedStep):
+        numbers = step.model_dump(mode="json", include=_EXTRA, exclude_none=True) | numbers
+    if state.scale.device_tokens is not None:
+        numbers["device_tokens"] = state.scale.device_tokens
+    if numbers.get("epochs") is not None and numbers["tokens"] is None:
+        del numbers["tokens"]
+    else:
+        numbers.pop("epochs", None)
     missing = [name for name, value in numbers.items() if value is None]
     if missing:
         names = ", ".join(missing)
         state.refuse(f"neither the recipe nor the scale '{state.scale.name}' states {names}; add it")
-    tokens, batch, length = numbers["tokens"], numbers["batch_tokens"], state.scale.sequence_length
-    if tokens < batch:
+    tokens, batch, length = numbers.get("tokens"), numbers["batch_tokens"], state.scale.sequence_length
+    if tokens is not None and tokens < batch:
         state.refuse(f"{tokens} tokens are fewer than one batch of {batch}; raise tokens")
     if batch < length:
         state.refuse(f"a batch of {batch} tokens holds no sequence of {length}; raise batch_tokens")
@@ -114,6 +121,7 @@ def _training(step: Step, state: _State, names: Sequence[str]) -> dict[str, Any]
     return numbers | shared
 
 
+_EXTRA = {"dropout", "epochs", "mask_smoothing", "freeze"}
 _TRAINING = ("tokens", "learning_rate", "batch_tokens", "mask_fraction", "warmup_fraction")
 
 
@@ -129,17 +137,16 @@ def _distill(step: Distill, state: _State) -> _Resolved:
     if teacher.vocabulary != student.vocabulary:
         state.refuse(
             f"teacher '{step.teacher}' has {teacher.vocabulary} tokens, the student {student.vocabulary}; "
-            "their logits cannot be compared: distill before trim"
+            "one text would be other tokens to each: distill before trim, or trim both"
         )
-    hidden = [name for name in HIDDEN_LOSSES if name in step.loss]
-    if hidden and teacher.hidden != student.hidden:
-        state.refuse(
-            f"{hidden[0]} needs equal widths; teacher '{step.teacher}' has {teacher.hidden}, the student "
-            f"{student.hidden}: take logit_mse or logit_kl, or distill before narrow"
-        )
+    question = Question(step.projection is not None, step.relation_split)
+    misfit = find_misfit(step.loss, question, student, teacher)
+    if misfit is not None:
+        state.refuse(f"teacher '{step.teacher}': {misfit}")
     config: dict[str, Any] = {"teacher": step.teacher, "loss": dict(step.loss), "positions": step.positions}
-    if step.temperature is not None:
-        config["temperature"] = step.temperature
+    for name in ("temperature", "layers", "projection", "relation_split"):
+        if getattr(step, name) is not None:
+            config[name] = getattr(step, name)
     return config | _training(step, state, _TRAINING), student
 
 
@@ -152,6 +159,28 @@ def _shorten(step: Shorten, state: _State) -> _Resolved:
         state.refuse(f"layers {step.layers} keeps {number}; the model has {now} by now; keep fewer")
     layers = _kept_layers(step.keep, number, now, state)
     return {"layers": layers}, state.now.model_copy(update={"layers": number})
+
+
+def _blank(step: Blank, state: _State) -> _Resolved:
+    whole = state.teacher
+    layers, ffn = nearest(step.layers.times(whole.layers)), nearest(step.ffn.times(whole.ffn))
+    hidden = whole.heads * nearest(step.width.times(whole.hidden) / whole.heads)
+    for name, number, share in (
+        ("layer", layers, step.layers),
+        ("neuron", ffn, step.ffn),
+        ("head", hidden, step.width),
+    ):
+        if number < 1:
+            state.refuse(f"{share} leaves no {name}; take more")
+    if step.embeddings == "copied" and hidden != state.now.hidden:
+        state.refuse(
+            f"embeddings of {state.now.hidden} cannot be copied into a width of {hidden}; take random ones"
+        )
+    shape = state.now.model_copy(
+        update={"layers": layers, "hidden": hidden, "ffn": ffn, "heads": whole.heads}
+    )
+    config = {"shape": shape.model_dump(), "embeddings": step.embeddings, "seed": state.scale.seed}
+    return config, shape
 
 
 def _kept_layers(keep: str | tuple[int, ...], number: int, now: int, state: _State) -> list[int]:
@@ -214,6 +243,7 @@ def _trim(step: Trim, state: _State) -> _Resolved:
 
 _RESOLVERS: dict[type[Step], Callable[[Any, _State], _Resolved]] = {
     Adapt: _adapt,
+    Blank: _blank,
     Distill: _distill,
     Shorten: _shorten,
     Prune: _prune,

@@ -241,7 +241,10 @@ class Export(Strict):
 
 
 class Scale(Strict):
-    """How much of everything; `harness.config.load.load_scale` makes it."""
+    """How much of everything; `harness.config.load.load_scale` makes it.
+
+    `device_tokens` is the most that goes through a model at once; a larger batch is gathered in parts.
+    """
 
     name: str
     teacher: Teacher
@@ -251,6 +254,7 @@ class Scale(Strict):
     sequence_length: Count
     precision: Precision
     seed: int
+    device_tokens: Count | None = None
     score: Score
     latency: Latency
     export: Export

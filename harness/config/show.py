@@ -47,11 +47,24 @@ def _describe_loss(config: dict[str, Any]) -> str:
     terms = " + ".join(f"{weight:g}·{name}" for name, weight in config["loss"].items())
     total = sum(config["loss"].values())
     terms += "" if abs(total - 1) < 1e-9 else f" (weights sum to {total:g})"
-    return f"from {config['teacher']}: {terms}, {format_count(config['tokens'])} tokens"
+    return f"from {config['teacher']}: {terms}, {_describe_amount(config)}"
+
+
+def _describe_amount(config: dict[str, Any]) -> str:
+    if "tokens" in config:
+        return f"{format_count(config['tokens'])} tokens"
+    return f"{config['epochs']} epochs"
+
+
+def _describe_blank(config: dict[str, Any]) -> str:
+    shape = config["shape"]
+    how = "random weights" if config["embeddings"] == "random" else "random weights but for the embeddings"
+    return f"{shape['layers']} layers of {shape['hidden']}, {how}"
 
 
 _DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "adapt": lambda config: f"MLM, {format_count(config['tokens'])} tokens",
+    "adapt": lambda config: f"MLM, {_describe_amount(config)}",
+    "blank": _describe_blank,
     "shorten": lambda config: f"layers {', '.join(map(str, config['layers']))}",
     "distill": _describe_loss,
     "prune": lambda config: f"FFN {config['ffn']} by {config['score']}",

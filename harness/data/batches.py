@@ -226,6 +226,7 @@ def mask(
     generator: torch.Generator,
     random_exclude: Collection[int],
     exact: bool = False,
+    weight_V: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Masks for language modelling: of the chosen positions 80 % mask, 10 % random, 10 % kept.
 
@@ -243,13 +244,21 @@ def mask(
         random_exclude: ids never drawn as a replacement (the special tokens).
         exact: choose exactly ``round(fraction × maskable)`` positions of each row (at least one) instead of
             each by its own chance.
+        weight_V: how likely a token is to be chosen beside the others; then ``fraction`` of the whole batch's
+            maskable positions are chosen without replacement (Conneau and Lample 2019; Sanh et al. 2019).
 
     Returns:
         New ids and labels, both like ``ids_BL``.
     """
     draw = _draws(ids_BL, generator)
     score_BL = draw().masked_fill(special_BL, torch.inf)
-    chosen_BL = _least(score_BL, special_BL, fraction) if exact else score_BL < fraction
+    if weight_V is not None:
+        score_BL = (-torch.log1p(-score_BL.clamp(max=1 - 1e-15)) / weight_V[ids_BL]).masked_fill(
+            special_BL, torch.inf
+        )
+        chosen_BL = _least_of_all(score_BL, special_BL, fraction)
+    else:
+        chosen_BL = _least(score_BL, special_BL, fraction) if exact else score_BL < fraction
     chosen_BL = chosen_BL.scatter(1, score_BL.argmin(1, keepdim=True), True) & ~special_BL
     kind_BL, which_BL = draw(), draw()
 
@@ -273,6 +282,16 @@ def _draws(ids_BL: Tensor, generator: torch.Generator) -> Callable[[], Tensor]:
         return drawn.to(ids_BL.device)
 
     return draw
+
+
+def _least_of_all(score_BL: Tensor, special_BL: Tensor, fraction: float) -> Tensor:
+    """Gives the ``round(fraction × maskable)`` positions of the batch with the least scores.
+
+    Scores drawn as exponential variables over weights make this a draw without replacement in proportion to
+    the weights (Efraimidis and Spirakis 2006).
+    """
+    number = int(((~special_BL).sum() * fraction).round())
+    return (score_BL.flatten().argsort().argsort() < number).view_as(score_BL)
 
 
 def _least(score_BL: Tensor, special_BL: Tensor, fraction: float) -> Tensor:

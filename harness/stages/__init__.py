@@ -9,6 +9,7 @@ The teacher
 The method: each step changes the model's shape or trains it, never both
     adapt      train the teacher on, on the language's text
     shorten    keep some of its layers
+    blank      take random weights in a smaller shape instead
     distill    train the student towards an earlier model
     prune      drop the least important FFN neurons
     narrow     make the hidden states narrower
@@ -50,6 +51,7 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
         "fetch": 1,
         "adapt": 2,
         "shorten": 1,
+        "blank": 1,
         "distill": 2,
         "prune": 1,
         "narrow": 1,

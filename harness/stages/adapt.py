@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 def run(context: Context) -> None:
     """Writes the adapted model; its shape stays."""
     model, tokenizer = read_model(context)
+    packed = read_packed(context, tokenizer, context.config["sequence_length"])
     context.facts["training"] = pretraining.train(
         model,
         tokenizer,
-        read_packed(context, tokenizer, context.config["sequence_length"]),
-        budget=budget(context.config),
+        packed,
+        budget=budget(context.config, packed),
         folder=context.out,
         progress=context.progress,
     )

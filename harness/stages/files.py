@@ -49,9 +49,14 @@ def precision(wanted: str) -> str:
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
-def budget(config: Mapping[str, Any]) -> Budget:
-    """Reads a step's training out of its settings."""
-    return Budget.pick({**config, "precision": precision(config["precision"])})
+def budget(config: Mapping[str, Any], packed: Packed | None = None) -> Budget:
+    """Reads a step's training out of its settings; passes over the text become tokens."""
+    told = {**config, "precision": precision(config["precision"])}
+    if "epochs" in config and packed is not None:
+        told["tokens"] = int(config["epochs"] * packed.lengths.sum())
+    if "freeze" in config:
+        told["freeze"] = tuple(config["freeze"])
+    return Budget.pick(told)
 
 
 def read_model(context: Context, role: str = "model") -> checkpoint.Checkpoint:

@@ -41,6 +41,7 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
         self.mask_id = int(tokenizer.mask_token_id)
         self.pad_id = int(tokenizer.pad_token_id)
         self.vocabulary = len(tokenizer)
+        self.weight_V = self._weights() if budget.mask_smoothing is not None else None
         self._starts, self._tokens = self._plan()
 
     def __len__(self) -> int:
@@ -61,6 +62,7 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
             fraction=self.budget.mask_fraction,
             generator=generator,
             random_exclude=self.special_ids,
+            weight_V=self.weight_V,
         )
         return batch
 
@@ -68,6 +70,11 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
         """Useful tokens of the first ``steps`` optimiser steps."""
         done = min(steps * self.budget.accumulation, len(self._tokens))
         return int(self._tokens[done - 1]) if done else 0
+
+    def _weights(self) -> Tensor:
+        """Gives each token's count (at least one) to the power of less the smoothing."""
+        counts_V = np.bincount(self.packed.ids, minlength=self.vocabulary).astype(np.float64)
+        return torch.from_numpy(np.maximum(counts_V, 1.0) ** -float(self.budget.mask_smoothing or 0.0))
 
     def _plan(self) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
         """Gives where each pass over the corpus starts, and the running sum of useful tokens."""

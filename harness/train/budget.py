@@ -26,6 +26,8 @@ class Budget:
         checkpoint_s: seconds between checkpoints.
         dropout: replaces the model's own while the step trains; ``None`` leaves it.
         seed: of masks, order and dropout.
+        mask_smoothing: rare tokens are masked more often: in proportion to count to the power of less it.
+        freeze: parts of the model that are not trained.
     """
 
     tokens: int
@@ -40,6 +42,8 @@ class Budget:
     dropout: float | None = None
     checkpoint_s: float = 60.0
     device_tokens: int | None = None
+    mask_smoothing: float | None = None
+    freeze: tuple[str, ...] = ()
 
     @classmethod
     def pick(cls, values: Mapping[str, Any]) -> Self:

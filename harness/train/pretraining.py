@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from harness.data.batches import IGNORED, Packed, pack
+from harness.models.families import family_of
 from harness.models.heads import mlm_head
 from harness.train.batches import MaskedBatches
+from harness.train.bridge import bridged
 from harness.train.budget import Budget
 from harness.train.losses import MLM, Objective, constant_gram, total_loss
 from harness.train.trainer import (
@@ -60,9 +63,44 @@ def train(
     Returns:
         ``tokens``, ``steps``, ``tokens_per_s``, ``train_s``, ``resumed``, ``losses`` (the curve).
     """
-    batches, settings = MaskedBatches(packed, tokenizer, budget), arguments(folder, budget)
+    with ExitStack() as stack:
+        stack.enter_context(frozen(student, budget.freeze))
+        if teacher is not None:
+            teacher.eval().requires_grad_(False)
+            if objective.projection:
+                stack.enter_context(bridged(student, teacher, budget.seed))
+        stack.enter_context(dropout(student, budget.dropout))
+        stack.enter_context(fastest_attention(student, budget.precision))
+        batches = MaskedBatches(packed, tokenizer, budget)
+        return _train(student, batches, objective, teacher, folder=folder, progress=progress)
+
+
+@contextmanager
+def frozen(student: Any, parts: Sequence[str]) -> Iterator[None]:
+    """Keeps some parts of a model as they are while it trains."""
+    family = family_of(student) if parts else None
+    kept = [one for name, one in student.named_parameters() if family and family.locate(name)[0] in parts]
+    for parameter in kept:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in kept:
+            parameter.requires_grad_(True)
+
+
+def _train(
+    student: nn.Module,
+    batches: MaskedBatches,
+    objective: Objective,
+    teacher: nn.Module | None,
+    *,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    budget, settings = batches.budget, arguments(folder, batches.budget)
     if teacher is not None:
-        teacher.eval().requires_grad_(False).to(settings.device)
+        teacher.to(settings.device)
     gram = constant_gram(objective, teacher)
     trainer = OrderedTrainer(
         model=student,
@@ -74,8 +112,7 @@ def train(
     trainer.add_callback(ReportProgress(progress, batches.tokens_at, batches.tokens_at(len(batches))))
     resumed_from = last_checkpoint(folder)
     started_s = time.monotonic()
-    with dropout(student, budget.dropout), fastest_attention(student, budget.precision):
-        trainer.train(resume_from_checkpoint=resumed_from)
+    trainer.train(resume_from_checkpoint=resumed_from)
     train_s = time.monotonic() - started_s
     student.to("cpu").eval()
     tokens = batches.tokens_at(len(batches))

@@ -125,16 +125,27 @@ def vary(**values):
 
 
 RECIPES = [
-    (step(2, losss={}), "steps[2].distill: unknown key 'losss'; there are: tokens, learning_rate, batch_tokens, "
-     "mask_fraction, warmup_fraction, dropout, teacher, loss, temperature, positions. Did you mean 'loss'?"),
+    (step(2, losss={}), "steps[2].distill: unknown key 'losss'; there are: tokens, epochs, learning_rate, batch_tokens, "
+     "mask_fraction, warmup_fraction, dropout, mask_smoothing, freeze, teacher, loss, temperature, positions, layers, projection, relation_split. Did you mean 'loss'?"),
     (step(2, loss={"mlmm": 1}), "steps[2].distill.loss: unknown loss 'mlmm'; there are: mlm, logit_mse, logit_kl, "
-     "hidden_cosine, hidden_mse. Did you mean 'mlm'?"),
+     "logit_ce, hidden_cosine, hidden_mse, embedding_mse, feature_mse, patient, attention_score_mse, attention_mse, "
+     "attention_kl, relation_qq, relation_kk, relation_vv. Did you mean 'mlm'?"),
     (step(2, loss={"mlm": 0, "logit_mse": 1}), "steps[2].distill.loss.mlm: wanted a number above 0, as 5e-5; got '0'"),
     (step(2, loss={"mlm": 1}), "steps[2].distill: wanted a loss that looks at the teacher; mlm alone is an adapt step"),
     (step(2, loss={}), "steps[2].distill.loss: wanted losses and their weights, as {mlm: 0.5, logit_mse: 0.5}; got '{}'"),
     (step(2, positions="all"), "steps[2].distill.positions: unknown value 'all'; there are: attended, masked"),
-    (step(2, temperature=2), "steps[2].distill: temperature is used by logit_kl only; remove it, or weigh logit_kl"),
+    (step(2, temperature=2), "steps[2].distill: temperature is used by logit_kl, logit_ce only; remove it, or weigh one of them"),
     (step(2, loss={"logit_kl": 1}), "steps[2].distill: logit_kl needs a temperature; add one, as temperature: 2"),
+    (step(2, loss={"relation_kk": 1}), "steps[2].distill: relation_kk needs a relation_split; add one, as relation_split: 4"),
+    (step(2, relation_split=4), "steps[2].distill: relation_split is used by relation_qq, relation_kk, relation_vv only; "
+     "remove it, or weigh one of them"),
+    (step(2, projection="learned"), "steps[2].distill: projection is used by hidden_cosine, hidden_mse, embedding_mse, "
+     "feature_mse, patient only; remove it, or weigh one of them"),
+    (step(2, layers="last"), "steps[2].distill: layers is used by feature_mse, patient, attention_score_mse, attention_mse, "
+     "attention_kl only; remove it, or weigh one of them"),
+    (step(2, freeze=["head"]), "steps[2].distill.freeze: unknown part 'head'; there are: embeddings, attention, ffn, norms, mlm_head. Did you mean 'mlm_head'?"),
+    (step(2, freeze=[]), "steps[2].distill.freeze: wanted parts of the model, as [embeddings]; got '[]'"),
+    (step(2, epochs=3), "steps[2].distill: wanted tokens or epochs, not both; remove one"),
     (step(1, keep="middle"), "steps[1].shorten.keep: unknown value 'middle'; there are: first, last, strided, a list of "
      "layers"),
     (step(1, keep=[True]), "steps[1].shorten.keep: wanted layer numbers, as [0, 2, 4]; got '[True]'"),
@@ -154,7 +165,7 @@ RECIPES = [
     (step(0, learning_rate=".inf"), "steps[0].adapt.learning_rate: wanted a number above 0, as 5e-5; got '.inf'"),
     (step(0, mask_fraction=15), "steps[0].adapt.mask_fraction: wanted a fraction between 0 and 1, as 0.15; got '15'"),
     (step(3, score="magnitude"), "steps[3].prune: tokens is used by score: taylor only; remove it"),
-    (append({"squash": {}}), "steps[7]: unknown step 'squash'; there are: adapt, shorten, distill, prune, narrow, trim"),
+    (append({"squash": {}}), "steps[7]: unknown step 'squash'; there are: adapt, shorten, blank, distill, prune, narrow, trim"),
     (append("trim"), "steps[7]: wanted one step, as '- shorten: {layers: 6/12}'; got 'trim'"),
     (append({"trim": None}), "steps[7].trim: lacks the key 'tokens'; add it"),
     (append({"trim": 3}), "steps[7].trim: wanted keys and values; got '3'"),

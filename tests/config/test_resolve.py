@@ -66,6 +66,7 @@ def test_the_recipes_own_numbers_stand_at_paper_scale(paper):
         "sequence_length": 512,
         "precision": "auto",
         "seed": 42,
+        "device_tokens": 16384,
     }
     assert steps["distill"]["teacher"] == "adapt"
     assert steps["distill-2"]["teacher"] == "prune"
@@ -189,6 +190,17 @@ def insert(index, step):
     return lambda document: document["steps"].insert(index, step)
 
 
+def both(*edits):
+    return lambda document: [edit(document) for edit in edits]
+
+
+def deeper(document):
+    """A student of twelve layers that learns from one of six."""
+    blank = {"blank": {"layers": "12/12", "width": "1/1", "ffn": "1/1"}}
+    document["steps"].insert(2, blank)
+    document["steps"][3]["distill"] |= {"teacher": "shorten", "loss": {"feature_mse": 1}}
+
+
 def without_tokens(document):
     del document["steps"][0]["adapt"]["tokens"]
 
@@ -214,10 +226,23 @@ REFUSED = [
     (edited(1, keep=[0, 1]), "steps[1].shorten: keep lists 2 layers, the ratio keeps 6; make them agree"),
     (edited(1, keep=[0, 1, 2, 3, 4, 12]), "steps[1].shorten: keep [0, 1, 2, 3, 4, 12] is not a rising list of layers from "
      "0 to 11; mend it"),
-    (edited(5, loss={"hidden_mse": 1}), "steps[5].distill: hidden_mse needs equal widths; teacher 'prune' has 768, the "
-     "student 312: take logit_mse or logit_kl, or distill before narrow"),
-    (insert(1, {"trim": {"tokens": 1000}}), "steps[3].distill: teacher 'adapt' has 119547 tokens, the student 1000; their "
-     "logits cannot be compared: distill before trim"),
+    (edited(5, loss={"hidden_mse": 1}), "steps[5].distill: teacher 'prune': hidden_mse needs equal widths; the teacher has "
+     "768, the student 312: add projection: learned, take a logit or relation loss, or distill before narrow"),
+    (edited(5, loss={"relation_qq": 1}, relation_split=5), "steps[5].distill: teacher 'prune': relation_qq needs widths that 60 relation heads divide; "
+     "the teacher is 768 wide: change relation_split or the width"),
+    (edited(5, loss={"relation_vv": 1}, relation_split=4), "steps[5].distill: teacher 'prune': relation_vv needs widths that 48 relation heads divide; "
+     "the student is 312 wide: change relation_split or the width"),
+    (both(edited(4, width="384/768", heads="dropped"), edited(5, loss={"attention_kl": 1})), "steps[5].distill: teacher 'prune': attention_kl compares head with head; "
+     "the teacher has 12, the student 6: keep all heads, or take relation losses"),
+    (both(edited(1, layers="1/12"), edited(2, loss={"patient": 1})), "steps[2].distill: teacher 'adapt': patient compares the layers below the last; "
+     "the student has one layer: keep two or more"),
+    (insert(2, {"blank": {"layers": "0/12", "width": "1/2", "ffn": "1/2"}}), "steps[2].blank: 0/12 leaves no layer; take more"),
+    (insert(2, {"blank": {"layers": "1/2", "width": "1/2", "ffn": "1/2", "embeddings": "copied"}}), "steps[2].blank: embeddings of 768 cannot be "
+     "copied into a width of 384; take random ones"),
+    (deeper, "steps[3].distill: teacher 'shorten': feature_mse needs a student no deeper than its teacher; it has 12 layers, "
+     "the teacher 6: shorten it"),
+    (insert(1, {"trim": {"tokens": 1000}}), "steps[3].distill: teacher 'adapt' has 119547 tokens, the student 1000; "
+     "one text would be other tokens to each: distill before trim, or trim both"),
     (edited(0, tokens=100), "steps[0].adapt: 100 tokens are fewer than one batch of 16384; raise tokens"),
     (edited(0, batch_tokens=100), "steps[0].adapt: a batch of 100 tokens holds no sequence of 512; raise batch_tokens"),
     (without_tokens, "steps[0].adapt: neither the recipe nor the scale 'paper' states tokens; add it"),

@@ -9,6 +9,15 @@ from torch.nn import functional
 from harness.errors import HarnessError
 from harness.train.losses import LOSSES, MLM, Objective, constant_gram, total_loss
 
+OUTER = ("mlm", "logit_mse", "logit_kl", "logit_ce", "hidden_cosine", "hidden_mse")
+"""What is seen from outside a model; the others are tried in test_train_inner_losses.py."""
+
+
+def aim(weights, positions="attended"):
+    """Gives an objective with every setting its losses may want."""
+    return Objective(weights, positions, 2.0, relation_split=2)
+
+
 FAMILIES = ("bert", "xlm-roberta")
 
 
@@ -44,18 +53,20 @@ def by_hand(name, student, teacher, batch, *, positions, temperature=2.0):
     logits_NV, wanted_NV = logits_BLV[chosen_BL], wanted_BLV[chosen_BL]
     if name == "logit_mse":
         return ((logits_NV - wanted_NV) ** 2).sum() / (chosen_BL.sum() * logits_NV.shape[1])
-    divergence = torch.nn.KLDivLoss(reduction="batchmean")
     soft_NV = functional.softmax(wanted_NV / temperature, -1)
+    if name == "logit_ce":
+        return -(soft_NV * functional.log_softmax(logits_NV / temperature, -1)).sum(-1).mean()
+    divergence = torch.nn.KLDivLoss(reduction="batchmean")
     return divergence(functional.log_softmax(logits_NV / temperature, -1), soft_NV) * temperature**2
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("positions", ["attended", "masked"])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", OUTER)
 def test_a_loss_is_its_formula_in_value_and_in_gradient(name, positions, family, make_model, batch):
     batch = shift_for(family, batch)
     student, teacher = make_model(family, seed=1), make_model(family, seed=2)
-    objective = Objective({name: 1.0}, positions, 2.0 if name == "logit_kl" else None)
+    objective = aim({name: 1.0}, positions)
     loss, parts = total_loss(objective, student, teacher, batch)
     expected = by_hand(name, student, teacher, batch, positions=positions)
     torch.testing.assert_close(loss, expected, rtol=2e-5, atol=1e-7)
@@ -97,8 +108,8 @@ def test_logits_half_a_unit_apart_are_a_quarter_apart_in_squares_and_one_distrib
 
 
 def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_it(make_model, batch):
-    names = [name for name in LOSSES if name != "mlm"]
-    objective = Objective(dict.fromkeys(names, 1.0), "attended", 2.0)
+    names = [name for name in LOSSES if name not in {"mlm", "logit_ce"}]
+    objective = aim(dict.fromkeys(names, 1.0))
     loss, _ = total_loss(objective, make_model(), make_model(), batch)
     assert abs(loss.item()) < 1e-5
 
@@ -122,7 +133,7 @@ def test_more_padding_changes_no_loss(name, family, make_model, batch):
         "labels": functional.pad(batch["labels"], (0, 7), value=-100),
     }
     student, teacher = make_model(family, seed=1), make_model(family, seed=2)
-    objective = Objective({name: 1.0}, "attended", 2.0 if name == "logit_kl" else None)
+    objective = aim({name: 1.0})
     one, other = (total_loss(objective, student, teacher, each)[0] for each in (batch, wider))
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
 
@@ -130,18 +141,18 @@ def test_more_padding_changes_no_loss(name, family, make_model, batch):
 def test_the_teacher_gets_no_gradient_and_stays_as_it_was(make_model, batch, weights_of):
     student, teacher = make_model(), make_model(seed=2)
     before = weights_of(teacher)
-    objective = Objective(dict.fromkeys(LOSSES, 1.0), "attended", 2.0)
+    objective = aim(dict.fromkeys(LOSSES, 1.0))
     total_loss(objective, student, teacher, batch)[0].backward()
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert all(parameter.grad is not None for parameter in student.parameters())
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["mlm", "logit_mse", "logit_kl"])
+@pytest.mark.parametrize("name", ["mlm", "logit_mse", "logit_kl", "logit_ce"])
 def test_a_batch_in_which_nothing_is_asked_gives_zero_and_can_be_gone_back_through(name, make_model, batch):
     batch = batch | {"labels": torch.full_like(batch["labels"], -100)}
     student = make_model()
-    objective = Objective({name: 1.0}, "masked", 2.0 if name == "logit_kl" else None)
+    objective = aim({name: 1.0}, "masked")
     loss, _ = total_loss(objective, student, make_model(seed=2), batch)
     loss.backward()
     assert loss.item() == 0.0
@@ -155,9 +166,15 @@ def test_an_unknown_loss_lists_those_there_are():
         Objective({"logit_msa": 1.0})
 
 
-def test_a_softened_loss_wants_a_temperature():
-    with pytest.raises(HarnessError, match="wanted a temperature beside logit_kl; got none"):
-        Objective({"logit_kl": 1.0})
+@pytest.mark.parametrize("name", ["logit_kl", "logit_ce"])
+def test_a_softened_loss_wants_a_temperature(name):
+    with pytest.raises(HarnessError, match=f"wanted a temperature beside {name}; got none"):
+        Objective({name: 1.0})
+
+
+def test_relations_want_to_know_how_heads_are_split():
+    with pytest.raises(HarnessError, match="wanted relation_split beside relation losses; got none"):
+        Objective({"relation_kk": 1.0})
 
 
 def test_a_comparing_loss_wants_a_teacher(make_model, batch):

@@ -263,7 +263,7 @@ def test_only_matrices_decay(make_model, make_budget, tokenizer, packed):
 
 
 def test_half_precision_trains_weights_kept_whole(run, make_model, make_budget):
-    model, objective = make_model(), Objective(dict.fromkeys(LOSSES, 0.2), "attended", 2.0)
+    model, objective = make_model(), Objective(dict.fromkeys(LOSSES, 0.2), "attended", 2.0, relation_split=2)
     budget = make_budget(tokens=1000, precision="bf16")
     teacher, seen = make_model(seed=2), set()
     for one in (model, teacher):
@@ -333,3 +333,51 @@ def test_held_out_text_is_masked_alike_whatever_trained_the_model(make_model, me
     other = measure(make_model(), seed=2, warmup_fraction=0.5)
     assert one == other
     assert measure(make_model(seed=2))["loss"] != one["loss"]
+
+
+@pytest.mark.parametrize("loss", ["feature_mse", "relation_kk", "attention_score_mse", "patient"])
+def test_a_student_comes_nearer_to_a_deeper_teacher_by_what_it_minimises(loss, run, make_model, make_budget):
+    facts = run(
+        make_model(),
+        make_budget(learning_rate=5e-3),
+        objective=Objective({loss: 1.0}, relation_split=2),
+        teacher=make_model(seed=2, layers=4),
+    )
+    assert facts["losses"][-1]["loss"] < 0.8 * facts["losses"][0]["loss"]
+
+
+def test_a_projection_is_carried_over_a_cut_and_left_out_of_the_student(run, make_model, make_budget):
+    settings = {
+        "objective": Objective({"feature_mse": 1.0}, projection=True),
+        "teacher": make_model(seed=2, hidden=24),
+    }
+    whole, cut = make_model(), make_model()
+    names = set(whole.state_dict())
+    run(whole, make_budget(), **settings)
+    with pytest.raises(CutError):
+        run(cut, make_budget(checkpoint_s=0.0), "cut", progress=cut_after(800), **settings)
+    last = make_model()
+    assert run(last, make_budget(checkpoint_s=0.0), "cut", **settings)["resumed"] is True
+    assert set(last.state_dict()) == names
+    assert same_weights(whole, last)
+
+
+def test_frozen_parts_stay_and_the_others_learn(run, make_model, make_budget, weights_of):
+    model = make_model()
+    before = weights_of(model)
+    run(model, make_budget(freeze=("embeddings", "mlm_head")))
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all("encoder" in name for name in changed)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_smoothing_masks_rare_tokens_more_often(packed, tokenizer, make_budget):
+    shares = []
+    for smoothing in (None, 0.7):
+        batches = MaskedBatches(packed, tokenizer, make_budget(mask_smoothing=smoothing, tokens=4000))
+        asked = torch.cat([batches[index]["labels"].flatten() for index in range(len(batches))])
+        asked = asked[asked != IGNORED]
+        counts = torch.bincount(torch.from_numpy(packed.ids).long(), minlength=len(tokenizer))
+        shares.append(float(counts[asked].float().mean()))
+    assert shares[1] < 0.75 * shares[0]
