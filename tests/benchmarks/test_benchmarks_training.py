@@ -136,7 +136,7 @@ def test_a_target_is_reached_or_missed(results, ours, told):
 
 
 def test_the_command_writes_a_record(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "peaks_of", lambda chain, sizes: dict.fromkeys(chain, 7))
+    monkeypatch.setattr(training, "peaks_of", lambda chain, _: dict.fromkeys(chain, 7))
     command = f"training --sizes tiny --rounds 2 --agreeing-steps 1 --record {tmp_path}"
     monkeypatch.setattr(sys, "argv", command.split())
     training.main()
