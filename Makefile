@@ -16,14 +16,28 @@ SCALE ?= mini
 RUNS ?= runs
 DATA ?=
 TEACHER ?=
+RUNNER ?= auto
+DEVICE ?= cpu
+export DEVICE DOCKER BASE_IMAGE CUDA_IMAGE PIP_CONFIG BUILD_FLAGS RUN_FLAGS CACHE
 
 HARNESS := $(VENV)/bin/harness
 READY := $(VENV)/.ready
 SOURCES := setup.py pyproject.toml requirements.lock $(wildcard csrc/* csrc/cpu/* csrc/cuda/*)
 
-reproduce: _language $(READY) ## LANG=mt: run a recipe on a language, from corpus to report (also RECIPE SCALE DATA TEACHER RUNS)
-	@$(HARNESS) reproduce "$(LANG)" --recipe "$(RECIPE)" --scale "$(SCALE)" --runs "$(RUNS)" \
-	  $(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)")
+OPTIONS = "$(LANG)" --recipe "$(RECIPE)" --scale "$(SCALE)" --runs "$(RUNS)" \
+  $(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)")
+
+reproduce: _language ## LANG=mt: run a recipe on a language (also RECIPE SCALE DATA TEACHER RUNS RUNNER=docker|local)
+	@runner=$$(docker/runner "$(RUNNER)") && $(MAKE) --no-print-directory _reproduce-$$runner
+
+_reproduce-local: $(READY)
+	@$(HARNESS) reproduce $(OPTIONS)
+
+_reproduce-docker:
+	@$(if $(filter command environment,$(origin TORCH)),TORCH="$(TORCH)") docker/reproduce $(OPTIONS)
+
+image: ## build the container image (DEVICE=cpu|cuda BASE_IMAGE TORCH PIP_CONFIG)
+	@$(if $(filter command environment,$(origin TORCH)),TORCH="$(TORCH)") docker/image
 
 test: $(READY) ## run the tests (no network, no GPU, no extension needed)
 	@$(VENV)/bin/python -m pytest
@@ -47,7 +61,7 @@ clean: ## remove the environment, build outputs and caches; runs stay
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: reproduce test check build lock clean help _language
+.PHONY: reproduce image test check build lock clean help _language _reproduce-local _reproduce-docker
 
 _language:
 ifeq ($(and $(filter command,$(origin LANG)),$(LANG)),)

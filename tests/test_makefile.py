@@ -32,7 +32,7 @@ def make(tmp_path):
     def make(*arguments, **environment):
         return subprocess.run(
             ["make", "-C", str(ROOT), "--no-print-directory", f"VENV={venv}", *arguments],
-            env={"PATH": os.environ["PATH"], "STUB_OUT": str(tmp_path), **environment},
+            env={"PATH": os.environ["PATH"], "STUB_OUT": str(tmp_path), "RUNNER": "local", **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -72,8 +72,8 @@ def test_help_lists_exactly_the_rules(arguments, make):
 
 def test_every_rule_is_listed_as_no_file():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z_]+):(?!=)", text, re.MULTILINE))
-    assert targets == rules() | {"_language"}
+    targets = set(re.findall(r"^([a-z_-]+):(?!=)", text, re.MULTILINE))
+    assert targets == rules() | {"_language", "_reproduce-local", "_reproduce-docker"}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_run_that_fails_fails_the_rule(make):
 
 def test_a_run_of_which_all_is_done_sets_nothing_up(make):
     done = make("reproduce", "LANG=mt")
-    assert (done.stdout, done.stderr) == ("", "")
+    assert (done.stdout, done.stderr) == ("", "runner: local, as asked\n")
 
 
 def test_clean_leaves_the_runs(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -26,11 +27,11 @@ from harness.cli.app import (
 from harness.cli.watch import Watch, say_plan
 from harness.errors import HarnessError
 from harness.pipeline.execute import execute
-from harness.pipeline.plan import Plan
+from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.store import Store
 from harness.pipeline.verify import verify as find_damage
 from harness.stages import RUNNERS, doctor
-from harness.stages.blueprint import pretraining_stages
+from harness.stages.blueprint import pretraining_stages, reads_hub
 from harness.stages.publish import publish_model, publish_run, run_folder
 
 
@@ -58,9 +59,25 @@ def reproduce(
         out.print(f"model:  {folder / 'onnx'}", soft_wrap=True)
 
 
-def _execute(plan: Plan, store: Store, folder: str) -> None:
-    with Watch(err, len(plan)) as watch:
-        execute(plan, store, folder, RUNNERS, observer=watch, environment=doctor.environment)
+def _execute(plan: Plan, store: Store, folder: str, wanted: Callable[[Stage], bool] = lambda _: True) -> None:
+    with Watch(err, sum(map(wanted, plan))) as watch:
+        execute(plan, store, folder, RUNNERS, observer=watch, environment=doctor.environment, wanted=wanted)
+
+
+@app.command()
+def download(
+    language: Language,
+    *,
+    recipe: RecipeName = DEFAULT_RECIPE,
+    scale: ScaleName = "mini",
+    data: Data = None,
+    teacher: Teacher = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Make the stages of a run that read the hub, and no others; the run then needs no network."""
+    blueprint, name = blueprint_of(language, recipe, scale, data, teacher)
+    if any(map(reads_hub, blueprint.plan)):
+        _execute(blueprint.plan, Store(runs), f"{language}/{name}", reads_hub)
 
 
 @app.command()

@@ -102,9 +102,13 @@ def _gpu() -> str | None:
 
 
 def _commit(checkout: Path) -> tuple[str | None, bool | None]:
-    """Gives the commit and whether files differ from it; both None outside a checkout of this project."""
+    """Gives the commit and whether files differ from it; both None outside a checkout of this project.
+
+    In a container there is no checkout: whoever starts it says which one its image was built from.
+    """
     if not (checkout / ".git").exists():
-        return None, None
+        told = os.environ.get("HARNESS_COMMIT")
+        return told, None if told is None else os.environ.get("HARNESS_DIRTY") == "1"
     answers = []
     for question in (["rev-parse", "HEAD"], ["status", "--porcelain"]):
         asked = ["git", "-C", str(checkout), *question]

@@ -82,8 +82,9 @@ def execute(
     *,
     observer: Observer,
     environment: Callable[[], Environment],
+    wanted: Callable[[Stage], bool] = lambda _: True,
 ) -> dict[str, Finished]:
-    """Gives every stage of a plan, finished; makes those that are missing, broken or out of date.
+    """Gives every wanted stage of a plan, finished; makes those that are missing, broken or out of date.
 
     What holds: a stage is skipped iff its manifest reads, every output hashes to what was written, and the
     digests of its inputs are those of the inputs now. A kill, a full disk or Ctrl-C at any point loses no
@@ -96,6 +97,7 @@ def execute(
         runners: by kind, what makes a stage.
         observer: told what happens.
         environment: asked, once for each stage that is made, what the manifest shall say of the machine.
+        wanted: which stages to look at; with a stage those it reads must be wanted.
 
     Raises:
         HarnessError: an input is missing, the disk is full, the runs folder cannot be written, or what a
@@ -106,6 +108,8 @@ def execute(
         if stage.kind not in runners:
             raise unknown("kind of stage", stage.kind, runners)
     for number, stage in enumerate(plan, start=1):
+        if not wanted(stage):
+            continue
         work = _Work(plan, store, stage, finished, observer)
         with explained(stage.id, store.root):
             finished[stage.id] = work.find_done() or work.make(

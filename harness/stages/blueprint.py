@@ -87,6 +87,12 @@ def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
     return Blueprint(Plan(tuple(stages)), steps, scored, tasks, missing)
 
 
+def reads_hub(stage: Stage) -> bool:
+    """Says whether a stage downloads; such a stage reads no other."""
+    config = stage.config
+    return "hub" in (config.get("source"), config.get("tasks_source")) or "hub_id" in config
+
+
 def pretraining_stages(scale: Scale) -> tuple[Stage, ...]:
     """Gives the two stages that train a teacher: the text of all its languages, and the training."""
     block = scale.teacher.pretrain

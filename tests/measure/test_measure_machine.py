@@ -52,6 +52,14 @@ def test_commit_and_dirty_come_from_the_checkout_alone(tmp_path: Path):
     assert environment.describe(inside)["commit"] is None
 
 
+@pytest.mark.parametrize(("dirty", "told"), [("", False), ("1", True)])
+def test_outside_a_checkout_whoever_starts_it_may_say_the_commit(dirty, told, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_COMMIT", "abc")
+    monkeypatch.setenv("HARNESS_DIRTY", dirty)
+    found = environment.describe(tmp_path)
+    assert (found["commit"], found["dirty"]) == ("abc", told)
+
+
 def test_unknown_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(environment, "_CPUINFO", tmp_path / "none")
     monkeypatch.setattr(environment, "PACKAGES", ("no-such-package",))

@@ -15,10 +15,9 @@ from harness.languages import language
 from harness.models import checkpoint
 from harness.pipeline.execute import Observer, execute
 from harness.pipeline.manifest import Environment
-from harness.pipeline.plan import Plan
 from harness.pipeline.store import Store
 from harness.stages import RUNNERS
-from harness.stages.blueprint import draw
+from harness.stages.blueprint import draw, reads_hub
 from harness.stages.files import read_task
 
 SMALL = Shape(family="bert", layers=2, hidden=16, heads=2, ffn=24, vocabulary=60, positions=48, types=2)
@@ -100,9 +99,14 @@ def go(tmp_path, write_scale, write_recipe):
         plan = draw(
             "mt", load_recipe(write_recipe(tmp_path)), load_scale(write_scale(tmp_path, changes))
         ).plan
-        first = Plan([stage for stage in plan if stage.id in {"teacher", "tasks", "corpus"}])
         return execute(
-            first, Store(tmp_path / "runs"), "mt/hub", RUNNERS, observer=Observer(), environment=Environment
+            plan,
+            Store(tmp_path / "runs"),
+            "mt/hub",
+            RUNNERS,
+            observer=Observer(),
+            environment=Environment,
+            wanted=reads_hub,
         )
 
     return go
@@ -155,6 +159,14 @@ def test_a_second_run_reads_nothing_from_the_hub(filled, known, go, monkeypatch)
     go()
     monkeypatch.setattr(constants, "HF_HUB_CACHE", "nowhere")
     assert set(go()) == {"teacher", "tasks", "corpus"}
+
+
+def test_what_reads_the_hub_is_made_alone_and_numbered_as_in_the_whole_run(filled, known, go):
+    assert [done.folder.name.split("-")[0] for done in go().values()] == ["01", "02", "03"]
+
+
+def test_a_run_without_the_hub_has_nothing_to_download(go):
+    assert go({}) == {}
 
 
 def test_a_teacher_of_another_shape_than_published_is_refused(filled, go):

@@ -1,0 +1,169 @@
+"""How a run goes into a container: where, what it is given, what it may see. A stub stands for docker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STUB = """#!/bin/bash
+case $1 in
+  version) [[ -n $ENGINE ]] && echo "$ENGINE" ;;
+  image) [[ -e $STUB_OUT/built ]] ;;
+  build) printf '%s\\n' "$@" > "$STUB_OUT/build"; [[ -z $BROKEN ]] && touch "$STUB_OUT/built" ;;
+  run) printf '%s\\n' "$@" >> "$STUB_OUT/run"; echo -- >> "$STUB_OUT/run" ;;
+esac
+"""
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Runs one of the scripts beside a stub of docker, which writes down how it was called."""
+    stub = tmp_path / "docker"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+
+    def call(script, *arguments, **environment):
+        return subprocess.run(
+            [str(ROOT / "docker" / script), *map(str, arguments)],
+            env={
+                "PATH": os.environ["PATH"], "HOME": str(tmp_path), "ENGINE": "20.10",
+                "DOCKER": str(stub), "STUB_OUT": str(tmp_path), **environment,
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )  # fmt: skip
+
+    return call
+
+
+@pytest.fixture
+def runs_of(tmp_path):
+    """Gives the arguments of each `docker run`."""
+
+    def runs_of():
+        return [one.split("\n") for one in (tmp_path / "run").read_text().split("\n--\n") if one]
+
+    return runs_of
+
+
+@pytest.mark.parametrize(
+    ("asked", "engine", "goes", "says"),
+    [
+        ("auto", "20.10", "docker", "runner: docker 20.10, which answers (RUNNER=local runs without)"),
+        ("auto", "", "local", "runner: local, no container engine answers"),
+        ("local", "20.10", "local", "runner: local, as asked"),
+        ("docker", "20.10", "docker", "runner: docker 20.10, as asked"),
+    ],
+)
+def test_a_run_goes_where_it_is_asked_or_to_an_engine_that_answers(asked, engine, goes, says, call):
+    done = call("runner", asked, ENGINE=engine)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{goes}\n", f"{says}\n")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("docker", "RUNNER=docker: wanted a container engine; none answers to '"),
+        ("podman", "RUNNER: wanted auto, docker or local; got 'podman'"),
+    ],
+)
+def test_a_runner_that_cannot_be_is_refused_in_one_line(asked, told, call):
+    done = call("runner", asked, ENGINE="")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(told)
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_image_is_built_once_for_one_content(call, tmp_path):
+    first = call("image")
+    assert first.stdout.startswith("harness:cpu-")
+    assert "--target\ncpu\n" in (tmp_path / "build").read_text()
+    (tmp_path / "build").unlink()
+    assert call("image").stdout == first.stdout
+    assert not (tmp_path / "build").exists()
+    assert call("image", BASE_IMAGE="another").stdout != first.stdout
+
+
+def test_an_image_takes_the_callers_base_and_pip_configuration_as_a_secret(call, tmp_path):
+    call(
+        "image",
+        DEVICE="cuda",
+        BASE_IMAGE="base:1",
+        TORCH="torch==9",
+        PIP_CONFIG="/a/pip.conf",
+        BUILD_FLAGS="-q --x",
+    )
+    flags = (tmp_path / "build").read_text()
+    for wanted in (
+        "--target\ncuda",
+        "BASE_IMAGE=base:1",
+        "TORCH=torch==9",
+        "--secret\nid=pip,src=/a/pip.conf",
+        "-q\n--x",
+    ):
+        assert wanted in flags
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "told"),
+    [
+        ({"DEVICE": "tpu"}, 2, "DEVICE: wanted cpu or cuda; got 'tpu'"),
+        ({"BROKEN": "1"}, 1, "could not be built, see above; RUNNER=local runs without containers"),
+    ],
+)
+def test_an_image_that_cannot_be_built_is_told(environment, code, told, call):
+    done = call("image", **environment)
+    assert done.returncode == code
+    assert told in done.stderr.splitlines()[-1]
+
+
+def test_only_the_downloads_see_a_network(call, runs_of):
+    assert call("reproduce", "mt", "--runs", "my runs", HF_TOKEN="secret").returncode == 0
+    download, reproduce = runs_of()
+    assert download[-4:] == ["download", "mt", "--runs", "my runs"]
+    assert "--network" not in download
+    assert "HF_TOKEN" in download
+    assert reproduce[-4:] == ["reproduce", "mt", "--runs", "my runs"]
+    assert reproduce[reproduce.index("--network") + 1] == "none"
+    assert "HF_TOKEN" not in reproduce
+    assert not any("secret" in one for one in [*download, *reproduce])
+
+
+def test_a_run_is_the_callers_and_sees_its_paths_where_they_are(call, runs_of, tmp_path):
+    for name in ("my data", "teacher"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "my.yaml").touch()
+    call(
+        "reproduce", "mt", "--recipe", "gurgurov2025", "--scale", "my.yaml", "--runs", "out/runs",
+        "--data", "my data", "--teacher", tmp_path / "teacher", CACHE=str(tmp_path / "cache"),
+    )  # fmt: skip
+    flags = runs_of()[1]
+    assert f"{os.getuid()}:{os.getgid()}" in flags
+    assert flags[flags.index("--workdir") + 1] == str(tmp_path)
+    assert {one for one in flags if one.startswith("type=bind")} == {
+        *(
+            f"type=bind,source={tmp_path / name},target={tmp_path / name},readonly"
+            for name in ("my data", "teacher", "my.yaml")
+        ),
+        f"type=bind,source={tmp_path / 'out/runs'},target={tmp_path / 'out/runs'}",
+        f"type=bind,source={tmp_path / 'cache'},target=/cache",
+    }
+    assert (tmp_path / "out/runs").is_dir()
+
+
+def test_a_gpu_is_asked_for_only_by_the_image_that_uses_one(call, runs_of):
+    call("reproduce", "mt")
+    call("reproduce", "mt", DEVICE="cuda", RUN_FLAGS="--cpuset-cpus 1")
+    cpu, cuda = runs_of()[1], runs_of()[3]
+    assert "--gpus" not in cpu
+    assert "--gpus\nall" in "\n".join(cuda)
+    assert "--cpuset-cpus\n1" in "\n".join(cuda)
+    assert all("--no-healthcheck" in one for one in (cpu, cuda))
