@@ -16,7 +16,7 @@ SCALE ?= mini
 RUNS ?= runs
 DATA ?=
 TEACHER ?=
-RUNNER ?= auto
+RUNNER ?= local
 DEVICE ?= cpu
 export DEVICE DOCKER BASE_IMAGE CUDA_IMAGE PIP_CONFIG BUILD_FLAGS RUN_FLAGS CACHE
 
@@ -27,7 +27,7 @@ SOURCES := setup.py pyproject.toml requirements.lock $(wildcard csrc/* csrc/cpu/
 OPTIONS = "$(LANG)" --recipe "$(RECIPE)" --scale "$(SCALE)" --runs "$(RUNS)" \
   $(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)")
 
-reproduce: _language ## LANG=mt: run a recipe on a language (also RECIPE SCALE DATA TEACHER RUNS RUNNER=docker|local)
+reproduce: _language ## LANG=mt: run a recipe on a language (also RECIPE SCALE DATA TEACHER RUNS RUNNER=local|docker|auto)
 	@runner=$$(docker/runner "$(RUNNER)") && $(MAKE) --no-print-directory _reproduce-$$runner
 
 _reproduce-local: $(READY)
