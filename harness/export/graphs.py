@@ -10,18 +10,22 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxruntime
 import torch
 
 from harness.errors import HarnessError
 from harness.export.heads import Head
+from harness.export.sharing import share_transposed
 
 AXES = ("batch", "sequence")
+OPTIMIZED = "-optimized"
 LARGEST_BYTES = 2**31 - 1
+_ERRORS_ONLY = 3
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,14 @@ class Way:
         graph: the exporter, ``legacy`` (TorchScript) or ``dynamo`` (torch.export).
         attention: the implementation that is traced, ``eager`` or ``sdpa``.
         opset: version of the standard operators.
+        optimized: whether onnxruntime's optimizer goes over the graph (its basic level: constants folded,
+            what repeats or does nothing removed; only standard operators come out).
     """
 
     graph: str
     attention: str
     opset: int
+    optimized: bool = False
 
 
 WAYS: dict[str, Way] = {
@@ -45,6 +52,7 @@ WAYS: dict[str, Way] = {
     "dynamo": Way("dynamo", "eager", 18),
     "dynamo-sdpa": Way("dynamo", "sdpa", 18),
 }
+WAYS |= {f"{name}{OPTIMIZED}": replace(way, optimized=True) for name, way in WAYS.items()}
 
 
 class OneOutput(torch.nn.Module):
@@ -131,6 +139,20 @@ def write_graph(
     _tidy(path, head)
 
 
+def optimize_graph(source: Path, target: Path, *, head: Head) -> None:
+    """Writes a copy of a graph that onnxruntime's optimizer went over, at its basic level.
+
+    Raises:
+        HarnessError: the graph holds operators that are not standard, or is too large for one file.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    options.log_severity_level = _ERRORS_ONLY
+    onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    _tidy(target, head)
+
+
 def _tidy(path: Path, head: Head) -> None:
     """Checks a graph and drops what exporters leave in it: paths of this machine and guessed shapes."""
     if path.stat().st_size > LARGEST_BYTES or path.with_name(f"{path.name}.data").exists():
@@ -148,6 +170,7 @@ def _tidy(path: Path, head: Head) -> None:
     for node in graph.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
+    share_transposed(graph.graph)
     del graph.graph.value_info[:]
     del graph.metadata_props[:], graph.graph.metadata_props[:]
     _name_axes(graph.graph.input, AXES)

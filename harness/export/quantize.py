@@ -1,26 +1,40 @@
-"""Int8 weights for an ONNX file, by onnxruntime's dynamic quantisation.
+"""Int8 weights for an ONNX file, by onnxruntime's dynamic or static quantisation.
 
-Matrix products and embeddings become int8, so that the file shrinks to about a quarter; activations are
-quantised while the model runs. Only standard operators come out.
+Matrix products and embeddings become int8, so that the file shrinks to about a quarter. Activations are
+quantised while the model runs (dynamic), or by ranges seen on calibration text (static). Only standard
+operators come out.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import onnx
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from harness.errors import HarnessError
+from harness.export.sharing import share_transposed, store_transposed
 
 INT8_FILE = "model_int8.onnx"
 OPERATORS = ("MatMul", "Gemm", "Gather")
+Weights = Literal["int8", "uint8"]
+_TYPES: Mapping[str, Any] = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
+_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+_X86 = {"avx2", "avx512f"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,7 @@ class Quantized:
     """What quantisation gave.
 
     Attributes:
-        path: the int8 file.
+        path: the smaller file.
         size_bytes: its size.
         prepared: how shapes were inferred first: ``symbolic``, ``onnx`` or ``none``, the first that worked.
         refusals: why the ways before it did not.
@@ -38,6 +52,17 @@ class Quantized:
     size_bytes: int
     prepared: str
     refusals: tuple[str, ...]
+
+
+def weights_for(isa: Sequence[str] | None) -> Weights:
+    """Gives the kind of int8 weights that suits a processor, by its instructions.
+
+    Signed ones, unless an x86 has no dot product of bytes: there the sum of two products of unsigned by
+    signed bytes saturates at 16 bits, and unsigned weights take another way (ONNX Runtime, *Quantize ONNX
+    models*).
+    """
+    known = set(isa or ())
+    return "uint8" if known & _X86 and not known & _DOT_PRODUCTS else "int8"
 
 
 def _no_advice(record: logging.LogRecord) -> bool:
@@ -56,28 +81,112 @@ def _quiet() -> Iterator[None]:
 
 
 def _prepare(source: Path, target: Path, shapes: str) -> None:
-    if shapes == "none":
-        onnx.save(onnx.load(source), target)
-        return
-    quant_pre_process(
-        str(source),
-        str(target),
-        skip_optimization=True,
-        skip_symbolic_shape=shapes != "symbolic",
-        skip_onnx_shape=shapes != "onnx",
-        auto_merge=True,
-    )
+    model = onnx.load(source)
+    store_transposed(model.graph)
+    onnx.save(model, target)
+    if shapes != "none":
+        quant_pre_process(
+            str(target),
+            str(target),
+            skip_optimization=True,
+            skip_symbolic_shape=shapes != "symbolic",
+            skip_onnx_shape=shapes != "onnx",
+            auto_merge=True,
+        )
 
 
-def dynamic_int8(onnx_path: Path, out_path: Path) -> Quantized:
-    """Writes an int8 copy of an ONNX file: weights signed, one scale a channel, the full range of int8.
+def dynamic_int8(
+    onnx_path: Path, out_path: Path, *, weights: Weights = "int8", excluded: Sequence[str] = ()
+) -> Quantized:
+    """Writes an int8 copy of an ONNX file: one scale a channel, the full range of the weights' type.
 
     What holds: inputs and outputs keep their names and shapes; embeddings are int8 too; only standard
     operators come out.
 
+    Args:
+        onnx_path: the fp32 file.
+        out_path: where the copy goes.
+        weights: signed or unsigned, see :func:`weights_for`.
+        excluded: names of operators that stay fp32.
+
     Raises:
         HarnessError: onnxruntime could not quantise the file; what it said is told.
     """
+
+    def write(prepared: Path) -> None:
+        quantize_dynamic(
+            str(prepared),
+            str(out_path),
+            op_types_to_quantize=list(OPERATORS),
+            per_channel=True,
+            reduce_range=False,
+            weight_type=_TYPES[weights],
+            nodes_to_exclude=list(excluded),
+        )
+
+    return _quantized(onnx_path, out_path, write)
+
+
+class _Batches(CalibrationDataReader):  # type: ignore[misc]
+    """Hands batches to the calibration."""
+
+    def __init__(self, batches: Sequence[Mapping[str, Any]]) -> None:
+        self.batches = iter(batches)
+
+    def get_next(self) -> dict[str, Any] | None:
+        """Gives the next batch, or None after the last."""
+        batch = next(self.batches, None)
+        return None if batch is None else dict(batch)
+
+
+def static_int8(
+    onnx_path: Path,
+    out_path: Path,
+    batches: Sequence[Mapping[str, Any]],
+    *,
+    weights: Weights = "int8",
+    excluded: Sequence[str] = (),
+) -> Quantized:
+    """Writes an int8 copy whose activations have fixed ranges: the widest seen on the calibration batches.
+
+    What holds: as :func:`dynamic_int8`; products of two activations (inside attention) stay fp32.
+
+    Args:
+        onnx_path: the fp32 file.
+        out_path: where the copy goes.
+        batches: encoded text, with the graph's inputs; the ranges come from it.
+        weights: signed or unsigned, see :func:`weights_for`.
+        excluded: names of operators that stay fp32.
+
+    Raises:
+        HarnessError: no batch, or onnxruntime could not quantise the file.
+    """
+    if not batches:
+        raise HarnessError(
+            "quantize: wanted text to calibrate static int8 with; got none; name some, or leave it out"
+        )
+
+    def write(prepared: Path) -> None:
+        quantize_static(
+            str(prepared),
+            str(out_path),
+            _Batches(batches),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(OPERATORS),
+            per_channel=True,
+            reduce_range=False,
+            activation_type=QuantType.QUInt8,
+            weight_type=_TYPES[weights],
+            nodes_to_exclude=list(excluded),
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"MatMulConstBOnly": True},
+        )
+
+    return _quantized(onnx_path, out_path, write)
+
+
+def _quantized(onnx_path: Path, out_path: Path, write: Callable[[Path], None]) -> Quantized:
+    """Prepares a file in the first way that works, and quantises it."""
     if not onnx_path.is_file():
         raise HarnessError(
             f"quantize: wanted an ONNX file at '{onnx_path}'; got none; export the model first"
@@ -88,14 +197,8 @@ def dynamic_int8(onnx_path: Path, out_path: Path) -> Quantized:
             prepared = Path(scratch) / f"{shapes}.onnx"
             try:
                 _prepare(onnx_path, prepared, shapes)
-                quantize_dynamic(
-                    str(prepared),
-                    str(out_path),
-                    op_types_to_quantize=list(OPERATORS),
-                    per_channel=True,
-                    reduce_range=False,
-                    weight_type=QuantType.QInt8,
-                )
+                write(prepared)
+                _tidy(out_path)
             except Exception as error:
                 refusals.append(f"{shapes}: {(str(error).splitlines() or [type(error).__name__])[0]}")
                 continue
@@ -103,3 +206,11 @@ def dynamic_int8(onnx_path: Path, out_path: Path) -> Quantized:
     raise HarnessError(
         f"quantize: wanted an int8 copy of '{onnx_path}'; got {'; '.join(refusals)}; keep the fp32 file"
     )
+
+
+def _tidy(path: Path) -> None:
+    """Stores once what is still a matrix and its transpose, and drops the shapes that were guessed."""
+    model = onnx.load(path)
+    share_transposed(model.graph)
+    del model.graph.value_info[:]
+    onnx.save(model, path)

@@ -1,0 +1,163 @@
+"""Any encoder: five families by three heads, read from a folder and exported; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+import transformers
+
+from harness.errors import HarnessError, UsageError
+from harness.export.heads import HEADS
+from harness.export.onnx import export
+from harness.export.source import read_source
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+LABELS = {0: "NOUN", 1: "VERB", 2: "ADJ"}
+FAMILIES = {
+    "Bert": (transformers.BertConfig, SIZES),
+    "XLMRoberta": (transformers.XLMRobertaConfig, SIZES),
+    "DistilBert": (transformers.DistilBertConfig, {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48}),
+    "ModernBert": (
+        transformers.ModernBertConfig,
+        {**SIZES, "num_hidden_layers": 4, "local_attention": 8, "bos_token_id": 2, "eos_token_id": 3},
+    ),
+    "Electra": (transformers.ElectraConfig, {**SIZES, "embedding_size": 24}),
+}
+
+
+def save(folder: Path, family: str, task: str, tokenizer, **changes) -> Path:
+    """Saves a tiny model with its tokenizer, its weights large enough to make logits differ."""
+    kind, sizes = FAMILIES[family]
+    settings = {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 66,
+        "pad_token_id": tokenizer.pad_token_id,
+        "id2label": LABELS,
+        "label2id": {name: number for number, name in LABELS.items()},
+    }
+    torch.manual_seed(0)
+    model = getattr(transformers, family + HEADS[task].suffix)(kind(**{**settings, **sizes, **changes}))
+    for parameter in model.parameters():
+        parameter.data.mul_(3 if parameter.ndim > 1 else 1)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def saved(tiny, tmp_path: Path):
+    def make(family: str, task: str, **changes) -> Path:
+        _, tokenizer = tiny("xlm-roberta" if family == "XLMRoberta" else "bert", "ForMaskedLM")
+        return save(tmp_path / "model", family, task, tokenizer, **changes)
+
+    return make
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", ["pos", "topic", "mlm", "encoder"])
+def test_every_family_with_every_head_says_what_torch_says(saved, judge_of, tmp_path: Path, family, task):
+    model, tokenizer = read_source(saved(family, task), task)
+    judge = judge_of(model, tokenizer)
+    done = export(model, tokenizer, tmp_path / "out", task=task, judge=judge, candidates=("legacy-sdpa",))
+    assert done.max_abs_delta <= 1e-4
+    assert done.argmax_agreement == 1
+    assert ("token_type_ids" in done.inputs) == (family in {"Bert", "Electra"})
+    assert {batch["input_ids"].shape[1] % 2 for batch in judge.batches} == {0, 1}
+    assert any((batch["attention_mask"] == 0).any() for batch in judge.batches)
+
+
+def test_a_masked_language_model_stores_its_tied_embeddings_once(saved, judge_of, tmp_path: Path):
+    model, tokenizer = read_source(saved("Bert", "mlm"), "mlm")
+    judge = judge_of(model, tokenizer)
+    done = export(model, tokenizer, tmp_path / "out", task="mlm", judge=judge, candidates=("legacy",))
+    rows = model.config.vocab_size
+    stored = [
+        one for one in onnx.load(done.path).graph.initializer if rows in one.dims and len(one.dims) == 2
+    ]
+    assert len(stored) == 1
+
+
+def test_an_optimised_graph_is_a_candidate_checked_like_any(saved, judge_of, tmp_path: Path):
+    model, tokenizer = read_source(saved("Bert", "pos"), "pos")
+    names = ("legacy", "legacy-optimized")
+    done = export(
+        model, tokenizer, tmp_path / "out", task="pos", judge=judge_of(model, tokenizer), candidates=names
+    )
+    assert [one.refusal for one in done.candidates] == [None, None]
+    assert done.optimized == (done.reason.endswith("'legacy-optimized' is faster"))
+    assert all(one.p50_ms for one in done.candidates)
+
+
+def test_an_encoder_is_read_out_of_a_masked_language_model(saved):
+    model, _ = read_source(saved("Bert", "mlm"), "encoder")
+    assert type(model).__name__ == "BertModel"
+    assert model.pooler is None
+
+
+def refusal(folder: Path, task: str = "pos") -> str:
+    with pytest.raises(HarnessError) as caught:
+        read_source(folder, task)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_folders_that_hold_no_model_are_refused(tmp_path: Path, saved):
+    assert "wanted the folder of a saved model; got nothing there" in refusal(tmp_path / "none")
+    (tmp_path / "file").write_text("x")
+    assert "got a file; name the folder" in refusal(tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    assert "wanted a saved model (config.json); got a folder without one" in refusal(tmp_path / "empty")
+    folder = saved("Bert", "pos")
+    (folder / "config.json").write_bytes(b'{"model_type": \xff')
+    assert "wanted JSON in config.json" in refusal(folder)
+    (folder / "config.json").write_text("[]")
+    assert "wanted an object in config.json; got list" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model_type": "t5"}, "wanted an architecture of bert, xlm-roberta, roberta, camembert, distilbert"),
+        ({"auto_map": {"AutoModel": "x.Y"}}, "got custom code (auto_map), which is never run"),
+        (
+            {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}},
+            "wanted the names of the classes in the model's config",
+        ),
+        ({"hidden_size": 64}, "wanted a …ForTokenClassification model that loads"),
+    ],
+)
+def test_configs_that_do_not_do_are_refused(saved, changes, told):
+    folder = saved("Bert", "pos", id2label={0: "A", 1: "B"}, label2id={"A": 0, "B": 1})
+    settings = json.loads((folder / "config.json").read_text())
+    settings.pop("label2id")
+    (folder / "config.json").write_text(json.dumps(settings | changes))
+    assert told in refusal(folder)
+
+
+def test_a_head_or_weights_or_a_tokenizer_that_are_missing_are_refused(saved):
+    folder = saved("DistilBert", "mlm")
+    assert "wanted weights of a …ForTokenClassification model for the task 'pos'; got none for" in refusal(
+        folder
+    )
+    assert "fine-tune it on 'topic'" in refusal(folder, "topic")
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:50])
+    assert "wanted whole weights in model.safetensors" in refusal(folder, "mlm")
+    shutil.move(weights, folder / "pytorch_model.bin")
+    assert "got only pickled weights, which are never read" in refusal(folder, "mlm")
+    weights.write_bytes(whole)
+    (folder / "tokenizer.json").write_text("{")
+    assert "wanted a tokenizer that loads" in refusal(folder, "mlm")
+    (folder / "tokenizer.json").unlink()
+    assert "wanted a tokenizer (tokenizer.json, vocab.txt" in refusal(folder, "mlm")
+
+
+def test_an_unknown_task_lists_those_there_are(tmp_path: Path):
+    with pytest.raises(UsageError, match="unknown task 'tags'; there are: pos, ner, topic, sentiment, mlm"):
+        read_source(tmp_path, "tags")
