@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.ops_cases import BUILDERS, SHAPES, Case
+from benchmarks.ops_targets import verdicts
 from benchmarks.recording import environment, write
+from harness.errors import HarnessError
 from harness.measure.interval import Interval
 from harness.measure.latency import Samples, interleave, ratio, speedup
 from harness.measure.memory import peak_memory
@@ -40,7 +43,8 @@ class Row:
         variant: whose step was timed.
         median_ms: of the samples.
         ratio_to_eager: how many times as fast as eager: value, low, high.
-        peak_bytes: memory a step added; ``None`` where the system does not tell.
+        peak_bytes: memory a step added, results included; ``None`` where the system does not tell.
+        results_bytes: of the loss and the gradients.
         bandwidth_fraction: declared bytes over time, as a share of a copy's; ``None`` for products.
         flops_fraction: declared FLOPs over time, as a share of a square product's; ``None`` without.
         mistake: largest relative distance of loss or gradient from eager's.
@@ -54,6 +58,7 @@ class Row:
     median_ms: float
     ratio_to_eager: tuple[float, float, float]
     peak_bytes: int | None
+    results_bytes: int
     bandwidth_fraction: float | None
     flops_fraction: float | None
     mistake: float | None
@@ -66,14 +71,22 @@ def mistake_of(results: list[Tensor], truths: list[Tensor]) -> float:
     return max(float((a - b).norm() / b.norm().clamp(min=1e-30)) for a, b in pairs)
 
 
-def check(case: Case) -> dict[str, float | None]:
-    """Gives each variant's distance from eager; refuses to go on where one is wrong."""
+def check(case: Case) -> tuple[dict[str, float], int]:
+    """Gives each variant's distance from eager, and the size of the results.
+
+    Raises:
+        HarnessError: a variant computes something else.
+    """
     truths = case.variants["eager"]()
-    found: dict[str, float | None] = {}
+    found: dict[str, float] = {}
     for name, variant in case.variants.items():
         found[name] = mistake_of(variant(), truths)
-        assert found[name] < ALLOWED[case.dtype], f"{case.name}: {name} is {found[name]:.1e} from eager"
-    return found
+        if not found[name] < ALLOWED[case.dtype]:
+            raise HarnessError(
+                f"benchmark of {case.name}: wanted {name} within {ALLOWED[case.dtype]:.0e} of eager; got "
+                f"{found[name]:.1e}; it computes something else"
+            )
+    return found, sum(one.nbytes for one in truths)
 
 
 def probe(dtype: torch.dtype, device: str) -> tuple[float, float]:
@@ -120,7 +133,7 @@ def measure(
     case: Case, device: str, budget_s: float, min_rounds: int
 ) -> tuple[list[Row], dict[str, Samples]]:
     """Gives one row a variant, and the samples."""
-    mistakes = check(case)
+    mistakes, results_bytes = check(case)
     peaks = {name: peak_of(variant, device) for name, variant in case.variants.items()}
     copy_rate, product_rate = probe(case.dtype, device)
     calls = synchronised(case.variants, device)
@@ -137,6 +150,7 @@ def measure(
                 median_ms=samples.median_ms,
                 ratio_to_eager=(gain.value, gain.low, gain.high),
                 peak_bytes=peaks[name],
+                results_bytes=results_bytes,
                 bandwidth_fraction=case.traffic_bytes / median_s / copy_rate if case.traffic_bytes else None,
                 flops_fraction=case.flops / median_s / product_rate if case.flops else None,
                 mistake=mistakes[name],
@@ -192,17 +206,22 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Runs the chosen cases, prints a table each, and writes the record."""
     asked = arguments()
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        sys.exit(
+            "benchmarks.ops: --device cuda: wanted an NVIDIA GPU that torch can use; got none; leave it out"
+        )
     torch.manual_seed(0)
-    rows, tables = [], []
+    rows: list[Row] = []
+    tables: list[str] = []
     for name, shape, dtype in SHAPES[asked.device][asked.shapes]:
         if name not in asked.only:
             continue
-        case_rows, taken = measure(
-            BUILDERS[name](shape, dtype, asked.device), asked.device, asked.budget_s, asked.min_rounds
-        )
+        case = BUILDERS[name](shape, dtype, asked.device)
+        case_rows, taken = measure(case, asked.device, asked.budget_s, asked.min_rounds)
         rows += case_rows
-        tables.append(table(case_rows, taken))
-        print(tables[-1], flush=True)
+        told = "\n".join([table(case_rows, taken), *verdicts(case_rows, taken, case.variants)])
+        tables.append(told)
+        print(told, flush=True)
     if asked.record:
         numbers = {"rows": [asdict(row) for row in rows]}
         print(f"written: {write(asked.record, 'ops', environment(asked.device), numbers, tables)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -139,6 +140,8 @@ def linear_cross_entropy(shape: Mapping[str, int], dtype: torch.dtype, device: s
     }
     if hasattr(functional, "linear_cross_entropy"):
         functions["F.linear_cross_entropy"] = functional.linear_cross_entropy
+    if device == "cuda" and find_spec("liger_kernel"):
+        functions["liger"] = peers.liger_linear_cross_entropy
     flops = 6 * rows * vocabulary * width
     return Case("linear_cross_entropy", shape, dtype, _variants(functions, given), 0, flops)
 

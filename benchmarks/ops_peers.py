@@ -8,6 +8,7 @@ Shapes: **N** rows, **V** vocabulary, **D** hidden.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -92,6 +93,13 @@ class _LinearPattern(torch.autograd.Function):
 def linear_distillation_pattern(*given: Tensor) -> Tensor:
     """Liger's pattern for a loss from hidden states: gradients of a chunk of 1024 rows at a time."""
     return _LinearPattern.apply(*given)
+
+
+def liger_linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:
+    """Liger's own kernel for the hard term: Triton's, which installs beside a CUDA build of torch alone."""
+    kernels = import_module("liger_kernel.transformers")
+    loss: Tensor = kernels.LigerFusedLinearCrossEntropyLoss()(weight_VD, hidden_ND, target_N)
+    return loss
 
 
 def linear_mse(hidden_ND: Tensor, weight_VD: Tensor, teacher_ND: Tensor, teacher_VD: Tensor) -> Tensor:

@@ -1,28 +1,30 @@
-"""The ops' benchmark as pytest-benchmark tests: ``pytest benchmarks/test_ops_benchmark.py``."""
+"""The ops' benchmark as pytest-benchmark tests: ``pytest benchmarks/test_ops_benchmark.py``.
+
+A GPU's cases run where there is one.
+"""
 
 from __future__ import annotations
 
 import pytest
+import torch
 
-from benchmarks.ops import check
+from benchmarks.ops import synchronised
 from benchmarks.ops_cases import BUILDERS, SHAPES
 
-SMALL = [(name, shape, dtype) for name, shape, dtype in SHAPES["cpu"]["small"]]
-VARIANTS = ("eager", "reference", "compile", "liger pattern", "harness", "harness in place")
+DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+CASES = [
+    pytest.param((device, name, shape, dtype), variant, id=f"{device}-{name}-{variant}")
+    for device in DEVICES
+    for name, shape, dtype in SHAPES[device]["small"]
+    for variant in BUILDERS[name](shape, dtype, device).variants
+]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize(("name", "shape", "dtype"), SMALL, ids=[name for name, _, _ in SMALL])
-def test_step(benchmark, name, shape, dtype, variant):
+@pytest.mark.parametrize(("asked", "variant"), CASES)
+def test_step(benchmark, asked, variant):
     """One training step of one variant."""
-    case = BUILDERS[name](shape, dtype, "cpu")
-    if variant not in case.variants:
-        pytest.skip(f"{name} has no variant '{variant}'")
-    benchmark.group = name
-    benchmark(case.variants[variant])
-
-
-@pytest.mark.parametrize(("name", "shape", "dtype"), SMALL, ids=[name for name, _, _ in SMALL])
-def test_every_variant_computes_the_same(name, shape, dtype):
-    """Loss and gradients are eager's, within rounding."""
-    assert max(check(BUILDERS[name](shape, dtype, "cpu")).values()) < 1e-3
+    device, name, shape, dtype = asked
+    case = BUILDERS[name](shape, dtype, device)
+    benchmark.group = f"{device}: {name}"
+    benchmark.extra_info.update(flops=case.flops, traffic_bytes=case.traffic_bytes)
+    benchmark(synchronised(case.variants, device)[variant])
