@@ -48,7 +48,17 @@ check: $(READY) ## style, types and the import law
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-build: $(READY) ## set up the environment and build the extension
+build: ## set up the environment and build the extension anew (HARNESS_CUDA=0|1|auto)
+	@rm -f $(READY)
+	@$(MAKE) --no-print-directory $(READY)
+
+gpu-check: _gpu ## on a machine with an NVIDIA GPU: build, test and time the kernels, and write the record
+	@HARNESS_CUDA=1 $(MAKE) --no-print-directory build
+	@HARNESS_OPS=compiled $(VENV)/bin/python -m pytest tests/ops
+	@if command -v compute-sanitizer >/dev/null; then \
+	  compute-sanitizer --error-exitcode 1 $(VENV)/bin/python -m pytest tests/ops -m gpu; \
+	else echo "gpu-check: compute-sanitizer is not installed; left out"; fi
+	@HARNESS_OPS=compiled $(VENV)/bin/python -m benchmarks.ops --device cuda --record benchmarks/records
 
 lock: ## renew requirements.lock from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra build --extra develop --python-version 3.11 --generate-hashes \
@@ -61,7 +71,10 @@ clean: ## remove the environment, build outputs and caches; runs stay
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: reproduce image test check build lock clean help _language _reproduce-local _reproduce-docker
+.PHONY: reproduce image test check build gpu-check lock clean help _gpu _language _reproduce-local _reproduce-docker
+
+_gpu:
+	@nvidia-smi -L 2>/dev/null | grep -q '^GPU' || { echo "gpu-check: wanted an NVIDIA GPU; got none that nvidia-smi lists; run it on a machine with one" >&2; exit 2; }
 
 _language:
 ifeq ($(and $(filter command,$(origin LANG)),$(LANG)),)

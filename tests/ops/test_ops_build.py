@@ -1,0 +1,168 @@
+"""What is built where: setup.py's settings, and the rule that checks the kernels on a GPU."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import setuptools
+
+ROOT = Path(__file__).parents[2]
+TOOL = """#!/bin/sh
+echo "$(basename "$0") HARNESS_CUDA=$HARNESS_CUDA HARNESS_OPS=$HARNESS_OPS $*" >> "$STUB_LOG"
+"""
+
+
+@pytest.fixture
+def build(monkeypatch):
+    """Gives what setup.py defines; it builds nothing."""
+    for name in ("HARNESS_CUDA", "HARNESS_COMPILE", "HARNESS_CUDA_ARCHITECTURES", "CUDA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    monkeypatch.setenv("HARNESS_COMPILE", "0")
+    defined = runpy.run_path(str(ROOT / "setup.py"))
+    monkeypatch.delenv("HARNESS_COMPILE")
+    return SimpleNamespace(**defined)
+
+
+@pytest.fixture
+def nvcc(tmp_path, monkeypatch):
+    """Puts an nvcc on PATH, or takes all away."""
+
+    def put(there: bool) -> None:
+        if there:
+            (tmp_path / "nvcc").write_text("#!/bin/sh\n")
+            (tmp_path / "nvcc").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+    return put
+
+
+CPU_TORCH = SimpleNamespace(version=SimpleNamespace(cuda=None))
+CUDA_TORCH = SimpleNamespace(version=SimpleNamespace(cuda="13.0"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "torch", "there"),
+    [
+        ("1", CPU_TORCH, True),
+        ("1", CUDA_TORCH, True),
+        ("auto", CUDA_TORCH, True),
+        (None, CUDA_TORCH, True),
+        ("0", CUDA_TORCH, True),
+        ("auto", CPU_TORCH, True),
+        ("auto", CUDA_TORCH, False),
+    ],
+)
+def test_cuda_is_built_where_it_is_asked_for_or_can_run(wanted, torch, there, build, nvcc, monkeypatch):  # noqa: PLR0917
+    if wanted is not None:
+        monkeypatch.setenv("HARNESS_CUDA", wanted)
+    nvcc(there)
+    built = wanted == "1" or (wanted != "0" and torch is CUDA_TORCH and there)
+    assert build.wants_cuda(torch) is built
+
+
+def test_cuda_without_the_toolkit_is_an_error(build, nvcc, monkeypatch):
+    monkeypatch.setenv("HARNESS_CUDA", "1")
+    nvcc(False)
+    with pytest.raises(SystemExit) as caught:
+        build.wants_cuda(CPU_TORCH)
+    assert str(caught.value) == (
+        "setup: HARNESS_CUDA=1: wanted the CUDA toolkit; got no nvcc on PATH or in CUDA_HOME"
+    )
+
+
+@pytest.mark.parametrize("name", ["HARNESS_CUDA", "HARNESS_COMPILE"])
+def test_a_setting_that_does_not_exist_is_refused(name, build, monkeypatch):
+    monkeypatch.setenv(name, "yes")
+    with pytest.raises(SystemExit) as caught:
+        build.setting(name)
+    assert str(caught.value) == f"setup: {name}: wanted 0, 1 or auto; got 'yes'"
+
+
+def test_without_a_compiler_it_is_left_out_with_a_warning_or_is_an_error(build, monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert build.arguments() == {}
+    assert "no C++ compiler: 'no-such-compiler' is not on PATH" in capsys.readouterr().err
+    monkeypatch.setenv("HARNESS_COMPILE", "1")
+    with pytest.raises(SystemExit, match="setup: no C\\+\\+ compiler: 'no-such-compiler' is not on PATH"):
+        build.arguments()
+
+
+def test_architectures_are_explicit_with_code_to_translate_for_later_ones(build, monkeypatch):
+    assert build.cuda_targets() == [
+        "-gencode=arch=compute_80,code=sm_80",
+        "-gencode=arch=compute_90,code=sm_90",
+        "-gencode=arch=compute_90,code=compute_90",
+    ]
+    monkeypatch.setenv("HARNESS_CUDA_ARCHITECTURES", "90")
+    assert len(build.cuda_targets()) == 2
+
+
+def test_every_source_is_built(build):
+    assert build.sources("cuda", ".cu") == sorted(
+        str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.cu")
+    )
+    cpp = [*build.sources("", ".cpp"), *build.sources("cpu", ".cpp")]
+    assert sorted(cpp) == sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.cpp"))
+
+
+@pytest.fixture
+def check_gpu(tmp_path):
+    """Runs ``make gpu-check`` with tools that only tell how they were called."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    tools, venv = tmp_path / "tools", tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    tools.mkdir()
+    for path in (venv / "bin" / "python", tools / "compute-sanitizer"):
+        path.write_text(TOOL)
+        path.chmod(0o755)
+
+    def run(listing: str | None) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        if listing is not None:
+            (tools / "nvidia-smi").write_text(f"#!/bin/sh\necho '{listing}'\n")
+            (tools / "nvidia-smi").chmod(0o755)
+        log = tmp_path / "log"
+        log.touch()
+        done = subprocess.run(
+            ["make", "-C", str(ROOT), "--no-print-directory", f"VENV={venv}", "gpu-check"],
+            env={"PATH": f"{tools}:{os.environ['PATH']}", "STUB_LOG": str(log)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return done, log.read_text().splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize("listing", [None, "No devices found."])
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="needs a machine without a GPU's tools")
+def test_without_a_gpu_the_check_says_so_in_one_line_and_does_nothing(listing, check_gpu):
+    done, calls = check_gpu(listing)
+    assert done.returncode == 2
+    told, *rest = done.stderr.splitlines()
+    assert told == (
+        "gpu-check: wanted an NVIDIA GPU; got none that nvidia-smi lists; run it on a machine with one"
+    )
+    assert len(rest) <= 1, "make's own word that the rule failed"
+    assert calls == []
+
+
+def test_with_a_gpu_the_check_builds_tests_and_writes_the_record(check_gpu):
+    done, calls = check_gpu("GPU 0: NVIDIA H200")
+    assert done.returncode == 0, done.stderr
+    *_, install, tests, sanitizer, record = calls
+    assert install.startswith("python HARNESS_CUDA=1 ")
+    assert install.endswith("-m pip install --quiet --no-deps --no-build-isolation --editable .")
+    assert tests == "python HARNESS_CUDA= HARNESS_OPS=compiled -m pytest tests/ops"
+    assert sanitizer.startswith("compute-sanitizer ")
+    assert sanitizer.endswith("-m pytest tests/ops -m gpu")
+    assert record.endswith("HARNESS_OPS=compiled -m benchmarks.ops --device cuda --record benchmarks/records")
