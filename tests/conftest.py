@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,22 @@ def write_teacher() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys, tmp_path):
+    """Runs a command that must fail; gives its exit code and its one line."""
+
+    def refused(*given):
+        from harness import cli
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, given)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("[")]
+        assert len(lines) == 1
+        assert lines[0].startswith("harness: ")
+        return ended.value.code, lines[0].removeprefix("harness: ")
+
+    return refused

@@ -3,30 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
-from harness import cli
-
 STEP = "source: a test\nteacher: mbert\nsteps:\n  - "
-
-
-@pytest.fixture
-def refused(monkeypatch, capsys, tmp_path):
-    """Runs a command that must fail; gives its exit code and its one line."""
-
-    def refused(*given):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["harness", *map(str, given)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("[")]
-        assert len(lines) == 1
-        assert lines[0].startswith("harness: ")
-        return ended.value.code, lines[0].removeprefix("harness: ")
-
-    return refused
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from harness.errors import HarnessError, UsageError
 # Each of these adds its commands to the app, in the order in which --help shows them.
 # isort: off
 import harness.cli.runs
+import harness.cli.score
 import harness.cli.recipes
 import harness.cli.machine  # noqa: F401
 # isort: on

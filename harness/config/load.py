@@ -18,7 +18,7 @@ from harness.config.shape import FAMILIES
 from harness.config.values import Strict, shown, there_are
 from harness.errors import UsageError, unknown
 
-__all__ = ["digest", "list_recipes", "list_scales", "load_recipe", "load_scale"]
+__all__ = ["check_scale", "digest", "list_recipes", "list_scales", "load_recipe", "load_scale"]
 
 _ROOT = Path(harness.__file__).parent
 _Schema = TypeVar("_Schema", bound=Strict)
@@ -70,6 +70,15 @@ def load_scale(name: str | Path) -> Scale:
     """
     path = _find("scale", str(name), list_scales())
     return _build(path.name, Scale, {"name": path.stem, **_read(path)})
+
+
+def check_scale(place: str, values: Mapping[str, Any]) -> Scale:
+    """Gives a scale out of values, refused as a file's are; ``place`` is named in the message.
+
+    Raises:
+        UsageError: a value is wrong.
+    """
+    return _build(place, Scale, values)
 
 
 def _find(kind: str, name: str, known: list[str]) -> Path:

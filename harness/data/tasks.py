@@ -101,6 +101,21 @@ class TaskData:
         return {example.text for example in (*self.dev, *self.test)}
 
 
+def count_leakage(data: TaskData) -> dict[str, int]:
+    """Counts the dev items whose text stands in train, and the test items whose text stands in train or dev.
+
+    A model may know the answers to these by heart; they are counted, not dropped, since published scores are
+    over the same parts. Case and the width of spaces play no part.
+    """
+    train, dev, test = ([_key(one.text) for one in part] for part in (data.train, data.dev, data.test))
+    taught, known = set(train), {*train, *dev}
+    return {"dev": sum(text in taught for text in dev), "test": sum(text in known for text in test)}
+
+
+def _key(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
 @dataclass(frozen=True)
 class Absent:
     """Says that a source has no such task in this language; legal, and printed as an empty cell."""

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 VERSIONS: Mapping[str, int] = MappingProxyType(
     {
-        "tasks": 1,
+        "tasks": 2,
         "corpus": 1,
         "pretrain": 2,
         "fetch": 1,

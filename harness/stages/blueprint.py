@@ -61,12 +61,12 @@ def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
     _check_language(language, scale)
     shape = find_shape(recipe, scale)
     _check_lengths(shape, scale)
-    tasks, missing = _tasks_there(language, scale)
+    tasks, missing = tasks_there(language, scale)
     steps = resolve(recipe, scale, shape)
     scored = scored_of(steps, scale, tasks)
     stages = [
         *_teacher_stages(recipe, scale, shape),
-        _tasks_stage(language, scale, tasks),
+        tasks_stage(language, scale, tasks),
         _corpus_stage("corpus", (language,), scale),
         *_step_stages(steps),
         *baseline_stages(steps, scale, scored),
@@ -170,7 +170,7 @@ def _data(folder: str | None, names: Sequence[str]) -> dict[str, Path]:
 
 
 def _corpus_stage(id: str, languages: Sequence[str], scale: Scale, lines: int | None = None) -> Stage:  # noqa: A002
-    tasks = {language: list(_tasks_there(language, scale)[0]) for language in languages}
+    tasks = {language: list(tasks_there(language, scale)[0]) for language in languages}
     config = {
         "source": scale.corpus.source,
         "tasks_source": scale.tasks.source,
@@ -193,7 +193,7 @@ def _sizes(scale: Scale) -> list[int | None]:
     return [scale.tasks.train, scale.tasks.dev, scale.tasks.test]
 
 
-def _tasks_there(language: str, scale: Scale) -> tuple[tuple[str, ...], dict[str, str]]:
+def tasks_there(language: str, scale: Scale) -> tuple[tuple[str, ...], dict[str, str]]:
     """Gives the tasks the source has in this language, and why it lacks the others."""
     names = tuple(task_named(name).name for name in scale.tasks.names)
     missing = {name: reason for name in names if (reason := _lack(name, language, scale))}
@@ -212,7 +212,8 @@ def _lack(task: str, language: str, scale: Scale) -> str | None:
     return None if known and task in known.tasks else f"no source on the hub is known for it in '{language}'"
 
 
-def _tasks_stage(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
+def tasks_stage(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
+    """Gives the stage that reads the tasks, named ``tasks``."""
     config = {
         "source": scale.tasks.source,
         "language": language,

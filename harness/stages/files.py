@@ -59,6 +59,12 @@ def budget(config: Mapping[str, Any], packed: Packed | None = None) -> Budget:
     return Budget.pick(told)
 
 
+def model_folder(context: Context, role: str = "model") -> Path:
+    """Gives the folder of the model that an earlier stage left, or that came from outside."""
+    folder = context.inputs[role]
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
 def read_model(context: Context, role: str = "model") -> checkpoint.Checkpoint:
     """Reads the model that an earlier stage left."""
     return checkpoint.load(context.inputs[role] / "model")

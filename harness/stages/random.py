@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING
 
 from harness.config.shape import Shape
 from harness.models import checkpoint
-from harness.stages.files import read_model, write_model
+from harness.models.encoder import draw_encoder, load_tokenizer
+from harness.stages.files import model_folder, read_model, write_model
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
 def run(context: Context) -> None:
-    """Writes a model of the same shape, with the same tokenizer, that has seen no text."""
+    """Writes a model of the same shape, with the same tokenizer, that has seen no text.
+
+    Where ``head`` is false it is an encoder alone, of any stock class.
+    """
+    if not context.config.get("head", True):
+        folder = model_folder(context)
+        with checkpoint.quiet():
+            draw_encoder(folder, context.config["seed"]).save_pretrained(context.out / "model")
+        load_tokenizer(folder).save_pretrained(context.out / "model")
+        return
     model, tokenizer = read_model(context)
     shape = Shape.from_transformers(model.config.to_dict())
     fresh = checkpoint.build(shape, context.config["seed"])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from harness.measure.scores import score
 from harness.measure.signature import protocol_text
 from harness.models import checkpoint
-from harness.stages.files import precision, read_task
+from harness.models.encoder import load_tokenizer
+from harness.stages.files import model_folder, precision, read_task
 from harness.stages.scoring import gold_of, model_name, record_scores
 from harness.train.finetuning import Protocol, finetune
 
@@ -19,8 +20,8 @@ def run(context: Context) -> None:
     """Writes ``scores.json``, ``predictions.json.gz`` (per seed and item) and the first seed's ``model``."""
     config = context.config
     data = read_task(context, config["task"])
-    source = context.inputs["model"] / "model"
-    tokenizer = checkpoint.load(source).tokenizer
+    source = model_folder(context)
+    tokenizer = load_tokenizer(source)
     protocol = Protocol(**{**config["protocol"], "precision": precision(config["protocol"]["precision"])})
     gold_dev = gold_of(data, "dev")
     predictions, seeds = {}, {}

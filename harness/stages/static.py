@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import save_file
 
+from harness.models.encoder import load_encoder, load_tokenizer
 from harness.models.static import distil_static
-from harness.stages.files import STATIC_FILE, read_model
+from harness.stages.files import STATIC_FILE, model_folder
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -18,8 +19,9 @@ WIDTH = 256
 
 def run(context: Context) -> None:
     """Writes ``static.safetensors`` and the tokenizer whose ids its rows are."""
-    model, tokenizer = read_model(context)
-    vectors_VD = distil_static(model, tokenizer, WIDTH).astype(np.float16)
+    folder = model_folder(context)
+    tokenizer = load_tokenizer(folder)
+    vectors_VD = distil_static(load_encoder(folder), tokenizer, WIDTH).astype(np.float16)
     save_file({"vectors_VD": vectors_VD}, context.out / STATIC_FILE)
     tokenizer.save_pretrained(context.out)
     context.facts["parameters"] = {"embeddings": int(vectors_VD.size)}

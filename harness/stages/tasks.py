@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.data.sources import open_task
-from harness.data.tasks import Absent
+from harness.data.tasks import Absent, count_leakage
 from harness.errors import HarnessError
 from harness.stages.files import write_task
 from harness.stages.sources import source_of
@@ -32,6 +32,7 @@ def run(context: Context) -> None:
         context.facts[name] = {
             **{part: len(getattr(data, part)) for part in ("train", "dev", "test")},
             "labels": list(data.labels),
+            "leakage": count_leakage(data),
             "notes": list(data.notes),
             "provenance": dict(data.provenance),
         }

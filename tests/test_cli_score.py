@@ -1,0 +1,259 @@
+"""`harness score`: any encoder on a language's tasks, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from harness import cli
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, write_data, write_teacher, write_scale):
+    """A data folder with an item of train in test, a teacher, and a foreign encoder without a head."""
+    root = tmp_path_factory.mktemp("score")
+    write_data(root / "data")
+    learnt = (root / "data/topic/mt/train.tsv").read_text(encoding="utf-8").splitlines()[1]
+    with (root / "data/topic/mt/test.tsv").open("a", encoding="utf-8") as file:
+        file.write(learnt + "\n")
+    write_teacher(root / "teacher")
+    write_foreign(root / "teacher", root / "foreign/model")
+    write_scale(root)
+    return root
+
+
+def write_foreign(teacher, folder):
+    """Writes a DistilBERT encoder, which no run makes and which has no masked-language head."""
+    from transformers import AutoTokenizer, DistilBertConfig, DistilBertModel
+
+    tokenizer = AutoTokenizer.from_pretrained(teacher)
+    config = DistilBertConfig(
+        vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=24, max_position_embeddings=20
+    )
+    DistilBertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def run(place, runs, *models, more=()):
+    """Runs the command in this process; gives ``scores.json`` and what was printed."""
+    named = [word for model in models for word in ("--model", str(place / model))]
+    given = [
+        "score",
+        *named,
+        "--lang",
+        "mt",
+        "--data",
+        str(place / "data"),
+        "--scale",
+        str(place / "tiny.yaml"),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["harness", *given, "--runs", str(runs), *more])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert not ended.value.code
+    (found,) = runs.glob("mt/score-*/scores.json")
+    return json.loads(found.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def scored(place):
+    return run(place, place / "runs", "teacher", "foreign/model")
+
+
+def test_models_stand_beside_each_other_and_beside_baselines_on_every_task(scored):
+    assert list(scored["names"]) == ["teacher", "foreign", "random", "static", "tfidf", "majority"]
+    assert scored["tasks"] == {"pos": "accuracy", "topic": "macro_f1"}
+    for scores in scored["scores"].values():
+        for task, metric in scored["tasks"].items():
+            cell = scores[task]["metrics"][metric]
+            assert cell["low"] <= cell["mean"] <= cell["high"]
+            assert f"task:{task}|" in scores[task]["signature"]
+    compared = [row["model"] for row in scored["comparisons"] if row["task"] == "pos"]
+    assert compared == ["foreign", "random", "static", "tfidf", "majority"]
+    assert {row["other"] for row in scored["comparisons"]} == {"teacher"}
+
+
+def test_the_inputs_of_all_models_are_cut_where_the_shortest_positions_end(scored):
+    assert all(
+        "max_length=20" in scored["scores"][model]["pos"]["signature"] for model in ("teacher", "foreign")
+    )
+
+
+def test_items_that_stand_in_two_parts_are_counted(scored):
+    assert scored["data"]["topic"]["leakage"] == {"dev": 0, "test": 1}
+
+
+def test_the_same_command_anew_gives_the_same_digits(place, scored, tmp_path, capsys):
+    more = ("--tasks", "topic", "--baselines", "none")
+    again = run(place, tmp_path, "teacher", "foreign/model", more=more)
+    assert list(again["names"]) == ["teacher", "foreign"]
+    for model in again["names"]:
+        assert again["scores"][model]["topic"] == scored["scores"][model]["topic"]
+    printed = capsys.readouterr().out
+    assert "1 of 11 test texts stand in train or dev too" in printed
+    assert scored["scores"]["foreign"]["topic"]["signature"] not in printed
+
+
+def test_a_model_of_the_hub_is_named_with_its_commit(monkeypatch, tmp_path, place):
+    from harness.stages import scorecard
+
+    commit = "1" * 40
+    folder = tmp_path / "snapshots" / commit
+    shutil.copytree(place / "teacher", folder)
+    monkeypatch.setattr(
+        scorecard, "locate", lambda name, revision: {("org/Base_X", "main"): folder}[name, revision]
+    )
+    first, second = scorecard.find_models(["org/Base_X", "org/Base_X"])
+    assert (first.id, first.source, second.id) == ("base-x", f"org/Base_X@{commit}", "base-x-2")
+
+
+def slow_tokenizer(model):
+    from transformers import ByT5Tokenizer
+
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (model / name).unlink()
+    ByT5Tokenizer().save_pretrained(model)
+
+
+def without_padding(model):
+    settings = json.loads((model / "tokenizer_config.json").read_text(encoding="utf-8"))
+    settings |= {"pad_token": None, "tokenizer_class": "PreTrainedTokenizerFast"}
+    (model / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def larger_tokenizer(model):
+    path = model / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(config | {"vocab_size": 7}), encoding="utf-8")
+
+
+def custom_code(model):
+    path = model / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(config | {"auto_map": {"AutoModel": "own.Model"}}), encoding="utf-8")
+
+
+def pickled(model):
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+
+
+def cut(model):
+    whole = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(whole[:100])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (slow_tokenizer, "wanted a fast tokenizer (tokenizer.json); got ByT5Tokenizer, a slow one"),
+        (
+            without_padding,
+            "wanted a token for the start and the end and padding and the unknown; got none for padding",
+        ),
+        (larger_tokenizer, "wanted a tokenizer of at most 7 ids; got 60"),
+        (custom_code, "wanted a stock model; got custom code (auto_map), which is never run"),
+        (pickled, "wanted weights (model.safetensors); got none; save the model as safetensors"),
+        (cut, "wanted whole weights in model.safetensors; got a broken file"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_model_that_cannot_be_scored_is_refused(refused, place, tmp_path, spoil, line):
+    model = tmp_path / "spoilt"
+    shutil.copytree(place / "teacher", model)
+    spoil(model)
+    data, scale = place / "data", place / "tiny.yaml"
+    code, said = refused(
+        "score", "--model", model, "--lang", "mt", "--data", data, "--scale", scale, "--tasks", "topic"
+    )
+    assert code == 1
+    assert line in said
+
+
+def relabel(data):
+    path = data / "topic/mt/test.tsv"
+    path.write_text(path.read_text(encoding="utf-8") + "kadin mifa\tstrange\n", encoding="utf-8")
+
+
+def empty(data):
+    (data / "topic/mt/dev.tsv").write_text("text\tlabel\n", encoding="utf-8")
+
+
+def not_iob2(data):
+    for split in ("train", "dev", "test"):
+        path = data / f"ner/mt/{split}.conll"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            "Ana\tB-PER\nkadin\tI-PER\n\n" if split != "test" else "Ana\tO\nMifa\tI-PER\n", encoding="utf-8"
+        )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (relabel, "topic/mt/test.tsv: wanted only labels of the training part (even, odd); got 'strange'"),
+        (empty, "topic/mt/dev.tsv: wanted at least one example; got none"),
+        (not_iob2, "ner/mt/test.conll:2: wanted an IOB2 tag (O, B-X, or I-X inside an entity); got 'I-PER'"),
+    ],
+)
+def test_a_task_that_cannot_be_scored_is_refused_by_file_and_line(refused, place, tmp_path, spoil, line):
+    data, model, scale = tmp_path / "data", place / "teacher", place / "tiny.yaml"
+    shutil.copytree(place / "data", data)
+    spoil(data)
+    given = (
+        "--model",
+        model,
+        "--lang",
+        "mt",
+        "--data",
+        data,
+        "--scale",
+        scale,
+        "--tasks",
+        line.split("/")[0],
+    )
+    code, said = refused("score", *given)
+    assert code == 1
+    assert line in said
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            ["--model", "nope/", "--lang", "mt"],
+            "checkpoint 'nope/': wanted a folder or a hub id; got neither",
+        ),
+        (
+            ["--model", "nope/never", "--lang", "mt"],
+            "checkpoint 'nope/never': wanted revision main from the hub",
+        ),
+        (
+            ["--model", "TEACHER", "--lang", "xx"],
+            "score: wanted one task at least in 'xx'; got none; pos: no source",
+        ),
+        (
+            ["--model", "TEACHER", "--lang", "mt", "--seeds", "1,one"],
+            "score: score.seeds: wanted different whole",
+        ),
+        (
+            ["--model", "TEACHER", "--lang", "mt", "--tasks", "parsing"],
+            "score: tasks.names: unknown task 'parsing'",
+        ),
+        (
+            ["--model", "TEACHER", "--lang", "mt", "--baselines", "luck"],
+            "score: score.baselines: unknown baseline",
+        ),
+        (
+            ["--model", "TEACHER", "--lang", "mt", "--baselines", "trimmed"],
+            "--baselines trimmed: wanted baselines",
+        ),
+    ],
+)
+def test_what_is_not_there_is_refused(refused, place, monkeypatch, given, line):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    _, said = refused("score", *(str(place / "teacher") if one == "TEACHER" else one for one in given))
+    assert said.startswith(line)
