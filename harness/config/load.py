@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from harness.config.shape import FAMILIES
 from harness.config.values import Strict, shown, there_are
 from harness.errors import UsageError, unknown
 
-__all__ = ["check_scale", "digest", "list_recipes", "list_scales", "load_recipe", "load_scale"]
+__all__ = ["check_scale", "digest", "list_recipes", "list_scales", "load_recipe", "load_scale", "vary"]
 
 _ROOT = Path(harness.__file__).parent
 _Schema = TypeVar("_Schema", bound=Strict)
@@ -52,14 +53,14 @@ def load_recipe(name: str | Path) -> Recipe:
     steps = _number_steps(path.name, document.pop("steps", None))
     recipe = _build(path.name, Recipe, {"name": path.stem, "steps": steps, **document})
     _check_steps(path.name, recipe.steps)
-    for one in recipe.variants:
-        _check_steps(f"{path.name}: variants.{one}", _vary(path.name, recipe, one))
+    for one, changes in recipe.variants.items():
+        vary(f"{path.name}: variants.{one}", recipe, changes)
     if not at:
         return recipe
     if variant not in recipe.variants:
         raise unknown(f"variant of {base}", variant, recipe.variants)
-    varied = _vary(path.name, recipe, variant)
-    return recipe.model_copy(update={"name": f"{path.stem}@{variant}", "steps": varied, "variants": {}})
+    varied = vary(f"{path.name}: variants.{variant}", recipe, recipe.variants[variant])
+    return varied.model_copy(update={"name": f"{path.stem}@{variant}", "variants": {}})
 
 
 def load_scale(name: str | Path) -> Scale:
@@ -130,13 +131,13 @@ def _text_keys(value: Any) -> Any:
     return [_text_keys(one) for one in value] if isinstance(value, list) else value
 
 
-def _number_steps(file: str, steps: Any) -> tuple[WrittenStep, ...]:
-    """Reads ``- kind: {values}`` entries and gives each its id: the kind, then ``kind-2``, ``kind-3``."""
+def _number_steps(file: str, steps: Any, taken: Iterable[str] = ()) -> tuple[WrittenStep, ...]:
+    """Reads ``- kind: {values}`` entries; gives each its id: the kind, then ``kind-2``, … if not taken."""
     if not isinstance(steps, list) or not steps:
         raise UsageError(
             f"{file}: steps: wanted a list of steps, as '- shorten: {{layers: 6/12, keep: last}}'"
         )
-    seen: dict[str, int] = {}
+    used = set(taken)
     numbered = []
     for index, entry in enumerate(steps):
         place = f"{file}: steps[{index}]"
@@ -149,24 +150,68 @@ def _number_steps(file: str, steps: Any) -> tuple[WrittenStep, ...]:
             raise UsageError(f"{place}: {there_are('step', kind, KINDS)}")
         if not isinstance(values, dict | None):
             raise UsageError(f"{place}.{kind}: wanted keys and values; got {shown(values)}")
-        seen[kind] = number = seen.get(kind, 0) + 1
-        step_id = kind if number == 1 else f"{kind}-{number}"
+        step_id = next(one for one in _ids(kind) if one not in used)
+        used.add(step_id)
         numbered.append(WrittenStep(id=step_id, kind=kind, values=values or {}))
     return tuple(numbered)
 
 
-def _vary(file: str, recipe: Recipe, variant: str) -> tuple[WrittenStep, ...]:
-    """Gives the steps with a variant's ``step.key: value`` entries in place."""
-    values = {step.id: dict(step.values) for step in recipe.steps}
-    for target, value in recipe.variants[variant].items():
+def _ids(kind: str) -> Iterator[str]:
+    return (kind if number == 1 else f"{kind}-{number}" for number in count(1))
+
+
+def vary(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Gives a recipe with some of its values replaced, checked; its name stays.
+
+    Args:
+        place: what a message calls the changes.
+        recipe: to be varied.
+        changes: ``step.key: value``; and ``steps``, a list of the recipe's step ids and of whole steps, for
+            another order, for fewer steps, or for more.
+
+    Raises:
+        UsageError: a step or key does not exist, or a value is wrong.
+    """
+    steps = _vary(place, recipe, changes)
+    _check_steps(place, steps)
+    return recipe.model_copy(update={"steps": steps})
+
+
+def _vary(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> tuple[WrittenStep, ...]:
+    """Gives the steps in a variant's order, with its ``step.key: value`` entries in place."""
+    steps = _ordered(place, recipe.steps, changes["steps"]) if "steps" in changes else recipe.steps
+    values = {step.id: dict(step.values) for step in steps}
+    for target, value in changes.items():
         step_id, dot, key = target.partition(".")
-        place = f"{file}: variants.{variant}"
+        if target == "steps":
+            continue
         if not dot:
             raise UsageError(f"{place}: wanted step.key, as narrow.width; got '{target}'")
         if step_id not in values:
             raise UsageError(f"{place}: {there_are('step', step_id, values)}")
         values[step_id][key] = value
-    return tuple(step.model_copy(update={"values": values[step.id]}) for step in recipe.steps)
+    return tuple(step.model_copy(update={"values": values[step.id]}) for step in steps)
+
+
+def _ordered(place: str, steps: tuple[WrittenStep, ...], order: Any) -> tuple[WrittenStep, ...]:
+    """Gives steps in another order; those written in full get ids that the recipe's own do not have."""
+    known = {step.id: step for step in steps}
+    if not isinstance(order, list | tuple) or not order:
+        raise UsageError(f"{place}: steps: wanted a list, as [trim, shorten]; got {shown(order)}")
+    chosen: list[WrittenStep] = []
+    for entry in order:
+        if isinstance(entry, str):
+            if entry not in known:
+                raise UsageError(f"{place}: steps: {there_are('step', entry, known)}")
+            chosen.append(known[entry])
+        else:
+            (step,) = _number_steps(f"{place}: steps", [entry], {*known, *(one.id for one in chosen)})
+            chosen.append(step)
+    ids = [step.id for step in chosen]
+    twice = next((one for one in ids if ids.count(one) > 1), None)
+    if twice:
+        raise UsageError(f"{place}: steps: '{twice}' stands twice; write the second one in full")
+    return tuple(chosen)
 
 
 def _check_steps(place: str, steps: tuple[WrittenStep, ...]) -> None:

@@ -24,6 +24,8 @@ from harness.config.values import (
 PARTS = ("embeddings", "attention", "ffn", "norms", "mlm_head")
 """What a step that trains may leave as it is."""
 
+KEEPS = ("first", "last", "strided", "strided-last", "spread")
+"""Which layers a shorter model may keep, beside a list of them."""
 
 SOFTENED = ("logit_kl", "logit_ce")
 _LAYERWISE = tuple(name for name, loss in LOSSES.items() if loss.layerwise)
@@ -86,11 +88,14 @@ class Adapt(TrainedStep):
 
 
 class Shorten(Step):
-    """Keep some of the teacher's layers: the first, the last, one of every few, or those listed."""
+    """Keep some of the teacher's layers, or those listed.
+
+    Of twelve, six ``strided`` are 0, 2, … 10; ``strided-last`` 1, 3, … 11; ``spread`` 0, 2, 4, 7, 9, 11.
+    """
 
     kind = "shorten"
     layers: RatioValue
-    keep: Literal["first", "last", "strided"] | tuple[int, ...]
+    keep: Literal["first", "last", "strided", "strided-last", "spread"] | tuple[int, ...]
 
     @field_validator("keep", mode="before")
     @classmethod
@@ -99,8 +104,8 @@ class Shorten(Step):
             if any(isinstance(one, bool) or not isinstance(one, int) for one in value):
                 raise refusal(f"wanted layer numbers, as [0, 2, 4]; got '{value}'")
             return tuple(value)
-        if value not in ("first", "last", "strided"):
-            raise refusal(there_are("value", value, ("first", "last", "strided", "a list of layers")))
+        if value not in KEEPS:
+            raise refusal(there_are("value", value, (*KEEPS, "a list of layers")))
         return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NoReturn
 
 from pydantic_core import PydanticCustomError
@@ -190,6 +191,8 @@ def _kept_layers(keep: str | tuple[int, ...], number: int, now: int, state: _Sta
             "first": range(number),
             "last": range(now - number, now),
             "strided": [index * now // number for index in range(number)],
+            "strided-last": [(index + 1) * now // number - 1 for index in range(number)],
+            "spread": [nearest(Fraction(index * (now - 1), max(1, number - 1))) for index in range(number)],
         }
         return list(ways[keep])
     if len(keep) != number:

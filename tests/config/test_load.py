@@ -146,13 +146,13 @@ RECIPES = [
     (step(2, freeze=["head"]), "steps[2].distill.freeze: unknown part 'head'; there are: embeddings, attention, ffn, norms, mlm_head. Did you mean 'mlm_head'?"),
     (step(2, freeze=[]), "steps[2].distill.freeze: wanted parts of the model, as [embeddings]; got '[]'"),
     (step(2, epochs=3), "steps[2].distill: wanted tokens or epochs, not both; remove one"),
-    (step(1, keep="middle"), "steps[1].shorten.keep: unknown value 'middle'; there are: first, last, strided, a list of "
+    (step(1, keep="middle"), "steps[1].shorten.keep: unknown value 'middle'; there are: first, last, strided, strided-last, spread, a list of "
      "layers"),
     (step(1, keep=[True]), "steps[1].shorten.keep: wanted layer numbers, as [0, 2, 4]; got '[True]'"),
     (step(1, keep={"bert": "last", "gpt": "last"}), "steps[1].shorten: unknown model family 'gpt'; there are: bert, "
      "xlm-roberta"),
     (step(1, keep={"bert": "last", "xlm-roberta": "x"}), "steps[1].shorten.keep: unknown value 'x'; there are: first, "
-     "last, strided, a list of layers"),
+     "last, strided, strided-last, spread, a list of layers"),
     (step(1, layers=6), "steps[1].shorten.layers: wanted a ratio of whole numbers, as 6/12; got '6'"),
     (step(1, layers="6/0"), "steps[1].shorten.layers: wanted a ratio of whole numbers, as 6/12; got '6/0'"),
     (step(1, layers="13/12"), "steps[1].shorten.layers: wanted a ratio of at most 1; got '13/12', which keeps more than "

@@ -270,3 +270,23 @@ def test_a_family_the_recipe_states_no_value_for_is_refused(paper, document, tmp
     assert resolved(document, tmp_path, paper)["shorten"].shape.layers == 6
     with pytest.raises(UsageError, match="states no value for the model family 'xlm-roberta'; it has: bert"):
         resolved(document, tmp_path, paper, XLMR)
+
+
+@pytest.mark.parametrize(
+    ("keep", "ratio", "layers"),
+    [
+        ("strided", "6/12", [0, 2, 4, 6, 8, 10]),
+        ("strided-last", "6/12", [1, 3, 5, 7, 9, 11]),
+        ("spread", "6/12", [0, 2, 4, 7, 9, 11]),
+        ("strided-last", "2/4", [1, 3]),
+        ("spread", "2/4", [0, 3]),
+        ("spread", "3/4", [0, 2, 3]),
+        ("spread", "1/4", [0]),
+        ("spread", "5/5", [0, 1, 2, 3, 4]),
+    ],
+)
+def test_layers_are_kept_as_the_papers_keep_them(keep, ratio, layers, tmp_path, mini):
+    steps = [{"shorten": {"layers": ratio, "keep": keep}}]
+    shape = MBERT.model_copy(update={"layers": int(ratio.partition("/")[2])})
+    found = resolved({"source": "here", "teacher": "mbert", "steps": steps}, tmp_path, mini, shape)
+    assert found["shorten"].config["layers"] == layers

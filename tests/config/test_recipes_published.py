@@ -1,0 +1,141 @@
+"""Every recipe that ships gives the shape its paper states; each number stands beside where it was read."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.config import KNOWN_TEACHERS, list_recipes, load_recipe, load_scale, resolve, show
+from harness.config.load import vary
+from harness.errors import UsageError
+
+MBERT, XLMR = (KNOWN_TEACHERS[name].shape for name in ("mbert", "xlmr"))
+
+EXACT = {
+    ("gurgurov2025", "mbert"): (22_812_376, "Gurgurov et al. 2025: 312 wide, 40,000 tokens"),
+    ("trimmer2023", "xlmr"): (109_115_186, "model card vocabtrimmer/xlm-roberta-base-trimmed-fr-30000"),
+    ("trimmer2023@5k", "xlmr"): (89_890_186, "model card vocabtrimmer/xlm-roberta-base-trimmed-en-5000"),
+    ("trimmer2023@10k", "xlmr"): (93_735_186, "model card vocabtrimmer/xlm-roberta-base-trimmed-pt-10000"),
+    ("trimmer2023@15k", "xlmr"): (97_580_186, "model card vocabtrimmer/xlm-roberta-base-trimmed-fr-15000"),
+    ("trimmer2023@60k", "xlmr"): (132_185_186, "model card vocabtrimmer/xlm-roberta-base-trimmed-pt-60000"),
+}
+"""Counted by their authors as here: the weights of the ForMaskedLM class."""
+
+MILLIONS = {
+    ("cruz2025@tiny", "mbert"): (42.2, "configs/tiny_config.json of the authors; the paper's dBERT tiny"),
+    ("cruz2025", "mbert"): (135.4, "configs/base_config.json of the authors"),
+    ("eliquare2023", "mbert"): (66.0, "the paper's 66 M with its vocabulary"),
+    ("eliquare2023@pre", "mbert"): (66.0, "the same size, trimmed before distilling"),
+    ("geotrend2020@en-fr", "mbert"): (112.0, "README of Geotrend-research/smaller-transformers"),
+    ("geotrend2020@15lang", "mbert"): (141.1, "the same table: 141 M"),
+}
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return load_scale("paper")
+
+
+def last(name, teacher, scale):
+    return show(load_recipe(name), KNOWN_TEACHERS[teacher].shape, scale)[-1]
+
+
+@pytest.mark.parametrize(("name", "teacher"), EXACT)
+def test_counts_are_the_published_ones_to_the_parameter(name, teacher, paper):
+    assert last(name, teacher, paper).parameters == EXACT[name, teacher][0]
+
+
+@pytest.mark.parametrize(("name", "teacher"), MILLIONS)
+def test_counts_are_the_published_ones_as_printed(name, teacher, paper):
+    assert round(last(name, teacher, paper).parameters / 1e6, 1) == MILLIONS[name, teacher][0]
+
+
+def without_head(shape):
+    """The parameters of the encoder class alone, with its pooler: what model cards often count."""
+    return shape.num_parameters - shape.parameters()["mlm_head"] + shape.hidden * (shape.hidden + 1)
+
+
+OWN_VOCABULARY = {
+    ("minilm2021", "xlmr", 250_002): (107.0, "README of microsoft/unilm, minilm: L6xH384 mMiniLMv2, 107M"),
+    ("minilm2021", "mbert", 30_522): (22.7, "model card of MiniLM-L6-H384-uncased: 22.7 M"),
+    ("tinybert2020", "mbert", 30_522): (14.4, "table 1 of the paper: 14.5 M; config.json gives 14,350,248"),
+    ("tinybert2020@6", "mbert", 30_522): (67.0, "table 1 of the paper: 67.0 M"),
+}
+"""By recipe, teacher and the vocabulary of the authors' model: millions."""
+
+
+@pytest.mark.parametrize(("name", "teacher", "vocabulary"), OWN_VOCABULARY)
+def test_shapes_with_the_authors_own_vocabulary_have_the_published_size(name, teacher, vocabulary, paper):
+    shape = last(name, teacher, paper).shape.model_copy(update={"vocabulary": vocabulary})
+    assert round(without_head(shape) / 1e6, 1) == OWN_VOCABULARY[name, teacher, vocabulary][0]
+
+
+def test_distilmbert_is_counted_to_the_parameter_but_for_its_token_types(paper):
+    """The card says 134 M; ``DistilBertModel`` has 134,734,080, no pooler and no token types."""
+    shape = last("distilbert2019", "mbert", paper).shape
+    pooler, types = 768 * 769, 2 * 768
+    assert without_head(shape) - pooler - types == 134_734_080
+
+
+def test_geotrends_smallest_is_45_percent_smaller(paper):
+    saved = 1 - last("geotrend2020", "mbert", paper).parameters / MBERT.num_parameters
+    assert round(saved, 2) == 0.45
+
+
+@pytest.mark.parametrize("name", ["mbert", "xlmr", "mini", "small"])
+def test_every_recipe_and_variant_fits_every_teacher(name, paper):
+    scale = paper if name in KNOWN_TEACHERS else load_scale(name)
+    shape = KNOWN_TEACHERS[name].shape if name in KNOWN_TEACHERS else scale.teacher.pretrain.shape
+    for base in list_recipes():
+        for one in (base, *(f"{base}@{variant}" for variant in load_recipe(base).variants)):
+            assert resolve(load_recipe(one), scale, shape)[-1].shape.num_parameters < shape.num_parameters
+
+
+@pytest.mark.parametrize(
+    ("recipe", "layers"),
+    [("distilbert2019", [0, 2, 4, 7, 9, 11]), ("eliquare2023", [0, 2, 4, 6, 8, 10])],
+)
+def test_layers_are_those_the_papers_name(recipe, layers, paper):
+    steps = {step.id: step for step in resolve(load_recipe(recipe), paper, MBERT)}
+    assert steps["shorten"].config == {"layers": layers}
+
+
+def test_losses_and_settings_are_the_papers(paper):
+    steps = {step.id: step.config for step in resolve(load_recipe("eliquare2023"), paper, MBERT)}
+    found = steps["distill"]
+    assert found["loss"] == {"logit_kl": 5.0, "hidden_cosine": 1.0, "mlm": 2.0}
+    assert (found["temperature"], found["mask_smoothing"], found["epochs"]) == (2.0, 0.7, 10)
+    assert (found["learning_rate"], found["batch_tokens"]) == (5e-4, 1600 * 32)
+    ran = {step.id: step.config for step in resolve(load_recipe("cruz2025@as-run"), paper, MBERT)}["distill"]
+    assert set(ran["loss"]) == {"attention_score_mse", "feature_mse", "embedding_mse"}
+    assert "temperature" not in ran
+    assert ran["projection"] == "learned"
+
+
+@pytest.mark.parametrize(
+    ("steps", "ids"),
+    [
+        (["trim", "shorten"], ["trim", "shorten"]),
+        (["trim", {"trim": {"tokens": "1/2"}}], ["trim", "trim-2"]),
+        ([{"blank": {"layers": "1/2", "width": "1/2", "ffn": "1/2"}}], ["blank"]),
+    ],
+)
+def test_a_variant_may_have_steps_in_another_order_fewer_or_more(steps, ids):
+    assert [step.id for step in vary("here", load_recipe("eliquare2023"), {"steps": steps}).steps] == ids
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"steps": ["trimm"]}, "here: steps: unknown step 'trimm'; there are: shorten, distill, trim"),
+        ({"steps": []}, "here: steps: wanted a list, as [trim, shorten]; got '[]'"),
+        ({"steps": ["trim", "trim"]}, "here: steps: 'trim' stands twice; write the second one in full"),
+        ({"steps": [{"trimm": {}}]}, "here: steps: steps[0]: unknown step 'trimm'"),
+        ({"steps": ["trim"], "shorten.keep": "last"}, "here: unknown step 'shorten'; there are: trim"),
+        ({"distill.temprature": 2}, "here: steps[1].distill: unknown key 'temprature'"),
+        ({"trim": 3}, "here: wanted step.key, as narrow.width; got 'trim'"),
+    ],
+)
+def test_a_variant_that_names_nothing_is_refused(changes, line):
+    with pytest.raises(UsageError) as refused:
+        vary("here", load_recipe("eliquare2023"), changes)
+    assert str(refused.value).startswith(line)
