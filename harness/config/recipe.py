@@ -156,33 +156,72 @@ class Distill(TrainedStep):
         return self
 
 
-class Prune(Step):
+class _ScoredStep(Step):
+    """A step that may look at the language's text; what it leaves out, the scale must state."""
+
+    tokens: Count | None = None
+    batch_tokens: Count | None = None
+    mask_fraction: Share | None = None
+
+    def _refuse_text(self, reader: str) -> None:
+        for name in _ScoredStep.model_fields:
+            if getattr(self, name) is not None:
+                raise refusal(f"{name} is used by {reader} only; remove it")
+
+
+class Prune(_ScoredStep):
     """Drop FFN neurons, the least important first; `rounds` times, an equal part each."""
 
     kind = "prune"
     width: RatioValue
     score: Literal["taylor", "magnitude"]
     rounds: Count = 1
-    tokens: Count | None = None
-    batch_tokens: Count | None = None
-    mask_fraction: Share | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Prune:
         if self.score == "magnitude":
-            for name in ("tokens", "batch_tokens", "mask_fraction"):
-                if getattr(self, name) is not None:
-                    raise refusal(f"{name} is used by score: taylor only; remove it")
+            self._refuse_text("score: taylor")
         return self
 
 
-class Narrow(Step):
-    """Make the hidden states narrower: by narrower heads (all kept) or by fewer (of the teacher's size)."""
+class Narrow(_ScoredStep):
+    """Make the hidden states narrower: by narrower heads (all kept) or by fewer (of the teacher's size).
+
+    `basis` says which directions of the residual stream stay, `within` which of a narrowed head, and `refit`
+    whether every map and norm is then fitted to the wide model on text. Unless told, `pca` takes `svd` and
+    fits, the others do neither.
+    """
 
     kind = "narrow"
     width: RatioValue
-    basis: Literal["first"]
+    basis: Literal["first", "importance", "pca"]
     heads: Literal["narrowed", "dropped"] = "narrowed"
+    within: Literal["first", "svd"] | None = None
+    refit: bool | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether maps and norms are fitted."""
+        return self.basis == "pca" if self.refit is None else self.refit
+
+    @property
+    def part(self) -> str:
+        """Which dimensions of a narrowed head stay."""
+        narrowed_by_svd = self.basis == "pca" and self.heads == "narrowed"
+        return self.within or ("svd" if narrowed_by_svd else "first")
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the step looks at text."""
+        return self.fits or self.basis != "first"
+
+    @model_validator(mode="after")
+    def _check(self) -> Narrow:
+        if not self.reads_text:
+            self._refuse_text("basis: importance, basis: pca and refit")
+        if self.within == "svd" and self.heads == "dropped":
+            raise refusal("within: svd narrows heads, heads: dropped leaves those it keeps whole; remove one")
+        return self
 
 
 class Trim(Step):

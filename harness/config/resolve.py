@@ -123,6 +123,7 @@ def _training(step: Step, state: _State, names: Sequence[str]) -> dict[str, Any]
 
 
 _EXTRA = {"dropout", "epochs", "mask_smoothing", "freeze"}
+_SCORING = ("tokens", "batch_tokens", "mask_fraction")
 _TRAINING = ("tokens", "learning_rate", "batch_tokens", "mask_fraction", "warmup_fraction")
 
 
@@ -210,7 +211,7 @@ def _prune(step: Prune, state: _State) -> _Resolved:
         state.refuse(f"width {step.width} keeps {width}; the FFN is {state.now.ffn} wide by now; keep fewer")
     config: dict[str, Any] = {"ffn": width, "score": step.score, "rounds": step.rounds}
     if step.score == "taylor":
-        config |= _training(step, state, ("tokens", "batch_tokens", "mask_fraction"))
+        config |= _training(step, state, _SCORING)
     return config, state.now.model_copy(update={"ffn": width})
 
 
@@ -224,7 +225,11 @@ def _narrow(step: Narrow, state: _State) -> _Resolved:
     if hidden > now.hidden:
         state.refuse(f"width {step.width} keeps {hidden}; the model is {now.hidden} wide by now; keep less")
     heads = now.heads if step.heads == "narrowed" else hidden // now.head_size
-    config = {"hidden": hidden, "heads": heads, "basis": step.basis, "heads_mode": step.heads}
+    config: dict[str, Any] = {"hidden": hidden, "heads": heads, "basis": step.basis, "heads_mode": step.heads}
+    if step.part == "svd" or step.reads_text:
+        config |= {"within": step.part, "refit": step.fits}
+    if step.reads_text:
+        config |= _training(step, state, _SCORING)
     return config, now.model_copy(update={"hidden": hidden, "heads": heads})
 
 

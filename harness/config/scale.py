@@ -16,7 +16,7 @@ TASKS = ("pos", "ner", "topic", "sentiment", "nli")
 BASELINES = ("random", "static", "tfidf", "majority", "trimmed")
 """Random weights, a linear model on static embeddings or TF-IDF, the commonest label, a trimmed teacher."""
 SOURCES = ("builtin", "folder", "hub")
-TRAINED = ("adapt", "distill", "prune")
+TRAINED = ("adapt", "distill", "prune", "narrow")
 """The kinds of step whose training a scale may set."""
 
 Source = Literal["builtin", "folder", "hub"]

@@ -62,13 +62,19 @@ def _describe_blank(config: dict[str, Any]) -> str:
     return f"{shape['layers']} layers of {shape['hidden']}, {how}"
 
 
+def _describe_narrow(config: dict[str, Any]) -> str:
+    what = f"hidden {config['hidden']} by {config['basis']}, {config['heads']} heads {config['heads_mode']}"
+    what += " by svd" if config.get("within") == "svd" else ""
+    return what + (", refitted" if config.get("refit") else "")
+
+
 _DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "adapt": lambda config: f"MLM, {_describe_amount(config)}",
     "blank": _describe_blank,
     "shorten": lambda config: f"layers {', '.join(map(str, config['layers']))}",
     "distill": _describe_loss,
     "prune": lambda config: f"FFN {config['ffn']} by {config['score']}",
-    "narrow": lambda config: f"hidden {config['hidden']}, {config['heads']} heads {config['heads_mode']}",
+    "narrow": _describe_narrow,
     "trim": lambda config: f"{format_count(config['vocabulary'])} tokens kept",
 }
 

@@ -56,6 +56,10 @@ class Family:
         residual: paths of what writes the residual stream: the first within the model, the others in a layer.
         ffn_in: path, within a layer, of the map that makes the FFN's activations, before the function.
         ffn_out: path, within a layer, of the map that reads the FFN's activations.
+        head_dense: path of the dense layer of the MLM head.
+        head_norm: path of its norm.
+        activation: what the configuration calls the FFN's function.
+        post_norm: whether a norm stands after each sublayer's sum, as in BERT.
         positions_follow_padding: whether positions are numbered from the padding token's id.
         fixed: settings of a fresh configuration that no shape speaks of.
     """
@@ -74,6 +78,10 @@ class Family:
     residual: tuple[str, ...]
     ffn_in: str
     ffn_out: str
+    head_dense: str
+    head_norm: str
+    activation: str = "hidden_act"
+    post_norm: bool = True
     positions_follow_padding: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
@@ -156,6 +164,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             residual=("bert.embeddings.LayerNorm", "attention.output.LayerNorm", "output.LayerNorm"),
             ffn_in="intermediate.dense",
             ffn_out="output.dense",
+            head_dense="cls.predictions.transform.dense",
+            head_norm="cls.predictions.transform.LayerNorm",
             fixed={"layer_norm_eps": 1e-12, "pad_token_id": 0},
         ),
         "xlm-roberta": Family(
@@ -184,6 +194,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             residual=("roberta.embeddings.LayerNorm", "attention.output.LayerNorm", "output.LayerNorm"),
             ffn_in="intermediate.dense",
             ffn_out="output.dense",
+            head_dense="lm_head.dense",
+            head_norm="lm_head.layer_norm",
             positions_follow_padding=True,
             fixed={"layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
         ),

@@ -57,7 +57,7 @@ def score_hidden(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -
     if kind == "magnitude":
         return _magnitude_hidden(model)
     if kind == "taylor":
-        return torch.stack(_taylor(model, batches, _residual(model), read=False)).sum(0)
+        return torch.stack(_taylor(model, batches, residual(model), read=False)).sum(0)
     raise unknown("score", kind, KINDS)
 
 
@@ -100,7 +100,8 @@ def _magnitude_hidden(model: PreTrainedModel) -> Tensor:
     return squares_D.sqrt()
 
 
-def _residual(model: PreTrainedModel) -> list[nn.Module]:
+def residual(model: PreTrainedModel) -> list[nn.Module]:
+    """Gives the modules whose output is the residual stream: the embeddings and each sublayer, in order."""
     family = family_of(model)
     first, *others = family.residual
     numbers = range(model.config.num_hidden_layers)

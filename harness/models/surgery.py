@@ -49,7 +49,7 @@ def shorten(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
         elif layer in places:
             old, new = f"{family.layers}.{layer}.", f"{family.layers}.{places[layer]}."
             tensors[name.replace(old, new, 1)] = tensor.detach().clone()
-    return _rebuild(model, tensors, num_hidden_layers=len(layers))
+    return rebuild(model, tensors, num_hidden_layers=len(layers))
 
 
 def prune_ffn(model: PreTrainedModel, keep: Sequence[LongTensor]) -> PreTrainedModel:
@@ -77,7 +77,7 @@ def prune_ffn(model: PreTrainedModel, keep: Sequence[LongTensor]) -> PreTrainedM
         )
     for number, kept in enumerate(keep):
         _check_indices(f"prune: layer {number}", "neurons", kept, width)
-    return _rebuild(model, select(model, {"F": keep}), intermediate_size=sizes[0])
+    return rebuild(model, select(model, {"F": keep}), intermediate_size=sizes[0])
 
 
 def narrow(
@@ -112,24 +112,32 @@ def narrow(
         HarnessError: a width no head fits, or dimensions that do not exist.
     """
     config = model.config
-    _check_narrow(config, hidden, heads, heads_mode)
+    check_heads(config, hidden, heads, heads_mode)
     dimensions = _dimensions(basis, hidden, config.hidden_size)
-    tensors = _narrow_heads(model, dimensions, heads, hidden // heads, within)
-    return _rebuild(model, tensors, hidden_size=hidden, num_attention_heads=heads)
+    tensors = _narrow_heads(model, select(model, {"D": dimensions}), heads, hidden // heads, within)
+    return rebuild(model, tensors, hidden_size=hidden, num_attention_heads=heads)
 
 
 def select(model: PreTrainedModel, kept: Kept) -> dict[str, Tensor]:
     """Gives a copy of every parameter, tied ones once, with only the kept indices along each axis."""
-    family = family_of(model)
-    tensors = {}
-    for name, parameter in model.named_parameters():
+    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    tensors = _keep(family_of(model), parameters, kept)
+    return {
+        name: tensor.clone() if tensor.data_ptr() == parameters[name].data_ptr() else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def _keep(family: Family, tensors: Mapping[str, Tensor], kept: Kept) -> dict[str, Tensor]:
+    """Gives the tensors with only the kept indices; one that loses nothing is passed on as it is."""
+    found = dict(tensors)
+    for name, tensor in tensors.items():
         _, axes, layer = family.locate(name)
-        tensor = parameter.detach()
         for dimension, axis in enumerate(axes):
             if axis in kept:
-                tensor = tensor.index_select(dimension, _indices(kept[axis], layer).to(tensor.device))
-        tensors[name] = tensor.clone() if tensor.data_ptr() == parameter.data_ptr() else tensor
-    return tensors
+                indices = _indices(kept[axis], layer).to(tensor.device)
+                found[name] = found[name].index_select(dimension, indices)
+    return found
 
 
 def _indices(kept: Tensor | Sequence[Tensor], layer: int | None) -> Tensor:
@@ -139,7 +147,37 @@ def _indices(kept: Tensor | Sequence[Tensor], layer: int | None) -> Tensor:
     return kept[layer]
 
 
-def _rebuild(model: PreTrainedModel, tensors: Mapping[str, Tensor], **changes: Any) -> PreTrainedModel:
+def fold(
+    model: PreTrainedModel, basis_DS: Tensor, heads: int, *, within: Literal["first", "svd"] = "first"
+) -> PreTrainedModel:
+    """Gives the narrower model whose every weight has a basis of the residual stream folded in.
+
+    What reads the stream is multiplied by the basis, what writes it by its transpose. A norm's gain does not
+    commute with a rotation: each new dimension gets the mean of the gains, weighted by its squared share.
+
+    Args:
+        model: the model to narrow.
+        basis_DS: orthonormal columns.
+        heads: the new number of heads.
+        within: as in `narrow`.
+    """
+    family, width = family_of(model), basis_DS.shape[1]
+    check_heads(model.config, width, heads, None)
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        axes, tensor = family.locate(name)[1], parameter.detach()
+        is_gain = axes == ("D",) and name.endswith(".weight")
+        turn_DS = basis_DS.square() if is_gain else basis_DS
+        for dimension, axis in enumerate(axes):
+            if axis == "D":
+                tensor = (tensor.movedim(dimension, -1) @ turn_DS).movedim(-1, dimension)
+        tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
+    narrowed = _narrow_heads(model, tensors, heads, width // heads, within)
+    return rebuild(model, narrowed, hidden_size=width, num_attention_heads=heads)
+
+
+def rebuild(model: PreTrainedModel, tensors: Mapping[str, Tensor], **changes: Any) -> PreTrainedModel:
+    """Gives the stock model of these tensors, with the model's configuration but for the changes."""
     config = copy.deepcopy(model.config)
     for key, value in changes.items():
         setattr(config, key, value)
@@ -147,17 +185,18 @@ def _rebuild(model: PreTrainedModel, tensors: Mapping[str, Tensor], **changes: A
 
 
 def _narrow_heads(
-    model: PreTrainedModel, dimensions: Tensor, heads: int, new: int, within: str
+    model: PreTrainedModel, tensors: dict[str, Tensor], heads: int, new: int, within: str
 ) -> dict[str, Tensor]:
+    """Gives the tensors with the first heads only, each narrowed to a new size."""
     config, family = model.config, family_of(model)
     old = config.hidden_size // config.num_attention_heads
     if within not in ("first", "svd"):
         raise unknown("way to narrow a head", within, ("first", "svd"))
     if within == "svd" and new < old:
-        tensors = select(model, {"D": dimensions, "A": torch.arange(heads * old)})
+        tensors = _keep(family, tensors, {"A": torch.arange(heads * old)})
         return narrow_heads(family, tensors, config.num_hidden_layers, heads, new)
     rows_A = (torch.arange(heads)[:, None] * old + torch.arange(new)).flatten()
-    tensors = select(model, {"D": dimensions, "A": rows_A})
+    tensors = _keep(family, tensors, {"A": rows_A})
     _scale_queries(family, tensors, (new / old) ** 0.5)
     return tensors
 
@@ -177,7 +216,12 @@ def _check_indices(where: str, what: str, kept: Tensor, limit: int) -> None:
         )
 
 
-def _check_narrow(config: Any, hidden: int, heads: int, mode: str | None) -> None:
+def check_heads(config: Any, hidden: int, heads: int, mode: str | None) -> None:
+    """Refuses a width or a number of heads that the model cannot be narrowed to.
+
+    Raises:
+        HarnessError: what does not fit.
+    """
     size = config.hidden_size // config.num_attention_heads
     if mode not in ("narrowed", "dropped", None):
         raise unknown("way to narrow heads", str(mode), ("narrowed", "dropped"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from harness.config.shape import Shape
 from harness.data import corpus
@@ -17,6 +18,7 @@ from harness.data.tasks import TaskData, TextExample, TokenExample, task_named
 from harness.errors import HarnessError
 from harness.models import checkpoint
 from harness.models.accounting import count
+from harness.train.batches import MaskedBatches
 from harness.train.budget import Budget
 from harness.train.pretraining import held_out_loss
 
@@ -87,6 +89,15 @@ def corpus_folder(root: Path, language: str, languages: Sequence[str]) -> Path:
 def read_packed(context: Context, tokenizer: Any, sequence_length: int, part: str = "train") -> Packed:
     """Reads the language's text as rows of token ids."""
     return pack(corpus.read(context.inputs["corpus"], part), tokenizer, sequence_length)
+
+
+def read_masked(context: Context, tokenizer: Any, part: str) -> Iterator[dict[str, Tensor]]:
+    """Gives masked batches of the language's text to score models on, as many tokens as the settings say."""
+    config = context.config
+    packed = read_packed(context, tokenizer, config["sequence_length"], part)
+    asked = budget({**config, "learning_rate": 0.0, "warmup_fraction": 0.0, "precision": "fp32"})
+    batches = MaskedBatches(packed, tokenizer, asked)
+    return (batches[index] for index in range(len(batches)))
 
 
 def record_held_out(context: Context, model: Any, tokenizer: Any) -> None:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.models import surgery
-from harness.stages.files import read_model, record_held_out, write_model
+from harness.models.narrowing import narrow_on_text
+from harness.stages.files import read_masked, read_model, record_held_out, write_model
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
 def run(context: Context) -> None:
-    """Writes the narrower model."""
-    config = context.config
+    """Writes the narrower model; what is chosen or fitted on text is so on the corpus's training part."""
     model, tokenizer = read_model(context)
-    narrower = surgery.narrow(
-        model, config["hidden"], config["heads"], basis=config["basis"], heads_mode=config["heads_mode"]
-    )
+    narrower = _narrow(context, model, tokenizer)
     record_held_out(context, narrower, tokenizer)
     write_model(context, narrower, tokenizer)
+
+
+def _narrow(context: Context, model: Any, tokenizer: Any) -> Any:
+    config = context.config
+    sizes = config["hidden"], config["heads"]
+    within = config.get("within", "first")
+    if config["basis"] == "first" and not config.get("refit"):
+        return surgery.narrow(model, *sizes, heads_mode=config["heads_mode"], within=within)
+    return narrow_on_text(
+        model,
+        *sizes,
+        read_masked(context, tokenizer, "train"),
+        basis=config["basis"],
+        within=within,
+        refit=config["refit"],
+        heads_mode=config["heads_mode"],
+    )

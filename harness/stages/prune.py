@@ -8,8 +8,7 @@ from torch import Tensor
 
 from harness.models import surgery
 from harness.models.scores import keep_top, score_ffn
-from harness.stages.files import budget, read_model, read_packed, record_held_out, write_model
-from harness.train.batches import MaskedBatches
+from harness.stages.files import read_masked, read_model, record_held_out, write_model
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -43,10 +42,7 @@ def _scores(context: Context, model: Any, tokenizer: Any) -> list[Tensor]:
     config = context.config
     if config["score"] == "magnitude":
         return score_ffn(model, (), "magnitude")
-    packed = read_packed(context, tokenizer, config["sequence_length"], "held_out")
-    asked = budget({**config, "learning_rate": 0.0, "warmup_fraction": 0.0, "precision": "fp32"})
-    batches = MaskedBatches(packed, tokenizer, asked)
-    return score_ffn(model, (batches[index] for index in range(len(batches))), config["score"])
+    return score_ffn(model, read_masked(context, tokenizer, "held_out"), config["score"])
 
 
 def _kept_fraction(scores: list[Tensor], kept: list[Any]) -> float:

@@ -164,6 +164,9 @@ RECIPES = [
     (step(0, learning_rate=-1), "steps[0].adapt.learning_rate: wanted a number above 0, as 5e-5; got '-1'"),
     (step(0, learning_rate=".inf"), "steps[0].adapt.learning_rate: wanted a number above 0, as 5e-5; got '.inf'"),
     (step(0, mask_fraction=15), "steps[0].adapt.mask_fraction: wanted a fraction between 0 and 1, as 0.15; got '15'"),
+    (step(4, tokens=9), "steps[4].narrow: tokens is used by basis: importance, basis: pca and refit only; remove it"),
+    (step(4, within="svd", heads="dropped"), "steps[4].narrow: within: svd narrows heads, heads: dropped leaves those it "
+     "keeps whole; remove one"),
     (step(3, score="magnitude"), "steps[3].prune: tokens is used by score: taylor only; remove it"),
     (append({"squash": {}}), "steps[7]: unknown step 'squash'; there are: adapt, shorten, blank, distill, prune, narrow, trim"),
     (append("trim"), "steps[7]: wanted one step, as '- shorten: {layers: 6/12}'; got 'trim'"),
@@ -177,8 +180,8 @@ RECIPES = [
     (top(source=3), "source: wanted text; got '3'"),
     (vary(x={"narow.width": "1/2"}), "variants.x: unknown step 'narow'; there are: adapt, shorten, distill, prune, "
      "narrow, distill-2, trim. Did you mean 'narrow'?"),
-    (vary(x={"narrow.widht": "1/2"}), "variants.x: steps[4].narrow: unknown key 'widht'; there are: width, basis, heads. "
-     "Did you mean 'width'?"),
+    (vary(x={"narrow.widht": "1/2"}), "variants.x: steps[4].narrow: unknown key 'widht'; there are: tokens, "
+     "batch_tokens, mask_fraction, width, basis, heads, within, refit. Did you mean 'width'?"),
     (vary(x={"narrow": "1/2"}), "variants.x: wanted step.key, as narrow.width; got 'narrow'"),
     (vary(x=3), "variants.x: wanted keys and values; got '3'"),
 ]  # fmt: skip
@@ -222,9 +225,9 @@ def inside(*path, **values):
 
 SCALES = [
     (inside("training", adaptt={}), "training: unknown trained step 'adaptt'; there are: adapt, distill, prune, "
-     "distill-2, … by id. Did you mean 'adapt'?"),
-    (inside("training", trim={}), "training: unknown trained step 'trim'; there are: adapt, distill, prune, distill-2, … "
-     "by id"),
+     "narrow, distill-2, … by id. Did you mean 'adapt'?"),
+    (inside("training", trim={}), "training: unknown trained step 'trim'; there are: adapt, distill, prune, narrow, "
+     "distill-2, … by id"),
     (inside("training", "prune", learning_rate=1), "training: prune: unknown key 'learning_rate'; there are: tokens, "
      "batch_tokens, mask_fraction"),
     (inside("tasks", names=["poss"]), "tasks.names: unknown task 'poss'; there are: pos, ner, topic, sentiment, nli. Did "

@@ -145,6 +145,24 @@ def test_widths_are_whole_heads(heads, ratio, width, one_step):
 
 
 @pytest.mark.parametrize(
+    ("values", "config"),
+    [
+        ({"basis": "pca"}, {"within": "svd", "refit": True, "tokens": 8192}),
+        ({"basis": "pca", "refit": False, "within": "first"}, {"within": "first", "refit": False}),
+        ({"basis": "pca", "heads": "dropped"}, {"within": "first", "refit": True}),
+        ({"basis": "importance"}, {"within": "first", "refit": False, "tokens": 8192}),
+        ({"basis": "first", "refit": True}, {"within": "first", "refit": True, "mask_fraction": 0.2}),
+        ({"basis": "first", "within": "svd"}, {"within": "svd", "refit": False}),
+    ],
+)
+def test_narrowing_says_what_it_does_to_heads_and_maps_and_on_how_much_text(values, config, one_step):
+    step = one_step("narrow", width="1/2", **values)
+    assert step.config.items() >= {"basis": values["basis"], **config}.items()
+    reads_text = values["basis"] != "first" or "refit" in values
+    assert ("tokens" in step.config) == ("seed" in step.config) == reads_text
+
+
+@pytest.mark.parametrize(
     ("keep", "ratio", "layers"),
     [
         ("first", "2/5", [0, 1]),

@@ -12,7 +12,7 @@ from harness.config.load import load_recipe, load_scale
 from harness.config.shape import Shape
 from harness.errors import HarnessError
 from harness.pipeline.store import Store
-from harness.stages import corpus, doctor, fetch, files, prune, tasks
+from harness.stages import corpus, doctor, fetch, files, narrow, prune, tasks
 from harness.stages import pretrain as pretraining
 from harness.stages.blueprint import draw, pretraining_stages
 from harness.stages.publish import mirror, publish_model, publish_run
@@ -229,3 +229,17 @@ def test_a_manifest_is_told_of_the_machine():
         told.versions["torch"] == torch.__version__.split("+")[0]
         or told.versions["torch"] == torch.__version__
     )
+
+
+@pytest.mark.parametrize("basis", ["importance", "pca"])
+def test_narrowing_looks_at_the_text_to_train_on(finished, make_context, basis):
+    inputs = {"model": finished.folder("prune"), "corpus": finished.folder("corpus")}
+    text = {"tokens": 600, "batch_tokens": 96, "mask_fraction": 0.2, "sequence_length": 24}
+    ways = {"basis": basis, "within": "svd", "refit": basis == "pca", "heads_mode": "narrowed"}
+    shape = finished.facts("prune")["shape"]
+    sizes = {"hidden": shape["hidden"] // 2, "heads": shape["heads"]}
+    settings = {"precision": "fp32", "seed": 3, "held_out_length": 24}
+    context = make_context(sizes | ways | text | settings, inputs)
+    narrow.run(context)
+    assert context.facts["shape"] == shape | sizes
+    assert 0 < context.facts["held_out"]["loss"] < 10

@@ -1,0 +1,185 @@
+"""Narrowing on text: the sample passes as through the model, and the fits are what they say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM
+
+from harness.errors import HarnessError
+from harness.models import calibration
+from harness.models.accounting import count, total
+from harness.models.basis import pick, principal, residual_covariance
+from harness.models.calibration import Sample
+from harness.models.checkpoint import save
+from harness.models.families import is_tied
+from harness.models.moments import Gain, Linear, Regression, Spread, roots, with_constant
+from harness.models.narrowing import narrow_on_text
+from harness.models.refit import refit
+from harness.models.surgery import fold, narrow, rebuild
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def states(model, batch):
+    with torch.no_grad():
+        found = model.base_model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True
+        )
+    return [one[batch["attention_mask"].bool()] for one in found.hidden_states]
+
+
+def logits(model, batch):
+    with torch.no_grad():
+        found = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    return found[batch["attention_mask"].bool()]
+
+
+@pytest.fixture
+def sample(encoder, lines):
+    """Masked batches of all lines."""
+    batches = []
+    for start in range(0, 40, 8):
+        texts = lines[start : start + 8]
+        tokens = encoder.tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=36)
+        batch = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+        labels[:, 1::2] = -100
+        batches.append(batch | {"labels": labels})
+    return batches
+
+
+def test_a_regression_finds_the_map_and_does_not_care_about_pieces():
+    rows, weight, bias = drawn(50, 4), drawn(3, 4, seed=1), drawn(3, seed=2)
+    wanted = rows @ weight.T + bias
+    whole, pieces = Regression(), Regression()
+    whole.add(rows, wanted)
+    for start in range(0, 50, 7):
+        pieces.add(rows[start : start + 7], wanted[start : start + 7])
+    for found in (whole.solve(1e-9), pieces.solve(1e-9)):
+        assert torch.allclose(found.weight_YX, weight, atol=1e-5)
+        assert torch.allclose(found.bias_Y, bias, atol=1e-5)
+        assert torch.allclose(found(rows), wanted, atol=1e-4)
+
+
+def test_a_row_of_weight_zero_does_not_count_and_a_prior_stands_where_rows_are_silent():
+    rows, prior = drawn(30, 3), Linear(torch.full((1, 3), 7.0), torch.tensor([2.0]))
+    rows[:, 2] = 0
+    wanted = rows[:, :1] - 1
+    wanted[0] = 1e3
+    regression = Regression()
+    weight = torch.ones(30).index_fill(0, torch.tensor([0]), 0)
+    regression.add(rows, wanted, weight)
+    found = regression.solve(1e-6, prior)
+    assert torch.allclose(found.weight_YX, torch.tensor([[1.0, 0.0, 7.0]]), atol=1e-3)
+    assert float(found.bias_Y) == pytest.approx(-1, abs=1e-3)
+
+
+def test_moments_are_those_of_all_rows():
+    rows, spread, gain = drawn(40, 3) + 2, Spread(), Gain()
+    for piece in rows.split(9):
+        spread.add(piece)
+        gain.add(piece, piece * torch.tensor([2.0, -1.0, 0.0]) + 5)
+    assert torch.allclose(spread.covariance(), torch.cov(rows.double().T, correction=0), atol=1e-5)
+    ones = with_constant(rows).double()
+    assert torch.allclose(spread.second_moment(), ones.T @ ones / 40, atol=1e-5)
+    found, bias = gain.solve()
+    assert torch.allclose(found, torch.tensor([2.0, -1.0, 0.0]), atol=1e-4)
+    assert torch.allclose(bias, torch.full((3,), 5.0), atol=1e-3)
+    root, inverse = roots(spread.covariance())
+    assert torch.allclose(root @ root, spread.covariance(), atol=1e-9)
+    assert torch.allclose(root @ inverse, torch.eye(3, dtype=torch.float64), atol=1e-9)
+
+
+def test_a_sample_passes_as_through_the_model(encoder, batch):
+    model, sample = encoder.model, Sample([batch])
+    with torch.no_grad():
+        _, [rows] = calibration.embed(model, sample)
+        found = [rows]
+        for number in range(3):
+            found.append(calibration.run_layer(model, number, found[-1], sample.attended[0]).after_ND)
+    for one, two in zip(found, states(model, batch), strict=True):
+        assert torch.allclose(one, two, atol=1e-5)
+    assert int(sample.asked()[0].sum()) == int((batch["labels"] != -100).sum())
+    assert bool(Sample([{**batch, "labels": None}]).asked()[0].all())
+
+
+def test_the_principal_basis_holds_more_variance_than_any_dimensions(encoder, sample):
+    basis = principal(encoder.model, sample, 10).double()
+    assert torch.allclose(basis.T @ basis, torch.eye(10, dtype=torch.float64), atol=1e-5)
+    covariance = residual_covariance(encoder.model, sample)
+    assert covariance.shape == (24, 24)
+    held = float((basis.T @ covariance @ basis).trace())
+    assert held > float(covariance.diagonal().sort(descending=True).values[:10].sum())
+    places = [torch.cat([states(encoder.model, one)[2] for one in sample])]
+    assert float(covariance.trace()) > float(places[0].double().var(0, correction=0).sum())
+
+
+def test_a_basis_of_dimensions_folds_as_they_are_kept(encoder, batch):
+    kept = torch.tensor([0, 3, 4, 7, 8, 9, 12, 13, 17, 20, 21, 23])
+    for within in ("first", "svd"):
+        folded = fold(encoder.model, pick(kept, 24), 4, within=within)
+        wanted = narrow(encoder.model, 12, 4, basis=kept, within=within)
+        assert torch.allclose(logits(folded, batch), logits(wanted, batch), atol=1e-4)
+
+
+def test_refitting_with_everything_kept_leaves_the_stream_as_it_was(encoder, sample):
+    tensors = refit(encoder.model, torch.eye(24), 4, sample)
+    same = rebuild(encoder.model, tensors)
+    for one, two in zip(states(same, sample[0]), states(encoder.model, sample[0]), strict=True):
+        assert float((one - two).square().mean()) < 1e-3 * float(two.var())
+
+
+@pytest.mark.parametrize("basis", ["first", "importance"])
+def test_keeping_every_dimension_is_lossless(encoder, sample, basis):
+    same = narrow_on_text(encoder.model, 24, 4, sample, basis=basis)
+    assert torch.allclose(logits(same, sample[0]), logits(encoder.model, sample[0]), atol=1e-4)
+
+
+def hooks(model):
+    return sum(len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules())
+
+
+def error(small, model, batches):
+    pairs = [(logits(small, one), logits(model, one)) for one in batches]
+    gaps = [one - one.mean(1, keepdim=True) - two + two.mean(1, keepdim=True) for one, two in pairs]
+    return float(torch.cat(gaps).square().mean() / torch.cat([two for _, two in pairs]).var())
+
+
+def test_fitting_comes_nearer_than_folding_and_both_than_the_first_dimensions(encoder, sample):
+    model = encoder.model
+    first = error(narrow(model, 16, 4), model, sample)
+    fitted = error(narrow_on_text(model, 16, 4, sample, basis="pca"), model, sample)
+    folded = error(narrow_on_text(model, 16, 4, sample, basis="pca", refit=False), model, sample)
+    assert fitted < folded
+    assert fitted < first / 2
+
+
+@pytest.mark.parametrize("basis", ["first", "importance", "pca"])
+@pytest.mark.parametrize("sizes", [(12, 4, "svd"), (12, 4, "first"), (12, 2, "svd"), (10, 2, "svd")], ids=str)
+def test_the_result_is_stock_and_what_came_in_is_left_alone(encoder, sample, tmp_path, basis, sizes):
+    before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
+    watched = hooks(encoder.model)
+    hidden, heads, within = sizes
+    small = narrow_on_text(encoder.model, hidden, heads, iter(sample), basis=basis, within=within)
+    shape = encoder.shape.model_copy(update={"hidden": hidden, "heads": heads})
+    assert total(count(small)).parameters == shape.num_parameters
+    assert is_tied(small) == encoder.shape.tied
+    assert all(torch.equal(value, before[name]) for name, value in encoder.model.state_dict().items())
+    assert hooks(encoder.model) == watched
+    save(small, encoder.tokenizer, tmp_path)
+    again = AutoModelForMaskedLM.from_pretrained(tmp_path).eval()
+    assert torch.equal(logits(again, sample[0]), logits(small, sample[0]))
+    assert all(bool(value.isfinite().all()) for value in small.state_dict().values())
+
+
+def test_what_does_not_fit_is_refused(encoder, sample):
+    with pytest.raises(HarnessError, match="unknown basis 'last'; there are: first, importance, pca"):
+        narrow_on_text(encoder.model, 12, 4, sample, basis="last")
+    for refitted in (True, False):
+        with pytest.raises(HarnessError, match=r"^narrow: wanted batches of corpus text; got none"):
+            narrow_on_text(encoder.model, 12, 4, [], refit=refitted)
+    with pytest.raises(HarnessError, match="got 4 heads in 13; choose a multiple"):
+        narrow_on_text(encoder.model, 13, 4, sample)
