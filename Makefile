@@ -18,16 +18,17 @@ DATA ?=
 TEACHER ?=
 RUNNER ?= local
 DEVICE ?= cpu
-export DEVICE DOCKER BASE_IMAGE CUDA_IMAGE PIP_CONFIG BUILD_FLAGS RUN_FLAGS CACHE
+export DEVICE DOCKER BASE_IMAGE CUDA_IMAGE TORCH_INDEX PIP_CONFIG BUILD_FLAGS RUN_FLAGS CACHE
 
 HARNESS := $(VENV)/bin/harness
 READY := $(VENV)/.ready
+LINTERS := $(VENV)/.linters
 SOURCES := setup.py pyproject.toml requirements.lock $(wildcard csrc/* csrc/cpu/* csrc/cuda/*)
 
 OPTIONS = "$(LANG)" --recipe "$(RECIPE)" --scale "$(SCALE)" --runs "$(RUNS)" \
   $(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)")
 
-reproduce: _language ## LANG=mt: run a recipe on a language (also RECIPE SCALE DATA TEACHER RUNS RUNNER=local|docker|auto)
+reproduce: _language ## LANG=mt: run a recipe on a language (also RECIPE SCALE DATA TEACHER RUNS RUNNER=auto|docker|local)
 	@runner=$$(docker/runner "$(RUNNER)") && $(MAKE) --no-print-directory _reproduce-$$runner
 
 _reproduce-local: $(READY)
@@ -42,11 +43,17 @@ image: ## build the container image (DEVICE=cpu|cuda BASE_IMAGE TORCH PIP_CONFIG
 test: $(READY) ## run the tests (no network, no GPU, no extension needed)
 	@$(VENV)/bin/python -m pytest
 
-check: $(READY) ## style, types and the import law
+check: $(READY) lint ## style, types, the import law, and lint
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+lint: $(LINTERS) ## the container file, the workflows and the shell scripts
+	@$(VENV)/bin/hadolint docker/Dockerfile
+	@$(VENV)/bin/shellcheck .ci/run docker/image docker/reproduce docker/runner docker/slim
+	@$(VENV)/bin/actionlint -shellcheck $(VENV)/bin/shellcheck -pyflakes ""
+	@$(VENV)/bin/zizmor --offline --quiet .github
 
 build: ## set up the environment and build the extension anew (HARNESS_CUDA=0|1|auto)
 	@rm -f $(READY)
@@ -60,9 +67,10 @@ gpu-check: _gpu ## on a machine with an NVIDIA GPU: build, test and time the ker
 	else echo "gpu-check: compute-sanitizer is not installed; left out"; fi
 	@HARNESS_OPS=compiled $(VENV)/bin/python -m benchmarks.ops --device cuda --record benchmarks/records
 
-lock: ## renew requirements.lock from pyproject.toml (needs uv)
+lock: ## renew requirements.lock and lint.lock from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra build --extra develop --python-version 3.11 --generate-hashes \
 	  --no-emit-package torch --no-header --no-annotate --upgrade -q -o requirements.lock
+	@uv pip compile --group lint --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -q -o lint.lock
 
 clean: ## remove the environment, build outputs and caches; runs stay
 	@rm -rf $(VENV) build *.egg-info harness/ops/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -71,7 +79,7 @@ clean: ## remove the environment, build outputs and caches; runs stay
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: reproduce image test check build gpu-check lock clean help _gpu _language _reproduce-local _reproduce-docker
+.PHONY: reproduce image test check lint build gpu-check lock clean help _gpu _language _reproduce-local _reproduce-docker
 
 _gpu:
 	@nvidia-smi -L 2>/dev/null | grep -q '^GPU' || { echo "gpu-check: wanted an NVIDIA GPU; got none that nvidia-smi lists; run it on a machine with one" >&2; exit 2; }
@@ -86,4 +94,9 @@ $(READY): $(SOURCES)
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 	@$(VENV)/bin/python -m pip install --quiet $(TORCH)
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(LINTERS): lint.lock
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r lint.lock
 	@touch $@

@@ -14,24 +14,25 @@ case $1 in
   version) [[ -n $ENGINE ]] && echo "$ENGINE" ;;
   image) [[ -e $STUB_OUT/built ]] ;;
   build) printf '%s\\n' "$@" > "$STUB_OUT/build"; [[ -z $BROKEN ]] && touch "$STUB_OUT/built" ;;
-  run) printf '%s\\n' "$@" >> "$STUB_OUT/run"; echo -- >> "$STUB_OUT/run" ;;
+  run) [[ " $* " == *" --entrypoint test "* ]] && { [[ -z $BLIND ]]; exit; }
+    printf '%s\\n' "$@" >> "$STUB_OUT/run"; echo -- >> "$STUB_OUT/run" ;;
 esac
 """
 
 
 @pytest.fixture
 def call(tmp_path):
-    """Runs one of the scripts beside a stub of docker, which writes down how it was called."""
-    stub = tmp_path / "docker"
-    stub.write_text(STUB)
-    stub.chmod(0o755)
+    """Runs one of the scripts beside stubs of docker, which writes down how it was called, and nvidia-smi."""
+    for name, text in (("docker", STUB), ("nvidia-smi", '#!/bin/sh\necho "$GPUS"\n')):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
 
     def call(script, *arguments, **environment):
         return subprocess.run(
             [str(ROOT / "docker" / script), *map(str, arguments)],
             env={
-                "PATH": os.environ["PATH"], "HOME": str(tmp_path), "ENGINE": "20.10",
-                "DOCKER": str(stub), "STUB_OUT": str(tmp_path), **environment,
+                "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "ENGINE": "20.10",
+                "DOCKER": str(tmp_path / "docker"), "STUB_OUT": str(tmp_path), **environment,
             },
             cwd=tmp_path,
             capture_output=True,
@@ -64,7 +65,31 @@ def runs_of(tmp_path):
 )
 def test_a_run_goes_where_it_is_asked_or_to_an_engine_that_answers(asked, engine, goes, says, call):
     done = call("runner", asked, ENGINE=engine)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{goes}\n", f"{says}\n")
+    assert (done.returncode, done.stdout) == (0, f"{goes}\n")
+    assert done.stderr.splitlines()[-1] == says
+    assert all(line.startswith("image: building") for line in done.stderr.splitlines()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"BROKEN": "1"}, "for want of an image, though Docker 20.10 answers (RUNNER=local asks for none)"),
+        ({"BLIND": "1"}, f"as a container of Docker 20.10 does not start or cannot read {ROOT}"),
+        (
+            {"GPUS": "GPU 0: H100"},
+            "so that the GPU is used (DEVICE=cuda uses it in a container)",
+        ),
+    ],
+    ids=["no image", "no files", "a GPU"],
+)
+def test_a_run_not_asked_into_a_container_falls_back_and_says_why(environment, says, call):
+    done = call("runner", "auto", **environment)
+    assert (done.returncode, done.stdout) == (0, "local\n")
+    assert done.stderr.splitlines()[-1] == f"runner: local, {says}"
+
+
+def test_a_gpu_that_the_image_uses_is_no_reason_to_fall_back(call):
+    assert call("runner", "auto", GPUS="GPU 0: H100", DEVICE="cuda").stdout == "docker\n"
 
 
 @pytest.mark.parametrize(
@@ -167,3 +192,10 @@ def test_a_gpu_is_asked_for_only_by_the_image_that_uses_one(call, runs_of):
     assert "--gpus\nall" in "\n".join(cuda)
     assert "--cpuset-cpus\n1" in "\n".join(cuda)
     assert all("--no-healthcheck" in one for one in (cpu, cuda))
+
+
+def test_settings_that_change_a_run_reach_the_container(call, runs_of):
+    call("reproduce", "mt", HARNESS_OPS="reference", OMP_NUM_THREADS="2")
+    for flags in runs_of():
+        assert "--env\nHARNESS_OPS" in "\n".join(flags)
+        assert "--env\nOMP_NUM_THREADS" in "\n".join(flags)

@@ -54,10 +54,14 @@ def examine() -> list[Check]:
 
 
 def _compiler() -> Check:
+    from harness import ops  # noqa: PLC0415
+
     found = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or shutil.which("clang++")
-    if found is None:
-        return Check("C++ compiler", "none", "install g++ (Debian: build-essential), then `make build`")
-    return Check("C++ compiler", _first_line([found, "--version"]))
+    if found is not None:
+        return Check("C++ compiler", _first_line([found, "--version"]))
+    if ops.implementation() == "compiled":
+        return Check("C++ compiler", "none", "none is needed: the kernels are compiled")
+    return Check("C++ compiler", "none", "install g++ (Debian: build-essential), then `make build`")
 
 
 def _extension() -> Check:
@@ -78,9 +82,21 @@ def _cpu() -> Check:
 def _gpu() -> Check:
     import torch  # noqa: PLC0415
 
+    from harness import ops  # noqa: PLC0415
+
     if torch.cuda.is_available():
-        return Check("GPU", str(torch.cuda.get_device_name()))
-    return Check("GPU", "none", "none is needed for the scales mini and small; paper wants one")
+        slow = ops.implementation("cuda") == "reference"
+        advice = "`HARNESS_CUDA=1 make build` where nvcc is, for the kernels' CUDA half" if slow else ""
+        return Check("GPU", str(torch.cuda.get_device_name()), advice)
+    listed = _first_line(["nvidia-smi", "-L"])
+    if not listed.startswith("GPU"):
+        return Check("GPU", "none", "none is needed for the scales mini and small; paper wants one")
+    build = "CPU" if torch.version.cuda is None else f"CUDA {torch.version.cuda}"
+    return Check(
+        "GPU",
+        f"{listed.split(' (UUID')[0]}, which torch ({build} build) cannot use",
+        "take a torch build for your driver: `rm -r .venv`, then `make build TORCH=torch==VERSION`",
+    )
 
 
 def _engine() -> Check:

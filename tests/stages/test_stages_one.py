@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from harness import ops
 from harness.config.load import load_recipe, load_scale
 from harness.config.shape import Shape
 from harness.errors import HarnessError
@@ -216,8 +218,43 @@ def test_the_doctor_tells_of_everything_a_user_may_need(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CXX", raising=False)
     found = {check.what: check for check in doctor.examine()}
-    assert found["C++ compiler"].advice == "install g++ (Debian: build-essential), then `make build`"
     assert found["node"].found == "none"
+
+
+@pytest.mark.parametrize(
+    ("implementation", "advice"),
+    [
+        ("compiled", "none is needed: the kernels are compiled"),
+        ("reference", "install g++ (Debian: build-essential), then `make build`"),
+    ],
+)
+def test_a_compiler_is_asked_for_only_where_kernels_are_to_be_built(implementation, advice, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(ops, "implementation", lambda *_: implementation)
+    assert {check.what: check for check in doctor.examine()}["C++ compiler"].advice == advice
+
+
+@pytest.mark.parametrize(
+    ("listed", "found", "advice"),
+    [
+        ("", "none", "none is needed for the scales mini and small; paper wants one"),
+        (
+            "GPU 0: NVIDIA H100 (UUID: GPU-1)",
+            "GPU 0: NVIDIA H100, which torch (CPU build) cannot use",
+            "take a torch build for your driver: `rm -r .venv`, then `make build TORCH=torch==VERSION`",
+        ),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_told(listed, found, advice, tmp_path, monkeypatch):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{listed}'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    told = {check.what: check for check in doctor.examine()}["GPU"]
+    assert (told.found, told.advice) == (found, advice)
 
 
 def test_a_manifest_is_told_of_the_machine():
