@@ -65,6 +65,7 @@ class Pretrain(Strict):
     tokenizer_characters: Count
     shallow: Shallow | None = None
     embeddings: Literal["random", "cooccurrence"] | None = None
+    attention: Literal["random", "neighbours"] | None = None
 
     @field_validator("languages", mode="before")
     @classmethod
@@ -81,6 +82,11 @@ class Pretrain(Strict):
             raise refusal(there_are("model family", self.family, FAMILIES))
         if self.hidden % self.heads:
             raise refusal(f"hidden {self.hidden} is no multiple of the {self.heads} heads")
+        if self.attention == "neighbours" and (self.heads < 2 or self.hidden // self.heads % 2):
+            raise refusal(
+                f"attention: neighbours wants two heads or more of an even size; got {self.heads} "
+                f"of {self.hidden // self.heads}; change hidden or heads, or take random"
+            )
         if self.shallow and self.layers % self.shallow.layers:
             raise refusal(
                 f"shallow: {self.layers} layers are no multiple of {self.shallow.layers}; change one"

@@ -36,6 +36,7 @@ def run(context: Context) -> None:
         sequence_length=config["sequence_length"],
         seed=config["seed"],
         embeddings=config.get("embeddings", "random"),
+        attention=config.get("attention", "random"),
     )
     halves = []
     if shallow:

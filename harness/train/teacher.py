@@ -10,6 +10,7 @@ import torch
 from harness.config.shape import Shape
 from harness.data.batches import Packed, pack
 from harness.models.checkpoint import build
+from harness.models.neighbours import attend_to_neighbours
 from harness.models.tokenizers import train_unigram, train_wordpiece
 from harness.train.cooccurrence import token_vectors
 from harness.train.mixing import mix, sample_lines
@@ -36,6 +37,7 @@ def prepare(
     sequence_length: int,
     seed: int,
     embeddings: Literal["random", "cooccurrence"] = "random",
+    attention: Literal["random", "neighbours"] = "random",
 ) -> Newborn:
     """Trains the tokenizer, draws the weights and packs the mixed corpus.
 
@@ -49,6 +51,7 @@ def prepare(
         sequence_length: tokens of the longest row.
         seed: of weights and mixture.
         embeddings: whether word embeddings start at random or as word vectors (`train.cooccurrence`).
+        attention: whether all heads start at random or two a layer look sideways (`models.neighbours`).
     """
     lines = sample_lines(corpora, tokenizer_characters, smoothing)
     tokenizer = TOKENIZERS[shape.family](lines, shape.vocabulary, shape.max_length)
@@ -58,6 +61,8 @@ def prepare(
     model, mixed = build(shape, seed), mix(packed, smoothing, seed)
     if embeddings == "cooccurrence":
         _start_from_vectors(model, mixed, set(tokenizer.all_special_ids), seed)
+    if attention == "neighbours":
+        attend_to_neighbours(model, seed)
     return Newborn(model, tokenizer, mixed)
 
 

@@ -246,6 +246,8 @@ SCALES = [
     (inside("latency", lengths=[0]), "latency.lengths[0]: wanted a whole number of one or more, as 1600 or 1.6e9; got '0'"),
     (inside("latency", lengths=4), "latency.lengths: wanted a list, as [1, 2]; got '4'"),
     (inside("teacher", "pretrain", heads=7), "teacher.pretrain: hidden 128 is no multiple of the 7 heads"),
+    (inside("teacher", "pretrain", heads=1, attention="neighbours"), "teacher.pretrain: attention: neighbours wants "
+     "two heads or more of an even size; got 1 of 128; change hidden or heads, or take random"),
     (inside("teacher", "pretrain", family="gpt"), "teacher.pretrain: unknown model family 'gpt'; there are: bert, "
      "xlm-roberta"),
     (inside("teacher", "pretrain", sequence_length=700), "teacher.pretrain: sequence_length 700 is above what 64 "
