@@ -17,6 +17,7 @@ from harness.errors import HarnessError, UsageError
 import harness.cli.runs
 import harness.cli.score
 import harness.cli.recipes
+import harness.cli.export
 import harness.cli.machine  # noqa: F401
 # isort: on
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -11,11 +12,16 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from harness.errors import HarnessError
 
 
-def half(onnx_path: Path, out_path: Path) -> int:
+def half(onnx_path: Path, out_path: Path, *, excluded: Sequence[str] = ()) -> int:
     """Writes a float16 copy of an ONNX file; gives its size in bytes.
 
     What holds: inputs and outputs keep names, shapes and types; numbers too large or too small for float16
     are cut to its range.
+
+    Args:
+        onnx_path: the file.
+        out_path: where the copy goes; the file itself will do.
+        excluded: names of operators that stay fp32.
 
     Raises:
         HarnessError: the file could not be converted.
@@ -23,7 +29,9 @@ def half(onnx_path: Path, out_path: Path) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = convert_float_to_float16(onnx.load(onnx_path), keep_io_types=True)
+            model = convert_float_to_float16(
+                onnx.load(onnx_path), keep_io_types=True, node_block_list=list(excluded) or None
+            )
         onnx.save(model, out_path)
     except Exception as error:
         told = (str(error).splitlines() or [type(error).__name__])[0]

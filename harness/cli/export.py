@@ -1,0 +1,98 @@
+"""The command that takes a saved model to ONNX files: export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from harness.cli.app import Data, app, err, out
+from harness.errors import UsageError, unknown
+from harness.units import format_bytes
+
+_GRAPHS = "legacy,legacy-sdpa,dynamo,dynamo-sdpa,legacy-optimized"
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="folder of a saved model: ours or any BERT-like encoder")],
+    *,
+    target: Annotated[Path, typer.Option("--out", help="the folder to make")],
+    task: Annotated[str, typer.Option(help="pos, ner, topic, sentiment, mlm or encoder")],
+    language: Annotated[
+        str | None, typer.Option(help="score copies on this language's task, and calibrate on its text")
+    ] = None,
+    data: Data = None,
+    graphs: Annotated[str, typer.Option(help="graphs to try, the preferred first")] = _GRAPHS,
+    precisions: Annotated[
+        str, typer.Option(help="beside fp32: fp16, int8, uint8, int8-static, q4, q4f16; or all, or none")
+    ] = "int8",
+    layout: Annotated[str, typer.Option(help="plain, transformers.js (models in onnx/) or ort")] = "plain",
+    allowed_drop: Annotated[float, typer.Option(min=0, help="points a copy may lose before it fails")] = 0.5,
+    length: Annotated[
+        int,
+        typer.Option(min=2, help="tokens of the longest input tried, the timed row and scored text"),
+    ] = 128,
+    seconds: Annotated[float, typer.Option(min=0.05, help="how long graphs, and each file, are timed")] = 3.0,
+    licence: Annotated[str | None, typer.Option(help="of the model, for its card")] = None,
+) -> None:
+    """Export a model with its head to ONNX, checked against torch; the fastest graph is kept."""
+    from harness.stages.deploy import Request, deploy  # noqa: PLC0415  the other commands need no onnxruntime
+
+    if data is not None and language is None:
+        raise UsageError("--data: wanted a --language to read in it; got none; add --language")
+    if data is not None and not data.is_dir():
+        raise UsageError(f"--data {data}: wanted a data folder; got none; name one that exists")
+    request = Request(
+        model, task, target, _names(graphs), _precisions(precisions, language), layout=layout, length=length,
+        seconds=seconds, language=language, data=data, allowed_drop=allowed_drop / 100, licence=licence,
+    )  # fmt: skip
+    record = deploy(request, lambda line: err.print(line, markup=False, soft_wrap=True))
+    _say(record)
+    out.print(f"graph: {record['graph']['reason']}", soft_wrap=True, markup=False)
+    out.print(f"take:  {record['default']}, {record['default_reason']}", soft_wrap=True, markup=False)
+    out.print(f"files: {target}", soft_wrap=True, markup=False)
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))
+
+
+def _precisions(listed: str, language: str | None) -> tuple[str, ...]:
+    """Reads the precisions; *all* leaves static int8 out where no language gives text to calibrate with."""
+    from harness.export.precisions import PRECISIONS  # noqa: PLC0415
+
+    known = [name for name in PRECISIONS if name != "fp32"]
+    if listed == "all":
+        return tuple(name for name in known if language or name != "int8-static")
+    wanted = () if listed == "none" else _names(listed)
+    if strange := [name for name in wanted if name not in known]:
+        raise unknown("precision", strange[0], [*known, "all", "none"])
+    return wanted
+
+
+def _say(record: dict[str, Any]) -> None:
+    scored = next((list(row["scores"]) for row in record["files"] if row["scores"]), [])[:1]
+    table = Table(
+        "file", "size", "compressed", "max |Δ|", "same best, %", "p50, ms", "p99, ms", "beside fp32",
+        *(f"{metric}, %" for metric in scored), "gate",
+    )  # fmt: skip
+    for row in record["files"]:
+        speed = row["speed_ratio"]
+        told = f"{speed['value']:.2f}x ({speed['low']:.2f}-{speed['high']:.2f})"
+        certain = not speed["low"] <= 1 <= speed["high"]
+        table.add_row(
+            row["file"],
+            format_bytes(row["size_bytes"]),
+            format_bytes(row["compressed_bytes"]),
+            f"{row['max_abs_delta']:.1e}",
+            f"{100 * row['argmax_agreement']:.1f}",
+            f"{row['p50_ms']:.2f}",
+            f"{row['p99_ms']:.2f}",
+            "–" if row["precision"] == "fp32" else told if certain else "no difference shown",
+            *(f"{100 * row['scores'][metric]['value']:.1f}" for metric in scored),
+            row["gate"] + (f", {'+'.join(row['kept_parts'])} in fp32" if row["kept_parts"] else ""),
+        )
+    out.print(table)
