@@ -16,7 +16,7 @@ SCALE ?= mini
 RUNS ?= runs
 DATA ?=
 TEACHER ?=
-RUNNER ?= local
+RUNNER ?= auto
 DEVICE ?= cpu
 export DEVICE DOCKER BASE_IMAGE CUDA_IMAGE TORCH_INDEX PIP_CONFIG BUILD_FLAGS RUN_FLAGS CACHE
 
@@ -51,7 +51,7 @@ check: $(READY) lint ## style, types, the import law, and lint
 
 lint: $(LINTERS) ## the container file, the workflows and the shell scripts
 	@$(VENV)/bin/hadolint docker/Dockerfile
-	@$(VENV)/bin/shellcheck .ci/run docker/image docker/reproduce docker/runner docker/slim
+	@$(VENV)/bin/shellcheck .ci/run .ci/container docker/image docker/reproduce docker/runner docker/slim
 	@$(VENV)/bin/actionlint -shellcheck $(VENV)/bin/shellcheck -pyflakes ""
 	@$(VENV)/bin/zizmor --offline --quiet .github
 
