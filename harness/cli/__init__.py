@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from typing import NoReturn
@@ -67,7 +68,11 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _settle_process() -> None:
-    """Sets what libraries read when they are first imported."""
+    """Sets what libraries read when they are first imported; makes SIGTERM end a run as Ctrl-C does.
+
+    In a container the harness is process 1, whose SIGTERM the system drops where it is not handled.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages: eager training is up to twice as fast
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it ties its results' order to the threads
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
