@@ -13,6 +13,7 @@ from harness.data.sources import open_task
 from harness.data.tasks import TASKS, Absent, TaskData
 from harness.errors import HarnessError, unknown
 from harness.export import onnx, predict
+from harness.export.graphs import WAYS
 from harness.export.heads import HEADS
 from harness.export.layouts import LAYOUTS, arrange
 from harness.export.precisions import PRECISIONS
@@ -122,6 +123,8 @@ def deploy(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     """
     if request.layout not in LAYOUTS:
         raise unknown("layout", request.layout, LAYOUTS)
+    if strange := [name for name in request.graphs if name not in WAYS]:
+        raise unknown("graph", strange[0], WAYS)
     check_out(request.out)
     data = read_data(request)
     source = read_source(request.model, request.task)
