@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -53,8 +55,13 @@ def test_taylor_is_the_slope_of_the_loss_along_each_neuron(encoder, batch):
     hook.remove()
 
 
+def hooks(model):
+    return [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules()]
+
+
 def test_taylor_sums_over_batches_and_leaves_the_model_alone(encoder, batch):
-    model = encoder.model.train()
+    model = copy.deepcopy(encoder.model).train()
+    watched = hooks(model)
     next(model.parameters()).requires_grad_(False)
     flags = [parameter.requires_grad for parameter in model.parameters()]
     once = score_ffn(model, [batch], "taylor")
@@ -63,8 +70,7 @@ def test_taylor_sums_over_batches_and_leaves_the_model_alone(encoder, batch):
     assert model.training
     assert [parameter.requires_grad for parameter in model.parameters()] == flags
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    model.eval().requires_grad_(True)
+    assert hooks(model) == watched
     assert all(torch.allclose(2 * one, two) for one, two in zip(once, twice, strict=True))
 
 
