@@ -1,14 +1,11 @@
 """First weights of a teacher with which two heads of every layer attend to the tokens beside.
 
-A post-norm encoder trained on a few million tokens spends most of them finding out which position is next
-to which, if it finds it at all; meanwhile it reads a text as a bag of words. Here positions are sinusoids
-(Vaswani et al. 2017) in a subspace of their own, and a query turned by one position's angle meets the key
-of the neighbour: the heads look sideways from the first step, and all of it stays trainable. That useful
-structure can be written into first weights rather than learnt is the idea of Trockman and Kolter 2023
-("Mimetic initialization of self-attention layers"); the form here is this project's.
-
-Measured on real text of twenty languages, two layers of 256, half a million tokens, all else equal: MLM
-loss 6.58 against 7.03; part of speech on Maltese after fine-tuning 90.7 % against 83.3 %.
+A post-norm encoder has to find out which position is next to which; until it does, it reads a text as a
+bag of words. Here positions are sinusoids (Vaswani et al. 2017) in a subspace of their own, and a query
+turned by one position's angle meets the key of the neighbour: the heads look sideways from the first step,
+and all of it stays trainable. That useful structure can be written into first weights rather than learnt is
+the idea of Trockman and Kolter 2023 ("Mimetic initialization of self-attention layers"); the form here is
+this project's.
 
 Shapes: **P** positions, **D** hidden, **K** head size, **F** frequencies (half the head size).
 """
