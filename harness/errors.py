@@ -22,6 +22,11 @@ class UsageError(HarnessError):
     exit_code = 2
 
 
+def first_line(error: BaseException) -> str:
+    """Gives what an error says in its first line, or its type's name where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Gives the error for a name that does not exist; holds every name that does, and the nearest one.
 

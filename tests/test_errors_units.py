@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import HarnessError, UsageError, unknown
+from harness.errors import HarnessError, UsageError, first_line, unknown
 from harness.units import format_bytes, format_count, format_duration, format_short, parse_count
 
 
@@ -19,6 +19,11 @@ def test_an_unknown_name_lists_those_there_are_and_the_nearest():
 def test_an_unknown_name_like_none_of_them_has_no_hint():
     assert str(unknown("scale", "zzz", ["mini", "paper"])) == "unknown scale 'zzz'; there are: mini, paper."
     assert str(unknown("scale", "zzz", [])) == "unknown scale 'zzz'; there are: none."
+
+
+@pytest.mark.parametrize(("said", "line"), [("one\ntwo", "one"), ("one", "one"), ("", "ValueError")])
+def test_an_error_is_told_by_its_first_line_or_its_type(said, line):
+    assert first_line(ValueError(said)) == line
 
 
 def test_a_fault_of_the_command_line_exits_with_two_and_any_other_with_one():

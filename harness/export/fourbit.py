@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 from harness.export.operators import weights_of
 from harness.export.sharing import store_transposed
 
@@ -42,9 +42,8 @@ def four_bits(onnx_path: Path, out_path: Path, *, excluded: Sequence[str] = ()) 
         left = {node.name for node in model.graph.node if node.name not in weighted} | {*excluded}
         onnx.save(_quantized(model, left), out_path)
     except Exception as error:
-        told = (str(error).splitlines() or [type(error).__name__])[0]
         raise HarnessError(
-            f"q4: wanted a 4-bit copy of '{onnx_path}'; got {told}; keep the fp32 file"
+            f"q4: wanted a 4-bit copy of '{onnx_path}'; got {first_line(error)}; keep the fp32 file"
         ) from error
     return out_path.stat().st_size
 

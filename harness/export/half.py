@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 
 
 def half(onnx_path: Path, out_path: Path, *, excluded: Sequence[str] = ()) -> int:
@@ -34,8 +34,7 @@ def half(onnx_path: Path, out_path: Path, *, excluded: Sequence[str] = ()) -> in
             )
         onnx.save(model, out_path)
     except Exception as error:
-        told = (str(error).splitlines() or [type(error).__name__])[0]
         raise HarnessError(
-            f"fp16: wanted a float16 copy of '{onnx_path}'; got {told}; keep the fp32 file"
+            f"fp16: wanted a float16 copy of '{onnx_path}'; got {first_line(error)}; keep the fp32 file"
         ) from error
     return out_path.stat().st_size

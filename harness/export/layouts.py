@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 from harness.export.quantize import weights_for
 
 Paths = Mapping[str, Path]
@@ -63,9 +63,9 @@ def _ort(folder: Path, paths: Paths, _: list[str] | None) -> dict[str, str]:
         with contextlib.redirect_stdout(said):
             convert_onnx_models_to_ort(folder, None, [OptimizationStyle.Fixed])
     except Exception as error:
-        told = (str(error).splitlines() or [type(error).__name__])[0]
         raise HarnessError(
-            f"--layout ort: wanted onnxruntime's format of '{folder}'; got {told}; take --layout plain"
+            f"--layout ort: wanted onnxruntime's format of '{folder}'; got {first_line(error)}; "
+            "take --layout plain"
         ) from error
     return {name: str(path.with_suffix(".ort").relative_to(folder)) for name, path in paths.items()}
 

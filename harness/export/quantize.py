@@ -26,7 +26,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 from harness.export.sharing import share_transposed, store_transposed
 
 INT8_FILE = "model_int8.onnx"
@@ -200,7 +200,7 @@ def _quantized(onnx_path: Path, out_path: Path, write: Callable[[Path], None]) -
                 write(prepared)
                 _tidy(out_path)
             except Exception as error:
-                refusals.append(f"{shapes}: {(str(error).splitlines() or [type(error).__name__])[0]}")
+                refusals.append(f"{shapes}: {first_line(error)}")
                 continue
             return Quantized(out_path, out_path.stat().st_size, shapes, tuple(refusals))
     raise HarnessError(

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 from harness.measure.latency import Choice, Samples, fastest, interleave
 from harness.measure.parity import Batch, Parity, compare
 
@@ -30,8 +30,9 @@ def open_session(path: Path, *, threads: int = 1) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        told = str(error).splitlines()[0]
-        raise HarnessError(f"onnx: wanted a model in '{path}'; got {told}; export it again") from error
+        raise HarnessError(
+            f"onnx: wanted a model in '{path}'; got {first_line(error)}; export it again"
+        ) from error
 
 
 def runner(session: Any, batch: Batch) -> Callable[[], object]:
