@@ -14,6 +14,8 @@ from harness.stages import VERSIONS
 
 ROLE_FINAL = "student"
 HELD_OUT_LENGTH = 128
+WEIGHTLESS = {"tfidf": "TF-IDF and a linear model", "majority": "most frequent label"}
+"""Baselines without a model, and what tables call them."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,6 @@ def scored_of(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str])
 def _baselines(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]) -> list[Scored]:
     """Gives the scale's baselines; the trimmed teacher only where the recipe trims a student."""
     first = next(iter(tasks), None)
-    weightless = {
-        "tfidf": "TF-IDF and a linear model",
-        "majority": "most frequent label",
-    }
     models = {
         "trimmed": [("trimmed-teacher", "teacher, trimmed only")] if _trim_step(steps) else [],
         "random": [
@@ -72,9 +70,9 @@ def _baselines(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]
         if name == "static":
             told = "static embeddings from the teacher, and a linear model"
             found.append(Scored("static", told, "baseline", "static", "linear"))
-        if name in weightless:
+        if name in WEIGHTLESS:
             kind = "majority" if name == "majority" else "linear"
-            found.append(Scored(name, weightless[name], "baseline", f"score.{first}.{name}", kind))
+            found.append(Scored(name, WEIGHTLESS[name], "baseline", f"score.{first}.{name}", kind))
     return found
 
 

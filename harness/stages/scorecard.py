@@ -15,13 +15,13 @@ from harness.models.encoder import load_tokenizer, longest_input
 from harness.pipeline.execute import Finished
 from harness.pipeline.plan import Plan, Stage
 from harness.stages.blueprint import tasks_stage, tasks_there
-from harness.stages.proof import Scored, compare_stage, score_stage, stage_of
+from harness.stages.proof import WEIGHTLESS, Scored, compare_stage, score_stage, stage_of
 
 _BASELINES = {
     "random": ("the first model's shape, random weights", "score"),
     "static": ("static embeddings from the first model, and a linear model", "linear"),
-    "tfidf": ("TF-IDF and a linear model", "linear"),
-    "majority": ("most frequent label", "majority"),
+    "tfidf": (WEIGHTLESS["tfidf"], "linear"),
+    "majority": (WEIGHTLESS["majority"], "majority"),
 }
 """Those of a scale's baselines that need nothing but model and tasks."""
 

@@ -58,6 +58,21 @@ def finished(tmp_path_factory, write_scale, write_recipe, write_data, write_teac
 
 
 @pytest.fixture
+def corpus_config():
+    """Settings of the corpus stage: Maltese of a data folder, no task's text kept out."""
+    return {
+        "source": "folder",
+        "tasks_source": "folder",
+        "languages": ["mt"],
+        "lines": None,
+        "held_out_fraction": 0.1,
+        "seed": 1,
+        "excluded_tasks": {"mt": []},
+        "sizes": [None, None, None],
+    }
+
+
+@pytest.fixture
 def make_context(tmp_path):
     """Gives what a stage is given, with a new folder to write to."""
 

@@ -12,20 +12,11 @@ EMBEDDINGS = "bert.embeddings."
 
 
 @pytest.fixture
-def drawn(tmp_path, make_context, write_data, write_teacher):
+def drawn(tmp_path, corpus_config, make_context, write_data, write_teacher):
     """Runs the step on a small teacher; gives the teacher, the student and the facts."""
     data = write_data(tmp_path / "data")
     written = make_context(
-        {
-            "source": "folder",
-            "tasks_source": "folder",
-            "languages": ["mt"],
-            "lines": None,
-            "held_out_fraction": 0.1,
-            "seed": 1,
-            "excluded_tasks": {"mt": []},
-            "sizes": [None, None, None],
-        },
+        corpus_config,
         {"data:corpus/mt": data / "corpus/mt"},
         tmp_path / "corpus",
     )

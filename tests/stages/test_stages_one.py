@@ -29,29 +29,17 @@ def data(tmp_path, write_data):
     return write_data(tmp_path / "data", ("mt", "sw"))
 
 
-CORPUS = {
-    "source": "folder",
-    "tasks_source": "folder",
-    "languages": ["mt"],
-    "lines": None,
-    "held_out_fraction": 0.1,
-    "seed": 1,
-    "excluded_tasks": {"mt": []},
-    "sizes": [None, None, None],
-}
-
-
-def test_text_of_one_document_cannot_be_parted(data, make_context):
+def test_text_of_one_document_cannot_be_parted(corpus_config, data, make_context):
     (data / "corpus/mt/text.txt").write_text("kadin mifa\ntoki numo\n", encoding="utf-8")
-    context = make_context(CORPUS, {"data:corpus/mt": data / "corpus/mt"})
+    context = make_context(corpus_config, {"data:corpus/mt": data / "corpus/mt"})
     with pytest.raises(
         HarnessError, match=r"wanted two documents or more in 'mt', .*; got 1; add text, or part"
     ):
         corpus.run(context)
 
 
-def test_text_of_several_languages_lies_in_a_folder_each(data, make_context):
-    config = CORPUS | {"languages": ["mt", "sw"], "excluded_tasks": {"mt": ["topic"], "sw": []}}
+def test_text_of_several_languages_lies_in_a_folder_each(corpus_config, data, make_context):
+    config = corpus_config | {"languages": ["mt", "sw"], "excluded_tasks": {"mt": ["topic"], "sw": []}}
     names = ("corpus/mt", "corpus/sw", "topic/mt")
     context = make_context(config, {f"data:{name}": data / name for name in names})
     corpus.run(context)
@@ -105,11 +93,13 @@ def test_rounds_of_pruning_take_equal_parts_and_end_at_the_target(now, target, r
     assert prune._widths(now, target, rounds) == widths
 
 
-def test_neurons_are_scored_by_magnitude_without_text(make_context, write_teacher, tmp_path, data):
+def test_neurons_are_scored_by_magnitude_without_text(
+    corpus_config, make_context, write_teacher, tmp_path, data
+):
     write_teacher(tmp_path / "teacher" / "model")
     text = tmp_path / "text"
     text.mkdir()
-    corpus.run(make_context(CORPUS, {"data:corpus/mt": data / "corpus/mt"}, out=text))
+    corpus.run(make_context(corpus_config, {"data:corpus/mt": data / "corpus/mt"}, out=text))
     config = {"ffn": 10, "score": "magnitude", "rounds": 1, "held_out_length": 32}
     context = make_context(config, {"model": tmp_path / "teacher", "corpus": text})
     prune.run(context)
