@@ -1,0 +1,114 @@
+"""What README and docs tell a reader to do exists: every link, every command, every option of one."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from harness.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "csrc" / "README.md"])
+FENCE = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+COMMAND = re.compile(
+    r"^(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?(harness|make|python -m (?:benchmarks|pytest)\S*)(?: (.*))?$"
+)
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def text_of(page):
+    return page.read_text(encoding="utf-8")
+
+
+def commands_of(text):
+    """Gives each command of a page as its program and its words."""
+    lines = [line for block in FENCE.findall(text) for line in block.replace("\\\n", " ").splitlines()]
+    for line in (*lines, *INLINE.findall(FENCE.sub("", text))):
+        found = COMMAND.match(re.sub(r"\s+#.*$", "", line.strip()))
+        if found:
+            yield found[1], shlex.split(found[2] or "")
+
+
+def slugs(text):
+    """Gives the anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def unknown_words(words):
+    """Gives what of a harness command line does not exist: its command, or an option of it."""
+    command = typer.main.get_command(app)
+    known, strange = set(), []
+    for position, word in enumerate(words):
+        if hasattr(command, "commands") and not word.startswith("-"):
+            command = command.commands.get(word)
+            if command is None:
+                return [] if word.isupper() else [word]
+        else:
+            known |= {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
+            if word.startswith("-") and word not in {*known, "--help"} and position > 0:
+                strange.append(word)
+    return strange
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = text_of(page)
+    for target in LINK.findall(text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in slugs(text_of(there)), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page):
+    rules = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    settings = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE)) | {"LANG"}
+    for program, words in commands_of(text_of(page)):
+        if program == "harness":
+            assert unknown_words(words) == [], f"harness {' '.join(words)}"
+        elif program == "make":
+            names, values = (
+                [word for word in words if "=" not in word],
+                [w.split("=")[0] for w in words if "=" in w],
+            )
+            assert {name for name in names if not name.startswith("-")} <= rules, words
+            assert set(values) <= settings | exported(), words
+        elif program.startswith("python -m benchmarks"):
+            assert (ROOT / f"{program.split()[-1].replace('.', '/')}.py").is_file(), program
+
+
+def exported():
+    """Gives the settings that the Makefile only hands on."""
+    line = re.search(r"^export ([A-Z_ ]+)$", MAKEFILE, re.MULTILINE)
+    return set(line[1].split())
+
+
+def test_the_reader_of_pages_sees_what_is_wrong():
+    page = (
+        "```\nharness reproduce mt --nowhere   # a remark\n```\nsee `make reproduce LANG=mt`, `harness fly`"
+    )
+    found = list(commands_of(page))
+    assert found == [
+        ("harness", ["reproduce", "mt", "--nowhere"]),
+        ("make", ["reproduce", "LANG=mt"]),
+        ("harness", ["fly"]),
+    ]
+    assert unknown_words(found[0][1]) == ["--nowhere"]
+    assert unknown_words(found[2][1]) == ["fly"]
+    assert unknown_words(["recipe", "show", "gurgurov2025", "--yaml"]) == []
+
+
+def test_every_page_is_reached_from_the_front_door():
+    readme = text_of(ROOT / "README.md")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"docs/{page.name}" in readme, f"README does not name docs/{page.name}"
