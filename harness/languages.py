@@ -25,7 +25,7 @@ class Source:
     Attributes:
         hub: its id.
         files: a glob of its files in the repository; ``{config}`` and ``{split}`` are filled in.
-        columns: of the text (or words), and of the labels if it has some.
+        columns: of the text (or words, or both texts of a pair), and last of the labels if it has some.
         licence: as the hub or the authors state it.
         revision: a full commit hash, or None: ``branch`` is resolved when fetched.
         branch: the branch or tag to resolve.
@@ -139,6 +139,30 @@ SENTIMENT_SK = Source(
 )
 SENTIMENT_SL = Source("DGurgurov/slovenian_sa", "{split}.csv", ("text", "label"), "MIT", dev="dev")
 
+NEWS = Source(
+    "masakhane/masakhanews",
+    "{config}/{split}/*.parquet",
+    ("headline_text", "label"),
+    "AFL-3.0",
+    branch="refs/convert/parquet",
+)
+XNLI = Source(
+    "facebook/xnli",
+    "{config}/xnli-{split}.parquet",
+    ("premise", "hypothesis", "label"),
+    "CC-BY-NC-4.0",
+    revision="11d52e2cb57c73ff50d76bbfa3b853159db61d01",
+    labels=("entailment", "neutral", "contradiction"),
+)
+HATE_TL = Source(
+    "legacy-datasets/hate_speech_filipino",
+    "default/{split}/*.parquet",
+    ("text", "label"),
+    "not stated",
+    branch="refs/convert/parquet",
+    labels=("0", "1"),
+)
+
 _GENERAL: dict[str, Source] = {"pos": UNIVERSAL_DEPENDENCIES, "ner": WIKIANN, "topic": SIB200}
 
 
@@ -151,6 +175,7 @@ def _row(
     treebank: str | None = None,
     sentiment: Source | None = None,
     web: str | None = None,
+    more: Mapping[str, Source] = MappingProxyType({}),
 ) -> Language:
     """Gives a row.
 
@@ -162,13 +187,20 @@ def _row(
         treebank: the treebank of Universal Dependencies that has a training part, if one is known.
         sentiment: where it has a known source.
         web: its ISO 639-3 code in GlotCC.
+        more: tasks that few languages have.
     """
     configs = {"pos": treebank, "ner": code, "topic": f"{iso}_{script}"}
     tasks = {task: replace(_GENERAL[task], config=config) for task, config in configs.items() if config}
     if sentiment is not None:
         tasks["sentiment"] = sentiment
+    tasks |= more
     corpus = replace(GLOTCC, config=f"{web or iso}-{script}")
     return Language(code, name, script, corpus, MappingProxyType(tasks))
+
+
+def _news_and_nli(news: str | None, nli: str | None) -> dict[str, Source]:
+    found = {"news": replace(NEWS, config=news or ""), "nli": replace(XNLI, config=nli or "")}
+    return {task: source for task, source in found.items() if source.config}
 
 
 _ROWS = (
@@ -176,12 +208,14 @@ _ROWS = (
     _row("ceb", "Cebuano", "ceb"),
     _row("cs", "Czech", "ces", treebank="cs_pdtc"),
     _row("de", "German", "deu", treebank="de_gsd"),
-    _row("en", "English", "eng", treebank="en_ewt", sentiment=SENTIMENT_EN),
-    _row("es", "Spanish", "spa", treebank="es_ancora"),
-    _row("fr", "French", "fra", treebank="fr_sequoia", sentiment=SENTIMENT_FR),
-    _row("ha", "Hausa", "hau", sentiment=replace(AFRISENTI, config="hau")),
+    _row("en", "English", "eng", treebank="en_ewt", sentiment=SENTIMENT_EN, more=_news_and_nli("eng", "en")),
+    _row("es", "Spanish", "spa", treebank="es_ancora", more=_news_and_nli(None, "es")),
+    _row(
+        "fr", "French", "fra", treebank="fr_sequoia", sentiment=SENTIMENT_FR, more=_news_and_nli("fra", "fr")
+    ),
+    _row("ha", "Hausa", "hau", sentiment=replace(AFRISENTI, config="hau"), more=_news_and_nli("hau", None)),
     _row("he", "Hebrew", "heb", script="Hebr", treebank="he_htb"),
-    _row("hi", "Hindi", "hin", script="Deva", treebank="hi_hdtb"),
+    _row("hi", "Hindi", "hin", script="Deva", treebank="hi_hdtb", more=_news_and_nli(None, "hi")),
     _row("hr", "Croatian", "hrv", treebank="hr_set"),
     _row("id", "Indonesian", "ind", treebank="id_gsd"),
     _row("it", "Italian", "ita", treebank="it_isdt"),
@@ -190,8 +224,8 @@ _ROWS = (
     _row("pl", "Polish", "pol", treebank="pl_pdb"),
     _row("sk", "Slovak", "slk", treebank="sk_snk", sentiment=SENTIMENT_SK),
     _row("sl", "Slovenian", "slv", treebank="sl_ssj", sentiment=SENTIMENT_SL),
-    _row("sw", "Swahili", "swh", sentiment=replace(AFRISENTI, config="swa")),
-    _row("tl", "Tagalog", "tgl", treebank="tl_newscrawl", web="fil"),
+    _row("sw", "Swahili", "swh", sentiment=replace(AFRISENTI, config="swa"), more=_news_and_nli("swa", "sw")),
+    _row("tl", "Tagalog", "tgl", treebank="tl_newscrawl", web="fil", more={"hate": HATE_TL}),
 )
 LANGUAGES: dict[str, Language] = {row.code: row for row in _ROWS}
 

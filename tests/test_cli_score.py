@@ -19,6 +19,15 @@ def place(tmp_path_factory, write_data, write_teacher, write_scale):
     learnt = (root / "data/topic/mt/train.tsv").read_text(encoding="utf-8").splitlines()[1]
     with (root / "data/topic/mt/test.tsv").open("a", encoding="utf-8") as file:
         file.write(learnt + "\n")
+    (root / "data/nli/mt").mkdir(parents=True)
+    for split in ("train", "dev", "test"):
+        pairs = "".join(
+            f"{word} mifa\t{word} toki\t{'yes' if word < 'm' else 'no'}\n"
+            for word in ("kadin", "rafa", split)
+        )
+        (root / f"data/nli/mt/{split}.tsv").write_text(
+            f"premise\thypothesis\tlabel\n{pairs}", encoding="utf-8"
+        )
     write_teacher(root / "teacher")
     write_foreign(root / "teacher", root / "foreign/model")
     write_scale(root)
@@ -96,6 +105,14 @@ def test_the_same_command_anew_gives_the_same_digits(place, scored, tmp_path, ca
     printed = capsys.readouterr().out
     assert "1 of 11 test texts stand in train or dev too" in printed
     assert scored["scores"]["foreign"]["topic"]["signature"] not in printed
+
+
+def test_pairs_of_texts_are_scored_by_accuracy(place, tmp_path):
+    more = ("--tasks", "nli", "--seeds", "1", "--baselines", "static,tfidf,majority")
+    found = run(place, tmp_path, "teacher", more=more)
+    assert found["tasks"] == {"nli": "accuracy"}
+    assert found["scores"]["tfidf"]["nli"]["n_test"] == 3
+    assert found["data"]["nli"]["leakage"] == {"dev": 2, "test": 2}
 
 
 def test_a_model_of_the_hub_is_named_with_its_commit(monkeypatch, tmp_path, place):

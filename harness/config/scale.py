@@ -12,7 +12,7 @@ from harness.config.recipe import KINDS
 from harness.config.shape import FAMILIES, KNOWN_TEACHERS, Shape
 from harness.config.values import Count, Portion, Rate, Share, Strict, refusal, there_are
 
-TASKS = ("pos", "ner", "topic", "sentiment", "nli")
+TASKS = ("pos", "ner", "topic", "sentiment", "news", "hate", "nli")
 BASELINES = ("random", "static", "tfidf", "majority", "trimmed")
 """Random weights, a linear model on static embeddings or TF-IDF, the commonest label, a trimmed teacher."""
 SOURCES = ("builtin", "folder", "hub")
@@ -142,7 +142,7 @@ class Corpus(_Sourced):
 class Tasks(_Sourced):
     """The labelled tasks, and the most examples of each part (none: all of them)."""
 
-    names: tuple[Literal["pos", "ner", "topic", "sentiment", "nli"], ...]
+    names: tuple[str, ...]
     train: Count | None = None
     dev: Count | None = None
     test: Count | None = None

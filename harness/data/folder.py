@@ -5,7 +5,8 @@
     corpus/<lang>/*.txt[.gz|.xz|.zst]             UTF-8, a sentence or paragraph a line
     pos/<lang>/{train,dev,test}.conllu            UPOS in column 4
     ner/<lang>/{train,dev,test}.conll             token<TAB>IOB2 tag, blank line between sentences
-    topic|sentiment/<lang>/{train,dev,test}.tsv   header text<TAB>label; no quoting
+    topic|sentiment|news|hate/<lang>/{train,dev,test}.tsv   header text<TAB>label; no quoting
+    nli/<lang>/{train,dev,test}.tsv               header premise<TAB>hypothesis<TAB>label
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ Parser: TypeAlias = Callable[[Path, list[str]], Iterator[Example]]
 _CONLLU_COLUMNS = 10
 _RANGE_OR_EMPTY = re.compile(r"\d+-\d+|\d+\.\d+")
 _WRITTEN = "# text = "
-_TSV_HEADER = "text\tlabel"
+_TEXT = ("text", "label")
+_PAIR = ("premise", "hypothesis", "label")
 
 
 def _fault(place: str, wanted: str, got: str) -> HarnessError:
@@ -115,19 +116,36 @@ def read_tsv(path: Path, _notes: list[str]) -> Iterator[TextExample]:
     Raises:
         HarnessError: the header is not ``text<TAB>label``, or a line lacks two columns, a text or a label.
     """
-    for number, line in read_lines(path):
+    for text, label in _columns(path, _TEXT):
+        yield TextExample(text, label.strip())
+
+
+def read_pairs(path: Path, _notes: list[str]) -> Iterator[TextExample]:
+    """Gives pairs of texts with their labels.
+
+    Raises:
+        HarnessError: the header is not ``premise<TAB>hypothesis<TAB>label``, or a line lacks one of them.
+    """
+    for premise, hypothesis, label in _columns(path, _PAIR):
+        yield TextExample(premise, label.strip(), hypothesis)
+
+
+def _columns(path: Path, names: tuple[str, ...]) -> Iterator[list[str]]:
+    """Gives the columns of each line after the header, none of them empty."""
+    number = {2: "two", 3: "three"}[len(names)]
+    for place, line in ((f"{path}:{row}", line) for row, line in read_lines(path)):
         columns = line.split("\t")
-        if number == 1:
-            if line != _TSV_HEADER:
-                raise _fault(f"{path}:{number}", "the header 'text<TAB>label'", f"'{line[:40]}'")
-        elif len(columns) != 2:
-            raise _fault(f"{path}:{number}", "two columns, text and label", f"{len(columns)}: '{line[:40]}'")
-        elif not columns[0].strip():
-            raise _fault(f"{path}:{number}", "a text in column 1", "nothing")
-        elif not columns[1].strip():
-            raise _fault(f"{path}:{number}", "a label in column 2", "nothing")
-        else:
-            yield TextExample(columns[0], columns[1].strip())
+        if place.endswith(":1"):
+            if columns != list(names):
+                raise _fault(place, f"the header '{'<TAB>'.join(names)}'", f"'{line[:40]}'")
+            continue
+        if len(columns) != len(names):
+            told = " and ".join((", ".join(names[:-1]), names[-1]))
+            raise _fault(place, f"{number} columns, {told}", f"{len(columns)}: '{line[:40]}'")
+        for position, (name, column) in enumerate(zip(names, columns, strict=True), start=1):
+            if not column.strip():
+                raise _fault(place, f"a {name} in column {position}", "nothing")
+        yield columns
 
 
 def _lines_and_end(path: Path) -> Iterator[tuple[int, str]]:
@@ -143,4 +161,7 @@ FORMATS: dict[str, tuple[str, Parser]] = {
     "ner": (".conll", read_iob2),
     "topic": (".tsv", read_tsv),
     "sentiment": (".tsv", read_tsv),
+    "news": (".tsv", read_tsv),
+    "hate": (".tsv", read_tsv),
+    "nli": (".tsv", read_pairs),
 }

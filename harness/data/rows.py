@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.data.formats import fitting_tag
@@ -32,11 +32,15 @@ def to_examples(rows: Any, task: Task, source: Source, place: str, notes: list[s
                 f"{place}: wanted the column '{column}'; got {', '.join(rows.column_names)}; "
                 "correct the row of harness/languages.py"
             )
-    name = _namer(rows.features[source.columns[1]], source)
-    texts, labels = (rows[column] for column in source.columns[:2])
-    pairs = enumerate(zip(texts, labels, strict=True), start=1)
+    name = _namer(rows.features[source.columns[-1]], source)
+    labels = rows[source.columns[-1]]
     if task.kind == "sequence":
-        return [_text_example(text, name(label), f"{place}:{number}") for number, (text, label) in pairs]
+        texts = zip(*(rows[column] for column in source.columns[:-1]), strict=True)
+        return [
+            _text_example(both, name(label), f"{place}:{number}")
+            for number, (both, label) in enumerate(zip(texts, labels, strict=True), start=1)
+        ]
+    pairs = enumerate(zip(rows[source.columns[0]], labels, strict=True), start=1)
     examples = (
         _token_example(task, words, [name(tag) for tag in tags], f"{place}:{number}", notes)
         for number, (words, tags) in pairs
@@ -57,12 +61,12 @@ def _namer(feature: Any, source: Source) -> Callable[[Any], str | None]:
     return name
 
 
-def _text_example(text: str | None, label: str | None, place: str) -> TextExample:
-    if not text or not text.strip() or not label or not label.strip():
-        raise HarnessError(
-            f"{place}: wanted a text and a label; got '{(text or '')[:40]}' and '{label or ''}'; mend it"
-        )
-    return TextExample(text, label)
+def _text_example(texts: Sequence[str | None], label: str | None, place: str) -> TextExample:
+    found = [text for text in texts if text and text.strip()]
+    if len(found) < len(texts) or not label or not label.strip():
+        told = "' and '".join((text or "")[:40] for text in (*texts, label))
+        raise HarnessError(f"{place}: wanted a text and a label; got '{told}'; mend it")
+    return TextExample(found[0], label, *found[1:])
 
 
 def _token_example(

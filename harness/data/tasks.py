@@ -40,10 +40,17 @@ class TokenExample:
 
 @dataclass(frozen=True)
 class TextExample:
-    """A text with one label."""
+    """A text with one label.
+
+    Attributes:
+        text: the text; of a pair the first, as a premise.
+        label: what it is, or how the two of a pair stand to each other.
+        second: the second text of a pair, as a hypothesis.
+    """
 
     text: str
     label: str
+    second: str | None = None
 
 
 Example: TypeAlias = TokenExample | TextExample
@@ -58,19 +65,24 @@ class Task:
         kind: one label a word (``token``) or one a text (``sequence``).
         metrics: names of its scores, the one that stands in tables first.
         labels: the closed label set where a standard fixes it, else None: the labels of the training part.
+        paired: an example is two texts.
     """
 
     name: str
     kind: Literal["token", "sequence"]
     metrics: tuple[str, ...]
     labels: tuple[str, ...] | None = None
+    paired: bool = False
 
 
 TASKS: dict[str, Task] = {
-    "pos": Task("pos", "token", ("accuracy", "macro_f1"), UPOS),
+    "pos": Task("pos", "token", ("accuracy", "macro_f1", "seqeval_f1"), UPOS),
     "ner": Task("ner", "token", ("span_f1",)),
     "topic": Task("topic", "sequence", ("macro_f1", "accuracy")),
     "sentiment": Task("sentiment", "sequence", ("macro_f1", "accuracy")),
+    "news": Task("news", "sequence", ("macro_f1", "accuracy")),
+    "hate": Task("hate", "sequence", ("accuracy", "macro_f1")),
+    "nli": Task("nli", "sequence", ("accuracy", "macro_f1"), paired=True),
 }
 
 
@@ -98,7 +110,7 @@ class TaskData:
 
     def scored_texts(self) -> set[str]:
         """Gives the texts of dev and test, which no training corpus may hold."""
-        return {example.text for example in (*self.dev, *self.test)}
+        return {text for example in (*self.dev, *self.test) for text in texts_of(example)}
 
 
 def count_leakage(data: TaskData) -> dict[str, int]:
@@ -107,13 +119,13 @@ def count_leakage(data: TaskData) -> dict[str, int]:
     A model may know the answers to these by heart; they are counted, not dropped, since published scores are
     over the same parts. Case and the width of spaces play no part.
     """
-    train, dev, test = ([_key(one.text) for one in part] for part in (data.train, data.dev, data.test))
+    train, dev, test = ([_key(one) for one in part] for part in (data.train, data.dev, data.test))
     taught, known = set(train), {*train, *dev}
     return {"dev": sum(text in taught for text in dev), "test": sum(text in known for text in test)}
 
 
-def _key(text: str) -> str:
-    return " ".join(text.split()).casefold()
+def _key(example: Example) -> tuple[str, ...]:
+    return tuple(" ".join(text.split()).casefold() for text in texts_of(example))
 
 
 @dataclass(frozen=True)
@@ -139,6 +151,12 @@ def task_named(name: str) -> Task:
 def labels_of(example: Example) -> tuple[str, ...]:
     """Gives the labels of one example: one a word, or one."""
     return example.labels if isinstance(example, TokenExample) else (example.label,)
+
+
+def texts_of(example: Example) -> tuple[str, ...]:
+    """Gives the text of one example, or both of a pair."""
+    second = example.second if isinstance(example, TextExample) else None
+    return (example.text,) if second is None else (example.text, second)
 
 
 def assemble(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.errors import HarnessError, unknown
 from harness.measure.interval import Interval, percentile_interval
-from harness.measure.spans import spans
+from harness.measure.spans import Span, seqeval_spans, spans
 
 Item = str | Sequence[str]
 Counts = NDArray[np.float64]
@@ -86,19 +86,29 @@ def _macro_f1(
     return Tally(counts_N3C.reshape(len(gold), -1), _finish_macro_f1)
 
 
-def _span_f1(gold: Sequence[tuple[str, ...]], predicted: Sequence[tuple[str, ...]]) -> Tally:
+def _span_f1(
+    gold: Sequence[tuple[str, ...]],
+    predicted: Sequence[tuple[str, ...]],
+    read: Callable[[Sequence[str]], set[Span]] = spans,
+) -> Tally:
     """Tallies micro-F1 over whole spans: a span counts when type, start and end all agree."""
     counts = []
     for g, p in zip(gold, predicted, strict=True):
-        there, said = spans(g), spans(p)
+        there, said = read(g), read(p)
         counts.append((len(there & said), len(said) + len(there)))
     return Tally(np.asarray(counts, float), lambda sums: _divide(2 * sums[..., 0], sums[..., 1]))
+
+
+def _seqeval_f1(gold: Sequence[tuple[str, ...]], predicted: Sequence[tuple[str, ...]]) -> Tally:
+    """Tallies what seqeval calls F1 when it is given UPOS tags: wrong, and printed for comparison alone."""
+    return _span_f1(gold, predicted, seqeval_spans)
 
 
 METRICS: dict[str, Callable[[Sequence[tuple[str, ...]], Sequence[tuple[str, ...]]], Tally]] = {
     "accuracy": _accuracy,
     "macro_f1": _macro_f1,
     "span_f1": _span_f1,
+    "seqeval_f1": _seqeval_f1,
 }
 
 

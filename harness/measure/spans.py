@@ -32,6 +32,36 @@ def spans(tags: Sequence[str]) -> set[Span]:
     return found
 
 
+def seqeval_spans(tags: Sequence[str]) -> set[Span]:
+    """Gives the spans that seqeval's default reading finds in tags of words, such as UPOS, which have none.
+
+    It takes a tag's first letter for IOB's and the rest for the type: neighbours of one tag become one span,
+    ``CCONJ`` and ``SCONJ`` one type, and only tags on ``S`` (``SCONJ``, ``SYM``) stand alone. Some papers
+    report POS so; it is here to be set beside their numbers, and nowhere else.
+
+    Raises:
+        HarnessError: a tag on ``B``, ``E``, ``I-`` or ``O``, with which seqeval begins or ends spans.
+    """
+    found: set[Span] = set()
+    kind, start = "", 0
+    before = ""
+    for place, tag in enumerate((*tags, "")):
+        if tag[:1] in {"B", "E", "L", "O", "U", "["} or tag[1:2] == "-":
+            raise HarnessError(f"scores: wanted tags of words, as NOUN; got '{tag}'; score it by span_f1")
+        name = _type(tag)
+        if kind and (name != kind or "S" in {tag[:1], before[:1]}):
+            found.add((kind, start, place))
+            kind = ""
+        if tag and not kind:
+            kind, start = name, place
+        before = tag
+    return found
+
+
+def _type(tag: str) -> str:
+    return (tag[1:].split("-", maxsplit=1)[-1] or "_") if tag else ""
+
+
 def _split(tag: str) -> tuple[str, str]:
     prefix, _, name = tag.partition("-")
     if tag == "O" or (prefix in {"B", "I"} and name):

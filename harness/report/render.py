@@ -53,10 +53,11 @@ def _sections(results: Results) -> dict[str, list[Table | Picture]]:
             comparisons.beside_baselines(results),
         ],
         "ONNX": [tables.exports(results), latency_by_model(results), tables.graphs(results)],
-        "How it was made": [tables.shapes(results), tables.training(results)],
+        "How it was made": [tables.shapes(results), tables.training(results), tables.held_out(results)],
         "Beside the paper": [tables.papers(results, numbers)],
         "Where the numbers come from": [
             tables.absent(results),
+            tables.leakage(results),
             tables.all_scores(results),
             comparisons.all_comparisons(results),
             comparisons.signatures(results),

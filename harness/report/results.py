@@ -11,20 +11,11 @@ import statistics
 from collections.abc import Collection, Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from harness.errors import HarnessError
-
-Key = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
-Count = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Strict(BaseModel):
-    """Frozen; unknown names, NaN and infinity are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from harness.report.texts import HeldOut, Leakage
+from harness.report.values import Amount, Count, Key, Share, Strict
 
 
 class Interval(Strict):
@@ -284,6 +275,8 @@ class Results(Strict):
     comparisons: tuple[Comparison, ...] = ()
     exports: tuple[Export, ...] = ()
     training: tuple[Training, ...] = ()
+    held_out: tuple[HeldOut, ...] = ()
+    leakage: tuple[Leakage, ...] = ()
     absent: tuple[Absent, ...] = ()
 
     def score(self, model: str, task: str, metric: str | None = None) -> Score | None:
@@ -302,7 +295,7 @@ class Results(Strict):
 
     def keys(self) -> set[str]:
         """Gives every manifest key a number came from."""
-        listed = (self.models, self.exports, self.training, self.comparisons)
+        listed = (self.models, self.exports, self.training, self.comparisons, self.held_out, self.leakage)
         single = [one.key for rows in listed for one in rows]
         timed = [one.latency_key for one in self.exports if one.latency_key is not None]
         return {*single, *timed, *(key for one in self.scores for key in one.keys)}
@@ -347,6 +340,7 @@ class Results(Strict):
         found += [f"{name} is absent but was never declared" for name, under in absent.items() if not under]
         known = {one.id for one in self.models}
         named = {*(one.model for one in self.scores), *(one.model for one in self.exports)}
+        named |= {one.model for one in self.held_out}
         named |= {name for one in self.comparisons for name in (one.model, one.other)}
         named |= {*self.declared.scored, *self.declared.exported}
         found += [f"model '{name}' is named but not described" for name in sorted(named - known)]

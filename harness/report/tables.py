@@ -216,6 +216,31 @@ def training(results: Results) -> Table:
     return Table("Training", header, tuple(rows), "Losses in nats, as each step defines its own.")
 
 
+def held_out(results: Results) -> Table:
+    """Gives how well each model fills in held-out text."""
+    rows = tuple(
+        (model_name(results, one.model), f"{one.loss:.3f}", f"{one.loss_per_byte:.4f}")
+        for one in results.held_out
+    )
+    note = (
+        "Nats. A vocabulary cuts text into more or fewer tokens: compare models of different vocabularies "
+        "by the loss per byte alone."
+    )
+    return Table(
+        "Masked-language loss on held-out text", ("Model", "Per masked token", "Per byte"), rows, note
+    )
+
+
+def leakage(results: Results) -> Table:
+    """Gives how many items stand in two parts of a task."""
+    rows = tuple(
+        (task_title(one.task), f"{one.dev} of {one.n_dev}", f"{one.test} of {one.n_test}")
+        for one in results.leakage
+    )
+    note = "Whatever their case and spaces; they are scored all the same."
+    return Table("Leakage", ("Task", "Dev texts in train", "Test texts in train or dev"), rows, note)
+
+
 def _printed(number: Published) -> str:
     """Prints a published number with all its digits."""
     low, high = (f"{round(100 * end, 2):g}" for end in (number.low, number.high))
@@ -265,7 +290,13 @@ def all_scores(results: Results) -> Table:
         )
         for one in results.scores
     ]
-    return Table("Every score", header, tuple(rows), words=True)
+    return Table("Every score", header, tuple(rows), _METRICS, words=True)
+
+
+_METRICS = (
+    "seqeval_f1 is what seqeval gives on part-of-speech tags, whose first letter it takes for IOB's, so that "
+    "neighbours of one tag count as one: wrong, and here only to stand beside papers that report it."
+)
 
 
 def provenance(results: Results) -> Table:
@@ -280,6 +311,10 @@ def provenance(results: Results) -> Table:
         held[file.key].append(f"{file.task} {file.precision} file of {model_name(results, file.model)}")
     for row in results.training:
         held[row.key].append(f"training of {row.step}")
+    for loss in results.held_out:
+        held[loss.key].append(f"held-out loss of {model_name(results, loss.model)}")
+    for leak in results.leakage:
+        held[leak.key].append(f"leakage of {leak.task}")
     rows = tuple((key, "; ".join(dict.fromkeys(names))) for key, names in sorted(held.items()))
     return Table(
         "Provenance",

@@ -207,6 +207,8 @@ def _lack(task: str, language: str, scale: Scale) -> str | None:
         part = Path(str(folder)) / task / language / f"train{FORMATS[task][0]}"
         return None if part.is_file() else f"{part} is not there"
     if source == "builtin":
+        if task not in builtin.TASKS:
+            return f"the built-in languages have no such task; there are: {', '.join(builtin.TASKS)}"
         return None if language in builtin.LANGUAGES else f"'{language}' is no built-in language"
     known = LANGUAGES.get(language)
     return None if known and task in known.tasks else f"no source on the hub is known for it in '{language}'"

@@ -151,7 +151,7 @@ def read_task(context: Context, name: str) -> TaskData:
         part: tuple(
             TokenExample(tuple(one["words"]), tuple(one["labels"]), one["written"])
             if task.kind == "token"
-            else TextExample(one["text"], one["label"])
+            else TextExample(one["text"], one["label"], one["second"])
             for one in value[part]
         )
         for part in ("train", "dev", "test")

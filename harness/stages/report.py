@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import JsonValue
@@ -10,6 +11,7 @@ from harness.data.tasks import TASKS
 from harness.languages import LANGUAGES
 from harness.measure.environment import describe
 from harness.report import results as schema
+from harness.report import texts
 from harness.report.render import render, write_results
 from harness.stages.files import read_json
 
@@ -73,6 +75,8 @@ def collect(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> sch
         ),
         comparisons=tuple(_comparisons(manifests.get("compare"))),
         exports=tuple(exports),
+        held_out=tuple(_held_out(config, manifests)),
+        leakage=tuple(_leakage(config, manifests["tasks"])),
         training=tuple(_training(name, manifests[name]) for name in trained),
         absent=tuple(_absent(config, manifests, trained)),
     )
@@ -193,6 +197,23 @@ def _training(name: str, manifest: dict[str, Any]) -> schema.Training:
         loss_held_out=facts.get("held_out", {}).get("loss"),
         key=manifest["key"],
     )
+
+
+def _held_out(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> Iterator[texts.HeldOut]:
+    """Gives the loss of each model whose stage measured it."""
+    for one in config["scored"]:
+        manifest = manifests.get(one["stage"])
+        found = manifest["facts"].get("held_out") if manifest else None
+        if manifest and found:
+            loss, per_byte = found["loss"], found["loss_per_byte"]
+            yield texts.HeldOut(model=one["id"], loss=loss, loss_per_byte=per_byte, key=manifest["key"])
+
+
+def _leakage(config: dict[str, Any], manifest: dict[str, Any]) -> Iterator[texts.Leakage]:
+    for task in config["tasks"]:
+        facts = manifest["facts"][task]
+        sizes = {"n_dev": facts["dev"], "n_test": facts["test"]}
+        yield texts.Leakage(task=task, **facts["leakage"], **sizes, key=manifest["key"])
 
 
 def _absent(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 from harness.config.digest import digest
-from harness.data.tasks import TaskData, labels_of
+from harness.data.tasks import TaskData, labels_of, texts_of
 from harness.measure.environment import version_of
 from harness.measure.predictions import FILE, Predictions, write_predictions
 from harness.measure.scores import Item, tally
@@ -37,7 +37,9 @@ def data_name(data: TaskData) -> str:
     told = data.provenance
     source = told.get("hub") or ("folder" if "/" in told.get("source", "") else told.get("source", "builtin"))
     revision = f"@{told['revision'][:7]}" if "revision" in told else ""
-    parts = [[[str(one.text), *labels_of(one)] for one in part] for part in (data.train, data.dev, data.test)]
+    parts = [
+        [[*texts_of(one), *labels_of(one)] for one in part] for part in (data.train, data.dev, data.test)
+    ]
     return f"{source}{revision}#{digest([data.labels, parts])[:_DIGITS]}"
 
 

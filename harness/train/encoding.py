@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.data.batches import IGNORED, collate
-from harness.data.tasks import Example, TaskData, TextExample, TokenExample
+from harness.data.tasks import Example, TaskData, TextExample, TokenExample, texts_of
 from harness.errors import HarnessError
 
 Row = dict[str, Any]
@@ -74,7 +74,9 @@ def _texts(
 ) -> tuple[list[Row], list[int]]:
     if not examples:
         return [], []
-    ids = tokenizer([one.text for one in examples], truncation=True, max_length=max_length)["input_ids"]
+    texts = [texts_of(one) for one in examples]
+    given = texts if len(texts[0]) > 1 else [text for (text,) in texts]
+    ids = tokenizer(given, truncation=True, max_length=max_length)["input_ids"]
     rows = [
         {"input_ids": row, "labels": index[one.label], "length": len(row)}
         for row, one in zip(ids, examples, strict=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from harness.data.tasks import Example, TextExample, TokenExample
+from harness.data.tasks import Example, TextExample, TokenExample, texts_of
 from harness.train.encoding import pieces_of
 
 Features: TypeAlias = Any
@@ -35,9 +35,9 @@ def tfidf(train: Sequence[Example], *others: Sequence[Example]) -> list[Features
 
 
 def _views(part: Sequence[Example]) -> list[list[str]]:
-    """Gives what is told of each row, as text: the text; or the word, the one before and the one after."""
+    """Gives what is told of each row, as text: the text or both; or the word and its two neighbours."""
     if any(isinstance(one, TextExample) for one in part):
-        return [[one.text for one in part]]
+        return [list(view) for view in zip(*map(texts_of, part), strict=True)]
     padded = [("", *one.words, "") for one in part if isinstance(one, TokenExample)]
     return [
         [word for words in padded for word in words[shift : shift + len(words) - 2]] for shift in (1, 0, 2)
@@ -67,10 +67,17 @@ def static(
     parts = [train, *others]
     if any(isinstance(one, TokenExample) for one in train):
         return [_of_words(vectors_VD, tokenizer, part) for part in parts]
-    ids = [[tokenizer(one.text, add_special_tokens=False)["input_ids"] for one in part] for part in parts]
-    counts_V = np.bincount([token for row in ids[0] for token in row], minlength=len(vectors_VD))
+    ids = [[[_ids(tokenizer, text) for text in texts_of(one)] for one in part] for part in parts]
+    counts_V = np.bincount(
+        [token for row in ids[0] for text in row for token in text], minlength=len(vectors_VD)
+    )
     weighted_VD = vectors_VD * (_SMOOTH / (_SMOOTH + counts_V / max(1, counts_V.sum())))[:, None]
-    return [_means(weighted_VD, rows) for rows in ids]
+    return [np.hstack([_means(weighted_VD, view) for view in zip(*rows, strict=True)]) for rows in ids]
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return found
 
 
 def _means(vectors_VD: NDArray[Any], rows: Sequence[Sequence[int]]) -> NDArray[Any]:

@@ -230,14 +230,14 @@ SCALES = [
      "distill-2, … by id"),
     (inside("training", "prune", learning_rate=1), "training: prune: unknown key 'learning_rate'; there are: tokens, "
      "batch_tokens, mask_fraction"),
-    (inside("tasks", names=["poss"]), "tasks.names: unknown task 'poss'; there are: pos, ner, topic, sentiment, nli. Did "
-     "you mean 'pos'?"),
+    (inside("tasks", names=["poss"]), "tasks.names: unknown task 'poss'; there are: pos, ner, topic, sentiment, news, "
+     "hate, nli. Did you mean 'pos'?"),
     (inside("score", seeds=[1, 1]), "score.seeds: wanted different whole numbers, as [1, 2]; got '[1, 1]'"),
     (lambda document: document["score"].pop("seeds"), "score: lacks the key 'seeds'; add it"),
     (inside("score", tasks={"pos": {"epoch": 1}}), "score.tasks.pos: unknown key 'epoch'; there are: epochs, "
      "learning_rate, batch_size, warmup_fraction, weight_decay, dropout, patience. Did you mean 'epochs'?"),
-    (inside("score", tasks={"poss": {}}), "score.tasks: unknown task 'poss'; there are: pos, ner, topic, sentiment, nli. "
-     "Did you mean 'pos'?"),
+    (inside("score", tasks={"poss": {}}), "score.tasks: unknown task 'poss'; there are: pos, ner, topic, sentiment, news, hate, "
+     "nli. Did you mean 'pos'?"),
     (inside("teacher", hub="mbert"), "teacher: wanted exactly one of pretrain, hub, folder"),
     (top(teacher={"hub": "gpt"}), "teacher: unknown teacher 'gpt'; there are: recipe, mbert, xlmr"),
     (inside("corpus", source="web"), "corpus.source: unknown value 'web'; there are: builtin, folder, hub"),

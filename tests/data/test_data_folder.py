@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from harness.data import folder
+from harness.data.formats import read_pairs
 from harness.data.tasks import TASKS, UPOS, Absent, TaskData, TextExample, TokenExample
 from harness.errors import HarnessError
 
@@ -136,6 +138,40 @@ def test_a_type_that_changes_inside_an_entity_is_read_anew_and_noted(tmp_path: P
     assert data.test == (TokenExample(("x", "y", "z"), ("B-LOC", "B-PER", "I-PER")),)
     assert len(data.notes) == 1
     assert data.notes[0].endswith("test.conll:2: 'I-PER' after 'B-LOC', read as 'B-PER'")
+
+
+def test_pairs_have_three_columns(tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        file = tmp_path / "nli/mt" / f"{split}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(
+            f"premise\thypothesis\tlabel\nIl-qattus {split}.\tRaqad.\tentails\n", encoding="utf-8"
+        )
+    data = folder.read_task(tmp_path, "nli", "mt")
+    assert isinstance(data, TaskData)
+    assert data.train == (TextExample("Il-qattus train.", "entails", "Raqad."),)
+    assert data.scored_texts() == {"Il-qattus dev.", "Il-qattus test.", "Raqad."}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("text\tlabel\n", "test.tsv:1: wanted the header 'premise<TAB>hypothesis<TAB>label'"),
+        (
+            "premise\thypothesis\tlabel\na\tb\n",
+            "test.tsv:2: wanted three columns, premise, hypothesis and label; got 2",
+        ),
+        (
+            "premise\thypothesis\tlabel\na\t \tyes\n",
+            "test.tsv:2: wanted a hypothesis in column 2; got nothing",
+        ),
+    ],
+)
+def test_a_bad_pair_is_refused_by_line(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "test.tsv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(HarnessError, match=re.escape(said)):
+        list(read_pairs(path, []))
 
 
 def test_quotation_marks_of_a_tsv_are_letters(tmp_path: Path) -> None:

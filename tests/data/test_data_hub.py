@@ -35,6 +35,7 @@ class Cache:
         path = home / "snapshots" / revision / name
         path.parent.mkdir(parents=True, exist_ok=True)
         (home / "refs").mkdir(exist_ok=True)
+        (home / "refs" / source.branch).parent.mkdir(parents=True, exist_ok=True)
         (home / "refs" / source.branch).write_text(revision)
         if isinstance(raw, bytes):
             path.write_bytes(raw)
@@ -169,6 +170,19 @@ def test_sentiment_is_csv_or_parquet_with_its_own_columns(cache: Cache) -> None:
     source = language("sw").tasks["sentiment"]
     cache.put_parts(source, "swa/{split}/0000.parquet", dict.fromkeys(("train", "dev", "test"), rows))
     assert task("sentiment", "sw").labels == ("negative", "positive")
+
+
+def test_pairs_news_and_hate_are_read_where_the_table_says(cache: Cache) -> None:
+    everywhere = lambda rows: dict.fromkeys(("train", "dev", "test"), datasets.Dataset.from_dict(rows))  # noqa: E731
+    pairs = {"premise": ["Anakula.", "Analala."], "hypothesis": ["Yu macho.", "Yu macho."], "label": [0, 2]}
+    cache.put_parts(language("sw").tasks["nli"], "sw/xnli-{split}.parquet", everywhere(pairs))
+    assert task("nli", "sw").train[1] == TextExample("Analala.", "contradiction", "Yu macho.")
+    news = {"headline_text": ["Bei. Mafuta", "Goli. Mechi"], "label": ["business", "sports"]}
+    cache.put_parts(language("sw").tasks["news"], "swa/{split}/0000.parquet", everywhere(news))
+    assert task("news", "sw").labels == ("business", "sports")
+    tweets = {"text": ["mabuti", "masama"], "label": [0, 1]}
+    cache.put_parts(language("tl").tasks["hate"], "default/{split}/0000.parquet", everywhere(tweets))
+    assert task("hate", "tl").dev == (TextExample("mabuti", "0"), TextExample("masama", "1"))
 
 
 def test_jsonl_is_read_too(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:

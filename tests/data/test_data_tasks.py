@@ -12,6 +12,7 @@ from harness.data.tasks import (
     TextExample,
     TokenExample,
     assemble,
+    count_leakage,
     labels_of,
     limit,
     task_named,
@@ -62,5 +63,22 @@ def test_a_limit_of_nothing_is_refused() -> None:
 
 
 def test_an_unknown_task_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown task 'nli'; there are: pos, ner, topic, sentiment"):
-        task_named("nli")
+    with pytest.raises(UsageError, match="unknown task 'parsing'; there are: pos, ner, topic, sentiment, "):
+        task_named("parsing")
+
+
+def test_items_that_stand_in_two_parts_are_counted_whatever_their_case_and_spaces() -> None:
+    parts = {
+        "train": [TextExample("Il-qattus", "a"), TextExample("Il-kelb", "b")],
+        "dev": [TextExample("il-QATTUS ", "a"), TextExample("Id-dar", "b")],
+        "test": [TextExample("Id-dar", "a"), TextExample("Il-kelb", "a"), TextExample("Il-baħar", "b")],
+    }
+    assert count_leakage(assemble(TASKS["topic"], "mt", parts, PLACES)) == {"dev": 1, "test": 2}
+
+
+def test_a_pair_leaks_only_where_both_its_texts_do() -> None:
+    parts = {
+        split: [TextExample("Raqad.", "x", second)]
+        for split, second in zip(PLACES, ("a", "b", "a"), strict=True)
+    }
+    assert count_leakage(assemble(TASKS["nli"], "mt", parts, PLACES)) == {"dev": 0, "test": 1}

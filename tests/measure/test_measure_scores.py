@@ -72,7 +72,7 @@ def test_token_tasks_are_scored_per_word():
     assert score("macro_f1", gold, said) == score("macro_f1", flat_gold, flat_said)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", sorted({*METRICS} - {"seqeval_f1"}))
 def test_the_interval_over_items_is_seeded_and_its_replicates_equal_scoring_a_resample(metric: str):
     generator = random.Random(1)
     gold = [random_iob2(generator, 6, strict=True) for _ in range(25)]
@@ -123,3 +123,41 @@ def test_majority_baseline():
     assert predict_most_frequent(sentences, [["VERB", "VERB"]]) == [["NOUN", "NOUN"]]
     with pytest.raises(HarnessError, match="wanted training labels for the majority baseline; got none"):
         most_frequent([])
+
+
+def test_the_faulty_figure_is_seqevals_own_on_part_of_speech_tags():
+    seqeval = pytest.importorskip("seqeval.metrics")
+    generator = random.Random(17)
+    for _ in range(30):
+        lengths = [generator.randint(1, 12) for _ in range(5)]
+        gold, said = ([generator.choices(UPOS, k=length) for length in lengths] for _ in "gs")
+        said = [
+            [generator.choice(pair) for pair in zip(*both, strict=True)]
+            for both in zip(gold, said, strict=True)
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            want = seqeval.f1_score(gold, said, zero_division=0)
+        assert score("seqeval_f1", gold, said) == pytest.approx(want, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("gold", "said", "accuracy", "faulty"),
+    [
+        ("NOUN NOUN NOUN VERB", "NOUN NOUN VERB VERB", 3 / 4, 0.0),  # two spans each, none with the same ends
+        ("CCONJ NOUN", "SCONJ NOUN", 1 / 2, 1.0),  # another tag of the same type
+        ("SYM SYM", "SYM SYM", 1.0, 1.0),
+        ("SYM SYM X", "SYM X X", 2 / 3, 2 / 5),  # S stands alone: three spans of which one is among two
+    ],
+)
+def test_seqeval_on_part_of_speech_tags_by_hand(gold, said, accuracy, faulty):
+    one, other = [gold.split()], [said.split()]
+    assert score("accuracy", one, other) == pytest.approx(accuracy)
+    assert score("seqeval_f1", one, other) == pytest.approx(faulty)
+
+
+def test_the_faulty_figure_is_refused_for_tags_of_spans():
+    with pytest.raises(
+        HarnessError, match=r"wanted tags of words, as NOUN; got 'B-PER'; score it by span_f1"
+    ):
+        score("seqeval_f1", [["B-PER", "O"]], [["O", "O"]])

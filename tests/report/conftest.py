@@ -17,6 +17,7 @@ from harness.report.results import (
     Training,
     score_of,
 )
+from harness.report.texts import HeldOut, Leakage
 
 TASKS = {"pos": "accuracy", "ner": "span_f1", "topic": "macro_f1", "sentiment": "macro_f1"}
 MODELS = [
@@ -91,5 +92,9 @@ def results() -> Results:
             Training(step="distill", tokens=1_000_000, tokens_per_s=21_000.5, wall_s=75.2, loss_final=2.5,
                      peak_memory_bytes=900_000_000, loss_held_out=2.75, key=key("distill")),
         ],
+        held_out=[
+            HeldOut(model=one, loss=2.5, loss_per_byte=0.625, key=key(one)) for one in ("teacher", "trim")
+        ],
+        leakage=[Leakage(task="topic", dev=0, n_dev=99, test=3, n_test=204, key=key("tasks"))],
         absent=gone,
     )  # fmt: skip

@@ -150,6 +150,12 @@ def test_every_table_is_rectangular_and_every_key_is_in_the_provenance(results: 
     assert {row[0] for row in tables.provenance(results).rows} == results.keys()
 
 
+def test_the_loss_per_byte_and_the_leakage_are_told(results: Results):
+    assert tables.held_out(results).rows[0] == ("Teacher", "2.500", "0.6250")
+    assert tables.leakage(results).rows == (("Topic", "0 of 99", "3 of 204"),)
+    assert "| Topic | 0 of 99 | 3 of 204 |" in render_markdown(results)
+
+
 def test_the_headline_is_made_of_numbers(results: Results):
     told = tables.headline(results)
     assert told == (

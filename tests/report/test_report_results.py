@@ -18,7 +18,7 @@ def changed(results: Results, **changes: object) -> Results:
 def test_full_results_have_no_problem_and_name_every_manifest(results: Results):
     assert results.problems() == []
     assert results.problems(manifests=results.keys()) == []
-    assert len(results.keys()) == 5 + 20 + 2 + 1
+    assert len(results.keys()) == 5 + 20 + 2 + 1 + 1
     assert len(list(results.cells())) == 15 + 20 + 4 * 9 - 1 + 6
 
 

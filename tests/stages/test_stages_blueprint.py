@@ -256,7 +256,11 @@ HUB_TEXT = {"corpus": {"source": "hub", "held_out_fraction": 0.1}}
         ("ar", {}, r"unknown built-in language 'ar'; there are: en"),
         ("zz", HUB_TEXT, r"unknown language 'zz'; there are: ar, ceb, cs"),
         ("mt", {"teacher.pretrain.languages": ["eu"]}, r"unknown built-in language 'eu'; there are: en"),
-        ("mt", {"tasks.names": ["nli"]}, r"unknown task 'nli'; there are: pos, ner, topic, sentiment"),
+        (
+            "mt",
+            {"tasks.names": ["parsing"]},
+            r"unknown task 'parsing'; there are: pos, ner, topic, sentiment",
+        ),
         (
             "mt",
             {"latency.lengths": [8, 64]},

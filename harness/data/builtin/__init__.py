@@ -55,7 +55,10 @@ which the place of a word says nothing about it.
 from __future__ import annotations
 
 from harness.data.builtin.corpus import read_corpus
-from harness.data.builtin.labelled import read_task
+from harness.data.builtin.labelled import LABELS, read_task
 from harness.data.builtin.lexicon import LANGUAGES
 
-__all__ = ["LANGUAGES", "read_corpus", "read_task"]
+__all__ = ["LANGUAGES", "TASKS", "read_corpus", "read_task"]
+
+TASKS = tuple(LABELS)
+"""The tasks that the built-in languages have."""

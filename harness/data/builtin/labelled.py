@@ -10,7 +10,7 @@ from harness.data.builtin.grammar import Document, Grammar, Sentence, grammar
 from harness.data.builtin.lexicon import NAME_TYPES, TOPICS
 from harness.data.builtin.patterns import Pattern
 from harness.data.tasks import SPLITS, UPOS, Example, TaskData, TextExample, TokenExample, task_named
-from harness.errors import HarnessError
+from harness.errors import HarnessError, unknown
 
 VIEWS = {"train": "seen", "dev": "seen", "test": "unseen"}
 SENTIMENTS = ("positive", "negative")
@@ -40,6 +40,8 @@ def read_task(task: str, language: str, sizes: tuple[int, int, int], seed: int) 
         HarnessError: a part should have no example.
     """
     row = task_named(task)
+    if task not in LABELS:
+        raise unknown("built-in task", task, LABELS)
     if min(sizes) < 1:
         raise HarnessError(
             f"built-in {task}: wanted at least one example a part; got {sizes}; raise the sizes"
