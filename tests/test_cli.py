@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
+
+from harness import cli
+from harness.languages import LANGUAGES
 
 STEP = "source: a test\nteacher: mbert\nsteps:\n  - "
 
@@ -143,3 +147,17 @@ def test_commands_on_runs_want_runs(refused, tmp_path):
     code, said = refused("pretrain", "--out", tmp_path / "used")
     assert code == 1
     assert "wanted a new or empty folder" in said
+
+
+def test_the_sources_are_listed_with_revision_and_licence(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["harness", "languages", "--sources"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    printed = capsys.readouterr().out
+    for language in LANGUAGES.values():
+        for source in (language.corpus, *language.tasks.values()):
+            assert source.hub in printed
+    (row,) = [line for line in printed.splitlines() if "facebook/xnli" in line and " sw " in line]
+    assert "11d52e2cb57c" in row
+    assert "CC-BY-NC-4.0" in row

@@ -115,6 +115,15 @@ def test_pairs_of_texts_are_scored_by_accuracy(place, tmp_path):
     assert found["data"]["nli"]["leakage"] == {"dev": 2, "test": 2}
 
 
+def test_adapters_are_a_protocol_of_their_own(place, tmp_path):
+    more = ("--tasks", "topic", "--seeds", "1", "--baselines", "none", "--method", "adapter")
+    found = run(place, tmp_path, "teacher", "foreign/model", more=more)
+    for scores in found["scores"].values():
+        assert "|protocol:adapter," in scores["topic"]["signature"]
+        assert "reduction=16" in scores["topic"]["signature"]
+        assert 0 < scores["topic"]["seeds"]["1"]["num_trained"] <= 2 * (16 + 16 + 1 + 16) + 2 * 17 + 16 * 17
+
+
 def test_a_model_of_the_hub_is_named_with_its_commit(monkeypatch, tmp_path, place):
     from harness.stages import scorecard
 

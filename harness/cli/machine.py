@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
 from rich.table import Table
 
 from harness import __version__
@@ -9,10 +12,15 @@ from harness.cli.app import Data, app, out
 from harness.languages import LANGUAGES
 from harness.stages import doctor
 
+Sources = Annotated[bool, typer.Option("--sources", help="show the hub ids, each with revision and licence")]
+
 
 @app.command()
-def languages(data: Data = None) -> None:
+def languages(data: Data = None, *, sources: Sources = False) -> None:
     """List the languages that can be named, and what is known for each."""
+    if sources:
+        out.print(_sources(), width=None if out.is_terminal else 180)
+        return
     from harness.data import builtin, folder  # noqa: PLC0415  the other commands need neither
 
     there = set(folder.list_languages(data)) if data else set()
@@ -26,6 +34,19 @@ def languages(data: Data = None) -> None:
         ]
         table.add_row(*cells, *(["yes" if code in there else "–"] if data else []))
     out.print(table)
+
+
+def _sources() -> Table:
+    """Gives where the hub keeps each language's text and tasks: files of data, read without scripts."""
+    table = Table()
+    for name in ("language", "what", "hub id", "revision", "files of train", "columns", "licence"):
+        table.add_column(name, no_wrap=name in {"language", "what", "hub id"})
+    for code, row in LANGUAGES.items():
+        for what, one in {"corpus": row.corpus, **row.tasks}.items():
+            revision = one.revision[:12] if one.revision else f"{one.branch}, resolved when fetched"
+            columns = ", ".join(one.columns)
+            table.add_row(code, what, one.hub, revision, one.pattern("train"), columns, one.licence)
+    return table
 
 
 @app.command(name="doctor")

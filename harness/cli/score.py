@@ -27,7 +27,9 @@ Baselines = Annotated[
     str | None,
     typer.Option("--baselines", help="of random,static,tfidf,majority, or none; default: the scale's"),
 ]
-
+MethodName = Annotated[
+    str | None, typer.Option("--method", help="full or adapter; default: the scale's, or else full")
+]
 _WIDTH = 160
 
 
@@ -40,13 +42,14 @@ def score(
     tasks: Names = None,
     seeds: Seeds = None,
     baselines: Baselines = None,
+    method: MethodName = None,
     scale: ScaleName = "paper",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Fine-tune and score any encoders on a language's tasks, beside baselines, with intervals and tests."""
     from harness.stages.scorecard import draw_scorecard, find_models, gather  # noqa: PLC0415  loads torch
 
-    amount = _asked(scale_of(scale, data, None), tasks, seeds, baselines)
+    amount = _asked(scale_of(scale, data, None), tasks, seeds, baselines, method)
     card = draw_scorecard(find_models(model), language, amount)
     name = f"{language}/score-{card.models[0].id}-{amount.name}"
     with Watch(err, len(card.plan)) as watch:
@@ -64,13 +67,17 @@ def score(
     out.print(f"scores, signatures and comparisons: {path}", soft_wrap=True)
 
 
-def _asked(scale: Scale, tasks: str | None, seeds: str | None, baselines: str | None) -> Scale:
+def _asked(
+    scale: Scale, tasks: str | None, seeds: str | None, baselines: str | None, method: str | None
+) -> Scale:
     """Gives the scale with what the options ask for, checked as a scale's own file is."""
     changed = scale.model_dump(mode="json", exclude_none=True)
     if tasks is not None:
         changed["tasks"]["names"] = tasks.split(",")
     if seeds is not None:
         changed["score"]["seeds"] = [int(seed) if seed.isdecimal() else seed for seed in seeds.split(",")]
+    if method is not None:
+        changed["score"]["method"] = method
     if baselines is not None:
         changed["score"]["baselines"] = [] if baselines == "none" else baselines.split(",")
         if "trimmed" in changed["score"]["baselines"]:

@@ -21,6 +21,8 @@ TRAINED = ("adapt", "distill", "prune", "narrow")
 
 Source = Literal["builtin", "folder", "hub"]
 Precision = Literal["fp32", "bf16", "auto"]
+Method = Literal["full", "adapter"]
+"""How a model is fine-tuned: all its weights, or bottleneck adapters and the head."""
 
 
 class Training(Strict):
@@ -168,6 +170,8 @@ class Finetune(Strict):
     weight_decay: Portion | None = None
     dropout: Portion | None = None
     patience: Count | None = None
+    method: Method | None = None
+    reduction: Count | None = None
 
 
 class Score(Strict):
@@ -175,6 +179,8 @@ class Score(Strict):
 
     Attributes:
         patience: epochs without a better score on dev after which fine-tuning stops; none: all epochs.
+        method: none is ``full``; an adapter is ``reduction`` times narrower than the model (16 where none is
+            said).
         baselines: what stands beside the models; the trimmed teacher costs as much as the teacher, so it
             has to be asked for.
     """
@@ -187,6 +193,8 @@ class Score(Strict):
     weight_decay: Portion
     dropout: Portion | None = None
     patience: Count | None = None
+    method: Method | None = None
+    reduction: Count | None = None
     tasks: dict[str, Finetune] = Field(default_factory=dict)
     baselines: tuple[str, ...] = BASELINES[:-1]
 
@@ -206,6 +214,14 @@ class Score(Strict):
                 raise refusal(there_are("baseline", name, BASELINES))
         return tuple(value)
 
+    @model_validator(mode="after")
+    def _check_methods(self) -> Score:
+        for task in ("", *self.tasks):
+            asked = self.for_task(task)
+            if "reduction" in asked and asked.get("method") != "adapter":
+                raise refusal("reduction goes with method: adapter, and only with it")
+        return self
+
     @field_validator("tasks", mode="before")
     @classmethod
     def _read_tasks(cls, value: Any) -> Any:
@@ -214,7 +230,7 @@ class Score(Strict):
                 raise refusal(there_are("task", name, TASKS))
         return value
 
-    def for_task(self, task: str) -> dict[str, float | int]:
+    def for_task(self, task: str) -> dict[str, Any]:
         """Gives epochs, rates, batch_size, weight_decay and (where stated) dropout for one task."""
         own = self.model_dump(include=set(Finetune.model_fields), exclude_none=True)
         return own | self.tasks.get(task, Finetune()).model_dump(exclude_none=True)

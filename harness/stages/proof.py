@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.config.resolve import TEACHER, ResolvedStep
 from harness.config.scale import Scale
+from harness.errors import UsageError
 from harness.pipeline.plan import Stage
 from harness.stages import VERSIONS
 
@@ -133,6 +134,11 @@ def score_stage(model: Scored, task: str, scale: Scale, source: str | Path, *, k
         "max_length": scale.sequence_length,
         "precision": scale.precision,
     }
+    if keep and protocol.get("method") == "adapter":
+        raise UsageError(
+            f"score: {task}: wanted method full where models are exported; got adapter, which "
+            "no stock class holds; use `harness score`, which exports none"
+        )
     config = {"task": task, "seeds": list(scale.score.seeds), "protocol": protocol, "keep_model": keep}
     return stage_of(name, "score", config, {"model": source, "tasks": "tasks"})
 

@@ -37,14 +37,18 @@ def run(context: Context) -> None:
             folder=context.out / "scratch",
         )
         predictions[seed] = tuned.predictions
-        seeds[str(seed)] = {"best_epoch": tuned.best_epoch, "dev": tuned.dev_scores}
+        seeds[str(seed)] = {
+            "best_epoch": tuned.best_epoch,
+            "dev": tuned.dev_scores,
+            "num_trained": tuned.num_trained,
+        }
         if done == 0 and config["keep_model"]:
             checkpoint.save(tuned.model, tokenizer, context.out / "model")
     record_scores(
         context,
         data,
         predictions,
-        protocol=protocol_text("full", vars(protocol)),
+        protocol=protocol_text(protocol.method, protocol.settings),
         model=model_name(source),
         packages=("torch", "transformers", "tokenizers"),
         more={"seeds": seeds},

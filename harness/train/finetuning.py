@@ -1,4 +1,4 @@
-"""Fine-tuning an encoder on a task: the whole model, a linear head, the epoch that is best on dev.
+"""Fine-tuning an encoder on a task, whole or by adapters: a linear head, the epoch that is best on dev.
 
 Shapes: **B** batch, **L** length, **C** classes.
 """
@@ -25,6 +25,7 @@ from transformers import (
 
 from harness.data.tasks import TaskData
 from harness.models.checkpoint import quiet
+from harness.train.adapters import add_adapters, num_trained
 from harness.train.encoding import Encoded, encode, pad
 from harness.train.trainer import dropout, fastest_attention
 
@@ -46,6 +47,8 @@ class Protocol:
         precision: ``fp32`` or ``bf16`` (autocast).
         dropout: replaces the model's own while it is fine-tuned; ``None`` leaves it.
         patience: epochs without a better score on dev after which it ends; ``None`` runs them all.
+        method: ``full`` trains every weight; ``adapter`` the head and a bottleneck in each layer.
+        reduction: of an adapter, how many times narrower than the encoder it is.
     """
 
     epochs: int
@@ -57,6 +60,14 @@ class Protocol:
     precision: Literal["fp32", "bf16"]
     dropout: float | None = None
     patience: int | None = None
+    method: Literal["full", "adapter"] = "full"
+    reduction: int = 16
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of it decides the outcome, but the method; without adapters their reduction is left out."""
+        others = {"full": ("method", "reduction"), "adapter": ("method",)}[self.method]
+        return {name: value for name, value in vars(self).items() if name not in others}
 
 
 @dataclass(frozen=True)
@@ -64,16 +75,18 @@ class Tuned:
     """A fine-tuned model and what it says about the test part.
 
     Attributes:
-        model: with its task head and its labels in the config.
+        model: with its task head and its labels in the config; a stock class, unless it has adapters.
         predictions: on the test part.
         dev_scores: the first metric on dev after each epoch.
         best_epoch: counted from one; the weights are those of its end.
+        num_trained: parameters that were trained.
     """
 
     model: nn.Module
     predictions: Labels
     dev_scores: list[float]
     best_epoch: int
+    num_trained: int
 
 
 def finetune(
@@ -101,7 +114,8 @@ def finetune(
         folder: scratch of the trainer.
     """
     set_seed(seed)
-    model = task_model(checkpoint, data)
+    model = fitted(task_model(checkpoint, data), protocol)
+    trained = num_trained(model)
     train = encode(data.train, data, tokenizer, protocol.max_length)
     dev = encode(data.dev, data, tokenizer, protocol.max_length)
     best = _BestEpoch(lambda: score(predict(model, dev, data, protocol.batch_size)), protocol.patience)
@@ -118,7 +132,13 @@ def finetune(
     model.to("cpu").load_state_dict(best.weights)
     shutil.rmtree(folder, ignore_errors=True)
     test = encode(data.test, data, tokenizer, protocol.max_length)
-    return Tuned(model.eval(), predict(model, test, data, protocol.batch_size), best.scores, best.epoch)
+    predictions = predict(model.eval(), test, data, protocol.batch_size)
+    return Tuned(model, predictions, best.scores, best.epoch, trained)
+
+
+def fitted(model: Any, protocol: Protocol) -> Any:
+    """Gives a task model whose parameters are those that the protocol trains."""
+    return add_adapters(model, protocol.reduction) if protocol.method == "adapter" else model
 
 
 def task_model(checkpoint: Path, data: TaskData) -> Any:

@@ -1,0 +1,77 @@
+"""Fine-tuning few parameters: bottleneck adapters in every layer of a frozen encoder.
+
+An adapter changes what its layer gives, the first one too, so that no output of the frozen encoder can be
+kept from one seed to the next without changing the result; none is.
+
+Shapes: **D** hidden, **K** width of the bottleneck.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import HarnessError
+
+_FFN_OUT = re.compile(r"\.\d+\.(output\.dense|ffn\.lin2|mlp\.Wo)$")
+"""The last linear map of each layer's FFN: BERT's and XLM-R's, DistilBERT's, ModernBERT's."""
+_HEADS = ("classifier", "pre_classifier", "score", "head", "pooler")
+"""What stock classes call the parts of a task's head, which are trained whole; a pooler is drawn anew too."""
+
+
+class Bottleneck(nn.Module):
+    """A linear map of a frozen encoder with a bottleneck behind it: ``h + up(relu(down(h)))``.
+
+    What holds: before training it is the map itself, since ``up`` begins at zero; the map is not trained.
+    After the map of each layer's FFN, before the sum with the residual stream and its norm (the place of
+    Pfeiffer et al. 2021, whose reduction of 16 Gurgurov et al. take).
+
+    Args:
+        inner: the map; its output has D features.
+        reduction: D/K.
+    """
+
+    def __init__(self, inner: nn.Linear, reduction: int) -> None:
+        super().__init__()
+        self.inner = inner
+        width = max(1, inner.out_features // reduction)
+        self.down = nn.Linear(inner.out_features, width)
+        self.up = nn.Linear(width, inner.out_features)
+        nn.init.normal_(self.down.weight, std=0.02)
+        for blank in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(blank)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Gives the map's output with what the bottleneck adds."""
+        inner: Tensor = self.inner(hidden)
+        added: Tensor = self.up(torch.relu(self.down(inner)))
+        return inner + added
+
+
+def add_adapters(model: Any, reduction: int) -> Any:
+    """Freezes a task model but for its head, and puts a bottleneck into every layer.
+
+    Raises:
+        HarnessError: the layers of its family are not known.
+    """
+    names = [name for name, _ in model.named_modules() if _FFN_OUT.search(name)]
+    if not names:
+        raise HarnessError(
+            f"adapters: wanted a family whose FFN is known (BERT, XLM-R, DistilBERT, ModernBERT); got "
+            f"{model.config.model_type}; use method: full"
+        )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not {*name.split(".")}.isdisjoint(_HEADS))
+    for name in names:
+        parent, _, last = name.rpartition(".")
+        place = model.get_submodule(parent)
+        setattr(place, last, Bottleneck(getattr(place, last), reduction))
+    return model
+
+
+def num_trained(model: nn.Module) -> int:
+    """Counts the parameters that training changes."""
+    return sum(one.numel() for one in model.parameters() if one.requires_grad)

@@ -1,0 +1,71 @@
+"""Bottleneck adapters: what is trained, what stays, and that they begin as nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from harness.errors import HarnessError
+from harness.models import checkpoint
+from harness.train.adapters import add_adapters, num_trained
+
+
+@pytest.fixture(params=["bert", "xlm-roberta"])
+def task_model(request, make_model, tokenizer, tmp_path):
+    """A task model with a drawn head, of 2 layers of 16, whose FFN is 24 wide."""
+    checkpoint.save(make_model(request.param), tokenizer, tmp_path / "model")
+    torch.manual_seed(3)
+    return AutoModelForSequenceClassification.from_pretrained(tmp_path / "model", num_labels=2).eval()
+
+
+@pytest.fixture
+def logits(batch):
+    """Gives a model's logits on a batch."""
+    given = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    return lambda model: model(**given).logits.detach()
+
+
+def head_of(model):
+    """Counts the parameters that no checkpoint gives: the classifier's, and of BERT the pooler's."""
+    pooler = getattr(model.base_model, "pooler", None)
+    return num_trained(model.classifier) + (num_trained(pooler) if pooler is not None else 0)
+
+
+def train(model, batch):
+    """Takes ten steps towards the first class."""
+    optimiser = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], 1e-2)
+    given = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    for _ in range(10):
+        optimiser.zero_grad()
+        model(**given, labels=torch.zeros(3, dtype=torch.long)).loss.backward()
+        optimiser.step()
+
+
+def test_an_adapter_begins_as_nothing_and_is_a_sixteenth_as_wide(task_model, logits):
+    before, head = logits(task_model), head_of(task_model)
+    adapted = add_adapters(task_model, 16)
+    assert torch.equal(logits(adapted), before)
+    assert num_trained(adapted) == head + 2 * (
+        16 * 1 + 1 + 1 * 16 + 16
+    )  # down and up with biases, two layers
+
+
+def test_adapters_learn_and_the_encoder_stays(task_model, logits, batch):
+    frozen = {name: value.clone() for name, value in task_model.base_model.state_dict().items()}
+    before = logits(task_model)
+    adapted = add_adapters(task_model, 4)
+    train(adapted, batch)
+    assert (logits(adapted)[:, 0] - logits(adapted)[:, 1] > before[:, 0] - before[:, 1]).all()
+    after = {name.replace(".inner", ""): value for name, value in adapted.base_model.state_dict().items()}
+    assert all(torch.equal(after[name], value) for name, value in frozen.items() if "pooler" not in name)
+    ups = [value for name, value in after.items() if name.endswith("up.weight")]
+    assert len(ups) == 2
+    assert all(up.abs().sum() > 0 for up in ups)
+
+
+def test_a_family_whose_layers_are_not_known_is_refused():
+    model = torch.nn.Module()
+    model.config = type("Config", (), {"model_type": "mystery"})()
+    with pytest.raises(HarnessError, match=r"wanted a family .* got mystery; use method: full"):
+        add_adapters(model, 2)
