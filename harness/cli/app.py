@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from harness.config.load import load_recipe, load_scale
 from harness.config.scale import Scale
@@ -32,6 +33,12 @@ Runs = Annotated[Path, typer.Option("--runs", help="where runs are kept")]
 
 DEFAULT_RECIPE = "gurgurov2025"
 DEFAULT_RUNS = Path("runs")
+_WIDEST = 400
+
+
+def print_table(table: Table) -> None:
+    """Prints a table: into a file or a pipe as wide as its cells are, so that a line is a row."""
+    (out if out.is_terminal else Console(file=out.file, highlight=False, width=_WIDEST)).print(table)
 
 
 def blueprint_of(

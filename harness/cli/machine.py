@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from harness import __version__
-from harness.cli.app import Data, app, out
+from harness.cli.app import Data, app, out, print_table
 from harness.languages import LANGUAGES
 from harness.stages import doctor
 
@@ -19,7 +19,7 @@ Sources = Annotated[bool, typer.Option("--sources", help="show the hub ids, each
 def languages(data: Data = None, *, sources: Sources = False) -> None:
     """List the languages that can be named, and what is known for each."""
     if sources:
-        out.print(_sources(), width=None if out.is_terminal else 180)
+        print_table(_sources())
         return
     from harness.data import builtin, folder  # noqa: PLC0415  the other commands need neither
 

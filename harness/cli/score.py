@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from harness.cli.app import DEFAULT_RUNS, Data, Runs, ScaleName, app, err, out, scale_of
+from harness.cli.app import DEFAULT_RUNS, Data, Runs, ScaleName, app, err, out, print_table, scale_of
 from harness.cli.watch import Watch
 from harness.config.load import check_scale
 from harness.config.scale import Scale
@@ -30,7 +30,6 @@ Baselines = Annotated[
 MethodName = Annotated[
     str | None, typer.Option("--method", help="full or adapter; default: the scale's, or else full")
 ]
-_WIDTH = 160
 
 
 @app.command()
@@ -62,7 +61,7 @@ def score(
     for task, reason in card.missing_tasks.items():
         err.print(f"not scored: {task}, since {reason}", markup=False)
     for task, metric in card.tasks.items():
-        out.print(_table(found, task, metric), width=None if out.is_terminal else _WIDTH)
+        print_table(_table(found, task, metric))
         out.print(_leakage(found["data"][task]))
     out.print(f"scores, signatures and comparisons: {path}", soft_wrap=True)
 
