@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,6 +46,15 @@ def record_name(benchmark: str, about: Mapping[str, object]) -> str:
     machine = str(about["gpu"] or about["cpu"]).lower()
     letters = "".join(letter if letter.isalnum() else " " for letter in machine)
     return f"{benchmark}_{'-'.join(letters.split())}_{datetime.now(UTC):%Y%m}_{str(about['commit'])[:7]}"
+
+
+def without_places(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives the scores of a scorecard without the folders that models and data were read from."""
+    data = {
+        task: {name: value for name, value in facts.items() if name != "provenance"}
+        for task, facts in found["data"].items()
+    }
+    return {name: value for name, value in found.items() if name != "sources"} | {"data": data}
 
 
 def write(
