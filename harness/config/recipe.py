@@ -174,13 +174,13 @@ class Prune(_ScoredStep):
 
     kind = "prune"
     width: RatioValue
-    score: Literal["taylor", "magnitude"]
+    score: Literal["taylor", "taylor_logits", "magnitude"]
     rounds: Count = 1
 
     @model_validator(mode="after")
     def _check(self) -> Prune:
         if self.score == "magnitude":
-            self._refuse_text("score: taylor")
+            self._refuse_text("score: taylor and taylor_logits")
         return self
 
 

@@ -210,7 +210,7 @@ def _prune(step: Prune, state: _State) -> _Resolved:
     if width > state.now.ffn:
         state.refuse(f"width {step.width} keeps {width}; the FFN is {state.now.ffn} wide by now; keep fewer")
     config: dict[str, Any] = {"ffn": width, "score": step.score, "rounds": step.rounds}
-    if step.score == "taylor":
+    if step.score != "magnitude":
         config |= _training(step, state, _SCORING)
     return config, state.now.model_copy(update={"ffn": width})
 

@@ -127,6 +127,12 @@ def activation(model: PreTrainedModel) -> nn.Module:
     return function
 
 
+def norm_eps(model: PreTrainedModel) -> float:
+    """Gives what the model's norms add to a variance."""
+    norm: Any = model.get_submodule(family_of(model).head_norm)
+    return float(norm.eps)
+
+
 def weigh(query_NA: Tensor, key_NA: Tensor, attended_BL: Tensor, heads: int) -> Tensor:
     """Gives the attention weights B × H × L × L of rows; none goes to padding."""
     query_BHLK, key_BHLK = (_spread(one, attended_BL, heads) for one in (query_NA, key_NA))

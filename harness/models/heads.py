@@ -44,7 +44,32 @@ def _roberta(model: Any) -> MlmHead:
     return MlmHead(transform, head.decoder.weight, head.decoder.bias)
 
 
-HEADS: Mapping[str, Callable[[Any], MlmHead]] = MappingProxyType({"bert": _bert, "xlm-roberta": _roberta})
+def _distilbert(model: Any) -> MlmHead:
+    def transform(hidden_ND: Tensor) -> Tensor:
+        normed_ND: Tensor = model.vocab_layer_norm(model.activation(model.vocab_transform(hidden_ND)))
+        return normed_ND
+
+    return MlmHead(transform, model.vocab_projector.weight, model.vocab_projector.bias)
+
+
+def _electra(model: Any) -> MlmHead:
+    decoder = model.generator_lm_head
+    return MlmHead(model.generator_predictions, decoder.weight, decoder.bias)
+
+
+def _modernbert(model: Any) -> MlmHead:
+    return MlmHead(model.head, model.decoder.weight, model.decoder.bias)
+
+
+HEADS: Mapping[str, Callable[[Any], MlmHead]] = MappingProxyType(
+    {
+        "bert": _bert,
+        "xlm-roberta": _roberta,
+        "distilbert": _distilbert,
+        "electra": _electra,
+        "modernbert": _modernbert,
+    }
+)
 
 
 def mlm_head(model: nn.Module) -> MlmHead:

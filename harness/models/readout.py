@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 from transformers import PreTrainedModel
 
-from harness.models.calibration import States, activation
+from harness.models.calibration import States, activation, norm_eps
 from harness.models.families import family_of, is_tied
 from harness.models.heads import mlm_head
 from harness.models.moments import Gain, Linear, Regression, Spread
@@ -49,7 +49,7 @@ def fit_head(
         student: the narrow model's.
         asked: which rows count.
     """
-    family, eps = family_of(model), model.config.layer_norm_eps
+    family, eps = family_of(model), norm_eps(model)
     head = mlm_head(model)
     features = [head.transform(rows_ND[kept_N]) for rows_ND, kept_N in zip(teacher, asked, strict=True)]
     rows = [rows_NS[kept_N] for rows_NS, kept_N in zip(student, asked, strict=True)]

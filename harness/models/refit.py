@@ -31,7 +31,7 @@ from transformers import PreTrainedModel
 
 from harness.models import calibration
 from harness.models.attention import narrow_scores, narrow_values
-from harness.models.calibration import Passed, Sample, States
+from harness.models.calibration import Passed, Sample, States, norm_eps
 from harness.models.families import Family, family_of
 from harness.models.moments import Gain, Linear, Regression, Spread, joined, parted, roots
 from harness.models.readout import fit_head
@@ -108,7 +108,7 @@ class _Refit:
         self.model, self.family, self.sample, self.within = model, family_of(model), sample, within
         self.basis_DS, self.heads = basis_DS, heads
         self.size = basis_DS.shape[1] // heads
-        self.eps: float = model.config.layer_norm_eps
+        self.eps = norm_eps(model)
         self.tensors: dict[str, Tensor] = {}
 
     def embeddings(self) -> None:

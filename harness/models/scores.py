@@ -17,8 +17,8 @@ from harness.errors import HarnessError, unknown
 from harness.models.families import family_of
 
 Batch = Mapping[str, Tensor]
-Kind = Literal["magnitude", "taylor"]
-KINDS: tuple[str, ...] = ("magnitude", "taylor")
+Kind = Literal["magnitude", "taylor", "taylor_logits"]
+KINDS: tuple[str, ...] = ("magnitude", "taylor", "taylor_logits")
 
 
 def score_ffn(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> list[Tensor]:
@@ -28,6 +28,8 @@ def score_ffn(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> l
     - ``taylor``: ``Σ_batches |Σ_tokens h · ∂loss/∂h|`` of the MLM loss: to first order, how much the loss of
       a batch changes when the neuron's activation h is set to zero (Molchanov et al. 2019,
       arXiv:1906.10771, the first-order criterion with the activation as gate, unsquared).
+    - ``taylor_logits``: the same of the loss of the model's own best guesses, at every attended place or,
+      where batches have labels, at those asked; no label is read, so that any text will do.
 
     Holds: the model's weights, gradients and mode are left as they were.
 
@@ -41,8 +43,8 @@ def score_ffn(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> l
     """
     if kind == "magnitude":
         return [_magnitude(ffn_in, ffn_out) for ffn_in, ffn_out in _ffn_maps(model)]
-    if kind == "taylor":
-        return _taylor(model, batches, [ffn_out for _, ffn_out in _ffn_maps(model)], read=True)
+    if kind in KINDS:
+        return _taylor(model, batches, [ffn_out for _, ffn_out in _ffn_maps(model)], kind=kind)
     raise unknown("score", kind, KINDS)
 
 
@@ -56,8 +58,30 @@ def score_hidden(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -
     """
     if kind == "magnitude":
         return _magnitude_hidden(model)
-    if kind == "taylor":
-        return torch.stack(_taylor(model, batches, residual(model), read=False)).sum(0)
+    if kind in KINDS:
+        return torch.stack(_taylor(model, batches, residual(model), kind=kind, read=False)).sum(0)
+    raise unknown("score", kind, KINDS)
+
+
+def score_heads(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> list[Tensor]:
+    """Gives for each layer the importance of its heads, a tensor H of zeros or more.
+
+    - ``magnitude``: the norm of the map that each head writes by.
+    - ``taylor`` and ``taylor_logits``: as `score_ffn`, of all a head's dimensions as one gate (Michel et al.
+      2019, arXiv:1905.10650, equation 2, over batches and not over sequences).
+
+    The heads to keep are ``keep_top(scores, number)``, for `harness.models.surgery.prune_heads`.
+    """
+    family, heads = family_of(model), model.config.num_attention_heads
+    paths = [
+        f"{family.layers}.{number}.{family.attention_out}" for number in range(model.config.num_hidden_layers)
+    ]
+    outs = [cast("nn.Linear", model.get_submodule(path)) for path in paths]
+    if kind == "magnitude":
+        blocks = [out.weight.detach().reshape(out.out_features, heads, -1) for out in outs]
+        return [torch.linalg.vector_norm(block_DHK, dim=(0, 2)) for block_DHK in blocks]
+    if kind in KINDS:
+        return _taylor(model, batches, outs, kind=kind, groups=heads)
     raise unknown("score", kind, KINDS)
 
 
@@ -84,7 +108,9 @@ def _ffn_maps(model: PreTrainedModel) -> Iterator[tuple[nn.Linear, nn.Linear]]:
 
 def _magnitude(ffn_in: nn.Linear, ffn_out: nn.Linear) -> Tensor:
     norm = torch.linalg.vector_norm
-    score_F: Tensor = norm(ffn_in.weight.detach(), dim=1) * norm(ffn_out.weight.detach(), dim=0)
+    width = ffn_out.in_features  # a gated FFN reads by two rows a neuron
+    read_F = norm(ffn_in.weight.detach().reshape(-1, width, ffn_in.in_features), dim=(0, 2))
+    score_F: Tensor = read_F * norm(ffn_out.weight.detach(), dim=0)
     return score_F
 
 
@@ -110,26 +136,47 @@ def residual(model: PreTrainedModel) -> list[nn.Module]:
 
 
 def _taylor(
-    model: PreTrainedModel, batches: Iterable[Batch], modules: Sequence[nn.Module], *, read: bool
+    model: PreTrainedModel,
+    batches: Iterable[Batch],
+    modules: Sequence[nn.Module],
+    *,
+    kind: Kind,
+    read: bool = True,
+    groups: int | None = None,
 ) -> list[Tensor]:
+    """Gives the summed gates of what the modules read, or write; dimensions of one group are one gate."""
     scores: list[Tensor] = []
     with _watched(model, modules, read=read) as activations:
         for batch in batches:
-            if "labels" not in batch:
-                raise HarnessError("score: wanted batches with labels; got none; mask them first")
+            labels_BL = _labels(model, batch, kind)
             activations.clear()
             with torch.enable_grad():
-                loss = model(**batch).loss
+                loss = model(**{**batch, "labels": labels_BL}).loss
             gradients = torch.autograd.grad(loss, activations)
-            found = [_gate(*pair) for pair in zip(activations, gradients, strict=True)]
+            found = [_gate(*pair, groups) for pair in zip(activations, gradients, strict=True)]
             scores = [one + two for one, two in zip(scores, found, strict=True)] if scores else found
     if not scores:
         raise HarnessError("score: wanted batches of corpus text; got none; prepare the corpus first")
     return scores
 
 
-def _gate(activation_BLF: Tensor, gradient_BLF: Tensor) -> Tensor:
-    return (activation_BLF.detach() * gradient_BLF).sum((0, 1)).abs()
+def _labels(model: PreTrainedModel, batch: Batch, kind: Kind) -> Tensor:
+    """Gives the batch's labels, or the model's own best guesses in their place."""
+    if kind == "taylor_logits":
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        with torch.no_grad():
+            guesses_BL: Tensor = model(**inputs).logits.argmax(-1)
+        labels_BL = batch.get("labels")
+        asked_BL = batch["attention_mask"].bool() if labels_BL is None else labels_BL != -100
+        return guesses_BL.masked_fill(~asked_BL, -100)
+    if "labels" not in batch:
+        raise HarnessError("score: wanted batches with labels; got none; mask them first")
+    return batch["labels"]
+
+
+def _gate(activation_BLF: Tensor, gradient_BLF: Tensor, groups: int | None) -> Tensor:
+    product_F = (activation_BLF.detach() * gradient_BLF).sum((0, 1))
+    return (product_F if groups is None else product_F.view(groups, -1).sum(1)).abs()
 
 
 @contextmanager

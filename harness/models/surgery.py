@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from harness.errors import HarnessError, unknown
 from harness.models.attention import narrow_heads
 from harness.models.checkpoint import assemble
-from harness.models.families import Family, family_of
+from harness.models.families import Family, family_of, read_size, write_size
 
 #: Indices kept along each axis: the same in every layer, or one tensor for each layer.
 Kept = Mapping[str, Tensor | Sequence[Tensor]]
@@ -40,6 +40,11 @@ def shorten(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
             "name others"
         )
     family = family_of(model)
+    if family.first_layer_lacks_norm and layers[0] != 0:
+        raise HarnessError(
+            f"shorten: wanted layer 0 kept as the first, as it alone has no norm in {family.model_type}; "
+            f"got {list(layers)}; begin with 0"
+        )
     places = {old: new for new, old in enumerate(layers)}
     tensors = {}
     for name, tensor in model.named_parameters():
@@ -49,7 +54,9 @@ def shorten(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
         elif layer in places:
             old, new = f"{family.layers}.{layer}.", f"{family.layers}.{places[layer]}."
             tensors[name.replace(old, new, 1)] = tensor.detach().clone()
-    return rebuild(model, tensors, num_hidden_layers=len(layers))
+    kinds = getattr(model.config, "layer_types", None)
+    more = {"layer_types": [kinds[layer] for layer in layers]} if kinds else {}
+    return rebuild(model, tensors, num_hidden_layers=len(layers), **more)
 
 
 def prune_ffn(model: PreTrainedModel, keep: Sequence[LongTensor]) -> PreTrainedModel:
@@ -64,7 +71,7 @@ def prune_ffn(model: PreTrainedModel, keep: Sequence[LongTensor]) -> PreTrainedM
     Raises:
         HarnessError: a layer without its list, lists of different lengths, or neurons that do not exist.
     """
-    layers, width = model.config.num_hidden_layers, model.config.intermediate_size
+    layers, width = model.config.num_hidden_layers, read_size(model, "intermediate_size")
     if len(keep) != layers:
         raise HarnessError(
             f"prune: wanted a list of neurons for each of {layers} layers; got {len(keep)} lists"
@@ -78,6 +85,36 @@ def prune_ffn(model: PreTrainedModel, keep: Sequence[LongTensor]) -> PreTrainedM
     for number, kept in enumerate(keep):
         _check_indices(f"prune: layer {number}", "neurons", kept, width)
     return rebuild(model, select(model, {"F": keep}), intermediate_size=sizes[0])
+
+
+def prune_heads(model: PreTrainedModel, keep: Sequence[LongTensor]) -> PreTrainedModel:
+    """Gives the model in which the other heads of each layer write nothing.
+
+    Holds: it computes what the model computes with those heads' outputs set to zero; every layer may keep
+    another number. The stock classes take a head's size to be hidden size / heads, so that no checkpoint they
+    load can hold fewer heads of the same size: the columns that a head writes by become zeros, and the shape
+    stays. To be rid of whole heads and of the width they took, narrow with ``heads: dropped``.
+
+    Args:
+        model: the model to prune.
+        keep: for each layer the heads to keep, one or more.
+
+    Raises:
+        HarnessError: a layer without its list, or heads that do not exist.
+    """
+    family, heads = family_of(model), model.config.num_attention_heads
+    if len(keep) != model.config.num_hidden_layers:
+        raise HarnessError(
+            f"prune: wanted a list of heads for each of {model.config.num_hidden_layers} layers; "
+            f"got {len(keep)} lists"
+        )
+    tensors = select(model, {})
+    for number, kept in enumerate(keep):
+        _check_indices(f"prune: layer {number}", "heads", kept, heads)
+        dropped = torch.ones(heads, dtype=torch.bool).index_fill(0, kept, value=False)
+        weight_DA = tensors[f"{family.layers}.{number}.{family.attention_out}.weight"]
+        weight_DA.view(len(weight_DA), heads, -1)[:, dropped] = 0
+    return rebuild(model, tensors)
 
 
 def narrow(
@@ -113,6 +150,7 @@ def narrow(
     """
     config = model.config
     check_heads(config, hidden, heads, heads_mode)
+    _check_rotary(model, hidden // heads)
     dimensions = _dimensions(basis, hidden, config.hidden_size)
     tensors = _narrow_heads(model, select(model, {"D": dimensions}), heads, hidden // heads, within)
     return rebuild(model, tensors, hidden_size=hidden, num_attention_heads=heads)
@@ -133,10 +171,13 @@ def _keep(family: Family, tensors: Mapping[str, Tensor], kept: Kept) -> dict[str
     found = dict(tensors)
     for name, tensor in tensors.items():
         _, axes, layer = family.locate(name)
-        for dimension, axis in enumerate(axes):
+        for dimension, named in enumerate(axes):
+            blocks, axis = int(named[:-1] or 1), named[-1]
             if axis in kept:
                 indices = _indices(kept[axis], layer).to(tensor.device)
-                found[name] = found[name].index_select(dimension, indices)
+                size = tensor.shape[dimension] // blocks
+                every = (torch.arange(blocks, device=indices.device)[:, None] * size + indices).flatten()
+                found[name] = found[name].index_select(dimension, every)
     return found
 
 
@@ -180,7 +221,7 @@ def rebuild(model: PreTrainedModel, tensors: Mapping[str, Tensor], **changes: An
     """Gives the stock model of these tensors, with the model's configuration but for the changes."""
     config = copy.deepcopy(model.config)
     for key, value in changes.items():
-        setattr(config, key, value)
+        write_size(family_of(model), config, key, value)
     return assemble(family_of(model), config, tensors)
 
 
@@ -213,6 +254,15 @@ def _check_indices(where: str, what: str, kept: Tensor, limit: int) -> None:
         raise HarnessError(
             f"{where}: wanted one or more different {what} of 0 to {limit - 1}; got {kept.tolist()[:8]}; "
             "choose others"
+        )
+
+
+def _check_rotary(model: PreTrainedModel, size: int) -> None:
+    now = model.config.hidden_size // model.config.num_attention_heads
+    if family_of(model).rotary and size != now:
+        raise HarnessError(
+            f"narrow: wanted whole heads of {now}, as positions turn their dimensions in pairs; got {size}; "
+            "say heads: dropped"
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from harness.models import surgery
+from harness.models.families import read_size
 from harness.models.scores import keep_top, score_ffn
 from harness.stages.files import read_masked, read_model, record_held_out, write_model
 
@@ -22,7 +23,9 @@ def run(context: Context) -> None:
     config = context.config
     model, tokenizer = read_model(context)
     rounds = []
-    for index, width in enumerate(_widths(model.config.intermediate_size, config["ffn"], config["rounds"])):
+    for index, width in enumerate(
+        _widths(read_size(model, "intermediate_size"), config["ffn"], config["rounds"])
+    ):
         context.progress(index, config["rounds"], "rounds", {})
         scores = _scores(context, model, tokenizer)
         kept = keep_top(scores, width)

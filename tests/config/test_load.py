@@ -167,7 +167,7 @@ RECIPES = [
     (step(4, tokens=9), "steps[4].narrow: tokens is used by basis: importance, basis: pca and refit only; remove it"),
     (step(4, within="svd", heads="dropped"), "steps[4].narrow: within: svd narrows heads, heads: dropped leaves those it "
      "keeps whole; remove one"),
-    (step(3, score="magnitude"), "steps[3].prune: tokens is used by score: taylor only; remove it"),
+    (step(3, score="magnitude"), "steps[3].prune: tokens is used by score: taylor and taylor_logits only; remove it"),
     (append({"squash": {}}), "steps[7]: unknown step 'squash'; there are: adapt, shorten, blank, distill, prune, narrow, trim"),
     (append("trim"), "steps[7]: wanted one step, as '- shorten: {layers: 6/12}'; got 'trim'"),
     (append({"trim": None}), "steps[7].trim: lacks the key 'tokens'; add it"),

@@ -179,6 +179,13 @@ def test_kept_layers_are_that_many_and_rising(keep, ratio, layers, one_step):
     assert step.shape.layers == len(layers)
 
 
+def test_scoring_by_the_models_own_guesses_reads_text(one_step):
+    text = {"tokens": 1000, "batch_tokens": 256, "mask_fraction": 0.15}
+    found = [one_step("prune", width="1/2", score=one, **text).config for one in ("taylor", "taylor_logits")]
+    assert found[1] == found[0] | {"score": "taylor_logits"}
+    assert found[1]["tokens"] > 0
+
+
 def test_magnitude_needs_no_text(one_step):
     step = one_step("prune", width="1/2", score="magnitude")
     assert step.config == {"ffn": 39, "score": "magnitude", "rounds": 1}

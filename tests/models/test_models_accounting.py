@@ -35,6 +35,28 @@ def test_the_published_teachers(name, parameters):
     assert total(count(model)).parameters == parameters == shape.num_parameters
 
 
+@pytest.mark.parametrize(
+    ("name", "hidden", "parameters"),
+    [
+        ("mbert", 564, 44_748_724),
+        ("mbert", 456, 34_958_632),
+        ("mbert", 312, 22_812_376),
+        ("xlmr", 564, 44_749_288),
+        ("xlmr", 456, 34_959_088),
+        ("xlmr", 312, 22_812_688),
+    ],
+)
+def test_the_published_students(name, hidden, parameters):
+    """Gurgurov et al. 2025: 6 layers, an FFN of 2,048, 40,000 tokens, the special ones among them."""
+    changes = {"layers": 6, "hidden": hidden, "ffn": 2048, "vocabulary": 40_000}
+    shape = KNOWN_TEACHERS[name].shape.model_copy(update=changes)
+    family = FAMILIES[shape.family]
+    sizes = {key: getattr(shape, field) for field, key in CONFIG_KEYS.items()}
+    with torch.device("meta"):
+        model = family.model_class(family.config_class(**sizes, **family.fixed))
+    assert total(count(model)).parameters == parameters == shape.num_parameters
+
+
 def test_a_model_without_its_head_is_refused():
     config = BertConfig(
         vocab_size=8, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4

@@ -205,7 +205,8 @@ BAD = {
     ),
     "other family": (
         lambda f: _rewrite(f / "config.json", model_type="gpt2"),
-        "wanted a model family of bert, xlm-roberta; got 'gpt2'; choose one of these",
+        "wanted a model family of bert, xlm-roberta, distilbert, electra, modernbert; got 'gpt2'; "
+        "choose one of these",
     ),
     "no weights": (
         lambda f: (f / "model.safetensors").unlink(),

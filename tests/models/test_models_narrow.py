@@ -113,5 +113,5 @@ def test_taylor_is_the_slope_of_the_loss_at_every_place(encoder, batch):
 def test_unknown_ways_are_refused(encoder, batch):
     with pytest.raises(HarnessError, match="unknown way to narrow a head 'last'; there are: first, svd"):
         narrow(encoder.model, 12, 4, within="last")
-    with pytest.raises(HarnessError, match="unknown score 'noise'; there are: magnitude, taylor"):
+    with pytest.raises(HarnessError, match=r"unknown score 'noise'; there are: magnitude, taylor, taylor_l"):
         score_hidden(encoder.model, [batch], "noise")

@@ -55,6 +55,20 @@ def test_taylor_is_the_slope_of_the_loss_along_each_neuron(encoder, batch):
     hook.remove()
 
 
+def test_the_models_own_guesses_take_the_place_of_labels(encoder, batch):
+    """Labels say where to look, if there are any; what they are is not read."""
+    with torch.no_grad():
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        guesses = encoder.model(**inputs).logits.argmax(-1)
+    for asked, given in (
+        (batch["labels"] != -100, batch),
+        (batch["attention_mask"].bool(), inputs),
+    ):
+        wanted = score_ffn(encoder.model, [inputs | {"labels": guesses.masked_fill(~asked, -100)}], "taylor")
+        found = score_ffn(encoder.model, [given], "taylor_logits")
+        assert all(torch.equal(one, two) for one, two in zip(found, wanted, strict=True))
+
+
 def hooks(model):
     return [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules()]
 
@@ -101,5 +115,5 @@ def test_bad_batches_are_refused(encoder, batch):
         score_ffn(encoder.model, [], "taylor")
     with pytest.raises(HarnessError, match=r"^score: wanted batches with labels; got none"):
         score_ffn(encoder.model, [{"input_ids": batch["input_ids"]}], "taylor")
-    with pytest.raises(HarnessError, match=r"unknown score 'noise'; there are: magnitude, taylor"):
+    with pytest.raises(HarnessError, match=r"unknown score 'noise'; there are: magnitude, taylor, taylor_l"):
         score_ffn(encoder.model, [batch], "noise")

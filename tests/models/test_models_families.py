@@ -1,0 +1,179 @@
+"""Every row of the table: its shape changes compute what they should, and load with the stock classes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    ElectraConfig,
+    ElectraForMaskedLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+)
+
+from harness.errors import HarnessError
+from harness.models.accounting import count, total
+from harness.models.checkpoint import load, save
+from harness.models.families import family_of, is_tied, read_size
+from harness.models.heads import mlm_head
+from harness.models.narrowing import narrow_on_text
+from harness.models.scores import keep_top, score_ffn, score_heads, score_hidden
+from harness.models.surgery import narrow, prune_ffn, prune_heads, shorten
+from harness.models.tokenizers import choose, count_tokens, trim
+
+PLAIN = {"num_hidden_layers": 3, "hidden_size": 24, "num_attention_heads": 4, "intermediate_size": 30}
+
+
+def _make(family, wordpiece, bpe):
+    size = len(bpe if family == "modernbert" else wordpiece)
+    if family == "distilbert":
+        sizes = {"n_layers": 3, "dim": 24, "n_heads": 4, "hidden_dim": 30}
+        config = DistilBertConfig(vocab_size=size, max_position_embeddings=40, pad_token_id=0, **sizes)
+        return DistilBertForMaskedLM(config), wordpiece
+    if family == "electra":
+        config = ElectraConfig(
+            vocab_size=size, max_position_embeddings=40, embedding_size=10, pad_token_id=0, **PLAIN
+        )
+        return ElectraForMaskedLM(config), wordpiece
+    ids = {f"{role}_token_id": getattr(bpe, f"{role}_token_id") for role in ("pad", "cls", "sep")}
+    config = ModernBertConfig(
+        vocab_size=size, max_position_embeddings=40, bos_token_id=None, eos_token_id=None, **ids, **PLAIN
+    )
+    return ModernBertForMaskedLM(config), bpe
+
+
+@pytest.fixture(scope="module", params=["distilbert", "electra", "modernbert"])
+def made(request, wordpiece, bpe, lively):
+    """A tiny encoder of the family, its tokenizer beside it."""
+    model, tokenizer = _make(request.param, wordpiece, bpe)
+    return lively(model.eval()), tokenizer
+
+
+@pytest.fixture
+def texts(made, lines):
+    tokens = made[1](lines[:3], return_tensors="pt", padding=True, truncation=True, max_length=32)
+    labels = tokens["input_ids"].masked_fill(tokens["attention_mask"] == 0, -100)
+    return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"], "labels": labels}
+
+
+def logits(model, batch):
+    with torch.no_grad():
+        found = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    return found[batch["attention_mask"].bool()]
+
+
+def test_every_parameter_is_in_the_table(made):
+    model, _ = made
+    parts = count(model)
+    assert total(parts).parameters == sum(one.numel() for one in model.parameters())
+    assert all(part.parameters > 0 for part in parts.values())
+
+
+def test_the_head_in_two_halves_is_the_models_own(made, texts):
+    model, _ = made
+    with torch.no_grad():
+        states = model.base_model(input_ids=texts["input_ids"], attention_mask=texts["attention_mask"])[0]
+        head = mlm_head(model)
+        found = head.transform(states[texts["attention_mask"].bool()]) @ head.weight_VD.T + head.bias_V
+    assert torch.allclose(found, logits(model, texts), atol=1e-4)
+
+
+def test_a_pruned_neuron_is_a_zeroed_one(made, texts):
+    model, _ = made
+    for kind in ("magnitude", "taylor", "taylor_logits"):
+        scores = score_ffn(model, [texts], kind)
+        assert [tuple(one.shape) for one in scores] == [(30,)] * 3
+        assert all((one >= 0).all() for one in scores)
+    kept = keep_top(scores, 20)
+    small, family = prune_ffn(model, kept), family_of(model)
+    zeroed = copy.deepcopy(model)
+    for number, one in enumerate(kept):
+        dropped = torch.ones(30, dtype=torch.bool).index_fill(0, one, value=False)
+        zeroed.get_submodule(f"{family.layers}.{number}.{family.ffn_out}").weight.data[:, dropped] = 0
+    assert torch.allclose(logits(small, texts), logits(zeroed, texts), atol=1e-5)
+    assert read_size(small, "intermediate_size") == 20
+
+
+def test_a_pruned_head_writes_nothing(made, texts, tmp_path):
+    model, tokenizer = made
+    family = family_of(model)
+    for kind in ("magnitude", "taylor", "taylor_logits"):
+        scores = score_heads(model, [texts], kind)
+        assert [tuple(one.shape) for one in scores] == [(4,)] * 3
+    kept = [torch.tensor([0, 2]), torch.tensor([1]), torch.arange(4)]
+    small = prune_heads(model, kept)
+
+    def hook(one):
+        mask = torch.zeros(24).unflatten(0, (4, 6)).index_fill(0, one, 1).flatten()
+        return lambda _, inputs: (inputs[0] * mask,)
+
+    outs = [model.get_submodule(f"{family.layers}.{number}.{family.attention_out}") for number in range(3)]
+    hooks = [out.register_forward_pre_hook(hook(one)) for out, one in zip(outs, kept, strict=True)]
+    wanted = logits(model, texts)
+    for one in hooks:
+        one.remove()
+    assert torch.allclose(logits(small, texts), wanted, atol=1e-5)
+    assert not torch.allclose(logits(model, texts), wanted, atol=1e-2)
+    save(small, tokenizer, tmp_path)
+    assert torch.equal(
+        logits(AutoModelForMaskedLM.from_pretrained(tmp_path).eval(), texts), logits(small, texts)
+    )
+
+
+def test_keeping_every_layer_and_dimension_loses_nothing(made, texts):
+    model, _ = made
+    for same in (shorten(model, [0, 1, 2]), narrow(model, 24, 4)):
+        assert torch.allclose(logits(same, texts), logits(model, texts), atol=1e-4)
+
+
+def test_layers_and_whole_heads_may_go(made, texts, tmp_path):
+    model, tokenizer = made
+    kept = keep_top([score_hidden(model, [texts], "taylor")], 12)[0]
+    small = narrow(shorten(model, [0, 2]), 12, 2, basis=kept, heads_mode="dropped")
+    save(small, tokenizer, tmp_path)
+    again = load(tmp_path).model
+    assert torch.equal(logits(again, texts), logits(small, texts))
+    assert (again.config.num_hidden_layers, again.config.hidden_size) == (2, 12)
+    assert logits(small, texts).isfinite().all()
+
+
+def test_what_a_family_does_not_allow_is_refused(made, texts):
+    model, _ = made
+    kind = model.config.model_type
+    if kind == "modernbert":
+        with pytest.raises(HarnessError, match=r"^shorten: wanted layer 0 kept as the first"):
+            shorten(model, [1, 2])
+        with pytest.raises(HarnessError, match=r"^narrow: wanted whole heads of 6, .* got 3; say heads"):
+            narrow(model, 12, 4)
+    if kind != "distilbert":
+        with pytest.raises(HarnessError, match=f"wanted a family with norms .* got {kind}; take"):
+            narrow_on_text(model, 12, 4, [texts])
+
+
+def test_distilbert_is_fitted_too(made, texts):
+    model, _ = made
+    if model.config.model_type != "distilbert":
+        pytest.skip("BERT and XLM-R are fitted in test_models_refit, the others are refused")
+    small = narrow_on_text(model, 12, 4, [texts])
+    assert logits(small, texts).isfinite().all()
+    assert small.config.dim == 12
+
+
+def test_trimming_keeps_tokens_and_logits(made, lines, texts, tmp_path):
+    model, tokenizer = made
+    counts = count_tokens(tokenizer, lines[:2])
+    kept = choose(counts, 310 if model.config.model_type == "modernbert" else 200, tokenizer)
+    result = trim(model, tokenizer, kept, lines)
+    assert result.certificate.exact
+    assert result.certificate.max_logit_difference <= 1e-5
+    assert is_tied(result.model)
+    save(result.model, result.tokenizer, tmp_path)
+    model, tokenizer = AutoModelForMaskedLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer(lines[0]).input_ids == result.tokenizer(lines[0]).input_ids
+    assert model.get_input_embeddings().num_embeddings == len(tokenizer) == len(kept)
