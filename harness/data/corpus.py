@@ -207,13 +207,19 @@ def read(folder: Path, part: str) -> list[Document]:
     Raises:
         HarnessError: there is no such file in the folder, or it is not UTF-8.
     """
+    return list(stream(folder, part))
+
+
+def stream(folder: Path, part: str) -> Iterator[Document]:
+    """Gives the documents of one part one after another, as `read`, and never holds more than one."""
     path = folder / f"{part}.txt"
     if path.is_file() and path.stat().st_size == 0:
-        return []
-    documents: list[Document] = [[]]
+        return
+    document: Document = []
     for _, line in read_lines(path):
         if line:
-            documents[-1].append(line)
+            document.append(line)
         else:
-            documents.append([])
-    return documents
+            yield document
+            document = []
+    yield document

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from harness.data import corpus
 from harness.models import tokenizers
@@ -17,20 +19,31 @@ _CERTIFIED_LINES = 512
 def run(context: Context) -> None:
     """Writes the model with fewer rows, its tokenizer, and ``certificate.json`` about held-out text.
 
-    The single characters of the corpus stay, so that no word becomes unknown that was not.
+    The single characters of the corpus stay, so that no word becomes unknown that was not. The text is
+    streamed: memory does not grow with it.
     """
     model, tokenizer = read_model(context)
-    lines = [line for document in corpus.read(context.inputs["corpus"], "train") for line in document]
-    keep = tokenizers.choose(
-        tokenizers.count_tokens(tokenizer, lines),
-        context.config["vocabulary"],
-        tokenizer,
-        tokenizers.count_characters(tokenizer, lines),
-    )
-    held_out = [line for document in corpus.read(context.inputs["corpus"], "held_out") for line in document]
-    trimmed = tokenizers.trim(model, tokenizer, keep, held_out[:_CERTIFIED_LINES])
+    keep = _choose(context, tokenizer)
+    held_out = list(islice(_lines(context, "held_out"), _CERTIFIED_LINES))
+    trimmed = tokenizers.trim(model, tokenizer, keep, held_out)
     if trimmed.certificate is not None:
         context.facts["certificate"] = trimmed.certificate.as_dict()
         write_json(context.out / "certificate.json", context.facts["certificate"])
     record_held_out(context, trimmed.model, trimmed.tokenizer)
     write_model(context, trimmed.model, trimmed.tokenizer)
+
+
+def _choose(context: Context, tokenizer: Any) -> tokenizers.Ids:
+    num_lines = sum(1 for _ in _lines(context, "train"))
+    counts = tokenizers.count_tokens(
+        tokenizer,
+        _lines(context, "train"),
+        lambda done: context.progress(done, num_lines, "lines", {}),
+    )
+    characters = tokenizers.count_characters(tokenizer, _lines(context, "train"))
+    return tokenizers.choose(counts, context.config["vocabulary"], tokenizer, characters)
+
+
+def _lines(context: Context, part: str) -> Iterator[str]:
+    for document in corpus.stream(context.inputs["corpus"], part):
+        yield from document

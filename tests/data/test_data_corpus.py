@@ -118,6 +118,15 @@ def test_an_empty_part_is_read_back_as_empty(tmp_path: Path) -> None:
         corpus.read(tmp_path, "other")
 
 
+def test_a_part_is_read_a_document_at_a_time(tmp_path: Path) -> None:
+    """What comes later in the file is not looked at yet."""
+    (tmp_path / "train.txt").write_bytes(b"a\nb\n\nc\n\n\xff\n")
+    documents = corpus.stream(tmp_path, "train")
+    assert [next(documents), next(documents)] == [["a", "b"], ["c"]]
+    with pytest.raises(HarnessError, match=r"train\.txt:6: wanted UTF-8"):
+        next(documents)
+
+
 def test_a_sample_keeps_order_and_stays_within_its_lines() -> None:
     everything = documents(40)
     drawn = sample(everything, 21, 0)

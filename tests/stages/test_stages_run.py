@@ -18,6 +18,7 @@ from harness.measure.scores import score
 from harness.models import checkpoint
 from harness.pipeline.verify import verify
 from harness.report.results import Results
+from harness.stages import trim
 from harness.stages.files import read_task
 from harness.stages.publish import publish_run
 
@@ -119,6 +120,17 @@ def test_trimming_is_certified_on_text_held_out(finished):
     assert certificate == json.loads(
         (finished.folder("trim") / "certificate.json").read_text(encoding="utf-8")
     )
+
+
+def test_counting_tells_how_far_it_is(finished, make_context):
+    told = []
+    inputs = {"corpus": finished.folder("corpus"), "model": finished.folder("narrow")}
+    config = {"vocabulary": 40, "held_out_length": 16}
+    context = make_context(config, inputs, progress=lambda *one: told.append(one))
+    trim.run(context)
+    lines = sum(map(len, corpus.read(finished.folder("corpus"), "train")))
+    assert told[-1] == (lines, lines, "lines", {})
+    assert context.facts["certificate"] == finished.facts("trim")["certificate"]
 
 
 def test_random_weights_have_the_shape_and_nothing_learnt(finished):

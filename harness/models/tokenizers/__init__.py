@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from harness.models.tokenizers.certificate import Certificate
-from harness.models.tokenizers.counting import count_characters, count_tokens
+from harness.models.tokenizers.choosing import balance, choose, choose_wanted, covering, in_documents
+from harness.models.tokenizers.counting import count_characters, count_documents, count_tokens
 from harness.models.tokenizers.training import train_unigram, train_wordpiece
-from harness.models.tokenizers.trimming import Trimmed, choose, trim
+from harness.models.tokenizers.trimming import Trimmed, trim
+from harness.models.tokenizers.vocabulary import Ids
 
 __all__ = [
     "Certificate",
+    "Ids",
     "Trimmed",
+    "balance",
     "choose",
+    "choose_wanted",
     "count_characters",
+    "count_documents",
     "count_tokens",
+    "covering",
+    "in_documents",
     "train_unigram",
     "train_wordpiece",
     "trim",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from harness.models.backend import bare_backend
 _CHUNK_LINES = 2048
 
 Counts = NDArray[np.int64]
+_Item = TypeVar("_Item")
 
 
 def count_tokens(
@@ -40,6 +42,34 @@ def count_tokens(
     return counts
 
 
+def count_documents(
+    tokenizer: PreTrainedTokenizerBase,
+    documents: Iterable[Sequence[str]],
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Counts, int]:
+    """Gives in how many documents each id occurs, and the number of documents.
+
+    Args:
+        tokenizer: whose ids to count.
+        documents: each a sequence of lines; a line alone is a document of one.
+        progress: told the number of documents read so far, after each chunk.
+    """
+    backend = bare_backend(tokenizer)
+    counts, read = np.zeros(len(tokenizer), dtype=np.int64), 0
+    for chunk in _chunks(documents):
+        lines = [line for document in chunk for line in document]
+        owners = np.repeat(np.arange(len(chunk)), [len(document) for document in chunk])
+        encodings = backend.encode_batch_fast(lines, add_special_tokens=False)
+        ids = [np.asarray(encoding.ids, dtype=np.int64) for encoding in encodings]
+        pairs = [one + owner * len(counts) for one, owner in zip(ids, owners.tolist(), strict=True)]
+        seen = np.unique(np.concatenate([*pairs, np.empty(0, np.int64)]))
+        counts += np.bincount(seen % len(counts), minlength=len(counts))
+        read += len(chunk)
+        if progress is not None:
+            progress(read)
+    return counts, read
+
+
 def count_characters(tokenizer: PreTrainedTokenizerBase, lines: Iterable[str]) -> Counter[str]:
     """Gives how often each character occurs in text, as the tokenizer's normaliser leaves it."""
     normalizer = tokenizer.backend_tokenizer.normalizer
@@ -49,7 +79,7 @@ def count_characters(tokenizer: PreTrainedTokenizerBase, lines: Iterable[str]) -
     return counts
 
 
-def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
-    stream = iter(lines)
+def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    stream = iter(items)
     while chunk := list(islice(stream, _CHUNK_LINES)):
         yield chunk

@@ -1,4 +1,4 @@
-"""Fewer tokens: which to keep, and the model and the tokenizer with only those.
+"""Fewer tokens: the model and the tokenizer with only those kept.
 
 Axes: **V** vocabulary.
 """
@@ -6,7 +6,7 @@ Axes: **V** vocabulary.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,6 @@ from harness.models.families import family_of
 from harness.models.surgery import select
 from harness.models.tokenizers import vocabulary
 from harness.models.tokenizers.certificate import Certificate, certify
-from harness.models.tokenizers.counting import Counts
 from harness.models.tokenizers.vocabulary import Ids, Spec
 
 _SPECIAL_IDS = ("pad", "bos", "eos", "sep", "cls", "mask", "unk", "decoder_start")
@@ -40,46 +39,6 @@ class Trimmed(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
     certificate: Certificate | None
     kept: Ids
-
-
-def choose(
-    counts: Counts, size: int, tokenizer: PreTrainedTokenizerBase, characters: Iterable[str] = ()
-) -> Ids:
-    """Gives exactly ``size`` ids to keep, ascending: those that must stay, then the most frequent.
-
-    Of equally frequent tokens the lower id wins, which is the order in which they were learnt. A BPE token
-    brings the tokens it is merged from.
-
-    Args:
-        counts: how often each id occurs, from `count_tokens`.
-        size: how many ids to keep, special tokens included.
-        tokenizer: whose ids they are.
-        characters: single characters whose tokens stay, however rare.
-
-    Raises:
-        HarnessError: more tokens than there are, or fewer than must stay.
-    """
-    if len(counts) != len(tokenizer):
-        raise HarnessError(
-            f"trim: wanted a count for each of {len(tokenizer):,} tokens; got {len(counts):,}; count again"
-        )
-    if size > len(counts):
-        raise HarnessError(
-            f"trim: wanted at most the {len(counts):,} tokens there are; got {size:,}; ask for fewer"
-        )
-    spec = vocabulary.read(tokenizer)
-    forced = np.union1d(
-        vocabulary.required(tokenizer, spec), vocabulary.character_ids(tokenizer, spec, characters)
-    )
-    if size < len(forced):
-        raise HarnessError(
-            f"trim: wanted at least the {len(forced):,} special tokens and characters that must stay; "
-            f"got {size:,}; ask for more"
-        )
-    ranked = np.argsort(-counts, kind="stable")
-    candidates = np.concatenate([forced, ranked[~np.isin(ranked, forced)]])
-    parents = vocabulary.parents(spec)
-    return np.sort(_with_parents(candidates, size, parents) if parents else candidates[:size])
 
 
 def trim(
@@ -112,22 +71,6 @@ def trim(
     result = _trim_model(model, kept, new)
     before, after = Checkpoint(model, tokenizer), Checkpoint(result, small)
     return Trimmed(result, small, certify(before, after, kept, lines) if lines else None, kept)
-
-
-def _with_parents(candidates: Ids, size: int, parents: dict[int, tuple[int, int]]) -> Ids:
-    kept: set[int] = set()
-    for candidate in candidates.tolist():
-        needed, frontier = set(), [candidate]
-        while frontier:
-            token = frontier.pop()
-            if token not in kept and token not in needed:
-                needed.add(token)
-                frontier.extend(parents.get(token, ()))
-        if len(kept) + len(needed) <= size:
-            kept |= needed
-        if len(kept) == size:
-            break
-    return np.array(sorted(kept), dtype=np.int64)
 
 
 def _checked(keep: ArrayLike, tokenizer: PreTrainedTokenizerBase, spec: Spec) -> Ids:
