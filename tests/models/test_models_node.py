@@ -1,0 +1,50 @@
+"""Trimmed tokenizers give the same ids in Node, by `@huggingface/transformers`, as in Python.
+
+The package is looked for in the folder that HARNESS_NODE_MODULES names (``npm install --ignore-scripts
+@huggingface/transformers`` makes one); without it, or without node, the test is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.models.checkpoint import build, save
+from harness.models.tokenizers import choose, count_tokens, trim
+
+SCRIPT = Path(__file__).with_name("tokenize.mjs")
+SIZES = {"wordpiece": 250, "unigram": 150, "bpe": 320}
+
+
+@pytest.fixture
+def modules():
+    folder = Path(os.environ.get("HARNESS_NODE_MODULES", "node_modules"))
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    if not (folder / "@huggingface" / "transformers").is_dir():
+        pytest.skip("HARNESS_NODE_MODULES names no folder with @huggingface/transformers")
+    return folder.resolve()
+
+
+def test_ids_are_the_same_in_node(modules, request, tmp_path, lines, shape_of):
+    texts, wanted = [*lines[:12], "漢字 q", "naïve co-op 3.5%"], {}
+    for kind, size in SIZES.items():
+        tokenizer = request.getfixturevalue(kind)
+        shape = shape_of("xlm-roberta" if kind == "unigram" else "bert", len(tokenizer))
+        model = build(shape, seed=1)
+        model.config.pad_token_id = tokenizer.pad_token_id
+        trimmed = trim(model, tokenizer, choose(count_tokens(tokenizer, lines[:3]), size, tokenizer))
+        save(trimmed.model, trimmed.tokenizer, tmp_path / kind)
+        wanted[kind] = [trimmed.tokenizer(text).input_ids for text in texts]
+    script = tmp_path / SCRIPT.name
+    shutil.copy(SCRIPT, script)
+    (tmp_path / "node_modules").symlink_to(modules)
+    asked = json.dumps({"root": str(tmp_path), "folders": list(SIZES), "texts": texts})
+    told = subprocess.run(["node", script], input=asked, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout) == wanted
