@@ -18,6 +18,7 @@ DATA ?=
 TEACHER ?=
 RUNNER ?= auto
 DEVICE ?= cpu
+CHECKS ?=
 export DEVICE DOCKER BASE_IMAGE CUDA_IMAGE TORCH_INDEX PIP_CONFIG BUILD_FLAGS RUN_FLAGS CACHE
 
 HARNESS := $(VENV)/bin/harness
@@ -67,6 +68,9 @@ gpu-check: _gpu ## on a machine with an NVIDIA GPU: build, test and time the ker
 	else echo "gpu-check: compute-sanitizer is not installed; left out"; fi
 	@HARNESS_OPS=compiled $(VENV)/bin/python -m benchmarks.ops --device cuda --record benchmarks/records
 
+web: ## install what the page of `harness demo` needs (npm; its tests too with CHECKS=1)
+	@cd harness/web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error $(if $(CHECKS),,--omit=dev)
+
 lock: ## renew requirements.lock and lint.lock from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra build --extra develop --python-version 3.11 --generate-hashes \
 	  --no-emit-package torch --no-header --no-annotate --upgrade -q -o requirements.lock
@@ -79,7 +83,7 @@ clean: ## remove the environment, build outputs and caches; runs stay
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: reproduce image test check lint build gpu-check lock clean help _gpu _language _reproduce-local _reproduce-docker
+.PHONY: reproduce image test check lint build gpu-check web lock clean help _gpu _language _reproduce-local _reproduce-docker
 
 _gpu:
 	@nvidia-smi -L 2>/dev/null | grep -q '^GPU' || { echo "gpu-check: wanted an NVIDIA GPU; got none that nvidia-smi lists; run it on a machine with one" >&2; exit 2; }

@@ -39,12 +39,12 @@ def export(
     licence: Annotated[str | None, typer.Option(help="of the model, for its card")] = None,
 ) -> None:
     """Export a model with its head to ONNX, checked against torch; the fastest graph is kept."""
-    from harness.stages.deploy import Request, deploy  # noqa: PLC0415  the other commands need no onnxruntime
-
     if data is not None and language is None:
         raise UsageError("--data: wanted a --language to read in it; got none; add --language")
     if data is not None and not data.is_dir():
         raise UsageError(f"--data {data}: wanted a data folder; got none; name one that exists")
+    from harness.stages.deploy import Request, deploy  # noqa: PLC0415  the other commands need no onnxruntime
+
     request = Request(
         model, task, target, _names(graphs), _precisions(precisions, language), layout=layout, length=length,
         seconds=seconds, language=language, data=data, allowed_drop=allowed_drop / 100, licence=licence,

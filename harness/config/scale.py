@@ -248,11 +248,23 @@ class Latency(Strict):
 
 
 class Export(Strict):
-    """What is written for deployment, and how closely it must agree with the model it came from."""
+    """What is written for deployment, and how closely it must agree with the model it came from.
+
+    Attributes:
+        precisions: of copies of the final student that are put before the quality gate.
+    """
 
     candidates: tuple[Literal["legacy", "dynamo"], ...]
     quantize: Literal["int8", "none"]
     parity_tolerance: Rate
+    precisions: tuple[Literal["fp16", "int8", "uint8", "int8-static", "q4", "q4f16"], ...] = ()
+
+    @field_validator("precisions", mode="before")
+    @classmethod
+    def _read_precisions(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise refusal(f"wanted precisions, as [fp16, q4]; got '{value}'")
+        return tuple(value)
 
     @field_validator("candidates", mode="before")
     @classmethod

@@ -64,7 +64,8 @@ class Model:
         if logits.ndim == 1:
             shares = np.exp(logits - logits.max())
             best = int(logits.argmax())
-            return {"label": self.labels[best], "probability": round(float(shares[best] / shares.sum()), 4)}
+            probability = round(float(shares[best] / shares.sum()), 4)
+            return {"ids": encoded.ids, "label": self.labels[best], "probability": probability}
         kept = [place for place, special in enumerate(encoded.special_tokens_mask) if not special]
         return {
             "tokens": [encoded.tokens[place] for place in kept],

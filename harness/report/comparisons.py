@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from harness.report.results import Comparison, Estimate, Model, Results
+from harness.report.results import Comparison, Model, Results
 from harness.report.summary import AVERAGE, final_student, teacher_of
 from harness.report.tables import ABSENT, Table, estimate, model_name, show, task_title
+from harness.report.values import Estimate
 
 _RULE = (
     "Differences in points, with their 95 % interval over items and seeds. 'Better' and 'worse' stand only "

@@ -11,7 +11,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from harness.report.results import Export, Results
+from harness.report.exported import Export
+from harness.report.results import Results
 from harness.report.summary import average, average_interval
 from harness.report.tables import percent
 from harness.units import format_count, format_short

@@ -52,7 +52,12 @@ def _sections(results: Results) -> dict[str, list[Table | Picture]]:
             comparisons.beside_teacher(results),
             comparisons.beside_baselines(results),
         ],
-        "ONNX": [tables.exports(results), latency_by_model(results), tables.graphs(results)],
+        "ONNX": [
+            tables.exports(results),
+            tables.copies(results),
+            latency_by_model(results),
+            tables.graphs(results),
+        ],
         "How it was made": [tables.shapes(results), tables.training(results), tables.held_out(results)],
         "Beside the paper": [tables.papers(results, numbers)],
         "Where the numbers come from": [

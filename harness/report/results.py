@@ -14,33 +14,9 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from harness.errors import HarnessError
+from harness.report.exported import Copy, Export
 from harness.report.texts import HeldOut, Leakage
-from harness.report.values import Amount, Count, Key, Share, Strict
-
-
-class Interval(Strict):
-    """Two bounds; ``level`` is the share of repetitions whose bounds hold the true value."""
-
-    low: float
-    high: float
-    level: Share = 0.95
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Interval:
-        if self.low > self.high:
-            raise ValueError(f"low {self.low} is above high {self.high}")
-        return self
-
-    def excludes(self, number: float) -> bool:
-        """Says whether the interval tells the estimate apart from ``number``."""
-        return not self.low <= number <= self.high
-
-
-class Ratio(Strict):
-    """How many times as fast as the teacher in fp32, measured in one run."""
-
-    value: Amount
-    interval: Interval
+from harness.report.values import Amount, Count, Estimate, Interval, Key, Share, Strict
 
 
 class Run(Strict):
@@ -150,12 +126,6 @@ def score_of(
     )
 
 
-class Estimate(Interval):
-    """A number with its interval."""
-
-    value: float
-
-
 class Comparison(Strict):
     """One model beside another on one task's main metric, or on the average over tasks.
 
@@ -188,36 +158,6 @@ class Comparison(Strict):
         if self.verdict != (claim if sure else "not told apart"):
             raise ValueError(f"'{self.verdict}' is not what difference and p-value bear out")
         return self
-
-
-class Export(Strict):
-    """One ONNX file: its size, how far it is from torch, and how fast it is.
-
-    Attributes:
-        precision: fp32, int8.
-        graph: which exporter's graph was kept, and why in ``reason``.
-        max_abs_delta: largest difference of a logit from torch over attended positions.
-        argmax_agreement: share of positions with torch's best class.
-        ratio: speed beside the teacher's fp32 file in the same rounds; None for that file itself.
-        threads: threads, and ``length`` tokens in one row, of the timing.
-        key: of the manifest of the export; ``latency_key`` of that of the timing.
-    """
-
-    model: str
-    task: str
-    precision: str
-    graph: str | None = None
-    reason: str | None = None
-    size_bytes: Count | None = None
-    max_abs_delta: Amount | None = None
-    argmax_agreement: Share | None = None
-    p50_ms: Amount | None = None
-    p90_ms: Amount | None = None
-    ratio: Ratio | None = None
-    threads: Count | None = None
-    length: Count | None = None
-    key: Key
-    latency_key: Key | None = None
 
 
 class Training(Strict):
@@ -274,6 +214,7 @@ class Results(Strict):
     scores: tuple[Score, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     exports: tuple[Export, ...] = ()
+    copies: tuple[Copy, ...] = ()
     training: tuple[Training, ...] = ()
     held_out: tuple[HeldOut, ...] = ()
     leakage: tuple[Leakage, ...] = ()
@@ -295,7 +236,8 @@ class Results(Strict):
 
     def keys(self) -> set[str]:
         """Gives every manifest key a number came from."""
-        listed = (self.models, self.exports, self.training, self.comparisons, self.held_out, self.leakage)
+        files, texts = (self.exports, self.copies), (self.held_out, self.leakage)
+        listed = (self.models, self.training, self.comparisons, *files, *texts)
         single = [one.key for rows in listed for one in rows]
         timed = [one.latency_key for one in self.exports if one.latency_key is not None]
         return {*single, *timed, *(key for one in self.scores for key in one.keys)}
@@ -340,7 +282,7 @@ class Results(Strict):
         found += [f"{name} is absent but was never declared" for name, under in absent.items() if not under]
         known = {one.id for one in self.models}
         named = {*(one.model for one in self.scores), *(one.model for one in self.exports)}
-        named |= {one.model for one in self.held_out}
+        named |= {*(one.model for one in self.held_out), *(one.model for one in self.copies)}
         named |= {name for one in self.comparisons for name in (one.model, one.other)}
         named |= {*self.declared.scored, *self.declared.exported}
         found += [f"model '{name}' is named but not described" for name in sorted(named - known)]
@@ -353,6 +295,7 @@ class Results(Strict):
         names = [f"model {one.id}" for one in self.models]
         names += [f"score {one.model}/{one.task}/{one.metric}" for one in self.scores]
         names += [f"export {one.model}/{one.task}/{one.precision}" for one in self.exports]
+        names += [f"copy {one.model}/{one.task}/{one.precision}" for one in self.copies]
         names += [f"training {one.step}" for one in self.training]
         return sorted({name for name in names if names.count(name) > 1})
 

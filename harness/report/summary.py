@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from harness.report.results import Export, Interval, Model, Results
+from harness.report.exported import Export
+from harness.report.results import Model, Results
+from harness.report.values import Interval
 
 AVERAGE = "average"
 """What comparisons over all tasks are called."""

@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from pydantic import JsonValue
 
+from harness.report.exported import Export
 from harness.report.published import Published
-from harness.report.results import Estimate, Export, Model, Ratio, Results, Score
+from harness.report.results import Model, Results, Score
 from harness.report.summary import (
     AVERAGE,
     average,
@@ -20,6 +21,7 @@ from harness.report.summary import (
     teacher_of,
     times_smaller,
 )
+from harness.report.values import Estimate, Ratio
 from harness.units import format_bytes, format_count, format_duration
 
 ABSENT = "–"
@@ -182,6 +184,33 @@ def _export_row(results: Results, file: Export) -> tuple[str, ...]:
     )
 
 
+def copies(results: Results) -> Table:
+    """Gives the copies of the final student in other precisions, and the gate's verdicts."""
+    lost = "Lost, points (95 % interval)"
+    header = ("Task", "Precision", "MB", "fp32, %", "Copy, %", lost, "In fp32", "Gate")
+    rows = [
+        (
+            task_title(one.task),
+            one.precision,
+            f"{one.size_bytes / _MEGA:.2f}",
+            percent(one.original),
+            percent(one.score),
+            f"{100 * one.drop.value:.2f} ({100 * one.drop.low:.2f} to {100 * one.drop.high:.2f})",
+            ", ".join(one.kept_parts) or ABSENT,
+            "passed" if one.passed else "FAILED",
+        )
+        for one in results.copies
+    ]
+    told = sorted({(one.num_items, one.allowed) for one in results.copies})
+    note = "Scores on " + "; ".join(
+        f"{num_items} items of dev; {100 * allowed:g} points may be lost" for num_items, allowed in told
+    )
+    note += (
+        ". A copy fails where it loses more beyond doubt; with few items only a large loss is beyond doubt."
+    )
+    return Table("Copies of the final student before the quality gate", header, tuple(rows), note)
+
+
 def graphs(results: Results) -> Table:
     """Gives which exporter's graph was kept for each file, and why."""
     kept = [one for one in results.exports if one.graph is not None and one.reason is not None]
@@ -309,6 +338,8 @@ def provenance(results: Results) -> Table:
             held[key].append(f"{score.task} {score.metric} of {model_name(results, score.model)}")
     for file in results.exports:
         held[file.key].append(f"{file.task} {file.precision} file of {model_name(results, file.model)}")
+    for copy in results.copies:
+        held[copy.key].append(f"{copy.task} {copy.precision} copy of {model_name(results, copy.model)}")
     for row in results.training:
         held[row.key].append(f"training of {row.step}")
     for loss in results.held_out:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -16,3 +16,34 @@ class Strict(BaseModel):
     """Frozen; unknown names, NaN and infinity are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Interval(Strict):
+    """Two bounds; ``level`` is the share of repetitions whose bounds hold the true value."""
+
+    low: float
+    high: float
+    level: Share = 0.95
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Interval:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
+
+    def excludes(self, number: float) -> bool:
+        """Says whether the interval tells the estimate apart from ``number``."""
+        return not self.low <= number <= self.high
+
+
+class Ratio(Strict):
+    """How many times as fast as the teacher in fp32, measured in one run."""
+
+    value: Amount
+    interval: Interval
+
+
+class Estimate(Interval):
+    """A number with its interval."""
+
+    value: float

@@ -22,6 +22,7 @@ The proof
     majority   the same with the most frequent label: what no model at all can do
     compare    what is better, what is worse, what cannot be told apart
     export     the fine-tuned model as ONNX, checked against torch, and as int8
+    precisions the final student's exports in other precisions, judged by the quality gate
     latency    time the exports side by side
     report     all of it in one table, each number with where it came from
 
@@ -63,8 +64,9 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
         "majority": 3,
         "compare": 1,
         "export": 1,
+        "precisions": 1,
         "latency": 1,
-        "report": 3,
+        "report": 4,
     }
 )
 """Kind → version; raise it when the kind's code changes what it writes, and old results are made anew."""

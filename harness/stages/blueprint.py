@@ -245,6 +245,8 @@ def _proof_stages(scored: Sequence[Scored], scale: Scale, tasks: Sequence[str]) 
     for task in tasks:
         for role, model_id in ((TEACHER, TEACHER), (ROLE_FINAL, final_of(scored))):
             stages.append(_export_stage(role, model_id, task, scale))
+    if scale.export.precisions:
+        stages.append(_precisions_stage(tasks, scale))
     return [*stages, _latency_stage(tasks, scale)]
 
 
@@ -259,6 +261,16 @@ def _export_stage(role: str, model_id: str, task: str, scale: Scale) -> Stage:
         "seed": scale.seed,
     }
     return stage_of(f"export.{task}.{role}", "export", config, {"model": f"score.{task}.{model_id}"})
+
+
+def _precisions_stage(tasks: Sequence[str], scale: Scale) -> Stage:
+    config = {
+        "tasks": list(tasks),
+        "precisions": list(scale.export.precisions),
+        "max_length": scale.sequence_length,
+    }
+    inputs = {f"{ROLE_FINAL}.{task}": f"export.{task}.{ROLE_FINAL}" for task in tasks}
+    return stage_of("precisions", "precisions", config, inputs | {"tasks": "tasks", "corpus": "corpus"})
 
 
 def _latency_stage(tasks: Sequence[str], scale: Scale) -> Stage:

@@ -16,7 +16,7 @@ from harness.stages.gating import Gate, Gated
 
 AS_EXPORTED, SPELLED = "as exported", "norms spelled out"
 _FORMED = ("int8", "uint8")
-_CALIBRATION_LINES = 64
+CALIBRATION_LINES = 64
 _CALIBRATION_BATCH = 8
 
 
@@ -91,24 +91,37 @@ def _faster(precision: str, origins: Mapping[str, Path], judge: Judge) -> tuple[
 def calibration_of(
     source: DataSource, language: str, tokenizer: Any, *, length: int, inputs: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Gives batches of corpus text to calibrate with.
+    """Gives batches of a language's text to calibrate with.
 
     Raises:
         UsageError: no such language.
         HarnessError: the corpus holds no line of text.
     """
-    corpus = open_corpus(source, language, lines=20 * _CALIBRATION_LINES)
+    corpus = open_corpus(source, language, lines=20 * CALIBRATION_LINES)
     lines: list[str] = []
     for document in corpus.documents:
-        lines += [line for line in document if line.strip()]
-        if len(lines) >= _CALIBRATION_LINES:
+        lines += document
+        if len(lines) >= CALIBRATION_LINES:
             break
-    if not lines:
-        raise HarnessError(f"calibration: wanted text in '{language}'; got none; add some to the corpus")
-    chosen = [lines[at : at + _CALIBRATION_BATCH] for at in range(0, _CALIBRATION_LINES, _CALIBRATION_BATCH)]
+    return calibration_batches(lines, tokenizer, length=length, inputs=inputs)
+
+
+def calibration_batches(
+    lines: Sequence[str], tokenizer: Any, *, length: int, inputs: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Gives the first lines as encoded batches.
+
+    Raises:
+        HarnessError: there is no line of text.
+    """
+    chosen = [line for line in lines if line.strip()][:CALIBRATION_LINES]
+    if not chosen:
+        raise HarnessError("calibration: wanted lines of text; got none; add some to the corpus")
     batches = [
-        tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="np")
-        for texts in chosen
-        if texts
-    ]
+        tokenizer(
+            chosen[at : at + _CALIBRATION_BATCH],
+            padding=True, truncation=True, max_length=length, return_tensors="np",
+        )
+        for at in range(0, len(chosen), _CALIBRATION_BATCH)
+    ]  # fmt: skip
     return [{name: batch[name].astype("int64") for name in inputs} for batch in batches]

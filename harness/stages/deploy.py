@@ -17,6 +17,7 @@ from harness.export.graphs import WAYS
 from harness.export.heads import HEADS
 from harness.export.layouts import LAYOUTS, arrange
 from harness.export.precisions import PRECISIONS
+from harness.export.record import MADE_BY, RECORD, is_export
 from harness.export.source import Source, read_source
 from harness.measure.environment import describe
 from harness.measure.gate import ALLOWED_DROP
@@ -25,11 +26,10 @@ from harness.measure.latency import ratio
 from harness.measure.parity import probe_batches
 from harness.report.model_card import model_card
 from harness.stages.copies import AS_EXPORTED, Copy, calibration_of, write_copy
-from harness.stages.files import read_json, write_json
+from harness.stages.files import write_json
 from harness.stages.gating import Gate, fit_labels
 from harness.stages.lineage import lineage
 
-RECORD = "export.json"
 PROGRAM = "predict.py"
 BUILTIN_SIZES = (160, 500, 500)
 """Examples of train, dev and test drawn of a built-in language, which has no end."""
@@ -83,27 +83,6 @@ def check_out(out: Path) -> None:
     raise HarnessError(
         f"--out {out}: wanted a new or empty folder, or an earlier export; got {got}; name another"
     )
-
-
-def read_export(folder: Path) -> dict[str, Any]:
-    """Gives the record of an export.
-
-    Raises:
-        HarnessError: no export made the folder.
-    """
-    if not is_export(folder):
-        raise HarnessError(
-            f"{folder}: wanted a folder that `harness export` made, with {RECORD}; got none; export the model"
-        )
-    return dict(read_json(folder / RECORD))
-
-
-def is_export(folder: Path) -> bool:
-    """Says whether ``harness export`` made a folder."""
-    try:
-        return bool(read_json(folder / RECORD)["made_by"] == "harness export")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def deploy(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
@@ -186,7 +165,7 @@ def _write(
     data: TaskData | None,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    fitted = fit_labels(data, source.model) if data else None
+    fitted = fit_labels(data, source.model.config) if data else None
     say(f"trying {len(request.graphs)} graphs: {', '.join(request.graphs)}")
     exported = onnx.export(*source, folder, task=request.task, judge=judge, candidates=request.graphs)
     gate = _gate(request, exported.path, fitted, source)
@@ -203,7 +182,7 @@ def _write(
     _settle(rows, places, folder)
     default, reason = choose_default(rows)
     record = {
-        "made_by": "harness export",
+        "made_by": MADE_BY,
         "name": f"{request.model.resolve().name}-{request.task}",
         "architecture": type(source.model).__name__,
         "task": request.task,

@@ -43,13 +43,13 @@ class Gated:
         return asdict(self)
 
 
-def fit_labels(data: TaskData, model: Any) -> TaskData:
-    """Gives the task with its labels in the model's order.
+def fit_labels(data: TaskData, config: Any) -> TaskData:
+    """Gives the task with its labels in the order of a model's config.
 
     Raises:
         HarnessError: the data bears a label that the model does not know.
     """
-    known = tuple(str(model.config.id2label[place]) for place in range(model.config.num_labels))
+    known = tuple(str(config.id2label[place]) for place in range(config.num_labels))
     used = {label for part in (data.dev, data.test) for one in part for label in labels_of(one)}
     if strange := sorted(used - set(known)):
         raise HarnessError(

@@ -32,6 +32,8 @@ def publish_run(blueprint: Blueprint, store: Store, folder: Path) -> Path:
     mirror(_made(store, keys["report"]), folder)
     for task in blueprint.tasks:
         mirror(_made(store, keys[f"export.{task}.student"]) / "onnx", folder / "onnx" / task)
+        if "precisions" in keys:
+            mirror(_made(store, keys["precisions"]) / task, folder / "onnx" / task)
     return folder
 
 

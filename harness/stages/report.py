@@ -12,12 +12,15 @@ from harness.languages import LANGUAGES
 from harness.measure.environment import describe
 from harness.report import results as schema
 from harness.report import texts
+from harness.report.exported import Copy, Export
 from harness.report.render import render, write_results
+from harness.report.values import Estimate, Interval, Ratio
 from harness.stages.files import read_json
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
+_ESTIMATE = ("value", "low", "high")
 _TRAINS = ("pretrain", "adapt", "distill")
 _NONE = dict.fromkeys(("shape", "parameters", "size_bytes"), "it is no encoder and has none")
 _WITHOUT = {"majority": _NONE, "tfidf": _NONE, "static": {"shape": "it has no layers, only embeddings"}}
@@ -75,6 +78,7 @@ def collect(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> sch
         ),
         comparisons=tuple(_comparisons(manifests.get("compare"))),
         exports=tuple(exports),
+        copies=tuple(_copies(students[-1]["id"], manifests.get("precisions"))),
         held_out=tuple(_held_out(config, manifests)),
         leakage=tuple(_leakage(config, manifests["tasks"])),
         training=tuple(_training(name, manifests[name]) for name in trained),
@@ -121,7 +125,7 @@ def _scores(one: dict[str, Any], task: str, manifests: dict[str, dict[str, Any]]
             metric,
             cell["values"],
             seeds=found["by_seed"],
-            interval=schema.Interval(low=cell["low"], high=cell["high"]),
+            interval=Interval(low=cell["low"], high=cell["high"]),
             n_test=found["n_test"],
             keys=[manifest["key"]],
             signature=found["signature"],
@@ -143,7 +147,7 @@ def _comparisons(manifest: dict[str, Any] | None) -> list[schema.Comparison]:
     ]
 
 
-def _exports(model: str, role: str, task: str, manifests: dict[str, dict[str, Any]]) -> list[schema.Export]:
+def _exports(model: str, role: str, task: str, manifests: dict[str, dict[str, Any]]) -> list[Export]:
     manifest, timed = manifests[f"export.{task}.{role}"], manifests["latency"]
     rows = []
     for precision in ("fp32", "int8"):
@@ -153,7 +157,7 @@ def _exports(model: str, role: str, task: str, manifests: dict[str, dict[str, An
         timing = _timing(timed["facts"]["latency"], task, role, precision)
         base = (role, precision) == ("teacher", "fp32")
         rows.append(
-            schema.Export(
+            Export(
                 model=model,
                 task=task,
                 precision=precision,
@@ -174,14 +178,36 @@ def _exports(model: str, role: str, task: str, manifests: dict[str, dict[str, An
     return rows
 
 
+def _copies(model: str, manifest: dict[str, Any] | None) -> list[Copy]:
+    """Gives the rows of the stage ``precisions``; none where the scale names none."""
+    if manifest is None:
+        return []
+    return [
+        Copy(
+            model=model,
+            task=row["task"],
+            precision=row["precision"],
+            size_bytes=row["size_bytes"],
+            kept_parts=tuple(row["kept_parts"]),
+            drop=Estimate(**{part: told[{"value": "drop"}.get(part, part)] for part in _ESTIMATE}),
+            **{
+                name: told[name] for name in ("metric", "num_items", "original", "score", "allowed", "passed")
+            },
+            key=manifest["key"],
+        )
+        for row in manifest["facts"]["copies"]
+        for told in (row["verdict"],)
+    ]
+
+
 def _timing(rows: list[dict[str, Any]], task: str, role: str, precision: str) -> dict[str, Any]:
     """Gives the timing of the longest input on the fewest threads; ``latency.json`` has the others."""
     mine = [row for row in rows if (row["task"], row["role"], row["precision"]) == (task, role, precision)]
     return min(mine, key=lambda row: (row["threads"], -row["length"]))
 
 
-def _ratio(speed: dict[str, float]) -> schema.Ratio:
-    return schema.Ratio(value=speed["value"], interval=schema.Interval(low=speed["low"], high=speed["high"]))
+def _ratio(speed: dict[str, float]) -> Ratio:
+    return Ratio(value=speed["value"], interval=Interval(low=speed["low"], high=speed["high"]))
 
 
 def _training(name: str, manifest: dict[str, Any]) -> schema.Training:

@@ -6,18 +6,10 @@ import hashlib
 
 import pytest
 
-from harness.report.results import (
-    Declared,
-    Export,
-    Interval,
-    Model,
-    Ratio,
-    Results,
-    Run,
-    Training,
-    score_of,
-)
+from harness.report.exported import Copy, Export
+from harness.report.results import Declared, Model, Results, Run, Training, score_of
 from harness.report.texts import HeldOut, Leakage
+from harness.report.values import Estimate, Interval, Ratio
 
 TASKS = {"pos": "accuracy", "ner": "span_f1", "topic": "macro_f1", "sentiment": "macro_f1"}
 MODELS = [
@@ -68,6 +60,19 @@ def exports():
             )  # fmt: skip
 
 
+def copies():
+    for precision, lost, passed, kept in (
+        ("fp16", 0.0, True, ()),
+        ("int8", 0.001, True, ("head",)),
+        ("q4", 0.2, False, ()),
+    ):
+        yield Copy(
+            model="trim", task="pos", precision=precision, size_bytes=700_000, metric="accuracy",
+            num_items=60, original=0.82, score=0.82 - lost, allowed=0.005, passed=passed, kept_parts=kept,
+            drop=Estimate(value=lost, low=lost - 0.01, high=lost + 0.01), key=key("precisions"),
+        )  # fmt: skip
+
+
 @pytest.fixture
 def results() -> Results:
     weightless = ("shape", "parameters", "size_bytes")
@@ -87,7 +92,7 @@ def results() -> Results:
         ),
         models=[model(*row[:5]) for row in MODELS],
         scores=list(scores()),
-        exports=list(exports()),
+        exports=list(exports()), copies=tuple(copies()),
         training=[
             Training(step="distill", tokens=1_000_000, tokens_per_s=21_000.5, wall_s=75.2, loss_final=2.5,
                      peak_memory_bytes=900_000_000, loss_held_out=2.75, key=key("distill")),

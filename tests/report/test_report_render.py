@@ -12,9 +12,11 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.report import plots, summary, tables
+from harness.report.exported import Copy
 from harness.report.published import PUBLISHED, published
 from harness.report.render import render, render_html, render_markdown
-from harness.report.results import Interval, Ratio, Results
+from harness.report.results import Results
+from harness.report.values import Interval, Ratio
 
 
 class Page(HTMLParser):
@@ -132,6 +134,19 @@ def test_the_export_table_compares_with_the_teachers_fp32_file(results: Results)
     assert student["Speed-up (95 % interval)"] == "6.00× (5.82–6.18)"
     assert student["max |Δlogit|"] == "4.0e-07"
     assert "1 thread(s), one row of 128 tokens" in made.note
+
+
+def test_copies_are_shown_with_what_they_lost_and_the_gates_verdict(results: Results):
+    table = tables.copies(results)
+    assert [row[1:] for row in table.rows] == [
+        ("fp16", "0.70", "82.0", "82.0", "0.00 (-1.00 to 1.00)", "–", "passed"),
+        ("int8", "0.70", "82.0", "81.9", "0.10 (-0.90 to 1.10)", "head", "passed"),
+        ("q4", "0.70", "82.0", "62.0", "20.00 (19.00 to 21.00)", "–", "FAILED"),
+    ]
+    assert table.note.startswith("Scores on 60 items of dev; 0.5 points may be lost.")
+    assert table.title in render_markdown(results)
+    with pytest.raises(ValueError, match="failed without a drop that is large and sure"):
+        Copy.model_validate(results.copies[0].model_dump() | {"passed": False})
 
 
 def test_the_report_says_which_graph_was_kept_and_why(results: Results):

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from harness.errors import HarnessError
 from harness.report.render import read_results, write_results
-from harness.report.results import Interval, Results, Score, score_of
+from harness.report.results import Results, Score, score_of
+from harness.report.values import Interval
 
 
 def changed(results: Results, **changes: object) -> Results:
@@ -18,7 +19,7 @@ def changed(results: Results, **changes: object) -> Results:
 def test_full_results_have_no_problem_and_name_every_manifest(results: Results):
     assert results.problems() == []
     assert results.problems(manifests=results.keys()) == []
-    assert len(results.keys()) == 5 + 20 + 2 + 1 + 1
+    assert len(results.keys()) == 5 + 20 + 2 + 1 + 1 + 1
     assert len(list(results.cells())) == 15 + 20 + 4 * 9 - 1 + 6
 
 

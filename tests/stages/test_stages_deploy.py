@@ -18,8 +18,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from harness.data.tasks import UPOS
 from harness.errors import HarnessError, UsageError
+from harness.export.record import RECORD
 from harness.stages import deploy as deploying
-from harness.stages.deploy import RECORD, Request, check_out, choose_default, deploy
+from harness.stages.deploy import Request, check_out, choose_default, deploy
 
 QUICK = ["--graphs", "legacy", "--seconds", "0.05", "--length", "16"]
 

@@ -67,7 +67,7 @@ def test_labels_stand_in_the_models_order_and_strange_ones_are_refused():
     part = (TextExample("x", "b"),)
     data = TaskData(TASKS["topic"], "mt", ("a", "b"), part, part, part)
     config = SimpleNamespace(num_labels=2, id2label={0: "b", 1: "a"})
-    assert fit_labels(data, SimpleNamespace(config=config)).labels == ("b", "a")
+    assert fit_labels(data, config).labels == ("b", "a")
     config.id2label = {0: "c", 1: "a"}
     with pytest.raises(HarnessError, match=r"topic: wanted data with the model's labels \(c, a\); got 'b'"):
-        fit_labels(data, SimpleNamespace(config=config))
+        fit_labels(data, config)

@@ -1,0 +1,103 @@
+"""A file run in a process of its own under the limits of a small device: cold start, peak memory, latency.
+
+One core, and so much memory: by a control group where one can be made, else by a limit on the process's own
+data (``RLIMIT_DATA``, which does not count mapped files). Which it was is told with the numbers. The
+file is in the page cache: cold is the process, not the disk.
+
+Run as a program it is the process that is measured; it imports onnxruntime and numpy alone.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+MEMORY_BYTES = 512 * 2**20
+ROUNDS = 30
+
+
+def measured(file: str, length: int, vocabulary: int) -> dict[str, float]:
+    """Opens a file, answers once, then again and again; gives milliseconds and bytes."""
+    start = time.perf_counter()
+    import numpy as np  # noqa: PLC0415  its time is part of what is measured
+    import onnxruntime  # noqa: PLC0415
+
+    imported = time.perf_counter()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    opened = time.perf_counter()
+    ids = np.random.default_rng(0).integers(5, vocabulary, (1, length), dtype=np.int64)
+    every = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    feed = {one.name: every[one.name] for one in session.get_inputs()}
+    session.run(None, feed)
+    answered = time.perf_counter()
+    taken = []
+    for _ in range(ROUNDS):
+        before = time.perf_counter()
+        session.run(None, feed)
+        taken.append(time.perf_counter() - before)
+    return {
+        "import_ms": 1e3 * (imported - start),
+        "open_ms": 1e3 * (opened - imported),
+        "first_ms": 1e3 * (answered - opened),
+        "cold_ms": 1e3 * (answered - start),
+        "p50_ms": 1e3 * sorted(taken)[ROUNDS // 2],
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def limited(file: Path, length: int, vocabulary: int) -> dict[str, object]:
+    """Runs this file as a program under the limits; gives what it measured, or why it ended without."""
+    core = min(os.sched_getaffinity(0))
+    asked = [sys.executable, str(Path(__file__).resolve()), str(file), str(length), str(vocabulary)]
+    group = _group()
+
+    def confine() -> None:
+        os.sched_setaffinity(0, {core})
+        if group is None:
+            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+        else:
+            (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+
+    try:
+        done = subprocess.run(
+            asked, capture_output=True, text=True, check=False, preexec_fn=confine, cwd="/", timeout=600
+        )
+    finally:
+        if group is not None:
+            group.rmdir()
+    told: dict[str, object] = {
+        "limits": f"one core (affinity), {MEMORY_BYTES // 2**20} MiB by "
+        + ("a control group" if group else "RLIMIT_DATA")
+    }
+    if done.returncode == 0:
+        return told | json.loads(done.stdout)
+    reason = "killed" if done.returncode < 0 else (done.stderr.strip().splitlines() or ["no word"])[-1][:160]
+    return told | {"ended": f"exit {done.returncode}: {reason}"}
+
+
+def _group() -> Path | None:
+    """Makes a control group with the memory limit; None where that cannot be."""
+    unified = (CGROUP / "cgroup.controllers").is_file()
+    root, limit = (CGROUP, "memory.max") if unified else (CGROUP / "memory", "memory.limit_in_bytes")
+    group = root / f"harness-edge-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        return None
+    try:
+        (group / limit).write_text(str(MEMORY_BYTES), encoding="ascii")
+    except OSError:
+        group.rmdir()
+        return None
+    return group
+
+
+if __name__ == "__main__":
+    name, tokens, ids = sys.argv[1:]
+    print(json.dumps(measured(name, int(tokens), int(ids))))

@@ -1,0 +1,61 @@
+"""The command that shows an exported model in a browser: demo."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.app import app, out
+from harness.errors import HarnessError
+from harness.export.record import read_export
+from harness.export.site import write_site
+
+_HOST = "127.0.0.1"
+_TYPES = {".wasm": "application/wasm", ".mjs": "text/javascript", ".js": "text/javascript"}
+
+
+@app.command()
+def demo(
+    model: Annotated[Path, typer.Argument(help="a folder that `harness export` made")],
+    *,
+    precision: Annotated[str | None, typer.Option(help="which of its files; else its default")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="write the page there for any web server; serve nothing")
+    ] = None,
+) -> None:
+    """Serve a page in which one types a sentence and sees what an exported model says."""
+    record = read_export(model)
+    if target is not None:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise HarnessError(f"--out {target}: wanted a new or empty folder; got one in use; name another")
+        out.print(f"page: {write_site(model, record, target, precision=precision)}", soft_wrap=True)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write_site(model, record, Path(scratch), precision=precision)
+        with _server(folder, port) as server:
+            out.print(f"http://{_HOST}:{server.server_address[1]}/  (Ctrl-C ends it)", soft_wrap=True)
+            server.serve_forever()
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    """Hands out files, silently."""
+
+    extensions_map = SimpleHTTPRequestHandler.extensions_map | _TYPES
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def _server(folder: Path, port: int) -> ThreadingHTTPServer:
+    try:
+        return ThreadingHTTPServer((_HOST, port), functools.partial(_Handler, directory=str(folder)))
+    except OSError as error:
+        raise HarnessError(
+            f"--port {port}: wanted a free port; got {error.strerror}; name another, or 0"
+        ) from error

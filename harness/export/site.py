@@ -1,0 +1,94 @@
+"""An exported model as a static web page, which any web server can hand out and which asks no other host."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness.errors import HarnessError, unknown
+from harness.export.heads import HEADS
+from harness.languages import LANGUAGES
+
+WEB = Path(harness.__file__).resolve().parent / "web"
+LIBRARIES = (
+    "onnxruntime-web/dist/ort.wasm.min.mjs",
+    "onnxruntime-web/dist/ort-wasm-simd-threaded.mjs",
+    "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",
+    "@huggingface/tokenizers/dist/tokenizers.min.mjs",
+)
+PAGE = ("index.html", "style.css", "app.js", "model.js", "offline.js")
+_TITLES = {"pos": "Parts of speech", "ner": "Names", "topic": "Topic", "sentiment": "Sentiment"}
+_MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def write_site(
+    folder: Path, record: Mapping[str, Any], target: Path, *, precision: str | None = None, web: Path = WEB
+) -> Path:
+    """Writes the page, its libraries and the model into one folder; gives that folder.
+
+    What holds: every file the page asks for is in the folder and in ``site.json``.
+
+    Args:
+        folder: an export.
+        record: its ``export.json``.
+        target: where to write; made where missing.
+        precision: which of its files; else its default.
+        web: the folder ``harness/web``, with ``node_modules``.
+
+    Raises:
+        UsageError: the export has no such precision.
+        HarnessError: a task without labels, or libraries that are not installed.
+    """
+    if not HEADS[record["task"]].labelled:
+        raise HarnessError(
+            f"demo: wanted a model that gives labels; got the task '{record['task']}'; "
+            "export pos, ner, topic or sentiment"
+        )
+    rows = {row["precision"]: row for row in record["files"]}
+    chosen = precision or record["default"]
+    if chosen not in rows:
+        raise unknown("precision of this export", chosen, rows)
+    row = rows[chosen]
+    file = str(row["file"]).removesuffix(".ort") + (".onnx" if row["file"].endswith(".ort") else "")
+    sources = {f"model/{name}": folder / name for name in (*_MODEL, file)}
+    sources |= {name: web / "page" / name for name in PAGE}
+    sources |= {f"libraries/{Path(name).name}": web / "node_modules" / name for name in LIBRARIES}
+    _check(sources)
+    for name, source in sources.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target / name)
+    site = {
+        "title": _title(str(record["task"]), record["language"]),
+        "language": record["language"],
+        "task": record["task"],
+        "file": file,
+        "precision": chosen,
+        "size_bytes": row["size_bytes"],
+        "files": ["./", "site.json", *sources],
+    }
+    (target / "site.json").write_text(json.dumps(site, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return target
+
+
+def _title(task: str, language: str | None) -> str:
+    """Names the page: what it shows, and in which language where that is known."""
+    known = LANGUAGES.get(language or "")
+    named = known.name if known else language
+    return f"{_TITLES[task]}, {named}" if named else _TITLES[task]
+
+
+def _check(sources: Mapping[str, Path]) -> None:
+    missing = [name for name, source in sources.items() if not source.is_file()]
+    if not missing:
+        return
+    if missing[0].startswith("model/"):
+        raise HarnessError(
+            f"demo: wanted {missing[0].removeprefix('model/')} in the export; got none; export again"
+        )
+    raise HarnessError(
+        f"demo: wanted the page's {missing[0]}; got none; run `make web` in a checkout (needs npm)"
+    )

@@ -1,0 +1,71 @@
+"""The rows of results that tell of ONNX files."""
+
+from __future__ import annotations
+
+from pydantic import model_validator
+
+from harness.report.values import Amount, Count, Estimate, Key, Ratio, Share, Strict
+
+
+class Export(Strict):
+    """One ONNX file: its size, how far it is from torch, and how fast it is.
+
+    Attributes:
+        precision: fp32, int8.
+        graph: which exporter's graph was kept, and why in ``reason``.
+        max_abs_delta: largest difference of a logit from torch over attended positions.
+        argmax_agreement: share of positions with torch's best class.
+        ratio: speed beside the teacher's fp32 file in the same rounds; None for that file itself.
+        threads: threads, and ``length`` tokens in one row, of the timing.
+        key: of the manifest of the export; ``latency_key`` of that of the timing.
+    """
+
+    model: str
+    task: str
+    precision: str
+    graph: str | None = None
+    reason: str | None = None
+    size_bytes: Count | None = None
+    max_abs_delta: Amount | None = None
+    argmax_agreement: Share | None = None
+    p50_ms: Amount | None = None
+    p90_ms: Amount | None = None
+    ratio: Ratio | None = None
+    threads: Count | None = None
+    length: Count | None = None
+    key: Key
+    latency_key: Key | None = None
+
+
+class Copy(Strict):
+    """A copy of an export in another precision, and what the quality gate said of it.
+
+    What holds: it failed only where its drop is larger than allowed and the drop's interval excludes 0.
+
+    Attributes:
+        original: score of the fp32 file on ``num_items`` items of the dev part; ``score`` that of the copy.
+        drop: original less copy, with its interval.
+        allowed: the drop that is allowed.
+        kept_parts: parts of the model that had to stay in fp32.
+        key: of the manifest.
+    """
+
+    model: str
+    task: str
+    precision: str
+    size_bytes: Count
+    metric: str
+    num_items: Count
+    original: Share
+    score: Share
+    drop: Estimate
+    allowed: Amount
+    passed: bool
+    kept_parts: tuple[str, ...] = ()
+    key: Key
+
+    @model_validator(mode="after")
+    def _fails_for_a_reason(self) -> Copy:
+        if not self.passed and not (self.drop.value > self.allowed and self.drop.excludes(0)):
+            raise ValueError("failed without a drop that is large and sure")
+        return self

@@ -1,0 +1,56 @@
+"""Writes the final student's exports in every precision the scale names, and puts each before the gate."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import AutoConfig, AutoTokenizer
+
+from harness.data import corpus
+from harness.measure.judge import open_session
+from harness.stages.copies import CALIBRATION_LINES, calibration_batches, write_copy
+from harness.stages.files import read_task
+from harness.stages.gating import Gate, fit_labels
+
+if TYPE_CHECKING:
+    from harness.pipeline.execute import Context
+
+
+def run(context: Context) -> None:
+    """Writes ``<task>/model_<precision>.onnx``.
+
+    Facts: of every copy its size, its score on the task's dev part beside the fp32 file's, the gate's
+    verdict, and the parts of the model that had to stay in fp32.
+    """
+    lines = list(chain.from_iterable(corpus.read(context.inputs["corpus"], "train")[:CALIBRATION_LINES]))
+    rows: list[dict[str, Any]] = []
+    for done, task in enumerate(context.config["tasks"]):
+        context.progress(done, len(context.config["tasks"]), "tasks", {})
+        rows.extend(_copies(context, task, lines))
+    context.facts["copies"] = rows
+
+
+def _copies(context: Context, task: str, lines: list[str]) -> list[dict[str, Any]]:
+    """Writes and judges the copies of one task's model."""
+    exported, folder = context.inputs[f"student.{task}"] / "onnx", context.out / task
+    folder.mkdir()
+    source = Path(shutil.copyfile(exported / "model.onnx", folder / "model.onnx"))
+    tokenizer, config = AutoTokenizer.from_pretrained(exported), AutoConfig.from_pretrained(exported)
+    length = int(context.config["max_length"])
+    data = fit_labels(read_task(context, task), config)
+    gate = Gate(source, data, tokenizer, max_length=length)
+    inputs = [one.name for one in open_session(source).get_inputs()]
+    calibration = calibration_batches(lines, tokenizer, length=length, inputs=inputs)
+    rows = []
+    for precision in context.config["precisions"]:
+        copy = write_copy(precision, source, judge=None, gate=gate, calibration=calibration)
+        if copy.gated is not None:
+            rows.append(
+                {"task": task, "precision": precision, "size_bytes": copy.path.stat().st_size}
+                | copy.gated.record()
+            )
+    source.unlink()
+    return rows

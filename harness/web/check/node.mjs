@@ -1,0 +1,17 @@
+// node node.mjs FOLDER FILE < sentences.json: what onnxruntime-web and tokenizers.js say in Node, as JSON.
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { Tokenizer } from "@huggingface/tokenizers";
+import * as ort from "onnxruntime-web";
+import { open } from "../page/model.js";
+
+const [folder, file] = process.argv.slice(2);
+const bytes = async (name) => new Uint8Array(await readFile(join(folder, name)));
+const json = async (name) => JSON.parse(await readFile(join(folder, name), "utf8"));
+ort.env.wasm.numThreads = 1;
+const model = await open({ ort, Tokenizer, json, bytes, file });
+const said = [];
+for (const sentence of JSON.parse(await text(process.stdin))) said.push(await model.say(sentence));
+process.stdout.write(JSON.stringify(said));

@@ -1,0 +1,78 @@
+// The page: opens the model that lies beside it, and shows what it says. It asks no other host for anything.
+
+import * as ort from "./libraries/ort.wasm.min.mjs";
+import { Tokenizer } from "./libraries/tokenizers.min.mjs";
+import { TextError, open, words } from "./model.js";
+
+const at = (id) => document.getElementById(id);
+const fetched = async (name) => {
+  const answer = await fetch(`model/${name}`);
+  if (!answer.ok) throw new Error(`${name}: ${answer.status} ${answer.statusText}`);
+  return answer;
+};
+const json = async (name) => (await fetched(name)).json();
+const bytes = async (name) => new Uint8Array(await (await fetched(name)).arrayBuffer());
+
+let model;
+let asked = 0;
+
+async function start() {
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.wasmPaths = new URL("./libraries/", import.meta.url).href;
+  ort.env.logLevel = "error";
+  const site = await (await fetch("site.json")).json();
+  at("title").textContent = site.title;
+  document.title = site.title;
+  if (site.language) at("text").lang = site.language;
+  at("file").textContent = `${site.file}, ${site.precision}`;
+  at("size").textContent = `${(site.size_bytes / 1e6).toFixed(2)} MB`;
+  model = await open({ ort, Tokenizer, json, bytes, file: site.file });
+  at("run").disabled = false;
+  document.body.dataset.ready = "yes";
+  if (at("text").value) await run();
+}
+
+async function run() {
+  if (!model) return;
+  const turn = ++asked;
+  try {
+    const text = at("text").value;
+    const begun = performance.now();
+    const said = await model.say(text);
+    const time_ms = performance.now() - begun;
+    if (turn !== asked) return;
+    at("problem").textContent = "";
+    at("time").textContent = `${time_ms.toFixed(1)} ms`;
+    show(said.label ? [{ word: said.label, label: `${(100 * said.probability).toFixed(1)} %` }] : words(said));
+    document.body.dataset.said = text;
+  } catch (error) {
+    if (turn !== asked) return;
+    show([]);
+    tell(error);
+  }
+}
+
+function show(found) {
+  at("result").replaceChildren(...found.map(({ word, label }) => {
+    const item = document.createElement("li");
+    const shown = document.createElement("b");
+    const tag = document.createElement("i");
+    [shown.textContent, tag.textContent, shown.dir] = [word, label, "auto"];
+    item.append(shown, tag);
+    return item;
+  }));
+}
+
+function tell(error) {
+  at("problem").textContent = error instanceof TextError ? error.message : `The model could not be run: ${error.message}`;
+}
+
+at("form").addEventListener("submit", (event) => { event.preventDefault(); run(); });
+at("text").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); run(); }
+});
+
+globalThis.say = (text) => model.say(text); // for the checks
+navigator.serviceWorker?.register("offline.js").then(() => navigator.serviceWorker.ready)
+  .then(() => { document.body.dataset.offline = "yes"; }).catch(() => {});
+start().catch(tell);

@@ -1,0 +1,91 @@
+// An exported model: text in, labels out. The page and the checks in Node share it.
+
+export const EMPTY = "Type a sentence.";
+
+const INPUTS = { input_ids: "ids", attention_mask: "attention_mask", token_type_ids: "token_type_ids" };
+
+export class TextError extends Error {}
+
+/**
+ * Opens a model.
+ * @param {{ort: object, Tokenizer: Function, json: (name: string) => Promise<object>,
+ *          bytes: (name: string) => Promise<Uint8Array>, file: string}} parts what it runs on, how its files are
+ *   read, and which ONNX file.
+ */
+export async function open({ ort, Tokenizer, json, bytes, file }) {
+  const [config, tokenizer, settings, graph] = await Promise.all([
+    json("config.json"), json("tokenizer.json"), json("tokenizer_config.json"), bytes(file),
+  ]);
+  const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"] });
+  return new Model(ort, session, new Tokenizer(tokenizer, settings), config);
+}
+
+export class Model {
+  constructor(ort, session, tokenizer, config) {
+    Object.assign(this, { ort, session, tokenizer, config });
+    const kept = config.model_type.includes("roberta") ? (config.pad_token_id ?? 1) + 1 : 0;
+    this.room = config.max_position_embeddings - kept;
+  }
+
+  /** Gives {ids, tokens, labels} of a tagger, {ids, label, probability} of a classifier. */
+  async say(text) {
+    if (!text.trim()) throw new TextError(EMPTY);
+    const encoded = this.tokenizer.encode(text, { return_token_type_ids: true });
+    const length = encoded.ids.length;
+    if (length > this.room) {
+      throw new TextError(`This text has ${length} tokens; the model takes ${this.room}. Shorten it.`);
+    }
+    encoded.token_type_ids ??= new Array(length).fill(0);
+    const given = {};
+    for (const name of this.session.inputNames) {
+      given[name] = new this.ort.Tensor("int64", BigInt64Array.from(encoded[INPUTS[name]], BigInt), [1, length]);
+    }
+    const { logits } = await this.session.run(given);
+    return logits.dims.length === 2 ? this.#classified(logits, encoded) : this.#tagged(logits, encoded, text);
+  }
+
+  #classified(logits, { ids }) {
+    const shares = softmax(Array.from(logits.data));
+    const best = shares.indexOf(Math.max(...shares));
+    return { ids, label: this.config.id2label[best], probability: shares[best] };
+  }
+
+  #tagged(logits, { ids, tokens }, text) {
+    const classes = logits.dims[2];
+    const bare = this.tokenizer.encode(text, { add_special_tokens: false }).ids.length;
+    const first = ids.length > bare ? 1 : 0; // the tokens that frame a text: one before it, the rest after
+    const kept = Array.from({ length: bare }, (_, place) => first + place);
+    return {
+      ids: kept.map((place) => ids[place]),
+      tokens: kept.map((place) => tokens[place]),
+      labels: kept.map((place) => this.config.id2label[argmax(logits.data, place * classes, classes)]),
+    };
+  }
+}
+
+/** Joins sub-words to words, each with the label of its first sub-word, as the model was trained. */
+export function words({ tokens, labels }) {
+  const found = [];
+  tokens.forEach((token, place) => {
+    const bare = token.replace(/^(##|▁)/u, "");
+    const inside = token.startsWith("##") || (isUnigram(tokens) && !token.startsWith("▁") && /^[\p{L}\p{N}\p{M}]/u.test(token));
+    if (inside && found.length) found.at(-1).word += bare;
+    else if (bare) found.push({ word: bare, label: labels[place] });
+  });
+  return found;
+}
+
+const isUnigram = (tokens) => tokens.some((token) => token.startsWith("▁"));
+
+function argmax(data, start, count) {
+  let best = 0;
+  for (let place = 1; place < count; place++) if (data[start + place] > data[start + best]) best = place;
+  return best;
+}
+
+function softmax(logits) {
+  const top = Math.max(...logits);
+  const shares = logits.map((one) => Math.exp(one - top));
+  const sum = shares.reduce((a, b) => a + b);
+  return shares.map((one) => one / sum);
+}

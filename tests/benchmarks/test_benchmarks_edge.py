@@ -1,0 +1,83 @@
+"""The edge benchmark says what was measured: targets by whole intervals, limits that hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from benchmarks import edge, edge_device
+from benchmarks.edge_runtimes import Setting, Variant
+from benchmarks.edge_shapes import STUDENTS, TEACHER, TEACHER_NAME, build, rows_of
+
+
+def row(model, runtime, p50_ms, ratio, *, form="legacy"):
+    return {
+        "model": model, "runtime": runtime, "precision": "int8", "form": form, "p50_ms": p50_ms,
+        "speed_ratio": ratio, "size_bytes": 5_000_000, "samples_ms": (p50_ms,) * 5,
+    }  # fmt: skip
+
+
+def test_a_target_is_met_where_the_whole_interval_lies_above_it():
+    rows = []
+    for place, (name, (_, target)) in enumerate(STUDENTS.items()):
+        low = target.speed - (0.1 if place == 1 else 0)
+        rows.append(row(name, "onnxruntime", 4.0, (target.speed + 1, low, target.speed + 2)))
+        rows.append(row(name, "onnxruntime", 5.0, (1, 1, 1), form="slow"))
+        rows.append(row(name, "peer 1", 6.0, (1, 1, 1)))
+    told = edge.verdicts(rows)
+    assert [one["speed_met"] for one in told] == [True, False, True]
+    assert [one["size_met"] for one in told] == [True, True, True]
+    assert {one["form"] for one in told} == {"legacy"}
+    assert told[0]["times_as_fast_as"]["peer 1"] == pytest.approx((1.5, 1.5, 1.5))
+
+
+def test_of_each_model_runtime_and_precision_the_fastest_form_is_kept():
+    forms = ("a", "b")
+    made = [Variant("m", "r", "int8", form, None, None, lambda _: int) for form in forms]
+    rows = [row("m", "r", time_ms, (1, 1, 1)) for time_ms in (2.0, 1.0)]
+    assert [one.form for one in edge.fastest(made, rows)] == ["b"]
+
+
+def test_rows_are_beside_the_teachers_fastest_and_tell_throughput():
+    made = [
+        Variant(name, "r", "fp32", "f", None, None, lambda _: lambda: sum(range(2000)))
+        for name in (TEACHER_NAME, "student")
+    ]
+    rows = edge.measure(made, Setting(4, 8, 1), budget_s=0.05, min_rounds=5)
+    assert rows[0]["speed_ratio"] == (1, 1, 1)
+    for one in rows:
+        assert one["rows_per_s"] == pytest.approx(4e3 / one["p50_ms"])
+        assert one["p50_ms"] <= one["p90_ms"] <= one["p99_ms"]
+        assert len(one["samples_ms"]) >= 5
+
+
+def test_shapes_are_the_papers():
+    assert sum(one.numel() for one in build(STUDENTS["browser (4 x 256, heads of 64)"][0]).parameters()) < 6e6
+    assert (TEACHER.layers, TEACHER.hidden, TEACHER.ffn) == (12, 768, 3072)
+    assert rows_of(50, 7, 3)["input_ids"].shape == (3, 7)
+
+
+def gather(path, rows):
+    """Writes a model that looks ids up in a stored matrix of so many rows."""
+    value = onnx.helper.make_tensor_value_info
+    held = onnx.numpy_helper.from_array(np.ones((rows, 64), np.float32), "table")
+    node = onnx.helper.make_node("Gather", ["table", "input_ids"], ["logits"])
+    ends = value("input_ids", 7, ["b", "s"]), value("logits", 1, ["b", "s", 64])
+    graph = onnx.helper.make_graph([node], "g", [ends[0]], [ends[1]], [held])
+    onnx.save(
+        onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)]), path
+    )
+    return path
+
+
+@pytest.mark.slow
+def test_the_limits_hold_and_are_told(tmp_path):
+    told = edge_device.limited(gather(tmp_path / "small.onnx", 100), 8, 100)
+    assert "512 MiB by" in told["limits"]
+    assert told["cold_ms"] == pytest.approx(told["import_ms"] + told["open_ms"] + told["first_ms"])
+    assert 0 < told["p50_ms"] < told["cold_ms"]
+    assert 1e6 < told["peak_bytes"] <= 512 * 2**20
+    large = edge_device.limited(gather(tmp_path / "large.onnx", 3_000_000), 8, 100)
+    assert large["ended"].startswith("exit ")
+    assert "p50_ms" not in large

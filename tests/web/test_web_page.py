@@ -1,0 +1,152 @@
+"""The page in headless Chromium: by keyboard, on a phone, without a network; what builds and serves it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.errors import HarnessError, UsageError
+from harness.export.predict import Model
+from harness.export.site import LIBRARIES, WEB
+
+SHOTS = Path(__file__).parent / "screenshots"
+GRID = (36, 64)
+ALLOWED_GREY = 6.0
+
+
+@pytest.fixture(scope="module")
+def seen(exported, browse, sentences):
+    return browse(exported("tagger"), sentences)
+
+
+@pytest.mark.slow
+def test_the_page_says_what_python_says_of_200_sentences(seen, exported, sentences):
+    model = Model(exported("tagger"), "onnx/model.onnx")
+    want = [model.say(one) for one in sentences]
+    got = seen[0]["said"]
+    assert [one["ids"] for one in got] == [one["ids"] for one in want]
+    assert [one["labels"] for one in got] == [one["labels"] for one in want]
+
+
+@pytest.mark.slow
+def test_it_asks_no_other_host_and_nothing_goes_wrong(seen):
+    told, _ = seen
+    hosts = {urlsplit(one).netloc for one in told["requests"] if not one.startswith("data:")}
+    assert hosts == {urlsplit(told["url"]).netloc}
+    assert told["problems"] == []
+
+
+@pytest.mark.slow
+def test_it_is_used_by_keyboard_and_tells_size_and_time(seen, exported, sentences):
+    told, _ = seen
+    assert told["focused"] == "text"
+    assert told["next"] == "run"
+    assert told["outline"] == "solid"
+    said = Model(exported("tagger"), "onnx/model.onnx").say(sentences[0])
+    assert [label for _, label in told["shown"]] == [
+        label
+        for token, label in zip(said["tokens"], said["labels"], strict=True)
+        if not token.startswith("##")
+    ]
+    assert "".join(word for word, _ in told["shown"]) == "".join(sentences[0].split())
+    file, size, time = told["facts"]
+    assert file == "onnx/model.onnx, fp32"
+    size_mb = (exported("tagger") / "onnx/model.onnx").stat().st_size / 1e6
+    assert size == f"{size_mb:.2f} MB"
+    assert time.endswith(" ms")
+
+
+@pytest.mark.slow
+def test_it_fits_a_phone_and_tells_what_is_wrong_with_a_text(seen):
+    told, _ = seen
+    assert all(wide <= int(width) for width, wide in told["widths"].items())
+    assert told["empty"] == "Type a sentence."
+    assert told["long"].startswith("This text has 602 tokens; the model takes 66.")
+
+
+@pytest.mark.slow
+def test_it_opens_again_when_the_server_is_gone(seen):
+    told, _ = seen
+    assert told["refused"]
+    assert told["offline"] == told["said"][0]
+
+
+def grey(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("L").resize(GRID, Image.Resampling.BOX), dtype=float)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "width"), [("phone", 360), ("wide", 900)])
+def test_it_looks_as_it_did(seen, name, width):
+    """Holds to within what another font changes: mean grey of 36 by 64 fields."""
+    path = seen[1] / f"{name}.png"
+    assert Image.open(path).size == (width, 640)
+    assert grey(path).std() > 5, "it is not blank"
+    assert np.abs(grey(path) - grey(SHOTS / f"{name}.png")).mean() < ALLOWED_GREY
+
+
+def test_the_site_holds_all_it_asks_for(exported, site):
+    folder = site(exported("tagger"), libraries=LIBRARIES, precision="int8")
+    told = json.loads((folder / "site.json").read_text(encoding="utf-8"))
+    written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert written == {*told["files"]} - {"./"}
+    assert (told["precision"], told["title"]) == ("int8", "Parts of speech")
+    assert told["size_bytes"] == (folder / "model" / told["file"]).stat().st_size
+    text = "".join(
+        (folder / name).read_text(encoding="utf-8") for name in ("index.html", "app.js", "offline.js")
+    )
+    assert "//" not in text.replace("// ", ""), "no address of another host"
+
+
+def test_what_cannot_be_shown_is_told(exported, site, tmp_path: Path):
+    with pytest.raises(UsageError, match="unknown precision of this export 'q4'; there are: fp32, int8"):
+        site(exported("tagger"), libraries=LIBRARIES, precision="q4")
+
+
+@pytest.mark.parametrize(
+    ("libraries", "changes", "told"),
+    [
+        ((), {}, "wanted the page's libraries/ort.wasm.min.mjs; got none; run `make web`"),
+        (LIBRARIES, {"task": "mlm"}, "wanted a model that gives labels; got the task 'mlm'"),
+    ],
+)
+def test_what_is_missing_is_told(exported, site, libraries, changes, told):
+    with pytest.raises(HarnessError, match=told):
+        site(exported("tagger"), libraries=libraries, changes=changes)
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    asked = [sys.executable, "-m", "harness", "demo", *words]
+    return subprocess.run(
+        asked, capture_output=True, text=True, env=os.environ | {"TERM": "dumb"}, check=False
+    )
+
+
+def test_a_bad_command_line_is_one_line(exported, tmp_path: Path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("mine")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        cases = {
+            "wanted a folder that `harness export` made": run(str(tmp_path)),
+            "wanted a new or empty folder; got one in use": run(
+                str(exported("tagger")), "--out", str(tmp_path / "full")
+            ),
+        }
+        if all((WEB / "node_modules" / name).is_file() for name in LIBRARIES):
+            port = str(taken.getsockname()[1])
+            cases["wanted a free port"] = run(str(exported("tagger")), "--port", port)
+    for told, done in cases.items():
+        assert done.returncode != 0
+        assert told in done.stderr
+        assert done.stderr.strip().count("\n") == 0
