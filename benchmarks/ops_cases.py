@@ -53,10 +53,22 @@ def _step(function: Callable[..., Tensor], given: Given) -> Step:
     return run
 
 
+def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Gives torch.compile of a function, made at the first call; who does not time it does not wait."""
+    made: list[Callable[..., Tensor]] = []
+
+    def run(*given: Tensor) -> Tensor:
+        if not made:
+            torch._dynamo.reset()
+            made.append(torch.compile(function, fullgraph=True))
+        return made[0](*given)
+
+    return run
+
+
 def _variants(functions: Mapping[str, Callable[..., Tensor]], given: Given) -> dict[str, Step]:
     """Gives each function's step; ``compile`` is torch.compile of the first, ``eager``."""
-    torch._dynamo.reset()
-    everything = {**functions, "compile": torch.compile(functions["eager"], fullgraph=True)}
+    everything = {**functions, "compile": _compiled(functions["eager"])}
     return {name: _step(function, given) for name, function in everything.items()}
 
 

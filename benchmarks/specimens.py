@@ -1,0 +1,110 @@
+"""The small models that encoders and stages are timed and counted on: built-in text, random weights.
+
+Teacher and student have the shapes of the method at a tenth of the width, made by the package's own steps.
+Each has a head for the built-in topics, fitted by least squares at once, so that there are right answers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.config.shape import Shape
+from harness.data.builtin import read_corpus, read_task
+from harness.data.tasks import TaskData
+from harness.export.onnx import export, inputs_of
+from harness.export.quantize import INT8_FILE, dynamic_int8
+from harness.measure.judge import Judge
+from harness.measure.parity import probe_batches
+from harness.models import surgery
+from harness.models.checkpoint import build, load, save
+from harness.models.scores import keep_top, score_ffn
+from harness.models.tokenizers import choose, count_tokens, train_wordpiece, trim
+from harness.train.encoding import encode, pad
+from harness.train.finetuning import task_model
+
+LANGUAGE, TASK, LONGEST = "mt", "topic", 64
+ROLES = ("teacher", "student")
+SHAPE = Shape(family="bert", layers=6, hidden=96, heads=4, ffn=384, vocabulary=1500, positions=128, types=2)
+TRIMMED = 900
+_LINES, _SEED = 1200, 5
+_RIDGE = 1e-2
+
+
+def lines() -> list[str]:
+    """Gives sentences of the built-in corpus."""
+    return [line for document in read_corpus(LANGUAGE, _LINES, _SEED) for line in document]
+
+
+def documents() -> list[list[str]]:
+    """Gives the same as documents."""
+    return list(read_corpus(LANGUAGE, _LINES, _SEED))
+
+
+def topics() -> TaskData:
+    """Gives the task whose answers are right or wrong."""
+    return read_task(TASK, LANGUAGE, (900, 6, 192), _SEED)
+
+
+def compress(teacher: Any, tokenizer: Any) -> tuple[Any, Any]:
+    """Gives the student as the method's steps shape it, and its tokenizer."""
+    config = teacher.config
+    student = surgery.shorten(teacher, range(config.num_hidden_layers // 2, config.num_hidden_layers))
+    scores = score_ffn(student, (), "magnitude")
+    student = surgery.prune_ffn(student, keep_top(scores, 2 * config.intermediate_size // 3))
+    student = surgery.narrow(student, config.hidden_size // 2, config.num_attention_heads)
+    counts = count_tokens(tokenizer, lines())
+    trimmed = trim(student, tokenizer, choose(counts, TRIMMED, tokenizer))
+    return trimmed.model, trimmed.tokenizer
+
+
+def make(folder: Path) -> None:
+    """Writes ``teacher`` and ``student``: each a checkpoint, and under ``onnx`` its graphs for the task."""
+    tokenizer = train_wordpiece(lines(), SHAPE.vocabulary, SHAPE.max_length)
+    teacher = build(SHAPE, _SEED)
+    models = {"teacher": (teacher, tokenizer), "student": compress(teacher, tokenizer)}
+    for role in ROLES:
+        save(*models[role], folder / role)
+        _export(folder / role)
+
+
+def _export(folder: Path) -> None:
+    data, tokenizer = topics(), load(folder).tokenizer
+    model = tuned(folder, data)
+    inputs = inputs_of(model, tokenizer)
+    batches = probe_batches(
+        inputs, vocabulary=model.config.vocab_size, pad_id=tokenizer.pad_token_id, max_length=LONGEST
+    )
+    exported = export(
+        model, tokenizer, folder / "onnx", task=TASK, judge=Judge(model, batches), candidates=("legacy",)
+    )
+    dynamic_int8(exported.path, folder / "onnx" / INT8_FILE)
+
+
+def tuned(folder: Path, data: TaskData) -> Any:
+    """Gives the encoder with its head for the topics; the same folder gives the same weights."""
+    torch.manual_seed(_SEED)
+    model, tokenizer = task_model(folder, data).eval(), load(folder).tokenizer
+    encoded = encode(data.train, data, tokenizer, LONGEST)
+    batch = pad(encoded.rows, encoded.pad_id)
+    labels_B = batch.pop("labels")
+    with torch.no_grad():
+        features_BD = model.bert(**batch).pooler_output
+        weight_CD, bias_C = _fit(features_BD.double(), labels_B, len(data.labels))
+        model.classifier.weight.copy_(weight_CD)
+        model.classifier.bias.copy_(bias_C)
+    return model
+
+
+def _fit(features_BD: Tensor, labels_B: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Gives the ridge regression of one-hot labels on the features."""
+    centre_D = features_BD.mean(0)
+    apart_BD = features_BD - centre_D
+    wanted_BC = torch.nn.functional.one_hot(labels_B, classes).double()
+    square_DD = apart_BD.T @ apart_BD
+    square_DD += _RIDGE * square_DD.diagonal().mean() * torch.eye(len(square_DD), dtype=square_DD.dtype)
+    weight_DC = torch.linalg.solve(square_DD, apart_BD.T @ wanted_BC)
+    return weight_DC.T, wanted_BC.mean(0) - centre_D @ weight_DC

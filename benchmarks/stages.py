@@ -1,0 +1,111 @@
+"""The work of single stages on the small models, as steps to be timed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import specimens
+from harness.data.batches import Packed, pack
+from harness.models.checkpoint import load
+from harness.models.scores import score_ffn
+from harness.models.surgery import shorten
+from harness.train.batches import MaskedBatches
+from harness.train.budget import Budget
+from harness.train.finetuning import Protocol, finetune
+from harness.train.losses import MLM, Objective
+from harness.train.pretraining import train
+
+Step = Callable[[], object]
+LENGTH, BATCH_TOKENS, STEPS, TEXTS = 64, 512, 2, 48
+DISTILLING = Objective({"mlm": 0.5, "logit_mse": 0.5}, "attended")
+
+
+def _budget() -> Budget:
+    return Budget(
+        tokens=(STEPS - 1) * BATCH_TOKENS + 1,
+        batch_tokens=BATCH_TOKENS,
+        sequence_length=LENGTH,
+        learning_rate=1e-5,
+        warmup_fraction=0.0,
+        mask_fraction=0.15,
+        precision="fp32",
+        seed=3,
+        checkpoint_s=1e9,
+    )
+
+
+def _rows(tokenizer: Any) -> Packed:
+    return pack(specimens.documents(), tokenizer, LENGTH)
+
+
+def corpus(folder: Path) -> Step:
+    """Tokenising and packing the built-in corpus."""
+    tokenizer, documents = load(folder / "teacher").tokenizer, specimens.documents()[:20]
+    return lambda: pack(documents, tokenizer, LENGTH)
+
+
+def adapt(folder: Path) -> Step:
+    """Two steps of masked-language modelling."""
+    model, tokenizer = load(folder / "teacher")
+    return _training(model, tokenizer)
+
+
+def distill(folder: Path) -> Step:
+    """Two steps of a shorter student towards its teacher."""
+    teacher, tokenizer = load(folder / "teacher")
+    student = shorten(teacher, range(3))
+    return _training(student, tokenizer, objective=DISTILLING, teacher=teacher)
+
+
+def _training(student: Any, tokenizer: Any, **how: Any) -> Step:
+    rows, settings = _rows(tokenizer), {"objective": MLM, **how}
+    scratch = tempfile.TemporaryDirectory()
+
+    def run() -> None:
+        folder = Path(scratch.name)
+        train(student, tokenizer, rows, budget=_budget(), folder=folder, progress=lambda *_: None, **settings)
+
+    return run
+
+
+def prune(folder: Path) -> Step:
+    """The neurons' scores from two batches."""
+    model, tokenizer = load(folder / "teacher")
+    batches = MaskedBatches(_rows(tokenizer), tokenizer, _budget())
+    chosen = [batches[number] for number in range(STEPS)]
+    return lambda: score_ffn(model, chosen, "taylor")
+
+
+def tune(folder: Path) -> Step:
+    """An epoch of fine-tuning on the topics, and the answers."""
+    tokenizer, whole = load(folder / "student").tokenizer, specimens.topics()
+    data = replace(whole, train=whole.train[:TEXTS], test=whole.test[:6])
+    protocol = Protocol(
+        epochs=1,
+        learning_rate=1e-4,
+        batch_size=16,
+        warmup_fraction=0.1,
+        weight_decay=0.01,
+        max_length=LENGTH,
+        precision="fp32",
+    )
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng():
+            finetune(
+                folder / "student",
+                tokenizer,
+                data,
+                protocol=protocol,
+                seed=1,
+                score=lambda said: float(len(said)),
+                folder=Path(scratch) / "tuning",
+            )
+
+    return run
