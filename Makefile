@@ -19,6 +19,11 @@ TEACHER ?=
 RUNNER ?= auto
 DEVICE ?= cpu
 CHECKS ?=
+RECORDS ?= benchmarks/records
+BASE ?=
+CLOCK ?= wall
+ACCEPT ?=
+ONLY ?=
 export DEVICE DOCKER BASE_IMAGE CUDA_IMAGE TORCH_INDEX PIP_CONFIG BUILD_FLAGS RUN_FLAGS CACHE
 
 HARNESS := $(VENV)/bin/harness
@@ -71,6 +76,15 @@ gpu-check: _gpu ## on a machine with an NVIDIA GPU: build, test and time the ker
 web: ## install what the page of `harness demo` needs (npm; its tests too with CHECKS=1)
 	@cd harness/web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error $(if $(CHECKS),,--omit=dev)
 
+bench: $(READY) ## time ops, encoders and stages, print tables and write a record (RECORDS=benchmarks/records)
+	@THP_MEM_ALLOC_ENABLE=1 $(VENV)/bin/python -m pytest benchmarks --record "$(RECORDS)"
+
+bench-compare: _base $(READY) ## BASE=<record or git revision>: is this checkout slower or larger? (also CLOCK=wall|cpu ACCEPT ONLY)
+	@$(VENV)/bin/python -m benchmarks.compare "$(BASE)" --clock "$(CLOCK)" $(if $(ACCEPT),--accept "$(ACCEPT)") $(if $(ONLY),--only "$(ONLY)")
+
+bench-history: $(READY) ## draw the records of make bench over time, into build/history
+	@$(VENV)/bin/python -m benchmarks.history
+
 lock: ## renew requirements.lock and lint.lock from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra build --extra develop --python-version 3.11 --generate-hashes \
 	  --no-emit-package torch --no-header --no-annotate --upgrade -q -o requirements.lock
@@ -81,9 +95,12 @@ clean: ## remove the environment, build outputs and caches; runs stay
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: reproduce image test check lint build gpu-check web lock clean help _gpu _language _reproduce-local _reproduce-docker
+.PHONY: reproduce image test check lint build gpu-check bench bench-compare bench-history web lock clean help _base _gpu _language _reproduce-local _reproduce-docker
+
+_base:
+	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=<record or git revision>   (as BASE=main)" >&2; exit 2; }
 
 _gpu:
 	@nvidia-smi -L 2>/dev/null | grep -q '^GPU' || { echo "gpu-check: wanted an NVIDIA GPU; got none that nvidia-smi lists; run it on a machine with one" >&2; exit 2; }

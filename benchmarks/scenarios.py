@@ -26,9 +26,6 @@ from harness.models.checkpoint import load
 from harness.train.encoding import encode, pad
 
 RUNTIMES = {"torch": None, "onnx": "model.onnx", "onnx int8": INT8_FILE}
-NEEDED_FRACTION = 0.99
-"""Of the reference's accuracy, that of the same encoder in torch and float32."""
-
 Batch = Mapping[str, NDArray[np.int64]]
 Answer = Callable[[Batch], NDArray[np.float32]]
 
@@ -144,8 +141,3 @@ def single_stream(folder: Path, runtime: str, threads: int = 1) -> SingleStream:
 def offline(folder: Path, runtime: str, threads: int = 1) -> Offline:
     """Gives the step of the second."""
     return Offline(answerer(folder, runtime, threads), *queries_of(folder))
-
-
-def holds(accuracy: float | None, reference: float | None) -> bool:
-    """Says whether a run's accuracy is high enough for its speed to count."""
-    return accuracy is not None and reference is not None and accuracy >= NEEDED_FRACTION * reference

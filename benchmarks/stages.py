@@ -44,9 +44,13 @@ def _rows(tokenizer: Any) -> Packed:
     return pack(specimens.documents(), tokenizer, LENGTH)
 
 
+def _some_documents() -> list[list[str]]:
+    return specimens.documents()[:20]
+
+
 def corpus(folder: Path) -> Step:
     """Tokenising and packing the built-in corpus."""
-    tokenizer, documents = load(folder / "teacher").tokenizer, specimens.documents()[:20]
+    tokenizer, documents = load(folder / "teacher").tokenizer, _some_documents()
     return lambda: pack(documents, tokenizer, LENGTH)
 
 
@@ -109,3 +113,16 @@ def tune(folder: Path) -> Step:
             )
 
     return run
+
+
+UNITS = {"corpus": "tokens", "adapt": "tokens", "distill": "tokens", "prune": "tokens", "tune": "texts"}
+
+
+def work_of(name: str, folder: Path) -> int:
+    """Gives the useful tokens, or texts, of one call of a step."""
+    tokenizer = load(folder / "teacher").tokenizer
+    if name == "tune":
+        return TEXTS
+    if name == "corpus":
+        return len(pack(_some_documents(), tokenizer, LENGTH).ids)
+    return MaskedBatches(_rows(tokenizer), tokenizer, _budget()).tokens_at(STEPS)

@@ -1,30 +1,42 @@
-"""The ops' benchmark as pytest-benchmark tests: ``pytest benchmarks/test_ops_benchmark.py``.
+"""The ops' training steps at small shapes, each variant beside eager; outputs are checked first.
 
-A GPU's cases run where there is one.
+A GPU's cases run where there is one. Full shapes, memory and shares of peak: `benchmarks.ops`.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
-from benchmarks.ops import synchronised
+from benchmarks.level import Group
+from benchmarks.ops import check, synchronised
 from benchmarks.ops_cases import BUILDERS, SHAPES
 
 DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+
+def steps(device, name, shape, dtype):
+    """Gives the variants of a case, once they were seen to compute the same."""
+    case = BUILDERS[name](shape, dtype, device)
+    check(case)
+    return synchronised(case.variants, device)
+
+
 CASES = [
-    pytest.param((device, name, shape, dtype), variant, id=f"{device}-{name}-{variant}")
+    pytest.param(
+        Group(f"ops: {name}, {device}", partial(steps, device, name, shape, dtype)),
+        variant,
+        id=f"{device}-{name}-{variant}",
+    )
     for device in DEVICES
     for name, shape, dtype in SHAPES[device]["small"]
     for variant in BUILDERS[name](shape, dtype, device).variants
 ]
 
 
-@pytest.mark.parametrize(("asked", "variant"), CASES)
-def test_step(benchmark, asked, variant):
+@pytest.mark.parametrize(("group", "variant"), CASES)
+def test_step(replay, group, variant):
     """One training step of one variant."""
-    device, name, shape, dtype = asked
-    case = BUILDERS[name](shape, dtype, device)
-    benchmark.group = f"{device}: {name}"
-    benchmark.extra_info.update(flops=case.flops, traffic_bytes=case.traffic_bytes)
-    benchmark(synchronised(case.variants, device)[variant])
+    replay(group, variant)

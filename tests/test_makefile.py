@@ -73,7 +73,7 @@ def test_help_lists_exactly_the_rules(arguments, make):
 def test_every_rule_is_listed_as_no_file():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z_-]+):(?!=)", text, re.MULTILINE))
-    assert targets == rules() | {"_gpu", "_language", "_reproduce-local", "_reproduce-docker"}
+    assert targets == rules() | {"_base", "_gpu", "_language", "_reproduce-local", "_reproduce-docker"}
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,53 @@ def test_a_run_that_fails_fails_the_rule(make):
 def test_a_run_of_which_all_is_done_sets_nothing_up(make):
     done = make("reproduce", "LANG=mt")
     assert (done.stdout, done.stderr) == ("", "runner: local, as asked\n")
+
+
+def test_a_comparison_needs_something_to_compare_with(make):
+    done = make("bench-compare")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0].startswith("usage: make bench-compare BASE=<record or git revision>")
+
+
+@pytest.fixture
+def python(tmp_path):
+    """Puts a python into the environment that only tells how it was called."""
+    stub = tmp_path / "venv" / "bin" / "python"
+
+    def put():
+        stub.write_text(STUB)
+        stub.chmod(0o755)
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted"),
+    [
+        (["bench"], ["-m", "pytest", "benchmarks", "--record", "benchmarks/records"]),
+        (["bench-history"], ["-m", "benchmarks.history"]),
+        (["bench-compare", "BASE=a b"], ["-m", "benchmarks.compare", "a b", "--clock", "wall"]),
+        (
+            ["bench-compare", "BASE=main", "CLOCK=cpu", "ACCEPT=operators*", "ONLY=ops: *"],
+            [
+                "-m",
+                "benchmarks.compare",
+                "main",
+                "--clock",
+                "cpu",
+                "--accept",
+                "operators*",
+                "--only",
+                "ops: *",
+            ],
+        ),
+    ],
+    ids=["bench", "history", "compare", "settings"],
+)
+def test_benchmarks_are_run_by_their_modules(rule, wanted, make, python, tmp_path):
+    python()
+    assert make(*rule).returncode == 0
+    assert (tmp_path / "arguments").read_text().splitlines() == wanted
 
 
 def test_clean_leaves_the_runs(tmp_path):
