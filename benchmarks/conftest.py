@@ -14,8 +14,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks import instructions
+from benchmarks.compare import prepare
 from benchmarks.level import Group, Measured, measure, table
 from benchmarks.recording import environment, write
+from benchmarks.revisions import ROOT
+from benchmarks.rounds import HEAD
 
 
 class Replay:
@@ -53,17 +57,12 @@ _COUNTS: pytest.StashKey[dict[str, int]] = pytest.StashKey()
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
     """Gives the folder of the specimens; what can be counted of them is counted."""
-    # imported here: who times ops alone does not wait for what models take
-    from benchmarks import counts, instructions, revisions, specimens  # noqa: PLC0415
-
     made = tmp_path_factory.mktemp("specimens")
-    specimens.make(made)
-    if pytestconfig.getoption("--record"):
-        counted = counts.count(made)
-        if not instructions.missing():
-            counted |= instructions.count(revisions.ROOT)
-        pytestconfig.stash[_COUNTS].update(counted)
-    return made
+    counted = prepare({HEAD: ROOT}, made)[HEAD]
+    if pytestconfig.getoption("--record") and not instructions.missing():
+        counted |= instructions.count(ROOT)
+    pytestconfig.stash[_COUNTS].update(counted)
+    return made / HEAD
 
 
 @pytest.fixture

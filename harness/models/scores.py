@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -15,10 +16,13 @@ from transformers import PreTrainedModel
 
 from harness.errors import HarnessError, unknown
 from harness.models.families import family_of
+from harness.ops import linear_gelu_linear
 
 Batch = Mapping[str, Tensor]
 Kind = Literal["magnitude", "taylor", "taylor_logits"]
 KINDS: tuple[str, ...] = ("magnitude", "taylor", "taylor_logits")
+_FUSED_ACTIVATION = "gelu"
+"""What `harness.ops.linear_gelu_linear` computes; the FFN of another is scored by what it is seen to do."""
 
 
 def score_ffn(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> list[Tensor]:
@@ -27,7 +31,8 @@ def score_ffn(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> l
     - ``magnitude``: the norm of the row that writes a neuron times the norm of the column that reads it.
     - ``taylor``: ``Σ_batches |Σ_tokens h · ∂loss/∂h|`` of the MLM loss: to first order, how much the loss of
       a batch changes when the neuron's activation h is set to zero (Molchanov et al. 2019,
-      arXiv:1906.10771, the first-order criterion with the activation as gate, unsquared).
+      arXiv:1906.10771, the first-order criterion with the activation as gate, unsquared). An FFN with GELU
+      is scored by the backward pass of `harness.ops.linear_gelu_linear`, at no pass more.
     - ``taylor_logits``: the same of the loss of the model's own best guesses, at every attended place or,
       where batches have labels, at those asked; no label is read, so that any text will do.
 
@@ -44,6 +49,8 @@ def score_ffn(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> l
     if kind == "magnitude":
         return [_magnitude(ffn_in, ffn_out) for ffn_in, ffn_out in _ffn_maps(model)]
     if kind in KINDS:
+        if getattr(model.config, "hidden_act", None) == _FUSED_ACTIVATION:
+            return _taylor_fused(model, batches, kind)
         return _taylor(model, batches, [ffn_out for _, ffn_out in _ffn_maps(model)], kind=kind)
     raise unknown("score", kind, KINDS)
 
@@ -147,17 +154,72 @@ def _taylor(
     """Gives the summed gates of what the modules read, or write; dimensions of one group are one gate."""
     scores: list[Tensor] = []
     with _watched(model, modules, read=read) as activations:
-        for batch in batches:
-            labels_BL = _labels(model, batch, kind)
+        for batch in _labelled(model, batches, kind):
             activations.clear()
             with torch.enable_grad():
-                loss = model(**{**batch, "labels": labels_BL}).loss
+                loss = model(**batch).loss
             gradients = torch.autograd.grad(loss, activations)
             found = [_gate(*pair, groups) for pair in zip(activations, gradients, strict=True)]
             scores = [one + two for one, two in zip(scores, found, strict=True)] if scores else found
-    if not scores:
-        raise HarnessError("score: wanted batches of corpus text; got none; prepare the corpus first")
     return scores
+
+
+def _taylor_fused(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> list[Tensor]:
+    """Gives the same of every FFN, added up by the op while it propagates the loss back to the embeddings."""
+    dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
+    scores = [
+        torch.zeros(ffn_in.out_features, dtype=dtype, device=model.device) for ffn_in, _ in _ffn_maps(model)
+    ]
+    entrance = [model.get_input_embeddings()]
+    with _watched(model, entrance, read=False) as entered, _fused(model, scores):
+        for batch in _labelled(model, batches, kind):
+            entered.clear()
+            with torch.enable_grad():
+                loss = model(**batch).loss
+            torch.autograd.grad(loss, entered)
+    return scores
+
+
+@contextmanager
+def _fused(model: PreTrainedModel, scores: Sequence[Tensor]) -> Iterator[None]:
+    """Runs every FFN as one op: the first half hands its input on, the second computes both."""
+    family = family_of(model)
+    first_half = family.ffn_in.rpartition(".")[0]
+    replaced: list[nn.Module] = []
+    for number, (ffn_in, ffn_out) in enumerate(_ffn_maps(model)):
+        handing_on = model.get_submodule(f"{family.layers}.{number}.{first_half}")
+        vars(handing_on)["forward"] = _same
+        vars(ffn_out)["forward"] = partial(_block, ffn_in, ffn_out, scores[number])
+        replaced += [handing_on, ffn_out]
+    try:
+        yield
+    finally:
+        for module in replaced:
+            del vars(module)["forward"]
+
+
+def _same(x_BLD: Tensor) -> Tensor:
+    return x_BLD
+
+
+def _block(ffn_in: nn.Linear, ffn_out: nn.Linear, score_F: Tensor, x_BLD: Tensor) -> Tensor:
+    return linear_gelu_linear(
+        x_BLD, ffn_in.weight, ffn_in.bias, ffn_out.weight, ffn_out.bias, importance=score_F
+    )
+
+
+def _labelled(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> Iterator[dict[str, Tensor]]:
+    """Gives the batches with what is asked of the model in them.
+
+    Raises:
+        HarnessError: there is none, or one lacks labels that are wanted.
+    """
+    any_came = False
+    for batch in batches:
+        yield {**batch, "labels": _labels(model, batch, kind)}
+        any_came = True
+    if not any_came:
+        raise HarnessError("score: wanted batches of corpus text; got none; prepare the corpus first")
 
 
 def _labels(model: PreTrainedModel, batch: Batch, kind: Kind) -> Tensor:

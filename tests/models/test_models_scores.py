@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
+from harness.models import scores
 from harness.models.families import family_of
 from harness.models.scores import keep_top, score_ffn
+from harness.ops import linear_gelu_linear
 
 
 @pytest.mark.parametrize("kind", ["magnitude", "taylor"])
@@ -71,6 +73,34 @@ def test_the_models_own_guesses_take_the_place_of_labels(encoder, batch):
 
 def hooks(model):
     return [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules()]
+
+
+def test_the_op_scores_as_the_hooks_do(encoder, batch):
+    """The FFN is scored by the op's backward; an activation the op does not have, by what hooks see."""
+    fused = score_ffn(encoder.model, [batch, batch], "taylor")
+    watched = [ffn_out for _, ffn_out in scores._ffn_maps(encoder.model)]
+    seen = scores._taylor(encoder.model, [batch, batch], watched, kind="taylor")
+    for one, two in zip(fused, seen, strict=True):
+        assert torch.allclose(one, two, rtol=2e-4, atol=1e-7)
+
+
+def test_ffn_scores_come_from_the_ops_backward(encoder, batch, monkeypatch):
+    asked = []
+
+    def op(x, *weights, importance):
+        asked.append(importance)
+        return linear_gelu_linear(x, *weights, importance=importance)
+
+    monkeypatch.setattr(scores, "linear_gelu_linear", op)
+    found = score_ffn(encoder.model, [batch], "taylor")
+    assert [one.data_ptr() for one in asked] == [one.data_ptr() for one in found]
+    assert not any("forward" in vars(module) for module in encoder.model.modules())
+
+
+def test_an_activation_the_op_does_not_have_is_scored_by_hooks(encoder, batch, monkeypatch):
+    monkeypatch.setattr(scores, "linear_gelu_linear", None)
+    monkeypatch.setattr(encoder.model.config, "hidden_act", "relu")
+    assert all((one > 0).any() for one in score_ffn(encoder.model, [batch], "taylor"))
 
 
 def test_taylor_sums_over_batches_and_leaves_the_model_alone(encoder, batch):
