@@ -89,12 +89,13 @@ class Offline:
         self.parts: list[tuple[list[int], Batch]] = []
         while part := list(islice(ordered, batch_size)):
             self.parts.append(([query.label for query in part], batch_of(part, pad_id)))
-        self.num_queries, self.right = len(queries), None
+        self.num_queries = len(queries)
+        self.right: int | None = None
 
     def __call__(self) -> None:
         """Answers them all."""
         said = [(labels, self.answer(batch).argmax(axis=1)) for labels, batch in self.parts]
-        self.right: int | None = sum(int((best_B == labels).sum()) for labels, best_B in said)
+        self.right = sum(int((best_B == labels).sum()) for labels, best_B in said)
 
     def accuracy(self) -> float | None:
         """Gives the share of right answers; None until they were asked."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from benchmarks.level import Group, holds, measure, table
 from benchmarks.scenarios import Offline, Query, SingleStream, batch_of
 
+ROOT = Path(__file__).parents[2]
 QUERIES = [Query((2, 7, 3), 0), Query((2, 3), 1), Query((2, 8, 9, 3), 2), Query((2, 9, 3), 0)]
 
 
@@ -111,39 +115,38 @@ def test_steps_without_answers_have_no_accuracy():
     assert table(found)[4].endswith("| – | – |")
 
 
-def test_pytest_benchmark_is_handed_interleaved_samples_and_a_record_is_written(pytester, monkeypatch):
+PAIR = """
+import pytest
+from benchmarks.level import Group
+
+order = []
+steps = {name: (lambda name=name: order.append(name)) for name in "ab"}
+group = Group("ops: a pair", lambda: steps)
+
+
+@pytest.mark.parametrize("variant", ["a", "b"])
+def test_variant(replay, request, variant):
+    measured = replay(group, variant)
+    stats = request.getfixturevalue("benchmark").stats.stats
+    assert stats.data == pytest.approx([one / 1e9 for one in measured.samples[variant].durations_ns], abs=1e-8)
+    timed = order[-2 * len(stats.data) :]
+    assert all(set(pair) == {"a", "b"} for pair in zip(timed[::2], timed[1::2]))
+"""
+
+
+def test_pytest_benchmark_is_handed_interleaved_samples_and_a_record_is_written(tmp_path):
     """A folder of benchmarks with this project's conftest, whose two variants share their rounds."""
-    pytester.makeconftest(
-        "from benchmarks.conftest import *\nfrom benchmarks.conftest import _COUNTS, _MEASURED"
+    (tmp_path / "conftest.py").write_text("from benchmarks.conftest import *\n")
+    (tmp_path / "test_pair.py").write_text(PAIR)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--record=records", "--budget-s=0", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    pytester.makepyfile(
-        textwrap.dedent(
-            """
-            import pytest
-            from benchmarks.level import Group
-
-            order = []
-            steps = {name: (lambda name=name: order.append(name)) for name in "ab"}
-            group = Group("ops: a pair", lambda: steps)
-
-            @pytest.mark.parametrize("variant", ["a", "b"])
-            def test_variant(replay, benchmark_of, variant):
-                measured = replay(group, variant)
-                stats = benchmark_of().stats.stats
-                wanted = [one / 1e9 for one in measured.samples[variant].durations_ns]
-                assert stats.data == pytest.approx(wanted, abs=1e-8)
-                rounds = list(zip(order[::2], order[1::2]))[1:]
-                assert all(set(pair) == {"a", "b"} for pair in rounds)
-
-            @pytest.fixture
-            def benchmark_of(request):
-                return lambda: request.getfixturevalue("benchmark")
-            """
-        )
-    )
-    done = pytester.runpytest_inprocess("--record=records", "--budget-s=0", "-p", "no:cacheprovider")
-    done.assert_outcomes(passed=2)
-    done.stdout.fnmatch_lines(
-        ["*benchmark 'ops: a pair': 2 tests*", "### ops: a pair", "written: records/bench_*.json"]
-    )
-    assert len(list((pytester.path / "records").glob("bench_*.md"))) == 1
+    assert "2 passed" in done.stdout, done.stdout
+    assert "benchmark 'ops: a pair': 2 tests" in done.stdout
+    assert "### ops: a pair" in done.stdout
+    assert len(list((tmp_path / "records").glob("bench_*.md"))) == 1
