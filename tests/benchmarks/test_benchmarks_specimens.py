@@ -1,4 +1,4 @@
-"""The small models are made by the method's steps and counted exactly; every step that is timed runs on them."""
+"""The small models are made by the method's steps and counted exactly; every timed step runs on them."""
 
 from __future__ import annotations
 
