@@ -126,6 +126,15 @@ def test_adapters_are_a_protocol_of_their_own(place, tmp_path):
         assert 0 < scores["topic"]["seeds"]["1"]["num_trained"] <= 2 * (16 + 16 + 1 + 16) + 2 * 17 + 16 * 17
 
 
+def test_lora_is_a_protocol_of_its_own_that_names_its_library(place, tmp_path):
+    more = ("--tasks", "pos", "--seeds", "1", "--baselines", "none", "--method", "lora")
+    found = run(place, tmp_path, "teacher", more=more)
+    told = found["scores"]["teacher"]["pos"]
+    assert "|protocol:lora," in told["signature"]
+    assert "rank=8" in told["signature"]
+    assert "|peft:" in told["signature"]
+
+
 def test_a_model_of_the_hub_is_named_with_its_commit(monkeypatch, tmp_path, place):
     from harness.stages import scorecard
 

@@ -21,8 +21,8 @@ TRAINED = ("adapt", "distill", "prune", "narrow")
 
 Source = Literal["builtin", "folder", "hub"]
 Precision = Literal["fp32", "bf16", "auto"]
-Method = Literal["full", "adapter"]
-"""How a model is fine-tuned: all its weights, or bottleneck adapters and the head."""
+Method = Literal["full", "adapter", "lora"]
+"""How a model is fine-tuned: all its weights; bottleneck adapters; low-rank products (peft)."""
 
 
 class Training(Strict):
@@ -172,6 +172,7 @@ class Finetune(Strict):
     patience: Count | None = None
     method: Method | None = None
     reduction: Count | None = None
+    rank: Count | None = None
 
 
 class Score(Strict):
@@ -179,8 +180,8 @@ class Score(Strict):
 
     Attributes:
         patience: epochs without a better score on dev after which fine-tuning stops; none: all epochs.
-        method: none is ``full``; an adapter is ``reduction`` times narrower than the model (16 where none is
-            said).
+        method: none is ``full``. An adapter is ``reduction`` times narrower than the model (16 where none is
+            said), LoRA's products have a ``rank`` (8).
         baselines: what stands beside the models; the trimmed teacher costs as much as the teacher, so it
             has to be asked for.
     """
@@ -195,6 +196,7 @@ class Score(Strict):
     patience: Count | None = None
     method: Method | None = None
     reduction: Count | None = None
+    rank: Count | None = None
     tasks: dict[str, Finetune] = Field(default_factory=dict)
     baselines: tuple[str, ...] = BASELINES[:-1]
 
@@ -218,8 +220,9 @@ class Score(Strict):
     def _check_methods(self) -> Score:
         for task in ("", *self.tasks):
             asked = self.for_task(task)
-            if "reduction" in asked and asked.get("method") != "adapter":
-                raise refusal("reduction goes with method: adapter, and only with it")
+            for name, method in (("reduction", "adapter"), ("rank", "lora")):
+                if name in asked and asked.get("method") != method:
+                    raise refusal(f"{name} goes with method: {method}, and only with it")
         return self
 
     @field_validator("tasks", mode="before")

@@ -136,7 +136,7 @@ def score_stage(model: Scored, task: str, scale: Scale, source: str | Path, *, k
     }
     if keep and protocol.get("method") == "adapter":
         raise UsageError(
-            f"score: {task}: wanted method full where models are exported; got adapter, which "
+            f"score: {task}: wanted method full or lora where models are exported; got adapter, which "
             "no stock class holds; use `harness score`, which exports none"
         )
     config = {"task": task, "seeds": list(scale.score.seeds), "protocol": protocol, "keep_model": keep}

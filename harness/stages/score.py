@@ -50,6 +50,6 @@ def run(context: Context) -> None:
         predictions,
         protocol=protocol_text(protocol.method, protocol.settings),
         model=model_name(source),
-        packages=("torch", "transformers", "tokenizers"),
+        packages=("torch", "transformers", "tokenizers", *(["peft"] if protocol.method == "lora" else [])),
         more={"seeds": seeds},
     )

@@ -1,7 +1,7 @@
-"""Fine-tuning few parameters: bottleneck adapters in every layer of a frozen encoder.
+"""Fine-tuning few parameters: bottleneck adapters, written here, and LoRA, which is peft's.
 
-An adapter changes what its layer gives, the first one too, so that no output of the frozen encoder can be
-kept from one seed to the next without changing the result; none is.
+Both change what every layer gives, from the first on. What is computed before that is a part of one layer,
+and its digits depend on the rows it is padded with: nothing of the frozen encoder is kept from seed to seed.
 
 Shapes: **D** hidden, **K** width of the bottleneck.
 """
@@ -18,8 +18,12 @@ from harness.errors import HarnessError
 
 _FFN_OUT = re.compile(r"\.\d+\.(output\.dense|ffn\.lin2|mlp\.Wo)$")
 """The last linear map of each layer's FFN: BERT's and XLM-R's, DistilBERT's, ModernBERT's."""
+_ATTENTION = r".*\.\d+\..*(query|value|q_lin|v_lin|Wqkv)$"
+"""The maps that LoRA changes: queries and values (Hu et al. 2022, section 4.2)."""
 _HEADS = ("classifier", "pre_classifier", "score", "head", "pooler")
 """What stock classes call the parts of a task's head, which are trained whole; a pooler is drawn anew too."""
+_ALPHA = 2
+"""LoRA's scale is alpha/rank with alpha twice the rank."""
 
 
 class Bottleneck(nn.Module):
@@ -70,6 +74,29 @@ def add_adapters(model: Any, reduction: int) -> Any:
         place = model.get_submodule(parent)
         setattr(place, last, Bottleneck(getattr(place, last), reduction))
     return model
+
+
+def add_lora(model: Any, rank: int) -> Any:
+    """Freezes a task model but for its head, and puts LoRA of a rank beside its queries and values.
+
+    Raises:
+        HarnessError: the layers of its family are not known.
+    """
+    if not any(re.fullmatch(_ATTENTION, name) for name, _ in model.named_modules()):
+        raise HarnessError(
+            f"lora: wanted a family whose attention is known (BERT, XLM-R, DistilBERT, ModernBERT); got "
+            f"{model.config.model_type}; use method: full"
+        )
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415  a second to import, and few ask for it
+
+    heads = sorted({*(name.rpartition(".")[2] for name, _ in model.named_modules())} & {*_HEADS})
+    config = LoraConfig(r=rank, lora_alpha=_ALPHA * rank, target_modules=_ATTENTION, modules_to_save=heads)
+    return get_peft_model(model, config)
+
+
+def merge_lora(model: Any) -> Any:
+    """Gives the stock class with the LoRA products added into its weights."""
+    return model.merge_and_unload()
 
 
 def num_trained(model: nn.Module) -> int:

@@ -25,7 +25,7 @@ from transformers import (
 
 from harness.data.tasks import TaskData
 from harness.models.checkpoint import quiet
-from harness.train.adapters import add_adapters, num_trained
+from harness.train.adapters import add_adapters, add_lora, merge_lora, num_trained
 from harness.train.encoding import Encoded, encode, pad
 from harness.train.trainer import dropout, fastest_attention
 
@@ -47,8 +47,9 @@ class Protocol:
         precision: ``fp32`` or ``bf16`` (autocast).
         dropout: replaces the model's own while it is fine-tuned; ``None`` leaves it.
         patience: epochs without a better score on dev after which it ends; ``None`` runs them all.
-        method: ``full`` trains every weight; ``adapter`` the head and a bottleneck in each layer.
+        method: ``full`` trains every weight; ``adapter`` and ``lora`` the head and what they add.
         reduction: of an adapter, how many times narrower than the encoder it is.
+        rank: of LoRA.
     """
 
     epochs: int
@@ -60,14 +61,15 @@ class Protocol:
     precision: Literal["fp32", "bf16"]
     dropout: float | None = None
     patience: int | None = None
-    method: Literal["full", "adapter"] = "full"
+    method: Literal["full", "adapter", "lora"] = "full"
     reduction: int = 16
+    rank: int = 8
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What of it decides the outcome, but the method; without adapters their reduction is left out."""
-        others = {"full": ("method", "reduction"), "adapter": ("method",)}[self.method]
-        return {name: value for name, value in vars(self).items() if name not in others}
+        """What of it decides the outcome, but the method; settings of other methods are left out."""
+        others = {"full": ("reduction", "rank"), "adapter": ("rank",), "lora": ("reduction",)}[self.method]
+        return {name: value for name, value in vars(self).items() if name not in ("method", *others)}
 
 
 @dataclass(frozen=True)
@@ -132,13 +134,17 @@ def finetune(
     model.to("cpu").load_state_dict(best.weights)
     shutil.rmtree(folder, ignore_errors=True)
     test = encode(data.test, data, tokenizer, protocol.max_length)
+    if protocol.method == "lora":
+        model = merge_lora(model)
     predictions = predict(model.eval(), test, data, protocol.batch_size)
     return Tuned(model, predictions, best.scores, best.epoch, trained)
 
 
 def fitted(model: Any, protocol: Protocol) -> Any:
     """Gives a task model whose parameters are those that the protocol trains."""
-    return add_adapters(model, protocol.reduction) if protocol.method == "adapter" else model
+    if protocol.method == "adapter":
+        return add_adapters(model, protocol.reduction)
+    return add_lora(model, protocol.rank) if protocol.method == "lora" else model
 
 
 def task_model(checkpoint: Path, data: TaskData) -> Any:

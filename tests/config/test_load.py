@@ -235,10 +235,11 @@ SCALES = [
     (inside("score", seeds=[1, 1]), "score.seeds: wanted different whole numbers, as [1, 2]; got '[1, 1]'"),
     (lambda document: document["score"].pop("seeds"), "score: lacks the key 'seeds'; add it"),
     (inside("score", tasks={"pos": {"epoch": 1}}), "score.tasks.pos: unknown key 'epoch'; there are: epochs, "
-     "learning_rate, batch_size, warmup_fraction, weight_decay, dropout, patience, method, reduction. Did you mean 'epochs'?"),
+     "learning_rate, batch_size, warmup_fraction, weight_decay, dropout, patience, method, reduction, rank. Did you mean 'epochs'?"),
     (inside("score", tasks={"poss": {}}), "score.tasks: unknown task 'poss'; there are: pos, ner, topic, sentiment, news, hate, "
      "nli. Did you mean 'pos'?"),
-    (inside("score", method="soup"), "score.method: unknown value 'soup'; there are: full, adapter"),
+    (inside("score", method="soup"), "score.method: unknown value 'soup'; there are: full, adapter, lora"),
+    (inside("score", rank=4), "score: rank goes with method: lora, and only with it"),
     (inside("score", reduction=4), "score: reduction goes with method: adapter, and only with it"),
     (inside("score", tasks={"pos": {"reduction": 4}}), "score: reduction goes with method: adapter, and only with it"),
     (inside("teacher", hub="mbert"), "teacher: wanted exactly one of pretrain, hub, folder"),

@@ -1,4 +1,4 @@
-"""Bottleneck adapters: what is trained, what stays, and that they begin as nothing."""
+"""Bottleneck adapters and LoRA: what is trained, what stays, and that both begin as nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification
 
 from harness.errors import HarnessError
 from harness.models import checkpoint
-from harness.train.adapters import add_adapters, num_trained
+from harness.train.adapters import add_adapters, add_lora, merge_lora, num_trained
 
 
 @pytest.fixture(params=["bert", "xlm-roberta"])
@@ -64,8 +64,24 @@ def test_adapters_learn_and_the_encoder_stays(task_model, logits, batch):
     assert all(up.abs().sum() > 0 for up in ups)
 
 
-def test_a_family_whose_layers_are_not_known_is_refused():
+def test_lora_begins_as_nothing_and_ends_as_the_stock_class_that_says_the_same(task_model, logits, batch):
+    stock, before, head = type(task_model), logits(task_model), head_of(task_model)
+    whole = sum(one.numel() for one in task_model.parameters())
+    changed = add_lora(task_model, 2)
+    assert torch.allclose(logits(changed), before, atol=1e-6)
+    assert num_trained(changed) == head + 2 * 2 * (16 * 2 + 2 * 16)  # two maps in each of two layers
+    train(changed, batch)
+    learnt = logits(changed.eval())
+    assert not torch.allclose(learnt, before, atol=1e-3)
+    merged = merge_lora(changed)
+    assert type(merged) is stock
+    assert sum(one.numel() for one in merged.parameters()) == whole
+    assert torch.allclose(logits(merged), learnt, atol=1e-5)
+
+
+@pytest.mark.parametrize("add", [add_adapters, add_lora])
+def test_a_family_whose_layers_are_not_known_is_refused(add):
     model = torch.nn.Module()
     model.config = type("Config", (), {"model_type": "mystery"})()
     with pytest.raises(HarnessError, match=r"wanted a family .* got mystery; use method: full"):
-        add_adapters(model, 2)
+        add(model, 2)
