@@ -193,7 +193,7 @@ def cut(model):
         ),
         (larger_tokenizer, "wanted a tokenizer of at most 7 ids; got 60"),
         (custom_code, "wanted a stock model; got custom code (auto_map), which is never run"),
-        (pickled, "wanted weights (model.safetensors); got none; save the model as safetensors"),
+        (pickled, "wanted weights (model.safetensors); got only pickled weights, which are never read"),
         (cut, "wanted whole weights in model.safetensors; got a broken file"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel
 
-from harness.errors import HarnessError
 from harness.models.checkpoint import quiet
+from harness.models.folder import check_ids, read_config, read_tokenizer, refusal, told
 
 _AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl")
 """Families that number positions from the padding token's id on."""
@@ -34,20 +32,11 @@ def load_tokenizer(folder: Path) -> Any:
             with ids beyond the model's.
     """
     rows = _num_rows(folder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers raise whatever their Rust side raised
-        told = " ".join(str(error).split())[:160]
-        raise _refusal(folder, "a tokenizer that loads", told, "save it beside the model") from error
-    if not tokenizer.is_fast:
-        got = f"{type(tokenizer).__name__}, a slow one, which does not tell which word a sub-word is of"
-        raise _refusal(folder, "a fast tokenizer (tokenizer.json)", got, "convert it with transformers")
-    if lacking := [told for told, names in _NEEDED.items() if not _has_one(tokenizer, names)]:
+    tokenizer = read_tokenizer(folder)
+    if lacking := [which for which, names in _NEEDED.items() if not _has_one(tokenizer, names)]:
         advice = "set it in tokenizer_config.json"
-        raise _refusal(folder, f"a token for {' and '.join(_NEEDED)}", f"none for {lacking[0]}", advice)
-    if len(tokenizer) > rows:
-        advice = "use the tokenizer the model was trained with"
-        raise _refusal(folder, f"a tokenizer of at most {rows:,} ids", f"{len(tokenizer):,}", advice)
+        raise refusal(folder, f"a token for {' and '.join(_NEEDED)}", f"none for {lacking[0]}", advice)
+    check_ids(folder, tokenizer, rows)
     return tokenizer
 
 
@@ -61,8 +50,7 @@ def _num_rows(folder: Path) -> int:
     try:
         return int(AutoConfig.from_pretrained(folder, local_files_only=True).vocab_size)
     except (AttributeError, KeyError, OSError, ValueError) as error:
-        told = " ".join(str(error).split())[:160]
-        raise _refusal(folder, "the config of a text encoder", told, "name another model") from error
+        raise refusal(folder, "the config of a text encoder", told(error), "name another model") from error
 
 
 def load_encoder(folder: Path) -> Any:
@@ -82,39 +70,6 @@ def draw_encoder(folder: Path, seed: int) -> Any:
     )
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Gives what ``config.json`` says of a model that can be scored.
-
-    Raises:
-        HarnessError: it is missing, no JSON object, or asks for custom code; or there are no safetensors.
-    """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise _refusal(folder, "config.json", "none", "name the folder of a saved model")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _refusal(folder, "JSON in config.json", type(error).__name__, "fetch it again") from error
-    if not isinstance(config, dict) or "model_type" not in config or "auto_map" in config:
-        got = "custom code (auto_map), which is never run" if "auto_map" in config else "no model_type"
-        raise _refusal(folder, "a stock model", got, "convert it to a stock class")
-    if not list(folder.glob("*.safetensors")):
-        advice = "save the model as safetensors: pickled weights are never read"
-        raise _refusal(folder, "weights (model.safetensors)", "none", advice)
-    for weights in sorted(folder.glob("*.safetensors")):
-        _check_weights(weights)
-    return config
-
-
-def _check_weights(path: Path) -> None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            file.keys()
-    except Exception as error:  # a class of its own, or an OSError
-        got = f"a broken file ({' '.join(str(error).split())[:120]})"
-        raise _refusal(path.parent, f"whole weights in {path.name}", got, "fetch it again") from error
-
-
 def longest_input(folder: Path) -> int | None:
     """Gives how many tokens the positions of a model hold; None where they have no end."""
     config = read_config(folder)
@@ -124,7 +79,3 @@ def longest_input(folder: Path) -> int | None:
     if config["model_type"] in _AFTER_PADDING:
         return int(positions) - int(config.get("pad_token_id") or 0) - 1
     return int(positions)
-
-
-def _refusal(folder: Path, wanted: str, got: str, advice: str) -> HarnessError:
-    return HarnessError(f"model '{folder}': wanted {wanted}; got {got}; {advice}")
