@@ -2,38 +2,85 @@
 
     python -m benchmarks.students --data DATA --teacher TEACHER [--runs RUNS] [--record FOLDER]
 
-For each language the recipe's models are made (or found in ``--runs``), and each is fine-tuned with every
-seed on the language's tasks; the comparisons with the teacher are paired over items and corrected by Holm
-over the language's table.
+Every number is computed from the predictions that a run keeps. Those that ``--runs`` has are read, whichever
+``harness reproduce`` left them there; the others are made, with the models they need and no more. What is
+compared must bear signatures that differ in the model alone. Differences are paired over items; p-values are
+of approximate randomisation, corrected by Holm over a language's rows.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.recording import environment, without_places, write
+from benchmarks.recording import environment, write
 from harness.config.load import check_scale, load_recipe, load_scale
 from harness.config.scale import Scale
-from harness.pipeline.execute import Finished, Observer, execute
+from harness.measure.interval import Interval
+from harness.measure.predictions import FILE, Predictions, read_predictions
+from harness.measure.scores import tally_all
+from harness.measure.significance import compare, holm, interval, sample, verdict
+from harness.pipeline.execute import Observer, execute
+from harness.pipeline.manifest import NAME
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.store import Store
 from harness.stages import RUNNERS, doctor
 from harness.stages.blueprint import draw
-from harness.stages.scorecard import Model, draw_scorecard, gather
 
 TASKS = {"mt": ("pos", "topic"), "sl": ("pos", "topic"), "hr": ("ner",), "fr": ("sentiment",)}
 EPOCHS = {"ner": 3, "sentiment": 3}
 """Passes over parts of thousands of rows; the scale's own number suits parts of hundreds."""
+TEACHER = "teacher"
 MODELS = {
-    "teacher": "teacher",
+    TEACHER: "teacher",
     "trimmed-teacher": "teacher, trimmed only",
     "distill": "half the layers, distilled",
     "trim": "final student: distilled, pruned, narrowed, distilled again, trimmed",
+    "tfidf": "TF-IDF and a linear model",
+    "majority": "most frequent label",
 }
-"""The models that can be compared, by the stage of a run that makes them; the teacher comes first."""
+"""What is compared, as the stages of a run call it; the teacher comes first."""
+_OF_DATA = {"task", "lang", "data", "split", "n"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model on a task, beside the teacher.
+
+    Attributes:
+        language: its code.
+        task: its name.
+        metric: the task's main one.
+        model: as in ``MODELS``.
+        values: by seed.
+        score: their mean, with its interval over items and seeds.
+        difference: from the teacher; it and what follows are None for the teacher.
+        retention: share of the teacher's score.
+        p_value: of approximate randomisation.
+        p_holm: corrected over the language's rows.
+        verdict: what may be said.
+        signature: of the score.
+        made_at: the commit that fine-tuned the model.
+    """
+
+    language: str
+    task: str
+    metric: str
+    model: str
+    values: tuple[float, ...]
+    score: Interval
+    difference: Interval | None
+    retention: Interval | None
+    p_value: float | None
+    p_holm: float | None
+    verdict: str | None
+    signature: str
+    made_at: str | None
 
 
 class Talk(Observer):
@@ -53,67 +100,142 @@ def needed(plan: Plan, ids: Sequence[str]) -> set[str]:
     return found
 
 
-def make(language: str, names: Sequence[str], scale: Scale, recipe: str, store: Store) -> list[Model]:
-    """Gives some of the models of a language; makes those that are missing."""
+def folder_of(runs: Path, language: str, task: str, model: str) -> Path | None:
+    """Gives the newest folder in which a run keeps a model's predictions; None where none does."""
+    named = re.compile(rf"\d+-score\.{task}\.{model}-[0-9a-f]+")
+    folders = [path.parent for path in runs.glob(f"{language}/*/*/{FILE}")]
+    found = [folder for folder in folders if named.fullmatch(folder.name)]
+    return max(found, key=lambda folder: folder.stat().st_mtime, default=None)
+
+
+def make(language: str, models: Sequence[str], recipe: str, scale: Scale, runs: Path) -> None:
+    """Makes the predictions of a language that are missing."""
+    wanted = [(task, model) for task in TASKS[language] for model in models]
+    missing = [
+        f"score.{task}.{model}" for task, model in wanted if folder_of(runs, language, task, model) is None
+    ]
     plan = draw(language, load_recipe(recipe), scale).plan
-    finished = run(plan, store, f"{language}/{recipe}-{scale.name}", needed(plan, names))
-    return [Model(name, finished[name].folder / "model", name) for name in names]
+    stages = needed(plan, missing)
+    name = f"{language}/{recipe}-{scale.name}"
+    asked = {"observer": Talk(), "environment": doctor.environment, "wanted": lambda one: one.id in stages}
+    execute(plan, Store(runs), name, RUNNERS, **asked)
 
 
-def run(plan: Plan, store: Store, name: str, wanted: set[str]) -> dict[str, Finished]:
-    """Makes some stages of a plan."""
-    return execute(
-        plan,
-        store,
-        name,
-        RUNNERS,
-        observer=Talk(),
-        environment=doctor.environment,
-        wanted=lambda stage: stage.id in wanted,
-    )
+def judged(
+    language: str, told: Mapping[str, Mapping[str, Predictions]], commits: Mapping[str, str | None]
+) -> list[Row]:
+    """Gives the rows of a language.
+
+    Args:
+        language: its code.
+        told: by task and model, the teacher first.
+        commits: by signature, the commit that made the predictions.
+    """
+    rows = [row for place, task in enumerate(told) for row in _rows(language, told[task], place, commits)]
+    compared = [row for row in rows if row.p_value is not None]
+    corrected = iter(holm([row.p_value for row in compared]))
+    return [
+        row
+        if row.p_value is None
+        else replace(row, p_holm=(p_holm := next(corrected)), verdict=verdict(row.difference, p_holm))
+        for row in rows
+    ]
 
 
-def scored(language: str, models: Sequence[Model], scale: Scale, seeds: Sequence[int], store: Store) -> Any:
-    """Gives the scores and comparisons of a language's models."""
-    settings = scale.model_dump(mode="json", exclude_none=True)
-    settings["tasks"]["names"] = list(TASKS[language])
-    settings["score"] |= {"seeds": list(seeds), "baselines": ["tfidf", "majority"]}
-    for task in settings["tasks"]["names"]:
-        if task in EPOCHS:
-            settings["score"]["tasks"].setdefault(task, {})["epochs"] = EPOCHS[task]
-    card = draw_scorecard(models, language, check_scale("students", settings))
-    finished = run(card.plan, store, f"{language}/students-{scale.name}", {stage.id for stage in card.plan})
-    return without_places(gather(card, finished))
+def _rows(
+    language: str, told: Mapping[str, Predictions], place: int, commits: Mapping[str, str | None]
+) -> list[Row]:
+    check_alike(told)
+    first = next(iter(told.values()))
+    metric = first.metrics[0]
+    tallies = tally_all(metric, first.gold, [labels for one in told.values() for labels in one.seeds])
+    models = [[tallies.pop(0) for _ in one.seeds] for one in told.values()]
+    sampled = sample(models, seed=place)
+    rows = []
+    for name, one, own, mine in zip(told, told.values(), models, sampled, strict=True):
+        found = None if name == TEACHER else compare(mine, sampled[0])
+        rows.append(
+            Row(
+                language=language,
+                task=one.task,
+                metric=metric,
+                model=name,
+                values=tuple(tally.value for tally in own),
+                score=interval(own),
+                difference=found and found.difference,
+                retention=found and found.retention,
+                p_value=found and found.p_value,
+                p_holm=None,
+                verdict=None,
+                signature=one.signature,
+                made_at=commits.get(one.signature),
+            )
+        )
+    return rows
 
 
-def table(found: Mapping[str, Any]) -> list[str]:
-    """Gives the lines of a table in Markdown, a row a language, task and model."""
+def check_alike(told: Mapping[str, Predictions]) -> None:
+    """Refuses predictions whose signatures differ in more than the model; a baseline's has its own protocol.
+
+    Raises:
+        SystemExit: names the model and what differs.
+    """
+    first = parts(told[TEACHER].signature)
+    for name, one in told.items():
+        kept = _OF_DATA if parts(one.signature)["model"] == "none" else {*first}
+        apart = sorted(part for part in kept - {"model"} if parts(one.signature).get(part) != first[part])
+        if apart or one.gold != told[TEACHER].gold:
+            raise SystemExit(f"students: {name} was scored otherwise than the teacher: {', '.join(apart)}")
+
+
+def parts(signature: str) -> dict[str, str]:
+    """Gives the parts of a signature by name."""
+    return dict(part.split(":", 1) for part in signature.split("|"))
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Gives the lines of a table in Markdown."""
     lines = [
         "| Language | Task | Model | Score, % (95 % interval) | Beside the teacher | Share, % | p, Holm | |",
         "| :--- | :--- | :--- | ---: | ---: | ---: | ---: | :--- |",
     ]
-    for language, one in found.items():
-        for task, metric in one["tasks"].items():
-            for model, name in one["names"].items():
-                lines.append(f"| {language} | {task} ({metric}) | {_cells(one, task, metric, model, name)} |")
+    for row in rows:
+        cells = [row.language, f"{row.task} ({row.metric})", MODELS[row.model], _estimate(row.score)]
+        cells += [_estimate(row.difference, "+"), _estimate(row.retention)]
+        cells += ["–" if row.p_holm is None else f"{row.p_holm:.4f}", row.verdict or ""]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _cells(one: Mapping[str, Any], task: str, metric: str, model: str, name: str) -> str:
-    cell = one["scores"][model][task]["metrics"][metric]
-    told = [MODELS.get(model, name), _estimate({"value": cell["mean"], **cell})]
-    beside = {row["model"]: row for row in one["comparisons"] if row["task"] == task}
-    if model not in beside:  # the teacher is compared with none
-        return " | ".join([*told, "–", "–", "–", "–"])
-    row = beside[model]
-    share = _estimate(row["retention"]) if row["retention"] else "–"
-    told += [_estimate(row["difference"], "+"), share, f"{row['p_holm']:.4f}", row["verdict"]]
-    return " | ".join(told)
-
-
-def _estimate(number: Mapping[str, float], sign: str = "") -> str:
-    value, low, high = (f"{100 * number[name]:{sign}.1f}" for name in ("value", "low", "high"))
+def _estimate(number: Interval | None, sign: str = "") -> str:
+    if number is None:
+        return "–"
+    value, low, high = (f"{100 * end:{sign}.1f}" for end in (number.value, number.low, number.high))
     return f"{value} ({low} to {high})"
+
+
+def _read(language: str, models: Sequence[str], runs: Path) -> list[Row]:
+    told: dict[str, dict[str, Predictions]] = {}
+    commits = {}
+    for task in TASKS[language]:
+        for model in models:
+            folder = folder_of(runs, language, task, model)
+            assert folder is not None
+            one = told.setdefault(task, {})[model] = read_predictions(folder / FILE)
+            commits[one.signature] = json.loads((folder / NAME).read_text(encoding="utf-8"))["commit"]
+    return judged(language, told, commits)
+
+
+def _scale(name: str, data: Path, teacher: Path) -> Scale:
+    values = (
+        load_scale(name)
+        .with_data(str(data))
+        .with_teacher(str(teacher))
+        .model_dump(mode="json", exclude_none=True)
+    )
+    for task, epochs in EPOCHS.items():
+        values["score"]["tasks"].setdefault(task, {})["epochs"] = epochs
+    return check_scale("students", values)
 
 
 def main() -> None:
@@ -127,25 +249,20 @@ def main() -> None:
     parser.add_argument("--scale", default="small")
     parser.add_argument("--languages", default=",".join(TASKS))
     parser.add_argument("--models", default=",".join(MODELS), help="which, the teacher first")
-    parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--record", type=Path, help="folder to write the record to")
-    parser.add_argument("--models-only", action="store_true", help="make the models and score none")
     asked = parser.parse_args()
-    scale = load_scale(asked.scale).with_data(str(asked.data)).with_teacher(str(asked.teacher))
-    store, seeds = Store(asked.runs), [int(seed) for seed in asked.seeds.split(",")]
-    names, found = asked.models.split(","), {}
+    scale = _scale(asked.scale, asked.data, asked.teacher)
+    models, rows = asked.models.split(","), []
     for language in asked.languages.split(","):
-        models = make(language, names, scale, asked.recipe, store)
-        if not asked.models_only:
-            found[language] = scored(language, models, scale, seeds, store)
-    if asked.models_only:
-        return
-    lines = table(found)
+        make(language, models, asked.recipe, scale, asked.runs)
+        rows += _read(language, models, asked.runs)
+    lines = table(rows)
     print("\n".join(lines))
     if asked.record:
-        about = environment("cpu") | {"scale": scale.name, "recipe": asked.recipe, "seeds": seeds}
-        print(write(asked.record, "students", about, {"languages": found}, lines))
+        about = environment("cpu") | {"scale": scale.name, "recipe": asked.recipe}
+        lines += ["", "Signatures:", "", *(f"- `{row.signature}`" for row in rows)]
+        print(write(asked.record, "students", about, {"rows": [asdict(row) for row in rows]}, lines))
 
 
 if __name__ == "__main__":

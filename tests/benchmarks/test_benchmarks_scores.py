@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import pytest
 
 from benchmarks import repetition, students
 from benchmarks.recording import without_places
+from harness.measure.predictions import Predictions
 from harness.pipeline.plan import Plan, Stage
 
 
@@ -66,11 +68,50 @@ def test_a_table_of_one_model_beside_another_says_its_verdict_and_every_signatur
     assert "- `task:pos|model:trim`" in told
 
 
-def test_the_table_of_students_gives_what_is_kept_of_the_teacher(found):
-    told = students.table({"mt": found})
-    assert told[2] == "| mt | pos (accuracy) | teacher | 80.0 (78.0 to 82.0) | – | – | – | – |"
-    assert told[3].startswith("| mt | pos (accuracy) | final student: ")
-    assert told[3].endswith("| -10.0 (-12.0 to -8.0) | 87.5 (85.0 to 90.0) | 0.0004 | worse |")
+GOLD = ["a", "b"] * 50
+
+
+def told(right, model, *, data="folder#1"):
+    """Gives predictions of two seeds that are right on so many of a hundred items."""
+    said = GOLD[:right] + ["c"] * (100 - right)
+    protocol = "majority" if model == "none" else "full"
+    signature = f"task:topic|lang:mt|data:{data}|split:test|n:100|protocol:{protocol}|seeds:1,2|model:{model}"
+    return Predictions("topic", ("accuracy",), GOLD, {1: said, 2: said}, signature)
+
+
+def test_students_are_judged_beside_the_teacher_and_corrected_over_the_language():
+    models = {"teacher": told(80, "1"), "trimmed-teacher": told(80, "2"), "trim": told(50, "3")}
+    rows = students.judged(
+        "mt", {"topic": models | {"majority": told(20, "none")}}, {models["trim"].signature: "c0"}
+    )
+    by_model = {row.model: row for row in rows}
+    teacher, same, worse = (by_model[name] for name in models)
+    assert (teacher.difference, teacher.p_holm, teacher.verdict) == (None, None, None)
+    assert (same.difference.value, same.p_value, same.verdict) == (0, 1, "not told apart")
+    assert worse.difference.value == pytest.approx(-0.3)
+    assert (worse.verdict, worse.made_at, worse.values) == ("worse", "c0", (0.5, 0.5))
+    assert worse.p_value < worse.p_holm <= 3 * worse.p_value
+    table = students.table(rows)
+    assert table[2].startswith("| mt | topic (accuracy) | teacher | 80.0 (")
+    assert table[2].endswith(") | – | – | – |  |")
+    assert table[4].endswith(" | worse |")
+
+
+def test_models_that_were_scored_otherwise_are_not_compared():
+    models = {"teacher": told(80, "1"), "trim": told(80, "2", data="folder#2")}
+    with pytest.raises(SystemExit, match="students: trim was scored otherwise than the teacher: data"):
+        students.check_alike(models)
+
+
+def test_the_newest_predictions_of_a_model_are_read(tmp_path):
+    assert students.folder_of(tmp_path, "mt", "pos", "distill") is None
+    runs = ("a/20-score.pos.distill-1", "b/2-score.pos.distill-2", "b/3-score.pos.distill-2-3")
+    for number, run in enumerate(runs):
+        (tmp_path / "mt" / run).mkdir(parents=True)
+        (tmp_path / "mt" / run / "predictions.json.gz").touch()
+        os.utime(tmp_path / "mt" / run, (number, number))
+    assert students.folder_of(tmp_path, "mt", "pos", "distill").name == "2-score.pos.distill-2"
+    assert students.folder_of(tmp_path, "mt", "pos", "distill-2").name == "3-score.pos.distill-2-3"
 
 
 def test_a_model_needs_the_stages_it_comes_from_and_no_other():
