@@ -108,6 +108,11 @@ def folder_of(runs: Path, language: str, task: str, model: str) -> Path | None:
     return max(found, key=lambda folder: folder.stat().st_mtime, default=None)
 
 
+def kept(runs: Path, language: str, models: Sequence[str]) -> list[str]:
+    """Gives those of the models whose predictions a run keeps, on every task of the language."""
+    return [one for one in models if all(folder_of(runs, language, task, one) for task in TASKS[language])]
+
+
 def make(language: str, models: Sequence[str], recipe: str, scale: Scale, runs: Path) -> None:
     """Makes the predictions of a language that are missing."""
     wanted = [(task, model) for task in TASKS[language] for model in models]
@@ -250,13 +255,15 @@ def main() -> None:
     parser.add_argument("--languages", default=",".join(TASKS))
     parser.add_argument("--models", default=",".join(MODELS), help="which, the teacher first")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--kept", action="store_true", help="tell of what runs keep, and make nothing")
     parser.add_argument("--record", type=Path, help="folder to write the record to")
     asked = parser.parse_args()
     scale = _scale(asked.scale, asked.data, asked.teacher)
     models, rows = asked.models.split(","), []
     for language in asked.languages.split(","):
-        make(language, models, asked.recipe, scale, asked.runs)
-        rows += _read(language, models, asked.runs)
+        if not asked.kept:
+            make(language, models, asked.recipe, scale, asked.runs)
+        rows += _read(language, kept(asked.runs, language, models), asked.runs)
     lines = table(rows)
     print("\n".join(lines))
     if asked.record:

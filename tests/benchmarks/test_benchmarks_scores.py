@@ -114,6 +114,13 @@ def test_the_newest_predictions_of_a_model_are_read(tmp_path):
     assert students.folder_of(tmp_path, "mt", "pos", "distill-2").name == "3-score.pos.distill-2-3"
 
 
+def test_a_model_counts_as_kept_where_every_task_of_its_language_is(tmp_path):
+    for name in ("1-score.pos.teacher-1", "2-score.topic.teacher-2", "3-score.pos.trim-3"):
+        (tmp_path / "mt/run" / name).mkdir(parents=True)
+        (tmp_path / "mt/run" / name / "predictions.json.gz").touch()
+    assert students.kept(tmp_path, "mt", ["teacher", "trim", "distill"]) == ["teacher"]
+
+
 def test_a_model_needs_the_stages_it_comes_from_and_no_other():
     sources = {"teacher": "", "corpus": "", "adapt": "teacher corpus", "static": "teacher", "trim": "adapt"}
     stages = [
