@@ -12,6 +12,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 RECIPE ?= gurgurov2025
+RECIPES ?=
 SCALE ?= mini
 RUNS ?= runs
 DATA ?=
@@ -42,6 +43,10 @@ _reproduce-local: $(READY)
 
 _reproduce-docker:
 	@$(if $(filter command environment,$(origin TORCH)),TORCH="$(TORCH)") docker/reproduce $(OPTIONS)
+
+compare: _language $(READY) ## LANG=mt: run all recipes on one teacher and print the leaderboard (also RECIPES SCALE DATA TEACHER RUNS)
+	@$(HARNESS) compare --lang "$(LANG)" --scale "$(SCALE)" --runs "$(RUNS)" $(if $(RECIPES),--recipes "$(RECIPES)") \
+	  $(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)")
 
 image: ## build the container image (DEVICE=cpu|cuda BASE_IMAGE TORCH PIP_CONFIG)
 	@$(if $(filter command environment,$(origin TORCH)),TORCH="$(TORCH)") docker/image
@@ -97,7 +102,7 @@ clean: ## remove the environment, build outputs and caches; runs stay
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: reproduce image test check lint build gpu-check bench bench-compare bench-history web lock clean help _base _gpu _language _reproduce-local _reproduce-docker
+.PHONY: reproduce compare image test check lint build gpu-check bench bench-compare bench-history web lock clean help _base _gpu _language _reproduce-local _reproduce-docker
 
 _base:
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=<record or git revision>   (as BASE=main)" >&2; exit 2; }

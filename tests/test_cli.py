@@ -48,7 +48,7 @@ def test_an_unknown_name_is_refused_with_what_there_is(refused, given, line):
         ("shorten: {layers: 1/100, keep: last}", "layers"),
         (
             "prune: {width: 1/2, score: magnitude, rounds: 1, tokens: 1}",
-            "tokens is used by score: taylor only",
+            "tokens is used by score: taylor and taylor_logits only",
         ),
         ("narrow: {width: 1/768, basis: first}", "head"),
         ("trim: {tokens: 1/1000000}", "token"),

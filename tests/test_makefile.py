@@ -99,6 +99,14 @@ def test_the_language_is_an_argument_and_reaches_no_child_as_locale(environment,
     assert seen["LC_ALL"] == "C.UTF-8"
 
 
+def test_recipes_are_compared_by_one_rule(make, told):
+    assert make("compare", "LANG=mt", "RECIPES=cruz2025,eliquare2023@pre", "DATA=my data").returncode == 0
+    arguments, _ = told()
+    options = ["--lang", "mt", "--scale", "mini", "--runs", "runs", "--recipes", "cruz2025,eliquare2023@pre"]
+    assert arguments == ["compare", *options, "--data", "my data"]
+    assert make("compare").returncode == 2
+
+
 def test_every_setting_is_passed_on_also_with_spaces(make, told):
     settings = {
         "RECIPE": "my recipe.yaml",

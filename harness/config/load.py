@@ -21,18 +21,19 @@ from harness.errors import UsageError, unknown
 
 __all__ = ["check_scale", "digest", "list_recipes", "list_scales", "load_recipe", "load_scale", "vary"]
 
-_ROOT = Path(harness.__file__).parent
+ROOT = Path(harness.__file__).parent
+"""Where recipes, scales and studies ship."""
 _Schema = TypeVar("_Schema", bound=Strict)
 
 
 def list_recipes() -> list[str]:
     """Gives the names of the recipes that ship, sorted."""
-    return sorted(path.stem for path in (_ROOT / "recipes").glob("*.yaml"))
+    return sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 
 
 def list_scales() -> list[str]:
     """Gives the names of the scales that ship, sorted."""
-    return sorted(path.stem for path in (_ROOT / "scales").glob("*.yaml"))
+    return sorted(path.stem for path in (ROOT / "scales").glob("*.yaml"))
 
 
 def load_recipe(name: str | Path) -> Recipe:
@@ -48,7 +49,7 @@ def load_recipe(name: str | Path) -> Recipe:
         UsageError: there is no such recipe or variant, or the file is wrong.
     """
     base, at, variant = str(name).partition("@")
-    path = _find("recipe", base, list_recipes())
+    path = _find("recipe", base, list_recipes(), "recipes")
     document = _read(path)
     steps = _number_steps(path.name, document.pop("steps", None))
     recipe = _build(path.name, Recipe, {"name": path.stem, "steps": steps, **document})
@@ -69,8 +70,17 @@ def load_scale(name: str | Path) -> Scale:
     Raises:
         UsageError: there is no such scale, or the file is wrong.
     """
-    path = _find("scale", str(name), list_scales())
-    return _build(path.name, Scale, {"name": path.stem, **_read(path)})
+    return read_checked("scale", str(name), list_scales(), Scale, "scales")
+
+
+def read_checked(kind: str, name: str, known: list[str], schema: type[_Schema], folder: str) -> _Schema:
+    """Gives what a YAML file states, checked by a schema; the name is the file's own.
+
+    Raises:
+        UsageError: there is no such file, or it is wrong.
+    """
+    path = _find(kind, name, known, folder)
+    return _build(path.name, schema, {"name": path.stem, **_read(path)})
 
 
 def check_scale(place: str, values: Mapping[str, Any]) -> Scale:
@@ -82,9 +92,9 @@ def check_scale(place: str, values: Mapping[str, Any]) -> Scale:
     return _build(place, Scale, values)
 
 
-def _find(kind: str, name: str, known: list[str]) -> Path:
+def _find(kind: str, name: str, known: list[str], folder: str) -> Path:
     if name in known:
-        return _ROOT / f"{kind}s" / f"{name}.yaml"
+        return ROOT / folder / f"{name}.yaml"
     if not name.endswith((".yaml", ".yml")):
         raise unknown(kind, name, known)
     if not Path(name).is_file():

@@ -40,8 +40,9 @@ class Step(Strict):
 class TrainedStep(Step):
     """A step that trains. What it leaves out, the scale must state.
 
-    `epochs` are passes over the corpus, in place of `tokens`; a scale's tokens replace them. `mask_smoothing`
-    masks rare tokens more often, in proportion to count to the power of less it (Conneau and Lample 2019).
+    `epochs` are passes over the corpus, in place of `tokens`; a scale's tokens replace them. `text_fraction`
+    is the share of its rows that are trained on, evenly spread. `mask_smoothing` masks rare tokens more
+    often, in proportion to count to the power of less it (Conneau and Lample 2019).
     """
 
     tokens: Count | None = None
@@ -52,6 +53,7 @@ class TrainedStep(Step):
     warmup_fraction: Portion | None = None
     dropout: Portion | None = None
     mask_smoothing: Share | None = None
+    text_fraction: Share | None = None
     freeze: tuple[Literal["embeddings", "attention", "ffn", "norms", "mlm_head"], ...] | None = None
 
     @field_validator("freeze", mode="before")

@@ -122,7 +122,7 @@ def _training(step: Step, state: _State, names: Sequence[str]) -> dict[str, Any]
     return numbers | shared
 
 
-_EXTRA = {"dropout", "epochs", "mask_smoothing", "freeze"}
+_EXTRA = {"dropout", "epochs", "mask_smoothing", "text_fraction", "freeze"}
 _SCORING = ("tokens", "batch_tokens", "mask_fraction")
 _TRAINING = ("tokens", "learning_rate", "batch_tokens", "mask_fraction", "warmup_fraction")
 

@@ -45,6 +45,13 @@ class Packed:
         """The rows' lengths in tokens, special tokens included."""
         return np.diff(self.offsets)
 
+    def take(self, fraction: float) -> Packed:
+        """Gives a share of the rows, evenly spread; one at least."""
+        number = max(1, round(fraction * len(self)))
+        rows = [self[index * len(self) // number] for index in range(number)]
+        lengths = [len(row) for row in rows]
+        return Packed(np.concatenate(rows), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
     def save(self, path: Path) -> None:
         """Writes the two arrays as ``.npz`` (never pickled)."""
         with path.open("wb") as file:

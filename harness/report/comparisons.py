@@ -19,7 +19,7 @@ def beside_teacher(results: Results) -> Table:
     teacher = teacher_of(results)
     others = [one for one in results.models if teacher is not None and one.id != teacher.id]
     pairs = [(one, one.id, teacher.id) for one in others] if teacher else []
-    return _matrix(results, "Beside the teacher", pairs, _RULE)
+    return matrix(results, "Beside the teacher", pairs, _RULE)
 
 
 def beside_baselines(results: Results) -> Table:
@@ -27,10 +27,11 @@ def beside_baselines(results: Results) -> Table:
     student = final_student(results)
     pairs = [(one, student.id, one.id) for one in results.by_role("baseline")] if student else []
     name = student.name if student else ABSENT
-    return _matrix(results, f"{name}, beside each baseline", pairs, "Read as the table above.")
+    return matrix(results, f"{name}, beside each baseline", pairs, "Read as the table above.")
 
 
-def _matrix(results: Results, title: str, pairs: list[tuple[Model, str, str]], note: str) -> Table:
+def matrix(results: Results, title: str, pairs: list[tuple[Model, str, str]], note: str) -> Table:
+    """Gives a table of pairs, task by task; a row is named by its model."""
     columns = [*results.declared.tasks, *([AVERAGE] if len(results.declared.tasks) > 1 else [])]
     rows = []
     for model, one, other in pairs:

@@ -1,4 +1,4 @@
-"""The two figures of a report, as SVG, each with the same in words for those who do not see it."""
+"""The figures of a report, as SVG, each with the same in words for those who do not see it."""
 
 from __future__ import annotations
 
@@ -141,3 +141,36 @@ def latency_by_model(results: Results) -> Picture | None:
     told = "; ".join(f"{label(file)}: {p50_ms:.2f} ms" for file, p50_ms in bars)
     title = "Latency by model"
     return Picture("latency-by-model", title, f"{title}, median. {told}.", drawn)
+
+
+def score_by_variant(results: Results) -> Picture | None:
+    """Draws the average score of each variant with its interval, and the teacher's as a line."""
+    points = [
+        (one, centre, bounds)
+        for one in results.by_role("student")
+        if (centre := average(results, one.id)) is not None
+        and (bounds := average_interval(results, one.id)) is not None
+    ]
+    if len(points) < 2:
+        return None
+    teachers = [
+        value for one in results.by_role("teacher") if (value := average(results, one.id)) is not None
+    ]
+    with mpl.rc_context(_STYLE):
+        figure, axes = _blank(1.1 + 0.42 * len(points))
+        for place, (_, centre, bounds) in enumerate(points):
+            spread = [[100 * (centre - bounds.low)], [100 * (bounds.high - centre)]]
+            axes.errorbar(100 * centre, place, xerr=spread, fmt="o", color=COLOURS["student"], capsize=3)
+        for value in teachers:
+            axes.axvline(
+                100 * value, color=COLOURS["teacher"], linestyle="--", linewidth=1.2, label="teacher"
+            )
+            axes.legend(frameon=False)
+        axes.set_yticks(range(len(points)), [one.name for one, _, _ in points])
+        axes.invert_yaxis()
+        axes.grid(axis="x", color=LINE, linewidth=0.6)
+        axes.set_xlabel("Average score, %, with 95 % interval")
+        drawn = _drawn(figure)
+    told = "; ".join(f"{one.name}: {percent(centre)} %" for one, centre, _ in points)
+    title = "Average score by variant, with 95 % intervals"
+    return Picture("score-by-variant", title, f"{title}. {told}.", drawn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
@@ -17,6 +18,8 @@ from harness.report.results import Results
 from harness.report.tables import Table
 
 RESULTS, MARKDOWN, HTML = "results.json", "report.md", "report.html"
+MARKDOWN_TEMPLATE, HTML_TEMPLATE = "report.md.j2", "report.html.j2"
+Part = Table | Picture
 _HERE = Path(__file__).parent
 
 
@@ -41,10 +44,10 @@ def _environment() -> jinja2.Environment:
     return made
 
 
-def _sections(results: Results) -> dict[str, list[Table | Picture]]:
+def _sections(results: Results) -> dict[str, list[Part]]:
     """Gives the report's parts in order; a part without rows or drawing is left out."""
     numbers = published(results.run.recipe, results.run.language)
-    parts: dict[str, list[Table | Picture | None]] = {
+    parts: dict[str, list[Part | None]] = {
         "Result": [
             tables.scores(results),
             score_by_size(results),
@@ -70,6 +73,11 @@ def _sections(results: Results) -> dict[str, list[Table | Picture]]:
             tables.provenance(results),
         ],
     }
+    return filled(parts)
+
+
+def filled(parts: Mapping[str, Sequence[Part | None]]) -> dict[str, list[Part]]:
+    """Gives sections without what is absent or empty."""
     kept = {
         title: [one for one in part if one is not None and (not isinstance(one, Table) or one.rows)]
         for title, part in parts.items()
@@ -77,12 +85,13 @@ def _sections(results: Results) -> dict[str, list[Table | Picture]]:
     return {title: part for title, part in kept.items() if part}
 
 
-def _text(results: Results, template: str) -> str:
+def text_of(results: Results, template: str, headline: str, sections: Mapping[str, Sequence[Part]]) -> str:
+    """Gives a page of sections, by one of the two templates."""
     made = _environment().get_template(template)
     return made.render(
         run=results.run,
-        headline=tables.headline(results),
-        sections=_sections(results),
+        headline=headline,
+        sections=sections,
         css=(_HERE / "report.css").read_text(encoding="utf-8"),
         is_table=lambda part: isinstance(part, Table),
     )
@@ -90,12 +99,12 @@ def _text(results: Results, template: str) -> str:
 
 def render_markdown(results: Results) -> str:
     """Gives the report as Markdown; its figures are the files beside it."""
-    return _text(results, "report.md.j2")
+    return text_of(results, MARKDOWN_TEMPLATE, tables.headline(results), _sections(results))
 
 
 def render_html(results: Results) -> str:
     """Gives the report as one HTML page that asks for nothing from anywhere."""
-    return _text(results, "report.html.j2")
+    return text_of(results, HTML_TEMPLATE, tables.headline(results), _sections(results))
 
 
 def render(results: Results, folder: Path) -> tuple[Path, Path]:

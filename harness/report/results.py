@@ -16,7 +16,7 @@ from pydantic import Field, JsonValue, model_validator
 from harness.errors import HarnessError
 from harness.report.exported import Copy, Export
 from harness.report.texts import HeldOut, Leakage
-from harness.report.values import Amount, Count, Estimate, Interval, Key, Share, Strict
+from harness.report.values import Amount, Cost, Count, Estimate, Interval, Key, Share, Strict, Study
 
 
 class Run(Strict):
@@ -218,6 +218,8 @@ class Results(Strict):
     training: tuple[Training, ...] = ()
     held_out: tuple[HeldOut, ...] = ()
     leakage: tuple[Leakage, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    study: Study | None = None
     absent: tuple[Absent, ...] = ()
 
     def score(self, model: str, task: str, metric: str | None = None) -> Score | None:
@@ -240,7 +242,8 @@ class Results(Strict):
         listed = (self.models, self.training, self.comparisons, *files, *texts)
         single = [one.key for rows in listed for one in rows]
         timed = [one.latency_key for one in self.exports if one.latency_key is not None]
-        return {*single, *timed, *(key for one in self.scores for key in one.keys)}
+        scored = (key for one in self.scores for key in one.keys)
+        return {*single, *timed, *scored, *(key for one in self.costs for key in one.keys)}
 
     def cells(self) -> Iterator[tuple[str, bool]]:
         """Gives every declared cell and whether it is filled."""

@@ -1,4 +1,4 @@
-"""The kinds of value that results are made of."""
+"""The kinds of value that ``results.json`` is made of, and its two parts that only a leaderboard has."""
 
 from __future__ import annotations
 
@@ -47,3 +47,32 @@ class Estimate(Interval):
     """A number with its interval."""
 
     value: float
+
+
+class Cost(Strict):
+    """What a recipe's model cost: all of its steps together, those shared with other recipes too.
+
+    Attributes:
+        tokens: trained on, in all.
+        wall_s: None where a step was cut off and resumed, so that its time was not measured whole.
+        keys: of the manifests of the steps.
+    """
+
+    model: str
+    tokens: Count
+    wall_s: Amount | None
+    keys: tuple[Key, ...]
+
+
+class Study(Strict):
+    """What several models were made to find out.
+
+    Attributes:
+        question: in one sentence.
+        paper: what the papers found; None where recipes are compared.
+        reference: the model the others are compared with beside the teacher, if any.
+    """
+
+    question: str
+    paper: str | None
+    reference: str | None

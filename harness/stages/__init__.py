@@ -25,6 +25,7 @@ The proof
     precisions the final student's exports in other precisions, judged by the quality gate
     latency    time the exports side by side
     report     all of it in one table, each number with where it came from
+    leaderboard    the same for several recipes, or for one recipe's variants
 
 Every kind is one module of this package with one function, ``run(context)``: it reads the folders of earlier
 stages, writes its own, and leaves what is worth knowing in ``context.facts``. Stages never import each other;
@@ -66,7 +67,8 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
         "export": 1,
         "precisions": 1,
         "latency": 1,
-        "report": 4,
+        "report": 5,
+        "leaderboard": 1,
     }
 )
 """Kind → version; raise it when the kind's code changes what it writes, and old results are made anew."""

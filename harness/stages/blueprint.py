@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.config.recipe import Recipe
 from harness.config.resolve import TEACHER, ResolvedStep, resolve
@@ -58,19 +58,11 @@ def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
         UsageError: the language, or something in recipe or scale, does not exist or does not fit.
         HarnessError: a folder that should be read is not there.
     """
-    _check_language(language, scale)
-    shape = find_shape(recipe, scale)
-    _check_lengths(shape, scale)
-    tasks, missing = tasks_there(language, scale)
-    steps = resolve(recipe, scale, shape)
+    opening = open_run(language, recipe, scale)
+    tasks, missing = opening.tasks, opening.missing_tasks
+    steps = resolve(recipe, scale, opening.shape)
     scored = scored_of(steps, scale, tasks)
-    stages = [
-        *_teacher_stages(recipe, scale, shape),
-        tasks_stage(language, scale, tasks),
-        _corpus_stage("corpus", (language,), scale),
-        *_step_stages(steps),
-        *baseline_stages(steps, scale, scored),
-    ]
+    stages = [*opening.stages, *step_stages(steps), *baseline_stages(steps, scale, scored)]
     if tasks:
         stages += _proof_stages(scored, scale, tasks)
     stages.append(
@@ -85,6 +77,34 @@ def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
         )
     )
     return Blueprint(Plan(tuple(stages)), steps, scored, tasks, missing)
+
+
+class Opening(NamedTuple):
+    """What every run begins with: the teacher and the data."""
+
+    stages: tuple[Stage, ...]
+    shape: Shape
+    tasks: tuple[str, ...]
+    missing_tasks: dict[str, str]
+
+
+def open_run(language: str, recipe: Recipe, scale: Scale) -> Opening:
+    """Gives the stages of teacher, tasks and corpus.
+
+    Raises:
+        UsageError: the language does not exist, or the scale's lengths do not fit the teacher.
+        HarnessError: a folder that should be read is not there.
+    """
+    _check_language(language, scale)
+    shape = find_shape(recipe, scale)
+    _check_lengths(shape, scale)
+    tasks, missing = tasks_there(language, scale)
+    stages = (
+        *_teacher_stages(recipe, scale, shape),
+        tasks_stage(language, scale, tasks),
+        _corpus_stage("corpus", (language,), scale),
+    )
+    return Opening(stages, shape, tasks, missing)
 
 
 def reads_hub(stage: Stage) -> bool:
@@ -228,15 +248,17 @@ def tasks_stage(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
     )
 
 
-def _step_stages(steps: Sequence[ResolvedStep]) -> list[Stage]:
+def step_stages(steps: Sequence[ResolvedStep], prefix: str = "") -> list[Stage]:
+    """Gives a stage for each step of a recipe, named by its id after a prefix."""
     stages, before = [], TEACHER
     for step in steps:
         inputs: dict[str, str | Path] = {"model": before, "corpus": "corpus"}
         config = {**step.config, "held_out_length": HELD_OUT_LENGTH}
         if step.kind == "distill":
-            inputs["teacher"] = config.pop("teacher")
-        stages.append(stage_of(step.id, step.kind, config, inputs))
-        before = step.id
+            taught = config.pop("teacher")
+            inputs["teacher"] = taught if taught == TEACHER else f"{prefix}{taught}"
+        before = f"{prefix}{step.id}"
+        stages.append(stage_of(before, step.kind, config, inputs))
     return stages
 
 
@@ -244,13 +266,14 @@ def _proof_stages(scored: Sequence[Scored], scale: Scale, tasks: Sequence[str]) 
     stages = score_stages(scored, scale, tasks)
     for task in tasks:
         for role, model_id in ((TEACHER, TEACHER), (ROLE_FINAL, final_of(scored))):
-            stages.append(_export_stage(role, model_id, task, scale))
+            stages.append(export_stage(role, model_id, task, scale))
     if scale.export.precisions:
         stages.append(_precisions_stage(tasks, scale))
-    return [*stages, _latency_stage(tasks, scale)]
+    return [*stages, latency_stage(tasks, scale)]
 
 
-def _export_stage(role: str, model_id: str, task: str, scale: Scale) -> Stage:
+def export_stage(role: str, model_id: str, task: str, scale: Scale) -> Stage:
+    """Gives the stage that exports a model fine-tuned on a task."""
     config = {
         "task": task,
         "lengths": list(scale.latency.lengths),
@@ -273,9 +296,12 @@ def _precisions_stage(tasks: Sequence[str], scale: Scale) -> Stage:
     return stage_of("precisions", "precisions", config, inputs | {"tasks": "tasks", "corpus": "corpus"})
 
 
-def _latency_stage(tasks: Sequence[str], scale: Scale) -> Stage:
+def latency_stage(tasks: Sequence[str], scale: Scale, roles: Sequence[str] = (TEACHER, ROLE_FINAL)) -> Stage:
+    """Gives the stage that times the exports side by side; the scale's seconds are for two models."""
     config = {"tasks": list(tasks), "seed": scale.seed, **scale.latency.model_dump(mode="json")}
-    inputs = {f"{role}.{task}": f"export.{task}.{role}" for task in tasks for role in (TEACHER, ROLE_FINAL)}
+    if len(roles) > 2:
+        config["seconds"] *= len(roles) / 2
+    inputs = {f"{role}.{task}": f"export.{task}.{role}" for task in tasks for role in roles}
     return stage_of("latency", "latency", config, inputs)
 
 

@@ -87,8 +87,9 @@ def corpus_folder(root: Path, language: str, languages: Sequence[str]) -> Path:
 
 
 def read_packed(context: Context, tokenizer: Any, sequence_length: int, part: str = "train") -> Packed:
-    """Reads the language's text as rows of token ids."""
-    return pack(corpus.read(context.inputs["corpus"], part), tokenizer, sequence_length)
+    """Reads the language's text as rows of token ids: all of them, or the share that the settings say."""
+    packed = pack(corpus.read(context.inputs["corpus"], part), tokenizer, sequence_length)
+    return packed.take(context.config["text_fraction"]) if "text_fraction" in context.config else packed
 
 
 def read_masked(context: Context, tokenizer: Any, part: str) -> Iterator[dict[str, Tensor]]:

@@ -73,8 +73,9 @@ def _time(context: Context, task: str, length: int, threads: int) -> list[dict[s
 
 def _files(context: Context, task: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for role in ("teacher", "student"):
-        folder = context.inputs[f"{role}.{task}"] / "onnx"
+    ending = f".{task}"
+    for role in (name.removesuffix(ending) for name in context.inputs if name.endswith(ending)):
+        folder = context.inputs[f"{role}{ending}"] / "onnx"
         found |= {
             f"{role}/{variant}": folder / name
             for variant, name in _FILES.items()

@@ -37,6 +37,11 @@ def publish_run(blueprint: Blueprint, store: Store, folder: Path) -> Path:
     return folder
 
 
+def publish_stage(plan: Plan, store: Store, stage: str, folder: Path) -> None:
+    """Copies what a stage wrote into a folder of its own."""
+    mirror(_made(store, plan.keys[stage]), folder)
+
+
 def publish_model(plan: Plan, store: Store, folder: Path) -> None:
     """Copies the model of a plan's last stage into a folder of its own."""
     mirror(_made(store, list(plan.keys.values())[-1]) / "model", folder)

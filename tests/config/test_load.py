@@ -126,7 +126,7 @@ def vary(**values):
 
 RECIPES = [
     (step(2, losss={}), "steps[2].distill: unknown key 'losss'; there are: tokens, epochs, learning_rate, batch_tokens, "
-     "mask_fraction, warmup_fraction, dropout, mask_smoothing, freeze, teacher, loss, temperature, positions, layers, projection, relation_split. Did you mean 'loss'?"),
+     "mask_fraction, warmup_fraction, dropout, mask_smoothing, text_fraction, freeze, teacher, loss, temperature, positions, layers, projection, relation_split. Did you mean 'loss'?"),
     (step(2, loss={"mlmm": 1}), "steps[2].distill.loss: unknown loss 'mlmm'; there are: mlm, logit_mse, logit_kl, "
      "logit_ce, hidden_cosine, hidden_mse, embedding_mse, feature_mse, patient, attention_score_mse, attention_mse, "
      "attention_kl, relation_qq, relation_kk, relation_vv. Did you mean 'mlm'?"),

@@ -230,3 +230,12 @@ def test_masking_depends_on_the_generator_alone_and_changes_no_input() -> None:
     assert torch.equal(ids_BL, before_BL)
     assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
     assert not torch.equal(first[1], other[1])
+
+
+def test_a_share_of_the_rows_is_evenly_spread_and_whole() -> None:
+    given = [[number] * (number + 1) for number in range(10)]
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in given])])
+    packed = Packed(np.concatenate(given).astype(np.int32), offsets.astype(np.int64))
+    taken = packed.take(0.3)
+    assert rows(taken) == [given[0], given[3], given[6]]
+    assert len(packed.take(0.01)) == 1

@@ -1,0 +1,187 @@
+"""Studies: one recipe varied, or several recipes, on equal terms. Those that ship are files in studies/."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from pydantic import Field, model_validator
+
+from harness.config.load import ROOT, list_recipes, load_recipe, read_checked, vary
+from harness.config.recipe import Recipe
+from harness.config.values import Strict, refusal, shown, there_are
+from harness.errors import HarnessError, UsageError
+
+AS_WRITTEN = "as written"
+"""What the recipe itself is called beside its variants."""
+
+
+class Study(Strict):
+    """A question, the variants of a recipe that answer it, and what the papers answered.
+
+    `vary` gives values of some fields, of which every combination is tried; `variants` are named one by one.
+    All are compared with the recipe as written or, where `reference` names one, with that variant alone.
+    """
+
+    name: str
+    source: str
+    question: str
+    paper: str
+    recipe: str
+    vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    reference: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Study:
+        if bool(self.vary) == bool(self.variants):
+            raise refusal("wanted vary or variants, one of the two")
+        if self.reference is not None and self.reference not in self.variants:
+            raise refusal(there_are("variant", self.reference, self.variants))
+        for name, values in self.vary.items():
+            if not values:
+                raise refusal(f"vary.{name}: wanted values, as [1, 2]; got none")
+        return self
+
+    @property
+    def reference_id(self) -> str:
+        """The id of the entry that the others are compared with."""
+        return slug(self.reference or AS_WRITTEN)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What takes part in a study.
+
+    Attributes:
+        id: its name in stages.
+        name: its name in tables.
+        recipe: with the changes in place.
+        changes: what was varied, ``step.key: value``; a scale gives way to it.
+    """
+
+    id: str
+    name: str
+    recipe: Recipe
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Those that can take part, and a line for each that cannot."""
+
+    entries: tuple[Entry, ...]
+    refusals: tuple[str, ...]
+
+
+def list_studies() -> list[str]:
+    """Gives the names of the studies that ship, sorted."""
+    return sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
+
+
+def load_study(name: str) -> Study:
+    """Gives a study that ships, or one from a file.
+
+    Raises:
+        UsageError: there is no such study, or the file is wrong.
+    """
+    return read_checked("study", name, list_studies(), Study, "studies")
+
+
+def study_of(recipe: str, varied: Sequence[str]) -> Study:
+    """Gives the study that ``--vary step.field=a,b,c`` asks for; each value is read as YAML.
+
+    Raises:
+        UsageError: no field or no value is named, or one stands twice.
+    """
+    fields: dict[str, tuple[Any, ...]] = {}
+    for text in varied:
+        target, equals, values = text.partition("=")
+        if not equals or "." not in target or not values.strip():
+            raise UsageError(
+                f"--vary: wanted step.field=a,b,c, as distill.temperature=1,2,4; got {shown(text)}"
+            )
+        if target in fields:
+            raise UsageError(f"--vary: {target} stands twice; name all its values at once")
+        fields[target] = _values(target, values)
+    name = "-".join([slug(recipe), *map(slug, fields)])
+    question = f"What does {' and '.join(fields)} change?"
+    return Study(name=name, source="asked for here", question=question, paper="–", recipe=recipe, vary=fields)
+
+
+def _values(target: str, text: str) -> tuple[Any, ...]:
+    try:
+        values = yaml.safe_load(f"[{text}]")
+    except yaml.YAMLError:
+        raise UsageError(
+            f"--vary {target}: wanted values as a, b or [0, 2] or {{mlm: 1}}; got {shown(text)}"
+        ) from None
+    told = [str(value) for value in values]
+    if len(set(told)) != len(told):
+        raise UsageError(f"--vary {target}: a value stands twice in {shown(text)}; name each once")
+    return tuple(values)
+
+
+def entries_of(study: Study) -> Entries:
+    """Gives the variants of a study, after the recipe as written where that is the reference.
+
+    Raises:
+        UsageError: there is no such recipe.
+    """
+    base = load_recipe(study.recipe)
+    asked = _asked(study)
+    if study.reference is None:
+        asked = [(slug(AS_WRITTEN), AS_WRITTEN, {}), *asked]
+    entries: list[Entry] = []
+    refusals: list[str] = []
+    for id_, name, changes in asked:
+        try:
+            recipe = vary(name, base, changes)
+        except HarnessError as error:
+            refusals.append(str(error))
+            continue
+        entries.append(Entry(id_, name, recipe, changes))
+    return Entries(tuple(entries), tuple(refusals))
+
+
+def _asked(study: Study) -> list[tuple[str, str, dict[str, Any]]]:
+    if study.variants:
+        return [(slug(name), name, dict(changes)) for name, changes in study.variants.items()]
+    combined = itertools.product(*study.vary.values())
+    rows = [dict(zip(study.vary, values, strict=True)) for values in combined]
+    names = [", ".join(f"{key} = {_short(value)}" for key, value in row.items()) for row in rows]
+    return [(slug(name), name, row) for name, row in zip(names, rows, strict=True)]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " + ".join(f"{weight}·{name}" for name, weight in value.items())
+    return str(value)
+
+
+def entries_named(names: Sequence[str]) -> Entries:
+    """Gives recipes, each as it is written; all that ship where none is named."""
+    chosen = list(names) or list_recipes()
+    entries: list[Entry] = []
+    refusals: list[str] = []
+    for name in chosen:
+        try:
+            recipe = load_recipe(name)
+        except HarnessError as error:
+            refusals.append(str(error))
+            continue
+        if any(one.name == recipe.name for one in entries):
+            refusals.append(f"{recipe.name}: stands twice; name it once")
+        else:
+            entries.append(Entry(slug(recipe.name), recipe.name, recipe))
+    return Entries(tuple(entries), tuple(refusals))
+
+
+def slug(text: str) -> str:
+    """Gives a text as a stage can be called."""
+    plain = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    return plain or "it"

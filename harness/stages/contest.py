@@ -1,0 +1,225 @@
+"""Strings together the stages of a study: several recipes, or one recipe's variants, on equal terms.
+
+All share teacher, data, seeds and machine, and every step that does not differ: equal stages have equal keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.config.resolve import TEACHER, ResolvedStep, resolve
+from harness.config.scale import TRAINED, Scale, Training
+from harness.config.shape import Shape
+from harness.config.study import Entries, Entry
+from harness.data.tasks import task_named
+from harness.errors import HarnessError, UsageError
+from harness.pipeline.plan import Plan, Stage
+from harness.stages.blueprint import Opening, export_stage, latency_stage, open_run, step_stages
+from harness.stages.proof import Scored, baseline_stages, compare_stage, score_stage, stage_of
+
+
+class RefusedError(UsageError):
+    """Some entries cannot take part; `lines` says of each why."""
+
+    def __init__(self, lines: Sequence[str], asked: int) -> None:
+        self.lines = tuple(dict.fromkeys(lines))
+        super().__init__(
+            f"{len(self.lines)} of {asked} cannot take part; nothing was run; mend or leave out what is named"
+        )
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A study before it has begun.
+
+    Attributes:
+        plan: its stages.
+        entries: those that take part; of several that come to the same, the first.
+        tasks: the tasks the data has.
+        missing_tasks: tasks of the scale that the data has not, with the reason.
+    """
+
+    plan: Plan
+    entries: tuple[Entry, ...]
+    tasks: tuple[str, ...]
+    missing_tasks: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What a study is about: see `harness.report.values.Study`, and the name and source it is told by."""
+
+    name: str
+    source: str
+    question: str
+    paper: str | None = None
+    reference: str | None = None
+
+
+def draw_contest(topic: Topic, language: str, found: Entries, scale: Scale) -> Contest:
+    """Gives the plan of a study.
+
+    Args:
+        topic: what it is about; its reference is the id of an entry.
+        language: code.
+        found: those to be compared, and why others are out already.
+        scale: how much of everything; a value that an entry varies goes before the scale's own.
+
+    Raises:
+        RefusedError: some cannot take part; all of them are told.
+        UsageError: the language does not exist, the data has no task, or nothing is to be compared.
+    """
+    if not found.entries:
+        raise RefusedError(found.refusals, len(found.refusals))
+    opening = open_run(language, found.entries[0].recipe, scale)
+    made, lines = _resolve(found.entries, scale, opening.shape)
+    if found.refusals or lines:
+        raise RefusedError([*found.refusals, *lines], len(found.entries) + len(found.refusals))
+    if not opening.tasks:
+        raise UsageError(f"{topic.name}: wanted a task to score on; the data has none in '{language}'")
+    chosen, steps = _merge(found.entries, made)
+    return _string(chosen, steps, topic=topic, language=language, opening=opening, scale=scale)
+
+
+def _resolve(
+    entries: Sequence[Entry], scale: Scale, shape: Shape
+) -> tuple[dict[str, tuple[ResolvedStep, ...]], list[str]]:
+    """Gives the steps of every entry that fits, by id, and a line for each that does not."""
+    made: dict[str, tuple[ResolvedStep, ...]] = {}
+    lines = []
+    for entry in entries:
+        try:
+            made[entry.id] = resolve(entry.recipe, scale_for(entry, scale), shape)
+        except HarnessError as error:
+            told = str(error)
+            lines.append(told if told.startswith(entry.name) else f"{entry.name}: {told}")
+    return made, lines
+
+
+def scale_for(entry: Entry, scale: Scale) -> Scale:
+    """Gives the scale with the training that an entry varies, so that no varied value is overruled.
+
+    Raises:
+        UsageError: passes over the corpus are varied, and the scale counts tokens instead.
+    """
+    training = dict(scale.training)
+    kinds = {step.id: step.kind for step in entry.recipe.steps}
+    for target, value in entry.changes.items():
+        step, _, name = target.partition(".")
+        kind = kinds.get(step)
+        if kind not in TRAINED or value is None:
+            continue
+        if name == "epochs" and "tokens" in scale.training_for(step, kind):
+            raise UsageError(
+                f"{entry.name}: the scale '{scale.name}' states the tokens of {step}, which "
+                f"replace its epochs; vary {step}.tokens"
+            )
+        if name in Training.model_fields:
+            own = scale.model_copy(update={"training": training}).training_for
+            stated = {one: own(one, kind) for one, its in kinds.items() if its == kind}
+            stated[step] |= {name: value}
+            training |= {one: Training.model_validate(numbers) for one, numbers in stated.items()}
+    return scale.model_copy(update={"training": training})
+
+
+def _merge(
+    entries: Sequence[Entry], made: Mapping[str, tuple[ResolvedStep, ...]]
+) -> tuple[tuple[Entry, ...], dict[str, tuple[ResolvedStep, ...]]]:
+    """Gives the entries without those whose steps another has; the name tells of both."""
+    chosen: list[Entry] = []
+    for entry in entries:
+        twin = next((one for one in chosen if made[one.id] == made[entry.id]), None)
+        if twin is None:
+            chosen.append(entry)
+        else:
+            both = Entry(twin.id, f"{entry.name} = {twin.name}", twin.recipe, twin.changes)
+            chosen[chosen.index(twin)] = both
+    return tuple(chosen), {entry.id: made[entry.id] for entry in chosen}
+
+
+def _string(
+    entries: tuple[Entry, ...],
+    steps: Mapping[str, tuple[ResolvedStep, ...]],
+    *,
+    topic: Topic,
+    language: str,
+    opening: Opening,
+    scale: Scale,
+) -> Contest:
+    last = {entry.id: f"{entry.id}.{steps[entry.id][-1].id}" for entry in entries}
+    scored = [Scored(TEACHER, "teacher", "teacher", TEACHER)]
+    scored += [Scored(entry.id, entry.name, "student", last[entry.id]) for entry in entries]
+    scored += _baselines(scale, opening.tasks)
+    stages = [*opening.stages]
+    for entry in entries:
+        stages += step_stages(steps[entry.id], f"{entry.id}.")
+    stages += baseline_stages(steps[entries[0].id], scale, scored)
+    stages += _proof(topic, scored, scale, opening.tasks)
+    made_by = {id_: [f"{id_}.{step.id}" for step in own] for id_, own in steps.items()}
+    config = _told(scored, made_by, topic=topic, language=language, opening=opening, scale=scale)
+    stages.append(stage_of("leaderboard", "leaderboard", config, {stage.id: stage.id for stage in stages}))
+    return Contest(Plan(stages), entries, opening.tasks, opening.missing_tasks)
+
+
+def _baselines(scale: Scale, tasks: Sequence[str]) -> list[Scored]:
+    names = {
+        "random": ("random-teacher", "teacher's shape, random weights", "random-teacher", "score"),
+        "static": ("static", "static embeddings from the teacher, and a linear model", "static", "linear"),
+        "tfidf": ("tfidf", "TF-IDF and a linear model", f"score.{tasks[0]}.tfidf", "linear"),
+        "majority": ("majority", "most frequent label", f"score.{tasks[0]}.majority", "majority"),
+    }
+    rows = [names[name] for name in scale.score.baselines if name in names]
+    return [Scored(id_, name, "baseline", stage, kind) for id_, name, stage, kind in rows]
+
+
+def timed_task(tasks: Sequence[str]) -> str:
+    """Gives the task whose models are exported and timed: the first of whole texts, else the first."""
+    return next((task for task in tasks if task_named(task).kind == "sequence"), tasks[0])
+
+
+def _proof(topic: Topic, scored: Sequence[Scored], scale: Scale, tasks: Sequence[str]) -> list[Stage]:
+    """Gives the stages that score, compare, export and time."""
+    stages = [
+        score_stage(one, task, scale, one.stage, keep=one.role != "baseline")
+        for task in tasks
+        for one in scored
+    ]
+    pairs = [(one.id, TEACHER) for one in scored if one.id != TEACHER]
+    if topic.reference is not None:
+        students = [one.id for one in scored if one.role == "student"]
+        pairs += [(one, topic.reference) for one in students if one != topic.reference]
+    stages.append(compare_stage([one.id for one in scored], tasks, pairs))
+    models = [one.id for one in scored if one.role != "baseline"]
+    timed = timed_task(tasks)
+    stages += [export_stage(one, one, timed, scale) for one in models]
+    return [*stages, latency_stage([timed], scale, models)]
+
+
+def _told(
+    scored: Sequence[Scored],
+    made_by: Mapping[str, list[str]],
+    *,
+    topic: Topic,
+    language: str,
+    opening: Opening,
+    scale: Scale,
+) -> dict[str, Any]:
+    """Gives what the leaderboard is told of the study."""
+    models = [one.id for one in scored if one.role != "baseline"]
+    return {
+        "language": language,
+        "recipe": topic.name,
+        "recipe_source": topic.source,
+        "scale": scale.name,
+        "data": scale.corpus.source,
+        "scored": [vars(one) for one in scored],
+        "tasks": list(opening.tasks),
+        "missing_tasks": dict(opening.missing_tasks),
+        "precisions": ["fp32", "int8"] if scale.export.quantize == "int8" else ["fp32"],
+        "exported": {name: name for name in models},
+        "exported_tasks": [timed_task(opening.tasks)],
+        "made_by": dict(made_by),
+        "study": {"question": topic.question, "paper": topic.paper, "reference": topic.reference},
+    }

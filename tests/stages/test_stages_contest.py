@@ -1,0 +1,174 @@
+"""Studies: what takes part in them, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from harness.config import load_scale
+from harness.config.study import entries_named, entries_of, list_studies, load_study, study_of
+from harness.errors import UsageError
+from harness.stages.contest import RefusedError, Topic, draw_contest, scale_for
+
+TOPIC = Topic("it", "here", "Why?")
+
+
+def drawn(name, *varied, scale="mini"):
+    return draw_contest(TOPIC, "mt", entries_of(study_of(name, varied)), load_scale(scale))
+
+
+def keys(contest, entry):
+    """The keys of an entry's own steps, by step."""
+    return {
+        name.partition(".")[2]: key for name, key in contest.plan.keys.items() if name.startswith(f"{entry}.")
+    }
+
+
+@pytest.mark.parametrize("name", list_studies())
+def test_every_study_that_ships_can_be_drawn(name):
+    found = entries_of(load_study(name))
+    assert found.refusals == ()
+    contest = draw_contest(TOPIC, "sl", found, load_scale("mini"))
+    assert len(contest.entries) >= 2
+    assert len({one.id for one in contest.entries}) == len(contest.entries)
+    assert load_study(name).reference_id in {one.id for one in contest.entries}
+
+
+def test_the_papers_studies_ship():
+    named = {name.partition("-")[0] for name in list_studies()}
+    assert named == {"eliquare2023", "cruz2025", "gurgurov2025", "conditioning"}
+
+
+def test_variants_share_every_step_that_does_not_differ():
+    contest = drawn("eliquare2023", "distill.temperature=0.5,1,2")
+    assert [one.name for one in contest.entries] == [
+        "distill.temperature = 2 = as written",
+        "distill.temperature = 0.5",
+        "distill.temperature = 1",
+    ]
+    one, other = (keys(contest, entry.id) for entry in contest.entries[:2])
+    assert one["shorten"] == other["shorten"]
+    assert one["distill"] != other["distill"]
+    assert one["trim"] != other["trim"], "it trims another model"
+
+
+def test_fields_that_are_varied_together_are_combined():
+    contest = drawn("eliquare2023", "distill.temperature=1,3", "shorten.keep=first,[0, 1, 2, 3, 4, 5]")
+    assert len(contest.entries) == 3, "as written, and two: the first six are the list"
+
+
+def test_a_value_that_is_varied_goes_before_the_scales_own():
+    scale = load_scale("mini")
+    found = entries_of(study_of("gurgurov2025", ["distill.learning_rate=1e-4,1e-2"]))
+    rates = {
+        entry.name: scale_for(entry, scale).training_for("distill", "distill")["learning_rate"]
+        for entry in found.entries
+    }
+    assert rates == {
+        "as written": 2e-3,
+        "distill.learning_rate = 1e-4": 1e-4,
+        "distill.learning_rate = 1e-2": 1e-2,
+    }
+    after = scale_for(found.entries[1], scale)
+    assert after.training_for("distill-2", "distill") == scale.training_for("distill-2", "distill")
+
+
+@pytest.mark.parametrize(
+    ("varied", "lines"),
+    [
+        (
+            ["distill.temprature=1,2"],
+            [
+                "distill.temprature = 1: steps[1].distill: unknown key 'temprature'",
+                "distill.temprature = 2: ",
+            ],
+        ),
+        (["distil.temperature=1"], ["distil.temperature = 1: unknown step 'distil'; there are: shorten, "]),
+        (
+            ["distill.epochs=1"],
+            ["distill.epochs = 1: the scale 'mini' states the tokens of distill, which replace its epochs"],
+        ),
+        (
+            ["shorten.layers=7/12,13/12"],
+            ["shorten.layers = 13/12: steps[0].shorten.layers: wanted a ratio of at most 1"],
+        ),
+        (
+            ["distill.loss={feature_mse: 1},{mlm: 1}"],
+            [
+                "distill.loss = 1·feature_mse: steps[1].distill: temperature is used by ",
+                "distill.loss = 1·mlm: steps[1].distill: temperature is used by ",
+            ],
+        ),
+    ],
+)
+def test_all_that_cannot_be_is_refused_at_once(varied, lines):
+    with pytest.raises(RefusedError) as refused:
+        drawn("eliquare2023", *varied)
+    assert len(refused.value.lines) == len(lines)
+    for said, line in zip(refused.value.lines, lines, strict=True):
+        assert said.startswith(line)
+    assert str(refused.value).startswith(f"{len(lines)} of ")
+
+
+def test_losses_that_need_layers_the_student_lacks_are_refused_before_training(tmp_path):
+    shallow = {
+        "steps": [{"blank": {"layers": "1/12", "width": "1/1", "ffn": "1/1"}}, "distill"],
+        "distill.loss": {"patient": 1},
+        "distill.layers": "last",
+        "distill.temperature": None,
+    }
+    path = tmp_path / "mine.yaml"
+    told = {"source": "here", "question": "Why?", "paper": "So.", "recipe": "eliquare2023"}
+    path.write_text(yaml.safe_dump(told | {"variants": {"shallow": shallow}}))
+    with pytest.raises(RefusedError) as refused:
+        draw_contest(TOPIC, "mt", entries_of(load_study(str(path))), load_scale("mini"))
+    assert refused.value.lines == (
+        "shallow: eliquare2023: steps[1].distill: teacher 'teacher': patient compares the layers below the "
+        "last; the student has one layer: keep two or more",
+    )
+
+
+@pytest.mark.parametrize(
+    ("varied", "message"),
+    [
+        ("temperature", r"--vary: wanted step\.field=a,b,c, .*; got 'temperature'"),
+        ("distill.temperature=", r"--vary: wanted step\.field=a,b,c"),
+        ("distill.temperature=1,1", r"--vary distill\.temperature: a value stands twice in '1,1'"),
+        ("distill.temperature={1", r"--vary distill\.temperature: wanted values as a, b"),
+    ],
+)
+def test_what_to_vary_must_be_said_plainly(varied, message):
+    with pytest.raises(UsageError, match=message):
+        study_of("eliquare2023", [varied])
+
+
+def test_one_field_is_named_once():
+    with pytest.raises(UsageError, match=r"distill\.temperature stands twice; name all its values at once"):
+        study_of("eliquare2023", ["distill.temperature=1", "distill.temperature=2"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("vary: {a.b: [1]}\nvariants: {x: {a.b: 1}}", "wanted vary or variants, one of the two"),
+        ("", "wanted vary or variants, one of the two"),
+        ("vary: {a.b: []}", r"vary\.a\.b: wanted values"),
+        ("variants: {x: {a.b: 1}}\nreference: y", "unknown variant 'y'; there are: x"),
+        ("vary: {a.b: [1]}\nrecip: z", "unknown key 'recip'"),
+    ],
+)
+def test_a_study_that_is_written_wrong_is_refused(text, message, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"source: here\nquestion: Why?\npaper: So.\nrecipe: eliquare2023\n{text}\n")
+    with pytest.raises(UsageError, match=message):
+        load_study(str(path))
+
+
+def test_recipes_are_all_or_those_named_and_each_once():
+    assert len(entries_named([]).entries) >= 10
+    found = entries_named(["eliquare2023@pre", "nope", "cruz2025", "cruz2025"])
+    assert [one.id for one in found.entries] == ["eliquare2023_pre", "cruz2025"]
+    assert [line.split(";")[0] for line in found.refusals] == [
+        "unknown recipe 'nope'",
+        "cruz2025: stands twice",
+    ]
