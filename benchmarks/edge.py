@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +27,10 @@ from tokenizers import Tokenizer
 from benchmarks import edge_device, edge_runtimes
 from benchmarks.edge_runtimes import OURS, Setting, Variant
 from benchmarks.edge_shapes import STUDENTS, TEACHER, TEACHER_NAME
-from harness.measure.environment import describe
+from benchmarks.edge_tables import tables_of
+from benchmarks.recording import environment, write
 from harness.measure.latency import Samples, interleave, ratio
 
-SCHEMA_VERSION = 2
 MAIN = Setting(1, 128, 1)
 Row = dict[str, Any]
 
@@ -194,40 +192,12 @@ def main() -> None:
         for setting in settings_of([16, 64, 128, *real.values()], asked.quick):
             rows += measure(kept, setting, budget_s=budget_s / 3, min_rounds=max(3, min_rounds // 2))
         found = {"targets": targets, "rows": rows, "device": devices(kept), "compressed": compressed(kept)}
-    _say(found, absent)
+    lines = tables_of(found, absent)
+    print("\n".join(lines))
     if asked.record:
-        print(_write(asked.record, found | {"absent": absent, "real_lengths": real}))
-
-
-def _say(found: Mapping[str, Any], absent: Mapping[str, str]) -> None:
-    for row in found["rows"]:
-        value, low, high = row["speed_ratio"]
-        print(
-            f"{row['batch_size']:2} x {row['length']:3}, {row['threads']} thread(s)  {row['model']:32} "
-            f"{row['runtime']:18} {row['precision']:5} {row['form']:32} "
-            f"{(row['size_bytes'] or 0) / 1e6:7.2f} MB  "
-            f"p50 {row['p50_ms']:8.2f} p90 {row['p90_ms']:8.2f} p99 {row['p99_ms']:8.2f} ms  "
-            f"{row['rows_per_s']:8.1f} rows/s  {value:6.2f}x ({low:.2f}-{high:.2f})"
-        )
-    for one in (*found["targets"], *found["device"], *found["compressed"]):
-        print(json.dumps(one, ensure_ascii=False))
-    for name, reason in absent.items():
-        print(f"absent: {name}: {reason}")
-
-
-def _write(folder: Path, found: Mapping[str, Any]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "benchmark": "edge",
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": describe(),
-        "setting": {"main": MAIN._asdict(), "weights": "random"},
-        **found,
-    }
-    path = folder / f"edge-{datetime.now(UTC):%Y%m%d}.json"
-    path.write_text(json.dumps(record, ensure_ascii=False, indent=None) + "\n", encoding="utf-8")
-    return path
+        about = environment("cpu")
+        numbers = {"setting": {"main": MAIN._asdict(), "weights": "random"}, **found, "absent": absent}
+        print(write(asked.record, "edge", about, numbers | {"real_lengths": real}, lines))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks import edge, edge_device
+from benchmarks import edge, edge_device, edge_tables
 from benchmarks.edge_runtimes import Setting, Variant
 from benchmarks.edge_shapes import STUDENTS, TEACHER, TEACHER_NAME, build, rows_of
 
@@ -30,6 +30,23 @@ def test_a_target_is_met_where_the_whole_interval_lies_above_it():
     assert [one["size_met"] for one in told] == [True, True, True]
     assert {one["form"] for one in told} == {"legacy"}
     assert told[0]["times_as_fast_as"]["peer 1"] == pytest.approx((1.5, 1.5, 1.5))
+
+
+def test_tables_say_what_was_met_missed_and_absent():
+    target = {
+        "model": "m", "speed_ratio": (15.0, 14.0, 15.5), "speed_wanted": 16, "speed_met": False,
+        "size_mb": 24.5,
+        "size_wanted_mb": 25, "size_met": True, "times_as_fast_as": {"openvino": (0.9, 0.8, 1.0)},
+    }  # fmt: skip
+    ended = {"model": "m", "precision": "int8", "limits": "one core", "ended": "exit -9: killed"}
+    found = {"targets": [target], "rows": [], "device": [ended], "compressed": []}
+    told = "\n".join(edge_tables.tables_of(found, {"ctranslate2, m": "not installed"}))
+    row = "| m | 15.00 (14.00–15.50) | ≥ 16: MISSED | 24.50 | ≤ 25: met | openvino 0.90 (0.80–1.00) |"
+    assert row in told
+        "| m | 15.00 (14.00–15.50) | ≥ 16: MISSED | 24.50 | ≤ 25: met | openvino 0.90 (0.80–1.00) |" in told
+    )
+    assert "| m | int8 | one core | exit -9: killed | – | – |" in told
+    assert "- absent: ctranslate2, m: not installed" in told
 
 
 def test_of_each_model_runtime_and_precision_the_fastest_form_is_kept():
@@ -71,10 +88,21 @@ def gather(path, rows):
     return path
 
 
+@pytest.fixture(params=["process", "container"])
+def device(request, monkeypatch):
+    """Sets the limits on a process, or in a container where an engine has the image."""
+    if request.param == "process":
+        monkeypatch.setattr(edge_device, "engine", lambda: None)
+    elif edge_device.engine() is None:
+        pytest.skip(f"no engine answers that has the image {edge_device.IMAGE}")
+    return request.param
+
+
 @pytest.mark.slow
-def test_the_limits_hold_and_are_told(tmp_path):
+def test_the_limits_hold_and_are_told(tmp_path, device):
     told = edge_device.limited(gather(tmp_path / "small.onnx", 100), 8, 100)
     assert "512 MiB by" in told["limits"]
+    assert ("container" in told["limits"]) == (device == "container")
     assert told["cold_ms"] == pytest.approx(told["import_ms"] + told["open_ms"] + told["first_ms"])
     assert 0 < told["p50_ms"] < told["cold_ms"]
     assert 1e6 < told["peak_bytes"] <= 512 * 2**20
