@@ -20,9 +20,11 @@ from torch import Tensor
 from harness.data import corpus, folder
 from harness.data.batches import Packed, pack
 from harness.models import tokenizers
+from harness.models.basis import principal
 from harness.models.checkpoint import Checkpoint, load
 from harness.models.factorising import factorise
 from harness.models.narrowing import narrow_on_text
+from harness.models.refit import refit
 from harness.models.scores import Kind, keep_top, score_ffn
 from harness.models.surgery import narrow, prune_ffn, rebuild, select, shorten
 from harness.train.batches import MaskedBatches
@@ -67,6 +69,9 @@ WAYS: Mapping[str, Way] = {
     "pca, whole heads": Way("pca", "svd", refit=True, whole_heads=True),
 }
 """By name: the three as a recipe has them unless told otherwise, then what was tried beside them."""
+
+ALIKE = "pca, all places alike"
+"""The embeddings count as one place of the hidden states among many."""
 
 MIXED = "first rows of every tensor"
 """What public code does: the first rows of queries, keys and values too, whatever head they are of."""
@@ -161,9 +166,10 @@ def cells(seeds: Iterable[int]) -> Iterator[Cell]:
 
 def _trials() -> Iterator[Cell]:
     """Gives what is tried with one seed."""
-    narrowed = [way for way in (*WAYS, MIXED) if way not in BASES]
+    narrowed = [way for way in (*WAYS, ALIKE, MIXED) if way not in BASES]
     scored = [way for way in SCORES if way != "one shot"]
     yield from (Cell("narrow", way, width, 1, distilled=False) for way in narrowed for width in WIDTHS)
+    yield from (Cell("narrow", way, "1/1", 1, distilled=False) for way in (*BASES, "pca, not refitted"))
     yield from (Cell("prune", way, width, 1, distilled=False) for way in scored for width in FFN_WIDTHS)
     yield from (Cell("shorten", way, "1/2", 1) for way in LAYERS)
     yield from (Cell("factorise", "pca", width, 1) for width in ("1/2", "1/4"))
@@ -263,13 +269,16 @@ def _narrow(bench: Bench, cell: Cell) -> Any:
     if cell.way == MIXED:
         first = torch.arange(hidden)
         return rebuild(model, select(model, {"D": first, "A": first}), hidden_size=hidden)
+    text = bench.look(cell.seed)
+    if cell.way == ALIKE:
+        basis_DS = principal(model, text, hidden, embeddings_weight=None)
+        return rebuild(model, refit(model, basis_DS, heads, text), hidden_size=hidden)
     way = WAYS[cell.way]
     if way.whole_heads:
         hidden = share(cell.width, now, now // heads)
         heads = hidden * heads // now
     if way == WAYS["first"]:
         return narrow(model, hidden, heads)
-    text = bench.look(cell.seed)
     return narrow_on_text(model, hidden, heads, text, basis=way.basis, within=way.within, refit=way.refit)
 
 

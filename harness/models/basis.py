@@ -27,12 +27,23 @@ def pick(dimensions: Tensor, hidden: int) -> Tensor:
     return torch.eye(hidden)[:, dimensions]
 
 
-def principal(model: PreTrainedModel, batches: Iterable[Batch], width: int) -> Tensor:
+EMBEDDINGS_WEIGHT = 2.0
+"""How much the embeddings count beside all sublayers together: what they lose, no later layer can know."""
+
+
+def principal(
+    model: PreTrainedModel,
+    batches: Iterable[Batch],
+    width: int,
+    *,
+    embeddings_weight: float | None = EMBEDDINGS_WEIGHT,
+) -> Tensor:
     """Gives the orthonormal basis D × S that holds most of the residual stream's variance.
 
     One basis serves the whole stream, as every layer adds to what the one before it passes on. The variance
     is the sum of those at every place that writes the stream (the embeddings, each sublayer after its norm),
-    each around its own mean, which a norm's bias gives back.
+    each around its own mean, which a norm's bias gives back. The embeddings weigh more than one place among
+    many: sublayers that are fitted anew mend some of what is lost, but not which token stood there.
 
     Holds: columns of norm 1, at right angles, those of most variance first; padding does not count.
 
@@ -40,17 +51,22 @@ def principal(model: PreTrainedModel, batches: Iterable[Batch], width: int) -> T
         model: the model to narrow.
         batches: ``input_ids`` and ``attention_mask``.
         width: how many directions to keep.
+        embeddings_weight: of the embeddings beside all sublayers together; none: a place is a place.
 
     Raises:
         HarnessError: no batch.
     """
-    covariance_DD = residual_covariance(model, batches)
+    covariances = residual_covariances(model, batches)
+    first = 1.0 if embeddings_weight is None else embeddings_weight * (len(covariances) - 1)
+    covariance_DD = first * covariances[0] + torch.stack(covariances[1:]).sum(0)
     vectors_DD: Tensor = torch.linalg.eigh(covariance_DD).eigenvectors
     return vectors_DD.flip(1)[:, :width].float().contiguous()
 
 
-def residual_covariance(model: PreTrainedModel, batches: Iterable[Batch]) -> Tensor:
-    """Gives the summed covariance D × D of the residual stream at every place that writes it; float64.
+def residual_covariances(model: PreTrainedModel, batches: Iterable[Batch]) -> list[Tensor]:
+    """Gives the covariance D × D of the residual stream at every place that writes it; float64.
+
+    The embeddings come first, the sublayers after them.
 
     Raises:
         HarnessError: no batch.
@@ -76,5 +92,4 @@ def residual_covariance(model: PreTrainedModel, batches: Iterable[Batch]) -> Ten
             hook.remove()
     if not attended_BL:
         raise HarnessError("narrow: wanted batches of corpus text; got none; prepare the corpus first")
-    total_DD: Tensor = torch.stack([spread.covariance() for spread in spreads]).sum(0)
-    return total_DD
+    return [spread.covariance() for spread in spreads]

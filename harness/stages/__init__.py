@@ -56,7 +56,7 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
         "blank": 1,
         "distill": 2,
         "prune": 1,
-        "narrow": 1,
+        "narrow": 2,
         "trim": 1,
         "random": 1,
         "static": 1,

@@ -9,7 +9,7 @@ from transformers import AutoModelForMaskedLM
 from harness.errors import HarnessError
 from harness.models import calibration
 from harness.models.accounting import count, total
-from harness.models.basis import pick, principal, residual_covariance
+from harness.models.basis import pick, principal, residual_covariances
 from harness.models.calibration import Sample
 from harness.models.checkpoint import save
 from harness.models.families import is_tied
@@ -106,15 +106,28 @@ def test_a_sample_passes_as_through_the_model(encoder, batch):
     assert bool(Sample([{**batch, "labels": None}]).asked()[0].all())
 
 
-def test_the_principal_basis_holds_more_variance_than_any_dimensions(encoder, sample):
-    basis = principal(encoder.model, sample, 10).double()
+@pytest.mark.parametrize("weight", [None, 0.5, 2.0])
+def test_the_principal_basis_holds_more_variance_than_any_dimensions(encoder, sample, weight):
+    basis = principal(encoder.model, sample, 10, embeddings_weight=weight).double()
     assert torch.allclose(basis.T @ basis, torch.eye(10, dtype=torch.float64), atol=1e-5)
-    covariance = residual_covariance(encoder.model, sample)
-    assert covariance.shape == (24, 24)
+    places = residual_covariances(encoder.model, sample)
+    assert len(places) == 7
+    first = 1 if weight is None else 6 * weight
+    covariance = first * places[0] + sum(places[1:])
     held = float((basis.T @ covariance @ basis).trace())
     assert held > float(covariance.diagonal().sort(descending=True).values[:10].sum())
-    places = [torch.cat([states(encoder.model, one)[2] for one in sample])]
-    assert float(covariance.trace()) > float(places[0].double().var(0, correction=0).sum())
+    rows = torch.cat([states(encoder.model, one)[0] for one in sample]).double()
+    assert torch.allclose(places[0], torch.cov(rows.T, correction=0), atol=1e-4)
+
+
+def test_the_embeddings_weigh_as_asked(encoder, sample):
+    """With all the weight on them, the basis is that of the embeddings alone."""
+    rows = torch.cat([states(encoder.model, one)[0] for one in sample]).double()
+    alone = torch.linalg.eigh(torch.cov(rows.T, correction=0)).eigenvectors.flip(1)[:, :6]
+    kept = {one: principal(encoder.model, sample, 6, embeddings_weight=one).double() for one in (None, 1e6)}
+    shared = {one: float((alone.T @ basis).square().sum()) for one, basis in kept.items()}
+    assert shared[1e6] == pytest.approx(6, abs=1e-3)
+    assert shared[None] < 5.9
 
 
 def test_a_basis_of_dimensions_folds_as_they_are_kept(encoder, batch):
