@@ -1,0 +1,67 @@
+"""The files say on a phone's processor what they say here: aarch64, by qemu-user."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.export.predict import Model
+
+QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+MADE = os.environ.get("HARNESS_AARCH64")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(QEMU is None, reason="qemu-user is not installed"),
+    pytest.mark.skipif(MADE is None, reason="HARNESS_AARCH64 names no folder that .ci/aarch64 made"),
+]
+
+
+def says_on_aarch64(folder: Path, file: str, sentences: list[str]) -> list[dict[str, object]]:
+    root = Path(str(MADE)) / "root"
+    asked = [
+        str(QEMU),
+        "-cpu",
+        "max",
+        "-L",
+        str(root),
+        str(root / "usr/bin/python3.11"),
+        str(folder / "predict.py"),
+    ]
+    told = subprocess.run(
+        [*asked, "--file", file],
+        input="\n".join(sentences).encode(),
+        capture_output=True,
+        check=False,
+        env={"PYTHONPATH": str(Path(str(MADE)) / "packages"), "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"},
+    )
+    assert told.returncode == 0, told.stderr.decode()[-1000:]
+    return [json.loads(line) for line in told.stdout.decode().splitlines()]
+
+
+@pytest.mark.parametrize("kind", ["tagger", "classifier"])
+@pytest.mark.parametrize(("file", "least"), [("onnx/model.onnx", 1.0), ("onnx/model_int8.onnx", 0.98)])
+def test_aarch64_says_what_this_machine_says(exported, sentences, kind, file, least):
+    """fp32 agrees in every label; int8 products saturate otherwise on other processors."""
+    folder = exported(kind)
+    here, there = (
+        [Model(folder, file).say(one) for one in sentences],
+        says_on_aarch64(folder, file, sentences),
+    )
+    assert [one["ids"] for one in there] == [one["ids"] for one in here]
+    pairs = [
+        (two, one)
+        for first, second in zip(here, there, strict=True)
+        for one, two in zip(labels(first), labels(second), strict=True)
+    ]
+    assert sum(one == two for one, two in pairs) >= least * len(pairs)
+
+
+def labels(said: dict[str, object]) -> list[object]:
+    found = said.get("labels", [said.get("label")])
+    return list(found) if isinstance(found, list) else [found]
