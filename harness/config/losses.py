@@ -1,4 +1,4 @@
-"""The losses a distill step may weigh, as a table: what each looks at, and what it asks of the two models."""
+"""The losses a step may weigh, as tables: what each looks at, and what it asks of the two models."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ class Loss(NamedTuple):
     """One row: a loss and what it needs.
 
     Attributes:
-        looks_at: ``labels``, ``logits``, ``hidden`` states, ``attention`` or ``relations``.
+        looks_at: ``labels``, ``classes`` of a task, ``logits``, ``hidden`` states, ``attention`` or
+            ``relations``.
         layerwise: whether it compares several layers of the student, each with one of the teacher.
         source: the paper, with the authors' normalisation where ours differs or theirs is known from code.
     """
 
-    looks_at: Literal["labels", "logits", "hidden", "attention", "relations"]
+    looks_at: Literal["labels", "classes", "logits", "hidden", "attention", "relations"]
     layerwise: bool
     source: str
 
@@ -65,6 +66,19 @@ LOSSES: Mapping[str, Loss] = MappingProxyType(
 """Each is a mean over the positions looked at (never padding) and over the compared layers, so that a weight
 means the same at any length and depth; a paper that sums over M layers is followed by M times the weight."""
 
+TASK_LOSSES: Mapping[str, Loss] = MappingProxyType(
+    {
+        "labels": Loss("labels", False, "cross-entropy with the truth; mean over texts, or labelled words"),
+        "class_kl": Loss(
+            "classes", False, "Hinton et al. 2015; times τ²; Sun et al. 2019 take the mean over classes too"
+        ),
+        "class_mse": Loss("classes", False, "Kim et al. 2021; mean over texts (or words) and classes"),
+        "patient": LOSSES["patient"],
+        "feature_mse": LOSSES["feature_mse"],
+    }
+)
+"""What a tune step may weigh: the student and the teacher fine-tuned on the task, on the task's own texts."""
+
 
 def names_of(looks_at: str) -> tuple[str, ...]:
     """Gives the losses that look at one thing."""
@@ -92,7 +106,7 @@ class Question(NamedTuple):
 def find_misfit(names: Iterable[str], question: Question, student: Shape, teacher: Shape) -> str | None:
     """Gives why two models cannot be compared by these losses; ``None`` where they can."""
     for name in names:
-        loss = LOSSES[name]
+        loss = LOSSES.get(name) or TASK_LOSSES[name]
         reason = _MISFITS[loss.looks_at](name, question, student, teacher)
         if reason is None and loss.layerwise:
             reason = _depth(name, student, teacher)
@@ -149,6 +163,7 @@ def _relations(name: str, question: Question, student: Shape, teacher: Shape) ->
 
 _MISFITS = {
     "labels": _labels,
+    "classes": _labels,
     "logits": _logits,
     "hidden": _hidden,
     "attention": _attention,

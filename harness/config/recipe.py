@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from harness.config.losses import LOSSES, LayerMap, names_of
+from harness.config.losses import LOSSES, TASK_LOSSES, LayerMap, Loss, names_of
 from harness.config.shape import FAMILIES, KNOWN_TEACHERS
 from harness.config.values import (
     Count,
@@ -29,6 +29,7 @@ KEEPS = ("first", "last", "strided", "strided-last", "spread")
 
 SOFTENED = ("logit_kl", "logit_ce")
 _LAYERWISE = tuple(name for name, loss in LOSSES.items() if loss.layerwise)
+_LAYERWISE_OF_TASKS = tuple(name for name, loss in TASK_LOSSES.items() if loss.layerwise)
 
 
 class Step(Strict):
@@ -111,6 +112,27 @@ class Shorten(Step):
         return value
 
 
+def _weights(value: Any, known: Mapping[str, Loss], example: str) -> dict[str, Any]:
+    """Reads losses and their weights, each of a table."""
+    if not isinstance(value, Mapping) or not value:
+        raise refusal(f"wanted losses and their weights, as {example}; got '{value}'")
+    for name in value:
+        if name not in known:
+            raise refusal(there_are("loss", name, known))
+    return dict(value)
+
+
+def _check_use(
+    loss: Mapping[str, Any], setting: str, value: Any, users: Sequence[str], example: str | None = None
+) -> None:
+    """Refuses a setting that no loss uses and, where there is an example, a loss that lacks it."""
+    used = [name for name in users if name in loss]
+    if used and value is None and example:
+        raise refusal(f"{used[0]} needs a {setting}; add one, as {example}")
+    if value is not None and not used:
+        raise refusal(f"{setting} is used by {', '.join(users)} only; remove it, or weigh one of them")
+
+
 class Distill(TrainedStep):
     """Train the student to the corpus and to an earlier step's model.
 
@@ -131,28 +153,15 @@ class Distill(TrainedStep):
     @field_validator("loss", mode="before")
     @classmethod
     def _read_loss(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or not value:
-            raise refusal(f"wanted losses and their weights, as {{mlm: 0.5, logit_mse: 0.5}}; got '{value}'")
-        for name in value:
-            if name not in LOSSES:
-                raise refusal(there_are("loss", name, LOSSES))
-        return dict(value)
+        return _weights(value, LOSSES, "{mlm: 0.5, logit_mse: 0.5}")
 
     @model_validator(mode="after")
     def _check(self) -> Distill:
-        for setting, value, users, example in (
-            ("temperature", self.temperature, SOFTENED, "temperature: 2"),
-            ("relation_split", self.relation_split, names_of("relations"), "relation_split: 4"),
-            ("layers", self.layers, _LAYERWISE, None),
-            ("projection", self.projection, names_of("hidden"), None),
-        ):
-            used = [name for name in users if name in self.loss]
-            if used and value is None and example:
-                raise refusal(f"{used[0]} needs a {setting}; add one, as {example}")
-            if value is not None and not used:
-                raise refusal(
-                    f"{setting} is used by {', '.join(users)} only; remove it, or weigh one of them"
-                )
+        _check_use(self.loss, "temperature", self.temperature, SOFTENED, "temperature: 2")
+        relations = names_of("relations")
+        _check_use(self.loss, "relation_split", self.relation_split, relations, "relation_split: 4")
+        _check_use(self.loss, "layers", self.layers, _LAYERWISE)
+        _check_use(self.loss, "projection", self.projection, names_of("hidden"))
         if set(self.loss) == {"mlm"}:
             raise refusal("wanted a loss that looks at the teacher; mlm alone is an adapt step")
         return self
@@ -233,8 +242,37 @@ class Trim(Step):
     tokens: RatioOrCount
 
 
+class Tune(Step):
+    """Have the student learn each task from the teacher that was fine-tuned on it; the last step of a recipe.
+
+    How long and how fast is the scale's, as for every other model. `start: tuned` begins with the layers,
+    embeddings and head of that teacher in place of the student's own.
+    """
+
+    kind = "tune"
+    loss: dict[str, Rate]
+    temperature: Rate | None = None
+    layers: LayerMap | None = None
+    start: Literal["student", "tuned"] = "student"
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _read_loss(cls, value: Any) -> Any:
+        return _weights(value, TASK_LOSSES, "{labels: 0.5, class_kl: 0.5}")
+
+    @model_validator(mode="after")
+    def _check(self) -> Tune:
+        _check_use(self.loss, "temperature", self.temperature, ("class_kl",), "temperature: 2")
+        _check_use(self.loss, "layers", self.layers, _LAYERWISE_OF_TASKS)
+        if set(self.loss) == {"labels"} and self.start == "student":
+            raise refusal(
+                "wanted a loss that looks at the teacher; labels alone is how every student learns a task"
+            )
+        return self
+
+
 KINDS: dict[str, type[Step]] = {
-    kind.kind: kind for kind in (Adapt, Shorten, Blank, Distill, Prune, Narrow, Trim)
+    kind.kind: kind for kind in (Adapt, Shorten, Blank, Distill, Prune, Narrow, Trim, Tune)
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from pydantic_core import PydanticCustomError
 
-from harness.config.losses import Question, find_misfit
+from harness.config.losses import TASK_LOSSES, Question, find_misfit
 from harness.config.recipe import (
     Adapt,
     Blank,
@@ -21,6 +21,7 @@ from harness.config.recipe import (
     Step,
     TrainedStep,
     Trim,
+    Tune,
 )
 from harness.config.scale import Scale
 from harness.config.shape import Shape
@@ -82,6 +83,8 @@ def resolve(recipe: Recipe, scale: Scale, shape: Shape) -> tuple[ResolvedStep, .
     resolved = []
     for index, (written, step) in enumerate(zip(recipe.steps, _steps(recipe, shape.family), strict=True)):
         state = _State(f"{recipe.name}: steps[{index}].{written.kind}", written.id, shape, shapes, scale)
+        if written.kind == Tune.kind and not 0 < index == len(recipe.steps) - 1:
+            state.refuse("wanted it last, after the steps that make the student; move it there")
         config, after = _RESOLVERS[type(step)](step, state)
         resolved.append(ResolvedStep(written.id, written.kind, config, after))
         shapes = shapes | {written.id: after}
@@ -249,6 +252,31 @@ def _trim(step: Trim, state: _State) -> _Resolved:
     return {"vocabulary": number}, state.now.model_copy(update={"vocabulary": number})
 
 
+def _tune(step: Tune, state: _State) -> _Resolved:
+    teacher, student = state.teacher, state.now
+    if teacher.vocabulary != student.vocabulary:
+        state.refuse(
+            f"the teacher has {teacher.vocabulary} tokens, the student {student.vocabulary}; "
+            "one text would be other tokens to each: leave trim out"
+        )
+    inside = [name for name in step.loss if TASK_LOSSES[name].looks_at == "hidden"]
+    if inside and teacher.hidden != student.hidden:
+        state.refuse(
+            f"{inside[0]} needs equal widths; the teacher has {teacher.hidden}, the student "
+            f"{student.hidden}: take losses of classes alone"
+        )
+    misfit = find_misfit(step.loss, Question(projection=False, relation_split=None), student, teacher)
+    if misfit is not None:
+        state.refuse(misfit)
+    made_by = list(state.shapes)[1:]
+    if step.start == "tuned" and made_by != [Shorten.kind]:
+        state.refuse(
+            f"start: tuned takes layers of the fine-tuned teacher; wanted one shorten before it; got "
+            f"{', '.join(made_by)}; take start: student, or leave the other steps out"
+        )
+    return step.model_dump(mode="json", exclude_none=True), student
+
+
 _RESOLVERS: dict[type[Step], Callable[[Any, _State], _Resolved]] = {
     Adapt: _adapt,
     Blank: _blank,
@@ -257,4 +285,5 @@ _RESOLVERS: dict[type[Step], Callable[[Any, _State], _Resolved]] = {
     Prune: _prune,
     Narrow: _narrow,
     Trim: _trim,
+    Tune: _tune,
 }

@@ -44,10 +44,19 @@ def describe(step: ResolvedStep) -> str:
 
 
 def _describe_loss(config: dict[str, Any]) -> str:
-    terms = " + ".join(f"{weight:g}·{name}" for name, weight in config["loss"].items())
     total = sum(config["loss"].values())
+    terms = _terms(config["loss"])
     terms += "" if abs(total - 1) < 1e-9 else f" (weights sum to {total:g})"
     return f"from {config['teacher']}: {terms}, {_describe_amount(config)}"
+
+
+def _terms(loss: dict[str, float]) -> str:
+    return " + ".join(f"{weight:g}·{name}" for name, weight in loss.items())
+
+
+def _describe_tune(config: dict[str, Any]) -> str:
+    start = ", begun as its layers" if config["start"] == "tuned" else ""
+    return f"each task from the teacher tuned on it: {_terms(config['loss'])}{start}"
 
 
 def _describe_amount(config: dict[str, Any]) -> str:
@@ -76,6 +85,7 @@ _DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "prune": lambda config: f"FFN {config['ffn']} by {config['score']}",
     "narrow": _describe_narrow,
     "trim": lambda config: f"{format_count(config['vocabulary'])} tokens kept",
+    "tune": _describe_tune,
 }
 
 

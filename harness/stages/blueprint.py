@@ -24,7 +24,9 @@ from harness.stages.proof import (
     ROLE_FINAL,
     Scored,
     baseline_stages,
+    encoder_steps,
     final_of,
+    lesson_of,
     score_stages,
     scored_of,
     stage_of,
@@ -62,9 +64,10 @@ def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
     tasks, missing = opening.tasks, opening.missing_tasks
     steps = resolve(recipe, scale, opening.shape)
     scored = scored_of(steps, scale, tasks)
-    stages = [*opening.stages, *step_stages(steps), *baseline_stages(steps, scale, scored)]
+    own = encoder_steps(steps)
+    stages = [*opening.stages, *step_stages(own), *baseline_stages(own, scale, scored)]
     if tasks:
-        stages += _proof_stages(scored, scale, tasks)
+        stages += _proof_stages(scored, scale, tasks, lesson_of(steps))
     stages.append(
         _report_stage(
             stages,
@@ -262,8 +265,10 @@ def step_stages(steps: Sequence[ResolvedStep], prefix: str = "") -> list[Stage]:
     return stages
 
 
-def _proof_stages(scored: Sequence[Scored], scale: Scale, tasks: Sequence[str]) -> list[Stage]:
-    stages = score_stages(scored, scale, tasks)
+def _proof_stages(
+    scored: Sequence[Scored], scale: Scale, tasks: Sequence[str], lesson: Mapping[str, Any] | None
+) -> list[Stage]:
+    stages = score_stages(scored, scale, tasks, lesson)
     for task in tasks:
         for role, model_id in ((TEACHER, TEACHER), (ROLE_FINAL, final_of(scored))):
             stages.append(export_stage(role, model_id, task, scale))

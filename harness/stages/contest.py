@@ -17,7 +17,15 @@ from harness.data.tasks import task_named
 from harness.errors import HarnessError, UsageError
 from harness.pipeline.plan import Plan, Stage
 from harness.stages.blueprint import Opening, export_stage, latency_stage, open_run, step_stages
-from harness.stages.proof import Scored, baseline_stages, compare_stage, score_stage, stage_of
+from harness.stages.proof import (
+    Scored,
+    baseline_stages,
+    compare_stage,
+    encoder_steps,
+    lesson_of,
+    score_stage,
+    stage_of,
+)
 
 
 class RefusedError(UsageError):
@@ -148,16 +156,18 @@ def _string(
     opening: Opening,
     scale: Scale,
 ) -> Contest:
-    last = {entry.id: f"{entry.id}.{steps[entry.id][-1].id}" for entry in entries}
+    own = {id_: encoder_steps(made) for id_, made in steps.items()}
+    lessons = {id_: lesson_of(made) for id_, made in steps.items()}
+    last = {entry.id: f"{entry.id}.{own[entry.id][-1].id}" for entry in entries}
     scored = [Scored(TEACHER, "teacher", "teacher", TEACHER)]
     scored += [Scored(entry.id, entry.name, "student", last[entry.id]) for entry in entries]
     scored += _baselines(scale, opening.tasks)
     stages = [*opening.stages]
     for entry in entries:
-        stages += step_stages(steps[entry.id], f"{entry.id}.")
-    stages += baseline_stages(steps[entries[0].id], scale, scored)
-    stages += _proof(topic, scored, scale, opening.tasks)
-    made_by = {id_: [f"{id_}.{step.id}" for step in own] for id_, own in steps.items()}
+        stages += step_stages(own[entry.id], f"{entry.id}.")
+    stages += baseline_stages(own[entries[0].id], scale, scored)
+    stages += _proof(topic, scored, scale, opening.tasks, lessons)
+    made_by = {id_: [f"{id_}.{step.id}" for step in made] for id_, made in own.items()}
     config = _told(scored, made_by, topic=topic, language=language, opening=opening, scale=scale)
     stages.append(stage_of("leaderboard", "leaderboard", config, {stage.id: stage.id for stage in stages}))
     return Contest(Plan(stages), entries, opening.tasks, opening.missing_tasks)
@@ -179,10 +189,16 @@ def timed_task(tasks: Sequence[str]) -> str:
     return next((task for task in tasks if task_named(task).kind == "sequence"), tasks[0])
 
 
-def _proof(topic: Topic, scored: Sequence[Scored], scale: Scale, tasks: Sequence[str]) -> list[Stage]:
+def _proof(
+    topic: Topic,
+    scored: Sequence[Scored],
+    scale: Scale,
+    tasks: Sequence[str],
+    lessons: Mapping[str, Mapping[str, Any] | None],
+) -> list[Stage]:
     """Gives the stages that score, compare, export and time."""
     stages = [
-        score_stage(one, task, scale, one.stage, keep=one.role != "baseline")
+        score_stage(one, task, scale, one.stage, keep=one.role != "baseline", lesson=lessons.get(one.id))
         for task in tasks
         for one in scored
     ]

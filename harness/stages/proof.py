@@ -46,12 +46,29 @@ def stage_of(id: str, kind: str, config: Mapping[str, Any], inputs: Mapping[str,
 def scored_of(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]) -> tuple[Scored, ...]:
     """Gives the teacher, every step's model unless the next step only repairs it, and the baselines."""
     models = [Scored(TEACHER, "teacher", "teacher", TEACHER)]
-    for step, after in zip(steps, [*steps[1:], None], strict=True):
+    own = encoder_steps(steps)
+    for step, after in zip(own, [*own[1:], None], strict=True):
         if after is None or after.kind != "distill":
             models.append(Scored(step.id, step.id, "student", step.id))
+    if lesson_of(steps) is None:
+        models.pop()
     last = steps[-1].id
-    models[-1] = Scored(last, f"{last} (final student)", ROLE_FINAL, last)
-    return (*models, *_baselines(steps, scale, tasks))
+    models.append(Scored(last, f"{last} (final student)", ROLE_FINAL, own[-1].id))
+    return (*models, *_baselines(own, scale, tasks))
+
+
+def encoder_steps(steps: Sequence[ResolvedStep]) -> list[ResolvedStep]:
+    """Gives the steps that make the student: all but how it learns a task."""
+    return [step for step in steps if step.kind != "tune"]
+
+
+def lesson_of(steps: Sequence[ResolvedStep]) -> dict[str, Any] | None:
+    """Gives how the student learns a task from the tuned teacher; None where it learns as all models do."""
+    if steps[-1].kind != "tune":
+        return None
+    lesson = dict(steps[-1].config)
+    start = lesson.pop("start")
+    return lesson | ({"kept_layers": steps[0].config["layers"]} if start == "tuned" else {})
 
 
 def _baselines(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]) -> list[Scored]:
@@ -103,15 +120,24 @@ def final_of(scored: Sequence[Scored]) -> str:
     return [model.id for model in scored if model.role == ROLE_FINAL][-1]
 
 
-def score_stages(scored: Sequence[Scored], scale: Scale, tasks: Sequence[str]) -> list[Stage]:
+def score_stages(
+    scored: Sequence[Scored], scale: Scale, tasks: Sequence[str], lesson: Mapping[str, Any] | None
+) -> list[Stage]:
     """Gives a stage for each task and model, and the one that compares them.
 
-    Every model is compared with the teacher, and the final student with every baseline.
+    Every model is compared with the teacher, and the final student, which has the lesson, with all baselines.
     """
     final = final_of(scored)
     kept = (TEACHER, final)
     stages = [
-        score_stage(model, task, scale, model.stage, keep=model.id in kept)
+        score_stage(
+            model,
+            task,
+            scale,
+            model.stage,
+            keep=model.id in kept,
+            lesson=lesson if model.id == final else None,
+        )
         for task in tasks
         for model in scored
     ]
@@ -121,14 +147,22 @@ def score_stages(scored: Sequence[Scored], scale: Scale, tasks: Sequence[str]) -
     return [*stages, compare_stage([model.id for model in scored], tasks, pairs)]
 
 
-def score_stage(model: Scored, task: str, scale: Scale, source: str | Path, *, keep: bool = False) -> Stage:
-    """Gives the stage that scores one model on one task."""
+def score_stage(
+    model: Scored,
+    task: str,
+    scale: Scale,
+    source: str | Path,
+    *,
+    keep: bool = False,
+    lesson: Mapping[str, Any] | None = None,
+) -> Stage:
+    """Gives the stage that scores one model on one task; a lesson is had from the teacher's on that task."""
     name = f"score.{task}.{model.id}"
     if model.kind == "majority":
         return stage_of(name, "majority", {"task": task}, {"tasks": "tasks"})
     if model.kind == "linear":
-        inputs = {"tasks": "tasks"} | ({"static": source} if model.id == "static" else {})
-        return stage_of(name, "linear", {"task": task, "features": model.id}, inputs)
+        read = {"tasks": "tasks"} | ({"static": source} if model.id == "static" else {})
+        return stage_of(name, "linear", {"task": task, "features": model.id}, read)
     protocol = {
         **scale.score.for_task(task),
         "max_length": scale.sequence_length,
@@ -140,7 +174,11 @@ def score_stage(model: Scored, task: str, scale: Scale, source: str | Path, *, k
             "no stock class holds; use `harness score`, which exports none"
         )
     config = {"task": task, "seeds": list(scale.score.seeds), "protocol": protocol, "keep_model": keep}
-    return stage_of(name, "score", config, {"model": source, "tasks": "tasks"})
+    inputs: dict[str, str | Path] = {"model": source, "tasks": "tasks"}
+    if lesson is not None:
+        config["lesson"] = dict(lesson)
+        inputs["teacher"] = f"score.{task}.{TEACHER}"
+    return stage_of(name, "score", config, inputs)
 
 
 def compare_stage(models: Sequence[str], tasks: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Stage:

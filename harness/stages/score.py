@@ -11,6 +11,7 @@ from harness.models.encoder import load_tokenizer
 from harness.stages.files import model_folder, precision, read_task
 from harness.stages.scoring import gold_of, model_name, record_scores
 from harness.train.finetuning import Protocol, finetune
+from harness.train.lessons import Lesson
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -23,6 +24,8 @@ def run(context: Context) -> None:
     source = model_folder(context)
     tokenizer = load_tokenizer(source)
     protocol = Protocol(**{**config["protocol"], "precision": precision(config["protocol"]["precision"])})
+    lesson = _lesson(context)
+    settings = protocol.settings if lesson is None else protocol.settings | {"lesson": str(lesson)}
     gold_dev = gold_of(data, "dev")
     predictions, seeds = {}, {}
     for done, seed in enumerate(config["seeds"]):
@@ -35,6 +38,7 @@ def run(context: Context) -> None:
             seed=seed,
             score=lambda labels: score(data.task.metrics[0], gold_dev, labels),
             folder=context.out / "scratch",
+            lesson=lesson,
         )
         predictions[seed] = tuned.predictions
         seeds[str(seed)] = {
@@ -48,8 +52,23 @@ def run(context: Context) -> None:
         context,
         data,
         predictions,
-        protocol=protocol_text(protocol.method, protocol.settings),
+        protocol=protocol_text(protocol.method, settings),
         model=model_name(source),
         packages=("torch", "transformers", "tokenizers", *(["peft"] if protocol.method == "lora" else [])),
         more={"seeds": seeds},
+    )
+
+
+def _lesson(context: Context) -> Lesson | None:
+    """Gives what the teacher fine-tuned on the task adds, where the recipe has it teach."""
+    told = context.config.get("lesson")
+    if told is None:
+        return None
+    kept = told.get("kept_layers")
+    return Lesson(
+        context.inputs["teacher"] / "model",
+        told["loss"],
+        told.get("temperature"),
+        told.get("layers", "uniform"),
+        None if kept is None else tuple(kept),
     )

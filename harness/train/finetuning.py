@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from harness.data.tasks import TaskData
 from harness.models.checkpoint import quiet
 from harness.train.adapters import add_adapters, add_lora, merge_lora, num_trained
 from harness.train.encoding import Encoded, encode, pad
+from harness.train.lessons import Lesson, TaughtTrainer, start_as
 from harness.train.trainer import dropout, fastest_attention
 
 Labels = list[str] | list[list[str]]
@@ -100,6 +102,7 @@ def finetune(
     seed: int,
     score: Callable[[Labels], float],
     folder: Path,
+    lesson: Lesson | None = None,
 ) -> Tuned:
     """Fine-tunes a copy of an encoder on a task.
 
@@ -114,14 +117,17 @@ def finetune(
         seed: of head, order and dropout.
         score: gives the first metric of predictions on the dev part.
         folder: scratch of the trainer.
+        lesson: what a teacher adds; None learns from the labels alone.
     """
     set_seed(seed)
-    model = fitted(task_model(checkpoint, data), protocol)
+    model = task_model(checkpoint, data)
+    trainer_class = Trainer if lesson is None else _taught(lesson, model, data)
+    model = fitted(model, protocol)
     trained = num_trained(model)
     train = encode(data.train, data, tokenizer, protocol.max_length)
     dev = encode(data.dev, data, tokenizer, protocol.max_length)
     best = _BestEpoch(lambda: score(predict(model, dev, data, protocol.batch_size)), protocol.patience)
-    trainer = Trainer(
+    trainer = trainer_class(
         model=model,
         args=_arguments(folder, protocol, seed),
         train_dataset=train.rows,
@@ -140,6 +146,14 @@ def finetune(
     return Tuned(model, predictions, best.scores, best.epoch, trained)
 
 
+def _taught(lesson: Lesson, model: Any, data: TaskData) -> Callable[..., Any]:
+    """Gives the trainer of a lesson; the model begins as its teacher where the lesson says so."""
+    teacher = task_model(lesson.teacher, data)
+    if lesson.kept_layers is not None:
+        start_as(model, teacher, lesson.kept_layers)
+    return partial(TaughtTrainer, lesson=lesson, teacher=teacher)
+
+
 def fitted(model: Any, protocol: Protocol) -> Any:
     """Gives a task model whose parameters are those that the protocol trains."""
     if protocol.method == "adapter":
@@ -148,7 +162,7 @@ def fitted(model: Any, protocol: Protocol) -> Any:
 
 
 def task_model(checkpoint: Path, data: TaskData) -> Any:
-    """Gives the stock class with a new linear head for the task's labels."""
+    """Gives the stock class with a linear head for the task's labels; a new one, unless the folder has it."""
     stock = (
         AutoModelForTokenClassification if data.task.kind == "token" else AutoModelForSequenceClassification
     )

@@ -59,8 +59,23 @@ OWN_VOCABULARY = {
     ("minilm2021", "mbert", 30_522): (22.7, "model card of MiniLM-L6-H384-uncased: 22.7 M"),
     ("tinybert2020", "mbert", 30_522): (14.4, "table 1 of the paper: 14.5 M; config.json gives 14,350,248"),
     ("tinybert2020@6", "mbert", 30_522): (67.0, "table 1 of the paper: 67.0 M"),
+    ("pkd2019", "mbert", 30_522): (67.0, "table 1 of TinyBERT: BERT6-PKD, 67.0 M"),
 }
 """By recipe, teacher and the vocabulary of the authors' model: millions."""
+
+
+UNSIZED = {
+    "mobilebert2020": "the recipe lacks the stacked FFN and the factorised embeddings that the 25.3 M count",
+    "privileged2024": "the paper is on where a student begins, at several depths",
+    "harness": "ours",
+}
+"""Recipes whose size no publication states, and why."""
+
+
+def test_every_recipe_has_a_published_size_or_a_reason_why_not():
+    sized = {name.partition("@")[0] for name, *_ in (*EXACT, *MILLIONS, *OWN_VOCABULARY)}
+    assert sized | {"distilbert2019"} | UNSIZED.keys() == set(list_recipes())
+    assert not sized & UNSIZED.keys()
 
 
 @pytest.mark.parametrize(("name", "teacher", "vocabulary"), OWN_VOCABULARY)
@@ -109,6 +124,21 @@ def test_losses_and_settings_are_the_papers(paper):
     assert set(ran["loss"]) == {"attention_score_mse", "feature_mse", "embedding_mse"}
     assert "temperature" not in ran
     assert ran["projection"] == "learned"
+
+
+def test_how_a_student_learns_a_task_is_the_papers(paper):
+    kept, tuned = resolve(load_recipe("pkd2019"), paper, MBERT)
+    assert kept.config == {"layers": [0, 1, 2, 3, 4, 5]}
+    assert tuned.config["layers"] == "uniform"
+    assert set(tuned.config["loss"]) == {"labels", "class_kl", "patient"}
+    assert resolve(load_recipe("pkd2019@last"), paper, MBERT)[-1].config["layers"] == "last"
+    begun = {
+        name: resolve(load_recipe(f"privileged2024{name}"), paper, XLMR)[-1].config
+        for name in ("", "@kl", "@from-base")
+    }
+    assert begun[""] == {"loss": {"class_mse": 1.0}, "start": "tuned"}
+    assert begun["@kl"] == {"loss": {"class_kl": 1.0}, "temperature": 1.0, "start": "tuned"}
+    assert begun["@from-base"]["start"] == "student"
 
 
 @pytest.mark.parametrize(

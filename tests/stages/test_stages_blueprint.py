@@ -24,11 +24,11 @@ SCORED = [*TUNED, "static", "tfidf", "majority"]
 def make_blueprint(tmp_path, write_scale, write_recipe):
     """Draws a run of the small scale; ``changes`` are the scale's."""
 
-    def make(language="mt", changes=None, data=None, teacher=None):
+    def make(language="mt", changes=None, data=None, teacher=None, steps=None):
         scale = load_scale(write_scale(tmp_path, changes))
         scale = scale.with_data(str(data)) if data else scale
         scale = scale.with_teacher(str(teacher)) if teacher else scale
-        blueprint = draw(language, load_recipe(write_recipe(tmp_path)), scale)
+        blueprint = draw(language, load_recipe(write_recipe(tmp_path, steps)), scale)
         assert blueprint.plan.keys, "read now: what is read may change hereafter"
         return blueprint
 
@@ -84,6 +84,24 @@ def test_a_step_is_told_what_it_reads(make_blueprint):
     assert of(blueprint, "export.pos.student").inputs == {"model": "score.pos.trim"}
     kept = [stage.id for stage in blueprint.plan if stage.config.get("keep_model")]
     assert kept == [f"score.{task}.{model}" for task in ("pos", "topic") for model in ("teacher", "trim")]
+
+
+def test_a_student_that_is_taught_its_tasks_reads_the_tuned_teacher(make_blueprint):
+    short = {"shorten": {"layers": "1/2", "keep": "last"}}
+    taught = make_blueprint(steps=[short, {"tune": {"loss": {"class_mse": 1}, "start": "tuned"}}])
+    assert [one.id for one in taught.scored[:3]] == ["teacher", "shorten", "tune"]
+    assert taught.scored[2].name == "tune (final student)"
+    assert "tune" not in {stage.id for stage in taught.plan}, "it makes no encoder"
+    stage = of(taught, "score.pos.tune")
+    assert stage.inputs == {"model": "shorten", "tasks": "tasks", "teacher": "score.pos.teacher"}
+    assert stage.config["lesson"] == {"loss": {"class_mse": 1.0}, "kept_layers": [1]}
+    assert of(taught, "score.pos.teacher").config["keep_model"]
+    assert of(taught, "export.pos.student").inputs == {"model": "score.pos.tune"}
+    assert of(taught, "random-student").inputs == {"model": "shorten"}
+    plain = make_blueprint(steps=[short])
+    assert of(plain, "score.pos.shorten").config == of(taught, "score.pos.shorten").config | {
+        "keep_model": True
+    }
 
 
 def test_a_run_of_a_data_folder_has_the_tasks_that_are_there(make_blueprint, data, teacher):

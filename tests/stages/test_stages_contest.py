@@ -36,7 +36,7 @@ def test_every_study_that_ships_can_be_drawn(name):
 
 def test_the_papers_studies_ship():
     named = {name.partition("-")[0] for name in list_studies()}
-    assert named == {"eliquare2023", "cruz2025", "gurgurov2025", "conditioning"}
+    assert named == {"eliquare2023", "cruz2025", "gurgurov2025", "privileged2024", "conditioning"}
 
 
 def test_variants_share_every_step_that_does_not_differ():

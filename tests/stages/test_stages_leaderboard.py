@@ -18,6 +18,7 @@ STUDY = {
     "variants": {
         "mean squares": {"distill.loss": {"logit_mse": 1}},
         "less text": {"distill.text_fraction": 0.5, "distill.tokens": 300},
+        "taught": {"steps": ["shorten", {"tune": {"loss": {"class_mse": 1}, "start": "tuned"}}]},
     },
 }
 STEPS = [
@@ -67,7 +68,15 @@ def test_a_study_is_run_whole_and_again_at_no_cost(run, place):
     told = run("ablate", "loss.yaml")
     folder = place / "runs/mt/ablate-loss-tiny"
     results = read_results(folder / "results.json")
-    assert [one.name for one in results.by_role("student")] == ["as written", "mean squares", "less text"]
+    assert [one.name for one in results.by_role("student")] == [
+        "as written",
+        "mean squares",
+        "less text",
+        "taught",
+    ]
+    taught, plain = (results.score(model, "topic").signature for model in ("taught", "as_written"))
+    assert "lesson=1*class_mse/tuned" in taught
+    assert "lesson" not in plain
     assert results.study.question == "Does the loss matter?"
     assert set(results.declared.tasks) == {"pos", "topic"}
     assert "Does the loss matter? The paper: It does." in told.out

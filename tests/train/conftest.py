@@ -11,6 +11,7 @@ import torch
 
 from harness.config.shape import Shape
 from harness.data.batches import IGNORED, Packed, pack
+from harness.data.tasks import TASKS, TaskData, TextExample, TokenExample
 from harness.models.checkpoint import build
 from harness.models.tokenizers import train_wordpiece
 from harness.train.budget import Budget
@@ -41,6 +42,35 @@ def tokenizer(documents):
 @pytest.fixture(scope="session")
 def packed(documents, tokenizer) -> Packed:
     return pack(documents, tokenizer, 24)
+
+
+@pytest.fixture(scope="session")
+def tagged(documents) -> TaskData:
+    """Sentences whose words are tagged by their first letter: what a model with eyes can learn."""
+    words = sorted({word for document in documents for line in document for word in line.split()})
+    drawn = random.Random(5)
+    lines = [drawn.choices(words, k=drawn.randint(3, 9)) for _ in range(90)]
+    examples = [
+        TokenExample(tuple(line), tuple("NOUN" if word < "m" else "VERB" for word in line)) for line in lines
+    ]
+    return TaskData(
+        TASKS["pos"],
+        "mt",
+        ("NOUN", "VERB"),
+        *(tuple(part) for part in (examples[:40], examples[40:60], examples[60:90])),
+    )
+
+
+@pytest.fixture(scope="session")
+def sorted_texts(tagged) -> TaskData:
+    """The same sentences, sorted by what most of their words are."""
+
+    def part(examples):
+        return tuple(TextExample(one.text, sorted(one.labels)[len(one.labels) // 2]) for one in examples)
+
+    return TaskData(
+        TASKS["topic"], "mt", ("NOUN", "VERB"), part(tagged.train), part(tagged.dev), part(tagged.test)
+    )
 
 
 @pytest.fixture

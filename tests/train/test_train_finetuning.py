@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,35 +26,6 @@ PROTOCOL = Protocol(
     max_length=16,
     precision="fp32",
 )
-
-
-@pytest.fixture(scope="session")
-def tagged(documents) -> TaskData:
-    """Sentences whose words are tagged by their first letter: what a model with eyes can learn."""
-    words = sorted({word for document in documents for line in document for word in line.split()})
-    drawn = random.Random(5)
-    lines = [drawn.choices(words, k=drawn.randint(3, 9)) for _ in range(90)]
-    examples = [
-        TokenExample(tuple(line), tuple("NOUN" if word < "m" else "VERB" for word in line)) for line in lines
-    ]
-    return TaskData(
-        TASKS["pos"],
-        "mt",
-        ("NOUN", "VERB"),
-        *(tuple(part) for part in (examples[:40], examples[40:60], examples[60:90])),
-    )
-
-
-@pytest.fixture(scope="session")
-def sorted_texts(tagged) -> TaskData:
-    """The same sentences, sorted by what most of their words are."""
-
-    def part(examples):
-        return tuple(TextExample(one.text, sorted(one.labels)[len(one.labels) // 2]) for one in examples)
-
-    return TaskData(
-        TASKS["topic"], "mt", ("NOUN", "VERB"), part(tagged.train), part(tagged.dev), part(tagged.test)
-    )
 
 
 @pytest.fixture
