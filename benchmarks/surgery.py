@@ -29,6 +29,7 @@ def take(asked: argparse.Namespace, setting: Setting) -> Done:
     done = read(asked.kept, about)
     for language in asked.languages:
         todo = [cell for cell in cells(asked.seeds) if (language, cell.name) not in done]
+        todo = [] if asked.only_kept else todo
         bench = Bench(asked.teacher, asked.data, language, setting) if todo else None
         for cell in todo:
             assert bench is not None, "a bench is made where there is something to do"
@@ -77,18 +78,21 @@ def _told(values: Sequence[float]) -> str:
 
 
 def table(done: Done, languages: Sequence[str]) -> list[str]:
-    """Gives every way as a row: added loss by language, before and after."""
+    """Gives every way as a row: added loss by language, before and after, and over how many seeds."""
     ways = dict.fromkeys((str(row["change"]), str(row["way"]), row["width"]) for row in done.values())
     heads = " | ".join(f"{one}, right after | {one}, distilled" for one in languages)
-    lines = [f"| change | way | width | {heads} |", "|---|---|---|" + "---:|" * 2 * len(languages)]
+    lines = [
+        f"| change | way | width | seeds | {heads} |",
+        "|---|---|---|---:|" + "---:|" * 2 * len(languages),
+    ]
     for change, way, width in sorted(ways, key=lambda one: (one[0], str(one[2]), one[1])):
         if change != "teacher":
-            shown = [
-                _told(values)
-                for language in languages
-                for values in added(done, language, change, way, str(width) if width else None).values()
+            found = [
+                added(done, language, change, way, str(width) if width else None) for language in languages
             ]
-            lines.append(f"| {change} | {way} | {width or '–'} | {' | '.join(shown)} |")
+            shown = [_told(values) for one in found for values in one.values()]
+            seeds = max(len(one["before"]) for one in found)
+            lines.append(f"| {change} | {way} | {width or '–'} | {seeds} | {' | '.join(shown)} |")
     return lines
 
 
@@ -142,6 +146,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--tokens", type=int, default=Setting.tokens, help="of each distillation")
     parser.add_argument("--kept", type=Path, default=Path("surgery.jsonl"), help="cells already done")
+    parser.add_argument("--only-kept", action="store_true", help="run nothing: tell what is there")
     parser.add_argument("--record", type=Path, help="the folder the record is written to")
     return parser.parse_args()
 

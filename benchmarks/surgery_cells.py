@@ -8,7 +8,7 @@ in the comparison of trimming before and after, where that is the question.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -154,25 +154,26 @@ class Cell:
         return f"{self.change} {self.way} {self.width} {self.seed}"
 
 
-def cells(seeds: Iterable[int]) -> Iterator[Cell]:
-    """Gives every cell of a language, those of one seed together, the trials last."""
+def cells(seeds: Sequence[int]) -> Iterator[Cell]:
+    """Gives every cell of a language: narrowing of all seeds, then the rest of each, the trials last."""
     yield Cell("teacher", "trimmed", None, 0, distilled=False)
     for seed in seeds:
         yield from (Cell("narrow", way, width, seed) for way in BASES for width in WIDTHS)
+    yield from _narrowed()
+    for seed in seeds:
         yield from (Cell("prune", way, width, seed) for way in ("one shot", SEVERAL) for width in FFN_WIDTHS)
         yield from (Cell("trim", way, None, seed) for way in ("before", "after"))
-    yield from _trials()
-
-
-def _trials() -> Iterator[Cell]:
-    """Gives what is tried with one seed."""
-    narrowed = [way for way in (*WAYS, ALIKE, MIXED) if way not in BASES]
     scored = [way for way in SCORES if way != "one shot"]
-    yield from (Cell("narrow", way, width, 1, distilled=False) for way in narrowed for width in WIDTHS)
-    yield from (Cell("narrow", way, "1/1", 1, distilled=False) for way in (*BASES, "pca, not refitted"))
     yield from (Cell("prune", way, width, 1, distilled=False) for way in scored for width in FFN_WIDTHS)
     yield from (Cell("shorten", way, "1/2", 1) for way in LAYERS)
     yield from (Cell("factorise", "pca", width, 1) for width in ("1/2", "1/4"))
+
+
+def _narrowed() -> Iterator[Cell]:
+    """Gives the other ways to narrow, with one seed."""
+    ways = [way for way in (*WAYS, ALIKE, MIXED) if way not in BASES]
+    yield from (Cell("narrow", way, width, 1, distilled=False) for way in ways for width in WIDTHS)
+    yield from (Cell("narrow", way, "1/1", 1, distilled=False) for way in (*BASES, "pca, not refitted"))
 
 
 class Bench:

@@ -46,5 +46,7 @@ def test_verdicts_compare_what_is_added(tmp_path):
         "- mt, 3/4: pca adds 0.40 of what first adds (wanted ≤ 0.5: reached); distilled it is better "
         "(0.500 beside 1.000 nats)"
     )
-    assert f"| narrow | pca | {WIDTHS[0]} | 0.815 ± 0.007 | 0.500 ± 0.000 |" in surgery.table(done, ["mt"])
+    assert f"| narrow | pca | {WIDTHS[0]} | 2 | 0.815 ± 0.007 | 0.500 ± 0.000 |" in surgery.table(
+        done, ["mt"]
+    )
     assert surgery.read(tmp_path / "none", ABOUT) == surgery.read(kept, ABOUT | {"setting": {}}) == {}
