@@ -9,6 +9,7 @@ import pytest
 from benchmarks import edge, edge_device, edge_tables
 from benchmarks.edge_runtimes import Setting, Variant
 from benchmarks.edge_shapes import STUDENTS, TEACHER, TEACHER_NAME, build, rows_of
+from harness.config import KNOWN_TEACHERS, load_recipe, load_scale, show
 
 
 def row(model, runtime, p50_ms, ratio, *, form="legacy"):
@@ -71,6 +72,20 @@ def test_shapes_are_the_papers():
     assert sum(one.numel() for one in build(STUDENTS["browser (4 x 256, heads of 64)"][0]).parameters()) < 6e6
     assert (TEACHER.layers, TEACHER.hidden, TEACHER.ffn) == (12, 768, 3072)
     assert rows_of(50, 7, 3)["input_ids"].shape == (3, 7)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model"), [("gurgurov2025", 0), ("harness@edge", 1), ("harness@browser", 2)]
+)
+def test_what_is_timed_is_what_a_recipe_makes_of_mbert(recipe, model):
+    made = show(load_recipe(recipe), KNOWN_TEACHERS["mbert"].shape, load_scale("paper"))[-1].shape
+    assert list(STUDENTS.values())[model][0] == (
+        made.layers,
+        made.hidden,
+        made.heads,
+        made.ffn,
+        made.vocabulary,
+    )
 
 
 def gather(path, rows):
