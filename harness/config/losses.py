@@ -74,7 +74,9 @@ TASK_LOSSES: Mapping[str, Loss] = MappingProxyType(
         ),
         "class_mse": Loss("classes", False, "Kim et al. 2021; mean over texts (or words) and classes"),
         "patient": LOSSES["patient"],
+        "embedding_mse": LOSSES["embedding_mse"],
         "feature_mse": LOSSES["feature_mse"],
+        "attention_mse": LOSSES["attention_mse"],
     }
 )
 """What a tune step may weigh: the student and the teacher fine-tuned on the task, on the task's own texts."""

@@ -243,13 +243,14 @@ class Trim(Step):
 
 
 class Tune(Step):
-    """Have the student learn each task from the teacher that was fine-tuned on it; the last step of a recipe.
+    """Have the student learn each task from an earlier model fine-tuned on it; the last step of a recipe.
 
     How long and how fast is the scale's, as for every other model. `start: tuned` begins with the layers,
-    embeddings and head of that teacher in place of the student's own.
+    embeddings and head of the fine-tuned model in place of the student's own.
     """
 
     kind = "tune"
+    teacher: str
     loss: dict[str, Rate]
     temperature: Rate | None = None
     layers: LayerMap | None = None

@@ -134,16 +134,22 @@ def _adapt(step: Adapt, state: _State) -> _Resolved:
     return _training(step, state, _TRAINING), state.now
 
 
-def _distill(step: Distill, state: _State) -> _Resolved:
+def _teacher(step: Distill | Tune, state: _State) -> Shape:
+    """Gives the shape of the earlier model that teaches, which reads the student's tokens."""
     if step.teacher not in state.shapes:
         earlier = ", ".join(state.shapes)
         state.refuse(f"teacher '{step.teacher}' is no earlier step; there are: {earlier}")
-    teacher, student = state.shapes[step.teacher], state.now
-    if teacher.vocabulary != student.vocabulary:
+    teacher = state.shapes[step.teacher]
+    if teacher.vocabulary != state.now.vocabulary:
         state.refuse(
-            f"teacher '{step.teacher}' has {teacher.vocabulary} tokens, the student {student.vocabulary}; "
-            "one text would be other tokens to each: distill before trim, or trim both"
+            f"teacher '{step.teacher}' has {teacher.vocabulary} tokens, the student {state.now.vocabulary}; "
+            f"one text would be other tokens to each: {step.kind} before trim, or trim both"
         )
+    return teacher
+
+
+def _distill(step: Distill, state: _State) -> _Resolved:
+    teacher, student = _teacher(step, state), state.now
     question = Question(step.projection is not None, step.relation_split)
     misfit = find_misfit(step.loss, question, student, teacher)
     if misfit is not None:
@@ -253,26 +259,22 @@ def _trim(step: Trim, state: _State) -> _Resolved:
 
 
 def _tune(step: Tune, state: _State) -> _Resolved:
-    teacher, student = state.teacher, state.now
-    if teacher.vocabulary != student.vocabulary:
-        state.refuse(
-            f"the teacher has {teacher.vocabulary} tokens, the student {student.vocabulary}; "
-            "one text would be other tokens to each: leave trim out"
-        )
+    teacher, student = _teacher(step, state), state.now
     inside = [name for name in step.loss if TASK_LOSSES[name].looks_at == "hidden"]
     if inside and teacher.hidden != student.hidden:
         state.refuse(
-            f"{inside[0]} needs equal widths; the teacher has {teacher.hidden}, the student "
-            f"{student.hidden}: take losses of classes alone"
+            f"teacher '{step.teacher}': {inside[0]} needs equal widths; the teacher has {teacher.hidden}, "
+            f"the student {student.hidden}: take losses of classes alone"
         )
     misfit = find_misfit(step.loss, Question(projection=False, relation_split=None), student, teacher)
     if misfit is not None:
-        state.refuse(misfit)
+        state.refuse(f"teacher '{step.teacher}': {misfit}")
     made_by = list(state.shapes)[1:]
-    if step.start == "tuned" and made_by != [Shorten.kind]:
+    if step.start == "tuned" and (step.teacher, made_by) != (TEACHER, [Shorten.kind]):
         state.refuse(
-            f"start: tuned takes layers of the fine-tuned teacher; wanted one shorten before it; got "
-            f"{', '.join(made_by)}; take start: student, or leave the other steps out"
+            "start: tuned takes layers of the fine-tuned teacher; wanted one shorten before it and "
+            f"teacher: {TEACHER}; got {', '.join(made_by)}, and {step.teacher}; "
+            "take start: student, or leave the other steps out"
         )
     return step.model_dump(mode="json", exclude_none=True), student
 

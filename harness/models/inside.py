@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from harness.errors import HarnessError
 from harness.models.families import FAMILIES
 
+_ROLES = ("query", "key", "value")
+
 
 @dataclass(frozen=True)
 class Inside:
@@ -54,21 +56,31 @@ def look(
     """
     encoder: Any = model.base_model
     config: Any = model.config
-    with _watch(model, ("query", "key", "value") if attention else ()) as seen:
+    with watch(model, attention=attention) as seen:
         outputs = encoder(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             output_hidden_states=hiddens,
         )
     states = tuple(outputs.hidden_states) if hiddens else (outputs.last_hidden_state,)
-    queries, keys, values = (tuple(seen.get(role, ())) for role in ("query", "key", "value"))
+    return gather(states, seen, config)
+
+
+def gather(states: tuple[Tensor, ...], seen: Mapping[str, list[Tensor]], config: Any) -> Inside:
+    """Gives a model's view of a batch: its hidden states, and what `watch` saw."""
+    queries, keys, values = (tuple(seen.get(role, ())) for role in _ROLES)
     return Inside(states, queries, keys, values, int(config.num_attention_heads))
 
 
 @contextmanager
-def _watch(model: nn.Module, roles: tuple[str, ...]) -> Iterator[dict[str, list[Tensor]]]:
-    """Keeps what the named maps of every layer give while the model runs, in the order of the layers."""
+def watch(model: nn.Module, *, attention: bool) -> Iterator[dict[str, list[Tensor]]]:
+    """Keeps queries, keys and values of every layer while the model runs, in the order of the layers.
+
+    Raises:
+        HarnessError: the family's queries, keys and values are not three layers that could be watched.
+    """
     config: Any = model.config
+    roles = _ROLES if attention else ()
     seen: dict[str, list[Tensor]] = {role: [] for role in roles}
     hooks = [
         _find(model, role, layer).register_forward_hook(_keep(seen[role]))

@@ -22,6 +22,7 @@ from harness.pipeline.plan import Plan, Stage
 from harness.stages.proof import (
     HELD_OUT_LENGTH,
     ROLE_FINAL,
+    Lesson,
     Scored,
     baseline_stages,
     encoder_steps,
@@ -266,7 +267,7 @@ def step_stages(steps: Sequence[ResolvedStep], prefix: str = "") -> list[Stage]:
 
 
 def _proof_stages(
-    scored: Sequence[Scored], scale: Scale, tasks: Sequence[str], lesson: Mapping[str, Any] | None
+    scored: Sequence[Scored], scale: Scale, tasks: Sequence[str], lesson: Lesson | None
 ) -> list[Stage]:
     stages = score_stages(scored, scale, tasks, lesson)
     for task in tasks:

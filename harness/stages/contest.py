@@ -18,12 +18,13 @@ from harness.errors import HarnessError, UsageError
 from harness.pipeline.plan import Plan, Stage
 from harness.stages.blueprint import Opening, export_stage, latency_stage, open_run, step_stages
 from harness.stages.proof import (
+    Lesson,
     Scored,
     baseline_stages,
     compare_stage,
     encoder_steps,
     lesson_of,
-    score_stage,
+    score_models,
     stage_of,
 )
 
@@ -157,7 +158,8 @@ def _string(
     scale: Scale,
 ) -> Contest:
     own = {id_: encoder_steps(made) for id_, made in steps.items()}
-    lessons = {id_: lesson_of(made) for id_, made in steps.items()}
+    taught = {id_: lesson_of(made, f"{id_}.") for id_, made in steps.items()}
+    lessons = {id_: lesson for id_, lesson in taught.items() if lesson is not None}
     last = {entry.id: f"{entry.id}.{own[entry.id][-1].id}" for entry in entries}
     scored = [Scored(TEACHER, "teacher", "teacher", TEACHER)]
     scored += [Scored(entry.id, entry.name, "student", last[entry.id]) for entry in entries]
@@ -194,20 +196,16 @@ def _proof(
     scored: Sequence[Scored],
     scale: Scale,
     tasks: Sequence[str],
-    lessons: Mapping[str, Mapping[str, Any] | None],
+    lessons: Mapping[str, Lesson],
 ) -> list[Stage]:
     """Gives the stages that score, compare, export and time."""
-    stages = [
-        score_stage(one, task, scale, one.stage, keep=one.role != "baseline", lesson=lessons.get(one.id))
-        for task in tasks
-        for one in scored
-    ]
+    models = [one.id for one in scored if one.role != "baseline"]
+    stages = score_models(scored, scale, tasks, kept=models, lessons=lessons)
     pairs = [(one.id, TEACHER) for one in scored if one.id != TEACHER]
     if topic.reference is not None:
         students = [one.id for one in scored if one.role == "student"]
         pairs += [(one, topic.reference) for one in students if one != topic.reference]
     stages.append(compare_stage([one.id for one in scored], tasks, pairs))
-    models = [one.id for one in scored if one.role != "baseline"]
     timed = timed_task(tasks)
     stages += [export_stage(one, one, timed, scale) for one in models]
     return [*stages, latency_stage([timed], scale, models)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,56 @@ def encoder_steps(steps: Sequence[ResolvedStep]) -> list[ResolvedStep]:
     return [step for step in steps if step.kind != "tune"]
 
 
-def lesson_of(steps: Sequence[ResolvedStep]) -> dict[str, Any] | None:
-    """Gives how the student learns a task from the tuned teacher; None where it learns as all models do."""
+@dataclass(frozen=True)
+class Lesson:
+    """How a student learns its tasks from an earlier model.
+
+    Attributes:
+        teacher: that model; of it, what was fine-tuned on the task with the first seed teaches.
+        config: what the stage ``score`` is told: losses, their settings, the layers the student begins as.
+    """
+
+    teacher: Scored
+    config: Mapping[str, Any]
+
+
+def lesson_of(steps: Sequence[ResolvedStep], prefix: str = "") -> Lesson | None:
+    """Gives how a recipe's student learns its tasks; None where it learns as all models do."""
     if steps[-1].kind != "tune":
         return None
-    lesson = dict(steps[-1].config)
-    start = lesson.pop("start")
-    return lesson | ({"kept_layers": steps[0].config["layers"]} if start == "tuned" else {})
+    config = dict(steps[-1].config)
+    start, name = config.pop("start"), config.pop("teacher")
+    if start == "tuned":
+        config["kept_layers"] = steps[0].config["layers"]
+    if name == TEACHER:
+        return Lesson(Scored(TEACHER, "teacher", "teacher", TEACHER), config)
+    return Lesson(Scored(f"{prefix}{name}", name, "student", f"{prefix}{name}"), config)
+
+
+def score_models(
+    scored: Sequence[Scored],
+    scale: Scale,
+    tasks: Sequence[str],
+    *,
+    kept: Collection[str],
+    lessons: Mapping[str, Lesson],
+) -> list[Stage]:
+    """Gives a stage for each task and model, and for each model that teaches another a task.
+
+    Args:
+        scored: the models whose scores are shown.
+        scale: its protocol is every model's.
+        tasks: their names.
+        kept: of which models the first seed's weights are kept.
+        lessons: by the id of the model that has one.
+    """
+    taught = {lesson.teacher.id: lesson.teacher for lesson in lessons.values()}
+    models = {**taught, **{one.id: one for one in scored}}
+    return [
+        score_stage(one, task, scale, one.stage, keep=one.id in {*kept, *taught}, lesson=lessons.get(one.id))
+        for task in tasks
+        for one in models.values()
+    ]
 
 
 def _baselines(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]) -> list[Scored]:
@@ -121,26 +164,15 @@ def final_of(scored: Sequence[Scored]) -> str:
 
 
 def score_stages(
-    scored: Sequence[Scored], scale: Scale, tasks: Sequence[str], lesson: Mapping[str, Any] | None
+    scored: Sequence[Scored], scale: Scale, tasks: Sequence[str], lesson: Lesson | None
 ) -> list[Stage]:
     """Gives a stage for each task and model, and the one that compares them.
 
     Every model is compared with the teacher, and the final student, which has the lesson, with all baselines.
     """
     final = final_of(scored)
-    kept = (TEACHER, final)
-    stages = [
-        score_stage(
-            model,
-            task,
-            scale,
-            model.stage,
-            keep=model.id in kept,
-            lesson=lesson if model.id == final else None,
-        )
-        for task in tasks
-        for model in scored
-    ]
+    lessons = {} if lesson is None else {final: lesson}
+    stages = score_models(scored, scale, tasks, kept=(TEACHER, final), lessons=lessons)
     beside = [model.id for model in scored if model.role == "baseline"]
     pairs = [(model.id, TEACHER) for model in scored if model.id != TEACHER]
     pairs += [(final, other) for other in beside]
@@ -154,9 +186,9 @@ def score_stage(
     source: str | Path,
     *,
     keep: bool = False,
-    lesson: Mapping[str, Any] | None = None,
+    lesson: Lesson | None = None,
 ) -> Stage:
-    """Gives the stage that scores one model on one task; a lesson is had from the teacher's on that task."""
+    """Gives the stage that scores one model on one task, which it may learn from another model's stage."""
     name = f"score.{task}.{model.id}"
     if model.kind == "majority":
         return stage_of(name, "majority", {"task": task}, {"tasks": "tasks"})
@@ -176,8 +208,14 @@ def score_stage(
     config = {"task": task, "seeds": list(scale.score.seeds), "protocol": protocol, "keep_model": keep}
     inputs: dict[str, str | Path] = {"model": source, "tasks": "tasks"}
     if lesson is not None:
-        config["lesson"] = dict(lesson)
-        inputs["teacher"] = f"score.{task}.{TEACHER}"
+        method = protocol.get("method", "full")
+        if method != "full":
+            raise UsageError(
+                f"score: {task}: wanted method full where a recipe has a tune step; got {method}; "
+                "set it in the scale, or leave the step out"
+            )
+        config["lesson"] = dict(lesson.config)
+        inputs["teacher"] = f"score.{task}.{lesson.teacher.id}"
     return stage_of(name, "score", config, inputs)
 
 

@@ -19,7 +19,8 @@ from harness.config.losses import TASK_LOSSES, LayerMap, match_layers
 from harness.data.batches import IGNORED
 from harness.errors import HarnessError, unknown
 from harness.models.families import FAMILIES
-from harness.train import layerwise
+from harness.models.inside import Inside, gather, watch
+from harness.train import attention, layerwise
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,14 @@ class Lesson:
         if "class_kl" in self.weights and self.temperature is None:
             raise HarnessError("tune: wanted a temperature beside class_kl; got none; name one in the recipe")
 
-    @property
-    def looks_inside(self) -> bool:
-        """Whether hidden states are compared."""
-        return any(TASK_LOSSES[name].looks_at == "hidden" for name in self.weights)
+    def looks_at(self, *what: str) -> bool:
+        """Whether any of the losses looks at one of these."""
+        return any(TASK_LOSSES[name].looks_at in what for name in self.weights)
 
     def __str__(self) -> str:
         terms = [f"{weight:g}*{name}" for name, weight in sorted(self.weights.items())]
         how = f"@{self.temperature:g}" if self.temperature is not None else ""
-        layers = f"/{self.layers}" if self.looks_inside else ""
+        layers = f"/{self.layers}" if self.looks_at("hidden", "attention") else ""
         return f"{'+'.join(terms)}{how}{layers}{'/tuned' if self.kept_layers else ''}"
 
 
@@ -65,11 +65,11 @@ class Told(NamedTuple):
 
     Attributes:
         logits_NC: at the texts, or at the labelled words.
-        hiddens: B × L × D after the embeddings and after each layer; empty where none are compared.
+        inside: hidden states after the embeddings and each layer, and attention, as far as they are compared.
     """
 
     logits_NC: Tensor
-    hiddens: tuple[Tensor, ...]
+    inside: Inside
 
 
 def start_as(student: Any, teacher: Any, kept_layers: tuple[int, ...]) -> None:
@@ -99,19 +99,22 @@ def lesson_loss(lesson: Lesson, student: Told, teacher: Told, batch: Mapping[str
         batch: ``attention_mask`` (B × L) and ``labels`` (B, or B × L with −100 where nothing is asked).
     """
     labels_N = batch["labels"][batch["labels"] != IGNORED]
-    hiddens = student.hiddens, teacher.hiddens
-    pairs = (
-        match_layers(lesson.layers, *(len(states) - 1 for states in hiddens)) if lesson.looks_inside else []
-    )
-    mask_BL = batch["attention_mask"].bool()
+    one, other, mask_BL = student.inside, teacher.inside, batch["attention_mask"].bool()
+    pairs = match_layers(lesson.layers, _depth(one), _depth(other))
     losses: dict[str, Callable[[], Tensor]] = {
         "labels": lambda: functional.cross_entropy(student.logits_NC, labels_N),
         "class_kl": lambda: _class_kl(student.logits_NC, teacher.logits_NC, lesson.temperature or 1.0),
         "class_mse": lambda: functional.mse_loss(student.logits_NC, teacher.logits_NC),
-        "patient": lambda: layerwise.patient(*hiddens, pairs, None),
-        "feature_mse": lambda: layerwise.feature_mse(*hiddens, pairs, mask_BL, None),
+        "patient": lambda: layerwise.patient(one.hiddens, other.hiddens, pairs, None),
+        "embedding_mse": lambda: layerwise.feature_mse(one.hiddens, other.hiddens, [(0, 0)], mask_BL, None),
+        "feature_mse": lambda: layerwise.feature_mse(one.hiddens, other.hiddens, pairs, mask_BL, None),
+        "attention_mse": lambda: attention.map_mse(one, other, pairs, mask_BL),
     }
     return torch.stack([weight * losses[name]() for name, weight in lesson.weights.items()]).sum()
+
+
+def _depth(inside: Inside) -> int:
+    return max(len(inside.hiddens) - 1, len(inside.queries))
 
 
 def _class_kl(student_NC: Tensor, teacher_NC: Tensor, temperature: float) -> Tensor:
@@ -155,11 +158,14 @@ class TaughtTrainer(Trainer):  # type: ignore[misc]
         loss = lesson_loss(self.lesson, student, teacher, inputs)
         return (loss, None) if return_outputs else loss
 
-    def _ask(self, model: nn.Module, inputs: dict[str, Tensor]) -> Told:
-        outputs = model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            output_hidden_states=self.lesson.looks_inside,
-        )
+    def _ask(self, model: Any, inputs: dict[str, Tensor]) -> Told:
+        deep = self.lesson.looks_at("hidden")
+        with watch(model, attention=self.lesson.looks_at("attention")) as seen:
+            outputs = model(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                output_hidden_states=deep,
+            )
+        states = tuple(outputs.hidden_states) if deep else ()
         logits_NC = outputs.logits[inputs["labels"] != IGNORED].float()
-        return Told(logits_NC, tuple(outputs.hidden_states) if self.lesson.looks_inside else ())
+        return Told(logits_NC, gather(states, seen, model.config))

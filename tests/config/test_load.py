@@ -134,11 +134,12 @@ RECIPES = [
     (step(2, loss={"mlm": 1}), "steps[2].distill: wanted a loss that looks at the teacher; mlm alone is an adapt step"),
     (step(2, loss={}), "steps[2].distill.loss: wanted losses and their weights, as {mlm: 0.5, logit_mse: 0.5}; got '{}'"),
     (step(2, positions="all"), "steps[2].distill.positions: unknown value 'all'; there are: attended, masked"),
-    (append({"tune": {"loss": {"labels": 1}}}), "steps[7].tune: wanted a loss that looks at the teacher; labels alone is how every student "
+    (append({"tune": {"teacher": "teacher", "loss": {"labels": 1}}}), "steps[7].tune: wanted a loss that looks at the teacher; labels alone is how every student "
      "learns a task"),
-    (append({"tune": {"loss": {"mlm": 1}}}), "steps[7].tune.loss: unknown loss 'mlm'; there are: labels, class_kl, class_mse, patient, feature_mse"),
-    (append({"tune": {"loss": {"class_kl": 1}}}), "steps[7].tune: class_kl needs a temperature; add one, as temperature: 2"),
-    (append({"tune": {"loss": {"class_mse": 1}, "layers": "last"}}), "steps[7].tune: layers is used by patient, feature_mse only; remove it, "
+    (append({"tune": {"teacher": "teacher", "loss": {"mlm": 1}}}), "steps[7].tune.loss: unknown loss 'mlm'; there are: labels, class_kl, class_mse, patient, embedding_mse, "
+     "feature_mse, attention_mse"),
+    (append({"tune": {"teacher": "teacher", "loss": {"class_kl": 1}}}), "steps[7].tune: class_kl needs a temperature; add one, as temperature: 2"),
+    (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "layers": "last"}}), "steps[7].tune: layers is used by patient, feature_mse, attention_mse only; remove it, "
      "or weigh one of them"),
     (step(2, temperature=2), "steps[2].distill: temperature is used by logit_kl, logit_ce only; remove it, or weigh one of them"),
     (step(2, loss={"logit_kl": 1}), "steps[2].distill: logit_kl needs a temperature; add one, as temperature: 2"),

@@ -65,6 +65,7 @@ OWN_VOCABULARY = {
 
 
 UNSIZED = {
+    "bistil2023": "the paper's students hold the tokens of two languages",
     "mobilebert2020": "the recipe lacks the stacked FFN and the factorised embeddings that the 25.3 M count",
     "privileged2024": "the paper is on where a student begins, at several depths",
     "harness": "ours",
@@ -136,9 +137,25 @@ def test_how_a_student_learns_a_task_is_the_papers(paper):
         name: resolve(load_recipe(f"privileged2024{name}"), paper, XLMR)[-1].config
         for name in ("", "@kl", "@from-base")
     }
-    assert begun[""] == {"loss": {"class_mse": 1.0}, "start": "tuned"}
-    assert begun["@kl"] == {"loss": {"class_kl": 1.0}, "temperature": 1.0, "start": "tuned"}
+    assert begun[""] == {"teacher": "teacher", "loss": {"class_mse": 1.0}, "start": "tuned"}
+    assert begun["@kl"] == {
+        "teacher": "teacher",
+        "loss": {"class_kl": 1.0},
+        "temperature": 1.0,
+        "start": "tuned",
+    }
     assert begun["@from-base"]["start"] == "student"
+
+
+def test_bistils_means_are_over_embeddings_and_layers_and_its_soft_targets_lack_tau_squared(paper):
+    steps = {step.id: step.config for step in resolve(load_recipe("bistil2023"), paper, MBERT)}
+    assert steps["shorten"] == {"layers": [1, 3, 5, 7, 9, 11]}
+    for step in ("distill", "tune"):
+        loss = steps[step]["loss"]
+        assert loss["feature_mse"] / loss["embedding_mse"] == pytest.approx(6, rel=2e-3)
+        assert loss["feature_mse"] + loss["embedding_mse"] == loss["attention_mse"] == 1
+    assert steps["tune"]["loss"]["class_kl"] * steps["tune"]["temperature"] ** 2 == 1
+    assert steps["distill"]["tokens"] == 200_000 * steps["distill"]["batch_tokens"]
 
 
 @pytest.mark.parametrize(

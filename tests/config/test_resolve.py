@@ -230,7 +230,7 @@ def tuned(*edits, **values):
     """The recipe with a tune step in place of the trimming."""
 
     def edit(document):
-        document["steps"][6] = {"tune": {"loss": {"class_mse": 1}, **values}}
+        document["steps"][6] = {"tune": {"teacher": "teacher", "loss": {"class_mse": 1}} | values}
         for one in edits:
             one(document)
 
@@ -281,16 +281,19 @@ REFUSED = [
      "one text would be other tokens to each: distill before trim, or trim both"),
     (edited(0, tokens=100), "steps[0].adapt: 100 tokens are fewer than one batch of 16384; raise tokens"),
     (edited(0, batch_tokens=100), "steps[0].adapt: a batch of 100 tokens holds no sequence of 512; raise batch_tokens"),
-    (insert(3, {"tune": {"loss": {"class_mse": 1}}}), "steps[3].tune: wanted it last, after the steps that make the student; "
+    (insert(3, {"tune": {"teacher": "teacher", "loss": {"class_mse": 1}}}), "steps[3].tune: wanted it last, after the steps that make the student; "
      "move it there"),
-    (insert(7, {"tune": {"loss": {"class_mse": 1}}}), "steps[7].tune: the teacher has 119547 tokens, the student 40000; "
-     "one text would be other tokens to each: leave trim out"),
-    (tuned(loss={"patient": 1}), "steps[6].tune: patient needs equal widths; the teacher has 768, the student 312: "
-     "take losses of classes alone"),
-    (tuned(start="tuned"), "steps[6].tune: start: tuned takes layers of the fine-tuned teacher; wanted one shorten before it; "
-     "got adapt, shorten, distill, prune, narrow, distill-2; take start: student, or leave the other steps out"),
-    (tuned(edited(1, layers="1/12"), edited(4, width="1/1"), loss={"patient": 1}), "steps[6].tune: patient compares the layers "
-     "below the last; the student has one layer: keep two or more"),
+    (insert(7, {"tune": {"teacher": "teacher", "loss": {"class_mse": 1}}}), "steps[7].tune: teacher 'teacher' has 119547 tokens, "
+     "the student 40000; one text would be other tokens to each: tune before trim, or trim both"),
+    (tuned(teacher="narow"), "steps[6].tune: teacher 'narow' is no earlier step; there are: teacher, adapt, shorten, distill, "
+     "prune, narrow, distill-2"),
+    (tuned(loss={"patient": 1}), "steps[6].tune: teacher 'teacher': patient needs equal widths; the teacher has 768, the student "
+     "312: take losses of classes alone"),
+    (tuned(start="tuned"), "steps[6].tune: start: tuned takes layers of the fine-tuned teacher; wanted one shorten before it and "
+     "teacher: teacher; got adapt, shorten, distill, prune, narrow, distill-2, and teacher; take start: student, or leave the "
+     "other steps out"),
+    (tuned(edited(1, layers="1/12"), edited(4, width="1/1"), teacher="adapt", loss={"patient": 1}), "steps[6].tune: teacher "
+     "'adapt': patient compares the layers below the last; the student has one layer: keep two or more"),
     (without_tokens, "steps[0].adapt: neither the recipe nor the scale 'paper' states tokens; add it"),
 ]  # fmt: skip
 

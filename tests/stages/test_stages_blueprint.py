@@ -88,7 +88,9 @@ def test_a_step_is_told_what_it_reads(make_blueprint):
 
 def test_a_student_that_is_taught_its_tasks_reads_the_tuned_teacher(make_blueprint):
     short = {"shorten": {"layers": "1/2", "keep": "last"}}
-    taught = make_blueprint(steps=[short, {"tune": {"loss": {"class_mse": 1}, "start": "tuned"}}])
+    taught = make_blueprint(
+        steps=[short, {"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "start": "tuned"}}]
+    )
     assert [one.id for one in taught.scored[:3]] == ["teacher", "shorten", "tune"]
     assert taught.scored[2].name == "tune (final student)"
     assert "tune" not in {stage.id for stage in taught.plan}, "it makes no encoder"
@@ -102,6 +104,26 @@ def test_a_student_that_is_taught_its_tasks_reads_the_tuned_teacher(make_bluepri
     assert of(plain, "score.pos.shorten").config == of(taught, "score.pos.shorten").config | {
         "keep_model": True
     }
+
+
+def test_any_earlier_model_may_teach_a_task_also_one_that_no_table_shows(make_blueprint):
+    learnt = {"loss": {"mlm": 1, "logit_mse": 1}}
+    steps = [
+        {"trim": {"tokens": "1/2"}},
+        {"distill": {"teacher": "trim", **learnt}},
+        {"tune": {"teacher": "trim", "loss": {"labels": 1, "class_mse": 1}}},
+    ]
+    taught = make_blueprint(steps=steps)
+    assert "trim" not in {one.id for one in taught.scored}
+    assert of(taught, "score.pos.tune").inputs["teacher"] == "score.pos.trim"
+    assert of(taught, "score.pos.trim").config["keep_model"]
+    assert "score.pos.trim" not in of(taught, "compare").inputs
+
+
+def test_a_student_is_taught_its_tasks_whole(make_blueprint):
+    steps = [{"trim": {"tokens": "1/2"}}, {"tune": {"teacher": "trim", "loss": {"class_mse": 1}}}]
+    with pytest.raises(HarnessError, match=r"score: pos: wanted method full .* a tune step; got lora"):
+        make_blueprint(steps=steps, changes={"score.method": "lora"})
 
 
 def test_a_run_of_a_data_folder_has_the_tasks_that_are_there(make_blueprint, data, teacher):

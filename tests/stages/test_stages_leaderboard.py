@@ -18,7 +18,9 @@ STUDY = {
     "variants": {
         "mean squares": {"distill.loss": {"logit_mse": 1}},
         "less text": {"distill.text_fraction": 0.5, "distill.tokens": 300},
-        "taught": {"steps": ["shorten", {"tune": {"loss": {"class_mse": 1}, "start": "tuned"}}]},
+        "taught": {
+            "steps": ["shorten", {"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "start": "tuned"}}]
+        },
     },
 }
 STEPS = [

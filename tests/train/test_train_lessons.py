@@ -9,6 +9,7 @@ import torch
 
 from harness.errors import HarnessError
 from harness.models import checkpoint
+from harness.models.inside import Inside
 from harness.train import finetuning
 from harness.train.finetuning import Protocol, finetune
 from harness.train.lessons import Lesson, Told, lesson_loss, start_as
@@ -30,7 +31,7 @@ def lesson(tmp_path, weights, **more):
 
 
 def told(logits, *hiddens):
-    return Told(torch.tensor([logits]), tuple(torch.tensor([states]) for states in hiddens))
+    return Told(torch.tensor([logits]), Inside(tuple(torch.tensor([one]) for one in hiddens), (), (), (), 1))
 
 
 def test_classes_are_compared_as_the_papers_have_it(tmp_path):
@@ -69,6 +70,15 @@ def test_what_is_asked_nothing_of_does_not_enter(tmp_path):
         batch,
     )
     assert found.item() == pytest.approx(4.0)
+
+
+def test_attention_is_compared_after_the_softmax(tmp_path):
+    def attending(scale):
+        keys = (torch.tensor([[[0.0], [1.0]]]),)
+        return Told(torch.zeros(1, 2), Inside((), (torch.tensor([[[scale], [scale]]]),), keys, keys, 1))
+
+    found = lesson_loss(lesson(tmp_path, {"attention_mse": 1}), attending(0.0), attending(math.log(3)), BATCH)
+    assert found.item() == pytest.approx(0.25**2), "a half and a half beside a quarter and three quarters"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +133,7 @@ def test_a_student_that_begins_as_its_teacher_computes_the_same(taught, sorted_t
 
 @pytest.mark.usefixtures("taught")
 def test_a_lesson_changes_what_is_learnt_and_repeats_itself(run, tmp_path):
-    new = lesson(tmp_path, {"class_mse": 1, "patient": 10})
+    new = lesson(tmp_path, {"class_mse": 1, "patient": 10, "attention_mse": 1, "embedding_mse": 1})
     weights = [
         run(one).model.state_dict()["classifier.weight"]
         for one in (new, new, lesson(tmp_path, {"labels": 1}), None)
