@@ -27,6 +27,7 @@ from harness.pipeline.store import Store
 from harness.stages import RUNNERS, doctor
 from harness.stages.contest import Contest, RefusedError, Topic, draw_contest
 from harness.stages.publish import publish_stage, run_folder
+from harness.units import format_count
 
 Languages = Annotated[list[str], typer.Option("--lang", help="language code, as mt; one")]
 OURS = "harness"
@@ -148,5 +149,11 @@ def _say(contest: Contest) -> None:
         out.print(
             f"{entry.name}: {', '.join(step.id for step in entry.recipe.steps)}", soft_wrap=True, markup=False
         )
-    keys = list(contest.plan.keys.values())
-    out.print(f"{len(keys)} stages, {len(set(keys))} of them different", markup=False)
+    work = contest.work
+    passes = f", {work.passes} steps of whole passes over it" if work.passes else ""
+    out.print(
+        f"{work.stages} stages, {work.different} of them different: "
+        f"{format_count(work.tokens)} tokens of text to train on{passes}, {work.tunings} fine-tunings",
+        soft_wrap=True,
+        markup=False,
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.config.resolve import TEACHER, ResolvedStep, resolve
 from harness.config.scale import TRAINED, Scale, Training
@@ -39,6 +39,24 @@ class RefusedError(UsageError):
         )
 
 
+class Work(NamedTuple):
+    """How much a study is, whether done already or not; what several entries share counts once.
+
+    Attributes:
+        stages: of the plan.
+        different: of them, those that no other equals.
+        tokens: of text to train on, teacher included, as far as steps state tokens.
+        passes: how many steps state passes over the text in their place.
+        tunings: of a model on a task with a seed.
+    """
+
+    stages: int
+    different: int
+    tokens: int
+    passes: int
+    tunings: int
+
+
 @dataclass(frozen=True)
 class Contest:
     """A study before it has begun.
@@ -54,6 +72,17 @@ class Contest:
     entries: tuple[Entry, ...]
     tasks: tuple[str, ...]
     missing_tasks: Mapping[str, str]
+
+    @property
+    def work(self) -> Work:
+        """How much the study is."""
+        by_key = {self.plan.keys[stage.id]: stage for stage in self.plan}
+        trained = [stage.config for stage in by_key.values() if "learning_rate" in stage.config]
+        trained += [config["shallow"] for config in trained if config.get("shallow")]
+        tunings = sum(len(stage.config["seeds"]) for stage in by_key.values() if stage.kind == "score")
+        tokens = sum(int(config.get("tokens", 0)) for config in trained)
+        passes = sum("epochs" in config for config in trained)
+        return Work(len(self.plan), len(by_key), tokens, passes, tunings)
 
 
 @dataclass(frozen=True)

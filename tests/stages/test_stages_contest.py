@@ -52,6 +52,19 @@ def test_variants_share_every_step_that_does_not_differ():
     assert one["trim"] != other["trim"], "it trims another model"
 
 
+def test_how_much_work_a_study_is_counts_what_is_shared_once():
+    scale = load_scale("mini")
+    contest = drawn("eliquare2023", "distill.temperature=0.5,1,2")
+    teacher = scale.teacher.pretrain
+    distilled = scale.training_for("distill", "distill")["tokens"]
+    assert contest.work.tokens == teacher.tokens + teacher.shallow.tokens + 3 * distilled
+    models, tasks, seeds = 1 + 3 + 1, 4, 2
+    assert contest.work.tunings == models * tasks * seeds, "the teacher, three students, random weights"
+    assert contest.work.stages - contest.work.different == 2, "two more that shorten"
+    assert contest.work.passes == 0
+    assert drawn("eliquare2023", "shorten.keep=first,last", scale="paper").work.passes == 3
+
+
 def test_fields_that_are_varied_together_are_combined():
     contest = drawn("eliquare2023", "distill.temperature=1,3", "shorten.keep=first,[0, 1, 2, 3, 4, 5]")
     assert len(contest.entries) == 3, "as written, and two: the first six are the list"

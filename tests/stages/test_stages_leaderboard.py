@@ -125,4 +125,6 @@ def test_a_plan_runs_nothing(run, place):
     before = set(manifests(place))
     told = run("ablate", "short.yaml", "--vary", "shorten.keep=first,last", "--plan")
     assert "shorten.keep = last = as written: shorten, distill, trim" in told.out
+    assert " of them different: " in told.out
+    assert " fine-tunings" in told.out
     assert set(manifests(place)) == before
