@@ -103,7 +103,7 @@ def test_the_same_command_anew_gives_the_same_digits(place, scored, tmp_path, ca
     for model in again["names"]:
         assert again["scores"][model]["topic"] == scored["scores"][model]["topic"]
     printed = capsys.readouterr().out
-    assert "1 of 11 test texts stand in train or dev too" in printed
+    assert "1 of 11 test texts stand in train or dev too, 0 of 6 dev texts in train\n" in printed
     (row,) = [line for line in printed.splitlines() if line.startswith("│ foreign")]
     assert row.rstrip(" │").endswith(("better", "worse", "not told apart"))
     assert scored["scores"]["foreign"]["topic"]["signature"] not in printed

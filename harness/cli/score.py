@@ -62,7 +62,7 @@ def score(
         err.print(f"not scored: {task}, since {reason}", markup=False)
     for task, metric in card.tasks.items():
         print_table(_table(found, task, metric))
-        out.print(_leakage(found["data"][task]))
+        out.print(_leakage(found["data"][task]), soft_wrap=True)
     out.print(f"scores, signatures and comparisons: {path}", soft_wrap=True)
 
 
