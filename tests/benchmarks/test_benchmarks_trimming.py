@@ -34,7 +34,8 @@ def test_the_table_tells_targets_by_the_median():
         "counting": [{"bytes": 10, "clock_s": 1, "processor_s": 1, "above_bytes": None, "times_told": 2}],
     }
     text = "\n".join(trimming.lines_of(found))
-    assert "4.00 s, wanted ≤ 3 s: missed" in text
+    assert "clock: 4.00 s, wanted ≤ 3 s: missed" in text
+    assert "processor: 1.00 s, wanted ≤ 3 s: reached" in text
     assert "by the square: 32 processor seconds (32 times as long). Not run at that size" in text
     assert "wanted ≤ 1.40 GiB: reached" in text
     assert "| – | 2 times |" in text
