@@ -28,7 +28,8 @@ Baselines = Annotated[
     typer.Option("--baselines", help="of random,static,tfidf,majority, or none; default: the scale's"),
 ]
 MethodName = Annotated[
-    str | None, typer.Option("--method", help="full, adapter or lora; default: the scale's, or else full")
+    str | None,
+    typer.Option("--method", help="full, adapter, lora, sft; default: the scale's, or else full"),
 ]
 
 

@@ -246,7 +246,8 @@ class Tune(Step):
     """Have the student learn each task from an earlier model fine-tuned on it; the last step of a recipe.
 
     How long and how fast is the scale's, as for every other model. `start: tuned` begins with the layers,
-    embeddings and head of the fine-tuned model in place of the student's own.
+    embeddings and head of the fine-tuned model in place of the student's own. `method: sft` trains all, and
+    then anew the head and the `density` of the other weights that had moved most.
     """
 
     kind = "tune"
@@ -255,6 +256,8 @@ class Tune(Step):
     temperature: Rate | None = None
     layers: LayerMap | None = None
     start: Literal["student", "tuned"] = "student"
+    method: Literal["full", "sft"] = "full"
+    density: Share | None = None
 
     @field_validator("loss", mode="before")
     @classmethod
@@ -265,6 +268,8 @@ class Tune(Step):
     def _check(self) -> Tune:
         _check_use(self.loss, "temperature", self.temperature, ("class_kl",), "temperature: 2")
         _check_use(self.loss, "layers", self.layers, _LAYERWISE_OF_TASKS)
+        if (self.method == "sft") != (self.density is not None):
+            raise refusal("method: sft and density go together, as density: 0.08; add or remove one")
         if set(self.loss) == {"labels"} and self.start == "student":
             raise refusal(
                 "wanted a loss that looks at the teacher; labels alone is how every student learns a task"

@@ -21,7 +21,7 @@ TRAINED = ("adapt", "distill", "prune", "narrow")
 
 Source = Literal["builtin", "folder", "hub"]
 Precision = Literal["fp32", "bf16", "auto"]
-Method = Literal["full", "adapter", "lora"]
+Method = Literal["full", "adapter", "lora", "sft"]
 """How a model is fine-tuned: all its weights; bottleneck adapters; low-rank products (peft)."""
 
 
@@ -173,6 +173,7 @@ class Finetune(Strict):
     method: Method | None = None
     reduction: Count | None = None
     rank: Count | None = None
+    density: Share | None = None
 
 
 class Score(Strict):
@@ -197,6 +198,7 @@ class Score(Strict):
     method: Method | None = None
     reduction: Count | None = None
     rank: Count | None = None
+    density: Share | None = None
     tasks: dict[str, Finetune] = Field(default_factory=dict)
     baselines: tuple[str, ...] = BASELINES[:-1]
 
@@ -220,7 +222,7 @@ class Score(Strict):
     def _check_methods(self) -> Score:
         for task in ("", *self.tasks):
             asked = self.for_task(task)
-            for name, method in (("reduction", "adapter"), ("rank", "lora")):
+            for name, method in (("reduction", "adapter"), ("rank", "lora"), ("density", "sft")):
                 if name in asked and asked.get("method") != method:
                     raise refusal(f"{name} goes with method: {method}, and only with it")
         return self

@@ -56,7 +56,8 @@ def _terms(loss: dict[str, float]) -> str:
 
 def _describe_tune(config: dict[str, Any]) -> str:
     start = ", begun as its layers" if config["start"] == "tuned" else ""
-    return f"each task from {config['teacher']} tuned on it: {_terms(config['loss'])}{start}"
+    sparse = f", {config['density']:g} of the weights" if config["method"] == "sft" else ""
+    return f"each task from {config['teacher']} tuned on it: {_terms(config['loss'])}{start}{sparse}"
 
 
 def _describe_amount(config: dict[str, Any]) -> str:

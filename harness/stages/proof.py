@@ -69,10 +69,12 @@ class Lesson:
     Attributes:
         teacher: that model; of it, what was fine-tuned on the task with the first seed teaches.
         config: what the stage ``score`` is told: losses, their settings, the layers the student begins as.
+        protocol: what the recipe says of the protocol, which else is the scale's.
     """
 
     teacher: Scored
     config: Mapping[str, Any]
+    protocol: Mapping[str, Any]
 
 
 def lesson_of(steps: Sequence[ResolvedStep], prefix: str = "") -> Lesson | None:
@@ -83,9 +85,11 @@ def lesson_of(steps: Sequence[ResolvedStep], prefix: str = "") -> Lesson | None:
     start, name = config.pop("start"), config.pop("teacher")
     if start == "tuned":
         config["kept_layers"] = steps[0].config["layers"]
+    method = config.pop("method")
+    protocol = {"method": method, "density": config.pop("density")} if method == "sft" else {}
     if name == TEACHER:
-        return Lesson(Scored(TEACHER, "teacher", "teacher", TEACHER), config)
-    return Lesson(Scored(f"{prefix}{name}", name, "student", f"{prefix}{name}"), config)
+        return Lesson(Scored(TEACHER, "teacher", "teacher", TEACHER), config, protocol)
+    return Lesson(Scored(f"{prefix}{name}", name, "student", f"{prefix}{name}"), config, protocol)
 
 
 def score_models(
@@ -214,6 +218,7 @@ def score_stage(
                 f"score: {task}: wanted method full where a recipe has a tune step; got {method}; "
                 "set it in the scale, or leave the step out"
             )
+        config["protocol"] = protocol | dict(lesson.protocol)
         config["lesson"] = dict(lesson.config)
         inputs["teacher"] = f"score.{task}.{lesson.teacher.id}"
     return stage_of(name, "score", config, inputs)

@@ -20,7 +20,7 @@ _FFN_OUT = re.compile(r"\.\d+\.(output\.dense|ffn\.lin2|mlp\.Wo)$")
 """The last linear map of each layer's FFN: BERT's and XLM-R's, DistilBERT's, ModernBERT's."""
 _ATTENTION = r".*\.\d+\..*(query|value|q_lin|v_lin|Wqkv)$"
 """The maps that LoRA changes: queries and values (Hu et al. 2022, section 4.2)."""
-_HEADS = ("classifier", "pre_classifier", "score", "head", "pooler")
+HEADS = ("classifier", "pre_classifier", "score", "head", "pooler")
 """What stock classes call the parts of a task's head, which are trained whole; a pooler is drawn anew too."""
 _ALPHA = 2
 """LoRA's scale is alpha/rank with alpha twice the rank."""
@@ -68,7 +68,7 @@ def add_adapters(model: Any, reduction: int) -> Any:
             f"{model.config.model_type}; use method: full"
         )
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not {*name.split(".")}.isdisjoint(_HEADS))
+        parameter.requires_grad_(not {*name.split(".")}.isdisjoint(HEADS))
     for name in names:
         parent, _, last = name.rpartition(".")
         place = model.get_submodule(parent)
@@ -89,7 +89,7 @@ def add_lora(model: Any, rank: int) -> Any:
         )
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415  a second to import, and few ask for it
 
-    heads = sorted({*(name.rpartition(".")[2] for name, _ in model.named_modules())} & {*_HEADS})
+    heads = sorted({*(name.rpartition(".")[2] for name, _ in model.named_modules())} & {*HEADS})
     config = LoraConfig(r=rank, lora_alpha=_ALPHA * rank, target_modules=_ATTENTION, modules_to_save=heads)
     return get_peft_model(model, config)
 

@@ -29,6 +29,7 @@ from harness.models.checkpoint import quiet
 from harness.train.adapters import add_adapters, add_lora, merge_lora, num_trained
 from harness.train.encoding import Encoded, encode, pad
 from harness.train.lessons import Lesson, TaughtTrainer, start_as
+from harness.train.sparse import Ticket, choose, encoder_weights
 from harness.train.trainer import dropout, fastest_attention
 
 Labels = list[str] | list[list[str]]
@@ -49,9 +50,11 @@ class Protocol:
         precision: ``fp32`` or ``bf16`` (autocast).
         dropout: replaces the model's own while it is fine-tuned; ``None`` leaves it.
         patience: epochs without a better score on dev after which it ends; ``None`` runs them all.
-        method: ``full`` trains every weight; ``adapter`` and ``lora`` the head and what they add.
+        method: ``full`` trains every weight; ``adapter`` and ``lora`` the head and what they add; ``sft``
+            all, and then anew the head and the weights that had moved most.
         reduction: of an adapter, how many times narrower than the encoder it is.
         rank: of LoRA.
+        density: of ``sft``, the share of the encoder's weights that is trained in the end.
     """
 
     epochs: int
@@ -63,14 +66,16 @@ class Protocol:
     precision: Literal["fp32", "bf16"]
     dropout: float | None = None
     patience: int | None = None
-    method: Literal["full", "adapter", "lora"] = "full"
+    method: Literal["full", "adapter", "lora", "sft"] = "full"
     reduction: int = 16
     rank: int = 8
+    density: float = 0.08
 
     @property
     def settings(self) -> dict[str, Any]:
         """What of it decides the outcome, but the method; settings of other methods are left out."""
-        others = {"full": ("reduction", "rank"), "adapter": ("rank",), "lora": ("reduction",)}[self.method]
+        own = {"adapter": "reduction", "lora": "rank", "sft": "density"}
+        others = [setting for method, setting in own.items() if method != self.method]
         return {name: value for name, value in vars(self).items() if name not in ("method", *others)}
 
 
@@ -127,16 +132,25 @@ def finetune(
     train = encode(data.train, data, tokenizer, protocol.max_length)
     dev = encode(data.dev, data, tokenizer, protocol.max_length)
     best = _BestEpoch(lambda: score(predict(model, dev, data, protocol.batch_size)), protocol.patience)
-    trainer = trainer_class(
-        model=model,
-        args=_arguments(folder, protocol, seed),
-        train_dataset=train.rows,
-        data_collator=lambda rows: pad(rows, train.pad_id),
-        callbacks=[best],
-    )
-    trainer.remove_callback(PrinterCallback)
-    with dropout(model, protocol.dropout), fastest_attention(model, protocol.precision):
-        trainer.train()
+
+    def fit(*callbacks: TrainerCallback) -> None:
+        trainer = trainer_class(
+            model=model,
+            args=_arguments(folder, protocol, seed),
+            train_dataset=train.rows,
+            data_collator=lambda rows: pad(rows, train.pad_id),
+            callbacks=[*callbacks],
+        )
+        trainer.remove_callback(PrinterCallback)
+        with dropout(model, protocol.dropout), fastest_attention(model, protocol.precision):
+            trainer.train()
+
+    if protocol.method == "sft":
+        ticket = _draw_ticket(model, fit, protocol.density)
+        trained += ticket.num_chosen - ticket.num_places
+        fit(ticket, best)
+    else:
+        fit(best)
     model.to("cpu").load_state_dict(best.weights)
     shutil.rmtree(folder, ignore_errors=True)
     test = encode(data.test, data, tokenizer, protocol.max_length)
@@ -144,6 +158,16 @@ def finetune(
         model = merge_lora(model)
     predictions = predict(model.eval(), test, data, protocol.batch_size)
     return Tuned(model, predictions, best.scores, best.epoch, trained)
+
+
+def _draw_ticket(model: Any, fit: Callable[[], None], density: float) -> Ticket:
+    """Trains every weight, and gives the places that moved most; the model is then as it was before."""
+    whole = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    start = encoder_weights(model)
+    fit()
+    ticket = Ticket(start, choose(start, encoder_weights(model), density))
+    model.load_state_dict(whole)
+    return ticket
 
 
 def _taught(lesson: Lesson, model: Any, data: TaskData) -> Callable[..., Any]:

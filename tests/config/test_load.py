@@ -141,6 +141,8 @@ RECIPES = [
     (append({"tune": {"teacher": "teacher", "loss": {"class_kl": 1}}}), "steps[7].tune: class_kl needs a temperature; add one, as temperature: 2"),
     (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "layers": "last"}}), "steps[7].tune: layers is used by patient, feature_mse, attention_mse only; remove it, "
      "or weigh one of them"),
+    (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "method": "sft"}}), "steps[7].tune: method: sft and density go "
+     "together, as density: 0.08; add or remove one"),
     (step(2, temperature=2), "steps[2].distill: temperature is used by logit_kl, logit_ce only; remove it, or weigh one of them"),
     (step(2, loss={"logit_kl": 1}), "steps[2].distill: logit_kl needs a temperature; add one, as temperature: 2"),
     (step(2, loss={"relation_kk": 1}), "steps[2].distill: relation_kk needs a relation_split; add one, as relation_split: 4"),
@@ -242,10 +244,11 @@ SCALES = [
     (inside("score", seeds=[1, 1]), "score.seeds: wanted different whole numbers, as [1, 2]; got '[1, 1]'"),
     (lambda document: document["score"].pop("seeds"), "score: lacks the key 'seeds'; add it"),
     (inside("score", tasks={"pos": {"epoch": 1}}), "score.tasks.pos: unknown key 'epoch'; there are: epochs, "
-     "learning_rate, batch_size, warmup_fraction, weight_decay, dropout, patience, method, reduction, rank. Did you mean 'epochs'?"),
+     "learning_rate, batch_size, warmup_fraction, weight_decay, dropout, patience, method, reduction, rank, density. Did you mean 'epochs'?"),
     (inside("score", tasks={"poss": {}}), "score.tasks: unknown task 'poss'; there are: pos, ner, topic, sentiment, news, hate, "
      "nli. Did you mean 'pos'?"),
-    (inside("score", method="soup"), "score.method: unknown value 'soup'; there are: full, adapter, lora"),
+    (inside("score", method="soup"), "score.method: unknown value 'soup'; there are: full, adapter, lora, sft"),
+    (inside("score", density=0.5), "score: density goes with method: sft, and only with it"),
     (inside("score", rank=4), "score: rank goes with method: lora, and only with it"),
     (inside("score", reduction=4), "score: reduction goes with method: adapter, and only with it"),
     (inside("score", tasks={"pos": {"reduction": 4}}), "score: reduction goes with method: adapter, and only with it"),

@@ -111,13 +111,15 @@ def test_any_earlier_model_may_teach_a_task_also_one_that_no_table_shows(make_bl
     steps = [
         {"trim": {"tokens": "1/2"}},
         {"distill": {"teacher": "trim", **learnt}},
-        {"tune": {"teacher": "trim", "loss": {"labels": 1, "class_mse": 1}}},
+        {"tune": {"teacher": "trim", "loss": {"class_mse": 1}, "method": "sft", "density": 0.5}},
     ]
     taught = make_blueprint(steps=steps)
     assert "trim" not in {one.id for one in taught.scored}
     assert of(taught, "score.pos.tune").inputs["teacher"] == "score.pos.trim"
     assert of(taught, "score.pos.trim").config["keep_model"]
     assert "score.pos.trim" not in of(taught, "compare").inputs
+    protocols = [of(taught, f"score.pos.{model}").config["protocol"] for model in ("tune", "trim")]
+    assert protocols[0] == protocols[1] | {"method": "sft", "density": 0.5}
 
 
 def test_a_student_is_taught_its_tasks_whole(make_blueprint):
