@@ -19,8 +19,9 @@ _MEGA = 1e6
 _NOTE = (
     "Scores in percent with 95 % intervals over items and seeds; the average's adds those of the tasks as of "
     "independent test sets. MB of the weights as stored; p50 and speed-up of the fp32 ONNX file, beside the "
-    "teacher's in the same rounds. Tokens and time are of all steps of the recipe, those it shares with "
-    "others too. Ahead: the smallest model with fewer parameters and a higher average; – where there is none."
+    "teacher's in the same rounds. Tokens and time are of all steps that make the student, those shared with "
+    "others too; the tasks are not counted. Ahead: the smallest model with fewer parameters and a higher "
+    "average; – where there is none."
 )
 
 
