@@ -133,24 +133,14 @@ def finetune(
     dev = encode(data.dev, data, tokenizer, protocol.max_length)
     best = _BestEpoch(lambda: score(predict(model, dev, data, protocol.batch_size)), protocol.patience)
 
-    def fit(*callbacks: TrainerCallback) -> None:
-        trainer = trainer_class(
-            model=model,
-            args=_arguments(folder, protocol, seed),
-            train_dataset=train.rows,
-            data_collator=lambda rows: pad(rows, train.pad_id),
-            callbacks=[*callbacks],
-        )
-        trainer.remove_callback(PrinterCallback)
-        with dropout(model, protocol.dropout), fastest_attention(model, protocol.precision):
-            trainer.train()
-
-    if protocol.method == "sft":
-        ticket = _draw_ticket(model, fit, protocol.density)
-        trained += ticket.num_chosen - ticket.num_places
-        fit(ticket, best)
-    else:
-        fit(best)
+    fit = partial(_fit, trainer_class, model, train, arguments=_arguments(folder, protocol, seed))
+    with dropout(model, protocol.dropout), fastest_attention(model, protocol.precision):
+        if protocol.method == "sft":
+            ticket = _draw_ticket(model, fit, protocol.density)
+            trained += ticket.num_chosen - ticket.num_places
+            fit(ticket, best)
+        else:
+            fit(best)
     model.to("cpu").load_state_dict(best.weights)
     shutil.rmtree(folder, ignore_errors=True)
     test = encode(data.test, data, tokenizer, protocol.max_length)
@@ -158,6 +148,25 @@ def finetune(
         model = merge_lora(model)
     predictions = predict(model.eval(), test, data, protocol.batch_size)
     return Tuned(model, predictions, best.scores, best.epoch, trained)
+
+
+def _fit(
+    trainer_class: Callable[..., Any],
+    model: Any,
+    train: Encoded,
+    *callbacks: TrainerCallback,
+    arguments: TrainingArguments,
+) -> None:
+    """Trains a model once, from the weights it has."""
+    trainer = trainer_class(
+        model=model,
+        args=arguments,
+        train_dataset=train.rows,
+        data_collator=lambda rows: pad(rows, train.pad_id),
+        callbacks=[*callbacks],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
 
 
 def _draw_ticket(model: Any, fit: Callable[[], None], density: float) -> Ticket:
