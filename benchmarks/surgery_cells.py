@@ -36,6 +36,9 @@ OBJECTIVE = Objective({"mlm": 0.5, "logit_mse": 0.5}, "attended")
 WIDTHS = ("3/4", "1/2", "3/8")
 """Of the hidden size, as near the paper's 564, 456 and 312 of 768 as whole blocks of 32 come."""
 
+WHOLE_HEADS = ("3/4", "1/2")
+"""Those of the widths that are whole heads of a teacher of four."""
+
 FFN_WIDTHS = ("2/3", "1/3")
 ROUNDS = 4
 SEVERAL = f"{ROUNDS} rounds"
@@ -172,7 +175,9 @@ def cells(seeds: Sequence[int]) -> Iterator[Cell]:
 def _narrowed() -> Iterator[Cell]:
     """Gives the other ways to narrow, with one seed."""
     ways = [way for way in (*WAYS, ALIKE, MIXED) if way not in BASES]
-    yield from (Cell("narrow", way, width, 1, distilled=False) for way in ways for width in WIDTHS)
+    for way in ways:
+        widths = WHOLE_HEADS if way in WAYS and WAYS[way].whole_heads else WIDTHS
+        yield from (Cell("narrow", way, width, 1, distilled=False) for width in widths)
     yield from (Cell("narrow", way, "1/1", 1, distilled=False) for way in (*BASES, "pca, not refitted"))
 
 
