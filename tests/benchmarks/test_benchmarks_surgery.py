@@ -13,7 +13,9 @@ from benchmarks.surgery_cells import BASES, WIDTHS, Cell, cells, share
 
 def test_every_cell_has_a_name_of_its_own():
     made = list(cells([1, 2, 3]))
-    assert len({cell.name for cell in made}) == len(made) == 1 + 3 * (9 + 4 + 2) + 7 * 3 - 1 + 4 + 2 * 2 + 4 + 2
+    assert (
+        len({cell.name for cell in made}) == len(made) == 1 + 3 * (9 + 4 + 2) + 7 * 3 - 1 + 4 + 2 * 2 + 4 + 2
+    )
     assert sum(cell.distilled for cell in made) == 3 * (9 + 4 + 2) + 4 + 2
 
 
