@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Signature:
     """The signature of the scores of one model on one task.
 
-    What holds: equal signatures mean the same model, scored in the same way on the same items.
+    What holds: equal signatures mean the same model, scored in the same way on the same items; and the same
+    model, scored so again, has an equal one.
 
     Attributes:
         task: its name.
@@ -20,7 +21,7 @@ class Signature:
         n_items: how many items it has.
         protocol: how the model learnt the task, as ``full,epochs=6,…``.
         seeds: in the order of the values.
-        model: digest of the files of the model.
+        model: digest of weights, config and tokenizer, however often they were saved.
         versions: of what computed it.
     """
 

@@ -60,7 +60,7 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
         "trim": 1,
         "random": 1,
         "static": 1,
-        "score": 3,
+        "score": 4,
         "linear": 2,
         "majority": 3,
         "compare": 1,

@@ -15,6 +15,7 @@ from harness.measure.predictions import FILE, Predictions, write_predictions
 from harness.measure.scores import Item, tally
 from harness.measure.signature import Signature
 from harness.measure.significance import interval
+from harness.models.fingerprint import fingerprint
 from harness.pipeline.hashing import hash_path
 from harness.stages.files import write_json
 
@@ -44,8 +45,8 @@ def data_name(data: TaskData) -> str:
 
 
 def model_name(path: Path) -> str:
-    """Names a model by the content of its folder or file."""
-    return hash_path(path)[:_DIGITS]
+    """Names a model: by what it is, however often it was saved, or by its one file."""
+    return (fingerprint(path) if path.is_dir() else hash_path(path))[:_DIGITS]
 
 
 def record_scores(
