@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.report.leaderboard import render
-from harness.report.render import write_results
-from harness.stages.files import read_json
-from harness.stages.numbers import collect
+from harness.stages.found import write_found
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -19,9 +17,4 @@ def run(context: Context) -> None:
     Raises:
         HarnessError: a cell that the plan declares has no number and no reason.
     """
-    manifests = {role: read_json(path / "manifest.json") for role, path in context.inputs.items()}
-    found = collect(context.config, manifests)
-    found.check({manifest["key"] for manifest in manifests.values()})
-    write_results(found, context.out)
-    render(found, context.out)
-    context.facts["environment"] = found.environment
+    render(write_found(context), context.out)
