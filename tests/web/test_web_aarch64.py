@@ -47,7 +47,7 @@ def says_on_aarch64(folder: Path, file: str, sentences: list[str]) -> list[dict[
 @pytest.mark.parametrize("kind", ["tagger", "classifier"])
 @pytest.mark.parametrize(("file", "least"), [("onnx/model.onnx", 1.0), ("onnx/model_int8.onnx", 0.98)])
 def test_aarch64_says_what_this_machine_says(exported, sentences, kind, file, least):
-    """fp32 agrees in every label; int8 products saturate otherwise on other processors."""
+    """fp32 agrees in every label; int8 products are computed otherwise on other processors."""
     folder = exported(kind)
     here, there = (
         [Model(folder, file).say(one) for one in sentences],
