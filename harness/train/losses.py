@@ -222,8 +222,18 @@ def _mlm(seen: _Seen, labels_N: Tensor) -> Tensor:
     asked_N = labels_N != IGNORED
     if not bool(asked_N.any()):
         return seen.features_ND.sum() * 0.0
-    logits_NV = functional.linear(seen.features_ND[asked_N], seen.head.weight_VD, seen.head.bias_V)
-    return functional.cross_entropy(logits_NV.float(), labels_N[asked_N])
+    features_ND, weight_VD, bias_V = seen.features_ND[asked_N], seen.head.weight_VD, seen.head.bias_V
+    return ops.linear_distillation_loss(
+        features_ND,
+        weight_VD,
+        features_ND.detach(),  # nothing is soft: no teacher is looked at
+        weight_VD.detach(),
+        labels_N[asked_N],
+        student_bias=bias_V,
+        temperature=1.0,
+        soft_weight=0.0,
+        hard_weight=1.0,
+    )
 
 
 def _last(kind: Literal["cosine", "mse"]) -> Callable[[_Compared], Tensor]:
