@@ -17,7 +17,7 @@ def tables_of(found: Mapping[str, Sequence[Row]], absent: Mapping[str, str]) -> 
         "The fastest int8 file of each student beside the teacher's in fp32, 1 row of 128 tokens, 1 thread.",
         "",
         *_table(
-            ("model", _SPEED, "wanted", "MB", "wanted", "peers in int8: times as fast as they"),
+            ("model", _SPEED, "wanted", "MB", "wanted", "times as fast as the fastest of a peer"),
             map(_target, found["targets"]),
         ),
         "## Times",

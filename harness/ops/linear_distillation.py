@@ -62,7 +62,8 @@ class _Gradients:
         self._own = hidden_ND.dtype == wide or num_chunks <= _ROUNDED_CHUNKS
         dtype = hidden_ND.dtype if self._own else wide
         self._hidden = torch.empty_like(hidden_ND) if needs[0] else hidden_ND.new_empty(0)
-        self._weight = torch.zeros_like(weight_VD, dtype=dtype) if needs[1] else weight_VD.new_empty(0)
+        fresh = torch.empty_like if num_chunks else torch.zeros_like  # the first chunk writes all of it
+        self._weight = fresh(weight_VD, dtype=dtype) if needs[1] else weight_VD.new_empty(0)
         self._bias = weight_VD.new_zeros(len(weight_VD) if needs[2] else 0, dtype=wide)
 
     def add(self, rows: slice, slope_CV: Tensor) -> None:
@@ -70,7 +71,9 @@ class _Gradients:
         if self._needs[0]:
             torch.mm(slope_CV, self._student.weight, out=self._hidden[rows])
         if self._needs[1] and self._own:
-            self._weight.addmm_(slope_CV.T, hidden_CD)
+            self._weight.addmm_(slope_CV.T, hidden_CD, beta=0 if rows.start == 0 else 1)
+        elif self._needs[1] and rows.start == 0:
+            self._weight.copy_(slope_CV.T @ hidden_CD)
         elif self._needs[1]:
             self._weight += slope_CV.T @ hidden_CD
         if self._needs[2]:

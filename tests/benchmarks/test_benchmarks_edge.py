@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import onnx
 import pytest
 
 from benchmarks import edge, edge_device, edge_tables
-from benchmarks.edge_runtimes import Setting, Variant
+from benchmarks.edge_runtimes import Setting, Variant, in_own_thread
 from benchmarks.edge_shapes import STUDENTS, TEACHER, TEACHER_NAME, build, rows_of
 from harness.config import KNOWN_TEACHERS, load_recipe, load_scale, show
 
@@ -25,12 +27,12 @@ def test_a_target_is_met_where_the_whole_interval_lies_above_it():
         low = target.speed - (0.1 if place == 1 else 0)
         rows.append(row(name, "onnxruntime", 4.0, (target.speed + 1, low, target.speed + 2)))
         rows.append(row(name, "onnxruntime", 5.0, (1, 1, 1), form="slow"))
-        rows.append(row(name, "peer 1", 6.0, (1, 1, 1)))
+        rows += [row(name, "peer 1", time_ms, (1, 1, 1)) for time_ms in (7.0, 6.0, 9.0)]
     told = edge.verdicts(rows)
     assert [one["speed_met"] for one in told] == [True, False, True]
     assert [one["size_met"] for one in told] == [True, True, True]
     assert {one["form"] for one in told} == {"legacy"}
-    assert told[0]["times_as_fast_as"]["peer 1"] == pytest.approx((1.5, 1.5, 1.5))
+    assert told[0]["times_as_fast_as"]["peer 1 int8"] == pytest.approx((1.5, 1.5, 1.5))
 
 
 def test_tables_say_what_was_met_missed_and_absent():
@@ -122,3 +124,9 @@ def test_the_limits_hold_and_are_told(tmp_path, device):
     large = edge_device.limited(gather(tmp_path / "large.onnx", 3_000_000), 8, 100)
     assert large["ended"].startswith("exit ")
     assert "p50_ms" not in large
+
+
+def test_each_runtime_calls_from_a_thread_of_its_own():
+    names = [in_own_thread(runtime, threading.get_ident)() for runtime in ("one", "two", "one")]
+    assert names[0] == names[2]
+    assert len({*names, threading.get_ident()}) == 3
