@@ -90,7 +90,7 @@ def frozen(student: Any, parts: Sequence[str]) -> Iterator[None]:
 
 
 def _train(
-    student: nn.Module,
+    student: Any,
     batches: MaskedBatches,
     objective: Objective,
     teacher: nn.Module | None,
@@ -115,6 +115,8 @@ def _train(
     trainer.train(resume_from_checkpoint=resumed_from)
     train_s = time.monotonic() - started_s
     student.to("cpu").eval()
+    if budget.gradient_checkpointing:
+        student.gradient_checkpointing_disable()
     tokens = batches.tokens_at(len(batches))
     return {
         "tokens": tokens,

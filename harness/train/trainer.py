@@ -114,6 +114,8 @@ def arguments(folder: Path, budget: Budget, **overrides: Any) -> TrainingArgumen
         "num_train_epochs": 1,
         "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": budget.accumulation,
+        "gradient_checkpointing": budget.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "learning_rate": budget.learning_rate,
         "warmup_steps": budget.warmup_fraction,
         "weight_decay": budget.weight_decay,

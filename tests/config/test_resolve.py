@@ -339,3 +339,10 @@ def test_layers_are_kept_as_the_papers_keep_them(keep, ratio, layers, tmp_path, 
     shape = MBERT.model_copy(update={"layers": int(ratio.partition("/")[2])})
     found = resolved({"source": "here", "teacher": "mbert", "steps": steps}, tmp_path, mini, shape)
     assert found["shorten"].config["layers"] == layers
+
+
+def test_a_scale_that_checkpoints_gradients_says_so_to_every_trained_step(paper):
+    sparing = paper.model_copy(update={"gradient_checkpointing": True})
+    steps = resolve(load_recipe("gurgurov2025"), sparing, MBERT)
+    told = {step.id for step in steps if step.config.get("gradient_checkpointing")}
+    assert told == {"adapt", "distill", "prune", "distill-2"}

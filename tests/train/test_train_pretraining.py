@@ -22,6 +22,7 @@ from harness.train.pretraining import dropout, held_out_loss, train
 from harness.train.trainer import OrderedTrainer, arguments, last_checkpoint
 
 MSE = Objective({"mlm": 0.5, "logit_mse": 0.5}, "attended")
+INSIDE = Objective({"feature_mse": 1.0, "relation_vv": 1.0}, relation_split=1)
 
 
 class CutError(Exception):
@@ -123,6 +124,22 @@ def test_a_run_cut_twice_ends_with_the_weights_of_an_undisturbed_one(case, run, 
     assert resumed["tokens_per_s"] is None
     assert resumed["steps"] == facts["steps"]
     assert resumed["tokens"] == facts["tokens"]
+
+
+@pytest.mark.parametrize("case", ["mlm", "distil", "inside"])
+def test_layers_computed_anew_give_the_same_weights(case, run, make_model, make_budget):
+    objectives = {"mlm": Objective({"mlm": 1.0}), "distil": MSE, "inside": INSIDE}
+    settings = {"objective": objectives[case], "teacher": None if case == "mlm" else make_model(seed=2)}
+    kept, anew = make_model(), make_model()
+    calls = [], []
+    for one, told in zip((kept, anew), calls, strict=True):
+        layer = one.base_model.encoder.layer[0]
+        layer.intermediate.register_forward_hook(lambda *_, told=told: told.append(1))
+    run(kept, make_budget(), "kept", **settings)
+    run(anew, make_budget(gradient_checkpointing=True), "anew", **settings)
+    assert same_weights(kept, anew)
+    assert len(calls[1]) == 2 * len(calls[0]) > 0
+    assert not any(getattr(one, "gradient_checkpointing", False) for one in anew.modules())
 
 
 KILLED = """
