@@ -30,7 +30,8 @@ from harness.measure.latency import Samples, ratio
 from harness.measure.memory import peak_memory
 from harness.units import format_bytes
 
-OURS = "bf16"
+OURS = CHAIN[-2:]
+"""Judged: with the whole vocabulary, and with it trimmed first."""
 TARGETS = {"documents": 5.0, "sentences": 20.0}
 MEMORY_TARGET = 0.25
 SIZES = {"mbert": mbert, "tiny": tiny}
@@ -146,16 +147,17 @@ def verdicts(results: Sequence[Result], peaks: Mapping[str, int | None]) -> list
     """Says of each target whether it was reached; a speed's whole interval must lie above it."""
     lines = []
     for one in results:
-        if one.way == OURS:
+        if one.way in OURS:
             reached = "reached" if one.ratio_to_published[1] >= TARGETS[one.kind] else "missed"
-            lines.append(
-                f"- {one.kind}: {_told(one.ratio_to_published)}, wanted ≥ {TARGETS[one.kind]:g}x: {reached}"
-            )
-    ours, published = peaks.get(OURS), peaks.get(CHAIN[0])
-    if ours and published:
-        reached = "reached" if ours <= MEMORY_TARGET * published else "missed"
-        share = f"{ours / published:.2f} of the published way's"
-        lines.append(f"- peak memory: {share}, wanted ≤ {MEMORY_TARGET}: {reached}")
+            told = f"{_told(one.ratio_to_published)}, wanted ≥ {TARGETS[one.kind]:g}x: {reached}"
+            lines.append(f"- {one.way}, {one.kind}: {told}")
+    published = peaks.get(CHAIN[0])
+    for way in OURS:
+        ours = peaks.get(way)
+        if ours and published:
+            reached = "reached" if ours <= MEMORY_TARGET * published else "missed"
+            share = f"{ours / published:.2f} of the published way's"
+            lines.append(f"- {way}, peak memory: {share}, wanted ≤ {MEMORY_TARGET}: {reached}")
     return lines
 
 

@@ -2,7 +2,7 @@
 
 ``published`` is the loop of Gurgurov et al. 2025 written anew: every row padded to the longest length, the
 logits of all positions over the whole vocabulary of both models, cross-entropy and mean squared difference
-of those logits, float32, micro-batches of 8 rows. The last three are this project's own trainer.
+of those logits, float32, micro-batches of 8 rows. The last four are this project's own trainer.
 
 Shapes: **B** batch, **L** length, **N** chosen positions, **D** hidden, **V** vocabulary.
 """
@@ -123,7 +123,9 @@ def make_pair(sizes: Sizes, vocabulary: int) -> Pair:
     return Pair(teacher, student, Ids(vocabulary))
 
 
-def budget_of(sizes: Sizes, steps: int, precision: Precision = "fp32") -> Budget:
+def budget_of(
+    sizes: Sizes, steps: int, precision: Precision = "fp32", *, gradient_checkpointing: bool = False
+) -> Budget:
     """Gives a training of so many steps as the recipe sets it."""
     return Budget(
         tokens=(steps - 1) * sizes.batch_tokens + 1,
@@ -136,6 +138,7 @@ def budget_of(sizes: Sizes, steps: int, precision: Precision = "fp32") -> Budget
         seed=3,
         weight_decay=0.0,
         checkpoint_s=1e9,
+        gradient_checkpointing=gradient_checkpointing,
     )
 
 
@@ -258,15 +261,21 @@ class LoopWay:
 
 
 class TrainerWay:
-    """A way that is this project's trainer; the second of its steps is timed whole."""
+    """A way that is this project's trainer; the second of its steps is timed whole.
 
-    def __init__(self, pair: Pair, rows: Packed, sizes: Sizes, precision: Precision, folder: Path) -> None:
-        self.pair, self.rows, self.sizes, self.precision = pair, rows, sizes, precision
-        self.folder = folder
+    Args:
+        pair: the models.
+        rows: of the corpus.
+        budget: of two steps.
+        folder: where the trainer may write.
+    """
+
+    def __init__(self, pair: Pair, rows: Packed, budget: Budget, folder: Path) -> None:
+        self.pair, self.rows, self.budget, self.folder = pair, rows, budget, folder
 
     def time(self, number: int) -> Part:
         """Times one optimiser step."""
-        budget = replace(budget_of(self.sizes, 2, self.precision), seed=number)
+        budget = replace(self.budget, seed=number)
         ends: list[tuple[float, int]] = []
         train(
             self.pair.student,
@@ -284,7 +293,15 @@ class TrainerWay:
 
 
 Way = LoopWay | TrainerWay
-CHAIN = ("published", "batches by length", "masked positions", "Gram form", "bf16", "trimmed first")
+CHAIN = (
+    "published",
+    "batches by length",
+    "masked positions",
+    "Gram form",
+    "bf16",
+    "gradient checkpointing",
+    "trimmed first",
+)
 """Each is the one before it and one change more; from the Gram form on it is the harness's trainer."""
 
 
@@ -310,8 +327,11 @@ class Ways:
                 loop.warm_up()
             loss = masked_loss if name == "masked positions" else published_loss
             return LoopWay(loop, rows, self.sizes, loss, padded=name == "published")
-        precision: Precision = "fp32" if name == "Gram form" else "bf16"
-        return TrainerWay(loop.pair, rows, self.sizes, precision, self.folder)
+        place = CHAIN.index(name)
+        precision: Precision = "bf16" if place >= CHAIN.index("bf16") else "fp32"
+        sparing = place >= CHAIN.index("gradient checkpointing")
+        budget = budget_of(self.sizes, 2, precision, gradient_checkpointing=sparing)
+        return TrainerWay(loop.pair, rows, budget, self.folder)
 
 
 def agreement(sizes: Sizes, num_steps: int, folder: Path) -> list[tuple[float, float]]:
