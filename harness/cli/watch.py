@@ -157,6 +157,8 @@ def say_steps(console: Console, recipe: Recipe, rows: Sequence[Row]) -> None:
             change,
         )
     console.print(table)
+    if recipe.source_language:
+        console.print(f"source language: {recipe.source_language}", markup=False)
     for note in recipe.notes:
         console.print(f"note: {note}", markup=False)
     if recipe.variants:

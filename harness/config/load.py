@@ -23,6 +23,7 @@ __all__ = ["check_scale", "digest", "list_recipes", "list_scales", "load_recipe"
 
 ROOT = Path(harness.__file__).parent
 """Where recipes, scales and studies ship."""
+_SOURCE_LANGUAGE = "source_language"
 _Schema = TypeVar("_Schema", bound=Strict)
 
 
@@ -176,15 +177,19 @@ def vary(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     Args:
         place: what a message calls the changes.
         recipe: to be varied.
-        changes: ``step.key: value``; and ``steps``, a list of the recipe's step ids and of whole steps, for
-            another order, for fewer steps, or for more.
+        changes: ``step.key: value``; ``steps``, a list of the recipe's step ids and of whole steps, for
+            another order, for fewer steps, or for more; and ``source_language``.
 
     Raises:
         UsageError: a step or key does not exist, or a value is wrong.
     """
-    steps = _vary(place, recipe, changes)
+    values = {key: value for key, value in changes.items() if key != _SOURCE_LANGUAGE}
+    steps = _vary(place, recipe, values)
     _check_steps(place, steps)
-    return recipe.model_copy(update={"steps": steps})
+    beside = changes.get(_SOURCE_LANGUAGE, recipe.source_language)
+    if not isinstance(beside, str | None):
+        raise UsageError(f"{place}: {_SOURCE_LANGUAGE}: wanted a language or null; got {shown(beside)}")
+    return recipe.model_copy(update={"steps": steps, _SOURCE_LANGUAGE: beside})
 
 
 def _vary(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> tuple[WrittenStep, ...]:

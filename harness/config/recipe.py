@@ -291,11 +291,15 @@ class WrittenStep(Strict):
 
 
 class Recipe(Strict):
-    """One published system, with one variant applied; `harness.config.load.load_recipe` makes it."""
+    """One published system, with one variant applied; `harness.config.load.load_recipe` makes it.
+
+    With `source_language` the steps see as much text of that language as of the run's own.
+    """
 
     name: str
     source: str
     teacher: str
+    source_language: str | None = None
     notes: tuple[str, ...] = ()
     steps: tuple[WrittenStep, ...]
     variants: dict[str, dict[str, Any]] = Field(default_factory=dict)

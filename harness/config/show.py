@@ -97,6 +97,8 @@ def to_yaml(recipe: Recipe, rows: Sequence[Row] = ()) -> str:
     """
     parameters = {row.id: f"  # {format_count(row.parameters)} parameters" for row in rows}
     head: dict[str, Any] = {"source": recipe.source, "teacher": recipe.teacher}
+    if recipe.source_language:
+        head["source_language"] = recipe.source_language
     if recipe.notes:
         head["notes"] = list(recipe.notes)
     lines = [_dump(head), "steps:\n"]

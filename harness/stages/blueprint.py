@@ -66,7 +66,8 @@ def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
     steps = resolve(recipe, scale, opening.shape)
     scored = scored_of(steps, scale, tasks)
     own = encoder_steps(steps)
-    stages = [*opening.stages, *step_stages(own), *baseline_stages(own, scale, scored)]
+    stages = [*opening.stages, *source_stages(language, recipe, scale)]
+    stages += [*step_stages(own, corpus=corpus_of(language, recipe)), *baseline_stages(own, scale, scored)]
     if tasks:
         stages += _proof_stages(scored, scale, tasks, lesson_of(steps))
     stages.append(
@@ -109,6 +110,27 @@ def open_run(language: str, recipe: Recipe, scale: Scale) -> Opening:
         _corpus_stage("corpus", (language,), scale),
     )
     return Opening(stages, shape, tasks, missing)
+
+
+def corpus_of(language: str, recipe: Recipe) -> str:
+    """Gives the stage whose text the steps of a recipe see; a language is never its own source language."""
+    beside = recipe.source_language
+    return "corpus" if beside in {None, language} else f"corpus-{beside}"
+
+
+def source_stages(language: str, recipe: Recipe, scale: Scale) -> tuple[Stage, ...]:
+    """Gives the stage that mixes the language's text with the source language's, where a recipe asks for it.
+
+    Raises:
+        UsageError: the data has no text of the source language.
+    """
+    name = corpus_of(language, recipe)
+    if name == "corpus":
+        return ()
+    known = _languages(scale.corpus.source, scale.corpus.folder)
+    if recipe.source_language not in known:
+        raise unknown(f"source_language of {recipe.name}", str(recipe.source_language), known)
+    return (_corpus_stage(name, (language,), scale, source_language=recipe.source_language),)
 
 
 def reads_hub(stage: Stage) -> bool:
@@ -193,9 +215,16 @@ def _data(folder: str | None, names: Sequence[str]) -> dict[str, Path]:
     return data_inputs(Path(folder), list(names)) if folder else {}
 
 
-def _corpus_stage(id: str, languages: Sequence[str], scale: Scale, lines: int | None = None) -> Stage:  # noqa: A002
-    tasks = {language: list(tasks_there(language, scale)[0]) for language in languages}
-    config = {
+def _corpus_stage(
+    id: str,  # noqa: A002
+    languages: Sequence[str],
+    scale: Scale,
+    lines: int | None = None,
+    source_language: str | None = None,
+) -> Stage:
+    read = [*languages, *([source_language] if source_language else [])]
+    tasks = {language: list(tasks_there(language, scale)[0]) for language in read}
+    config: dict[str, Any] = {
         "source": scale.corpus.source,
         "tasks_source": scale.tasks.source,
         "languages": list(languages),
@@ -205,9 +234,11 @@ def _corpus_stage(id: str, languages: Sequence[str], scale: Scale, lines: int | 
         "excluded_tasks": tasks,
         "sizes": _sizes(scale),
     }
-    inputs = _data(scale.corpus.folder, [f"corpus/{language}" for language in languages])
+    if source_language:
+        config["source_language"] = source_language
+    inputs = _data(scale.corpus.folder, [f"corpus/{language}" for language in read])
     inputs |= _data(
-        scale.tasks.folder, [f"{task}/{language}" for language in languages for task in tasks[language]]
+        scale.tasks.folder, [f"{task}/{language}" for language in read for task in tasks[language]]
     )
     return stage_of(id, "corpus", config, inputs)
 
@@ -252,11 +283,11 @@ def tasks_stage(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
     )
 
 
-def step_stages(steps: Sequence[ResolvedStep], prefix: str = "") -> list[Stage]:
-    """Gives a stage for each step of a recipe, named by its id after a prefix."""
+def step_stages(steps: Sequence[ResolvedStep], prefix: str = "", corpus: str = "corpus") -> list[Stage]:
+    """Gives a stage for each step of a recipe, named by its id after a prefix; all see one corpus."""
     stages, before = [], TEACHER
     for step in steps:
-        inputs: dict[str, str | Path] = {"model": before, "corpus": "corpus"}
+        inputs: dict[str, str | Path] = {"model": before, "corpus": corpus}
         config = {**step.config, "held_out_length": HELD_OUT_LENGTH}
         if step.kind == "distill":
             taught = config.pop("teacher")

@@ -16,7 +16,15 @@ from harness.config.study import Entries, Entry
 from harness.data.tasks import task_named
 from harness.errors import HarnessError, UsageError
 from harness.pipeline.plan import Plan, Stage
-from harness.stages.blueprint import Opening, export_stage, latency_stage, open_run, step_stages
+from harness.stages.blueprint import (
+    Opening,
+    corpus_of,
+    export_stage,
+    latency_stage,
+    open_run,
+    source_stages,
+    step_stages,
+)
 from harness.stages.proof import (
     Lesson,
     Scored,
@@ -112,17 +120,17 @@ def draw_contest(topic: Topic, language: str, found: Entries, scale: Scale) -> C
     if not found.entries:
         raise RefusedError(found.refusals, len(found.refusals))
     opening = open_run(language, found.entries[0].recipe, scale)
-    made, lines = _resolve(found.entries, scale, opening.shape)
+    made, lines = _resolve(found.entries, scale, opening.shape, language)
     if found.refusals or lines:
         raise RefusedError([*found.refusals, *lines], len(found.entries) + len(found.refusals))
     if not opening.tasks:
         raise UsageError(f"{topic.name}: wanted a task to score on; the data has none in '{language}'")
-    chosen, steps = _merge(found.entries, made)
+    chosen, steps = _merge(found.entries, made, language)
     return _string(chosen, steps, topic=topic, language=language, opening=opening, scale=scale)
 
 
 def _resolve(
-    entries: Sequence[Entry], scale: Scale, shape: Shape
+    entries: Sequence[Entry], scale: Scale, shape: Shape, language: str
 ) -> tuple[dict[str, tuple[ResolvedStep, ...]], list[str]]:
     """Gives the steps of every entry that fits, by id, and a line for each that does not."""
     made: dict[str, tuple[ResolvedStep, ...]] = {}
@@ -130,6 +138,7 @@ def _resolve(
     for entry in entries:
         try:
             made[entry.id] = resolve(entry.recipe, scale_for(entry, scale), shape)
+            source_stages(language, entry.recipe, scale)
         except HarnessError as error:
             told = str(error)
             lines.append(told if told.startswith(entry.name) else f"{entry.name}: {told}")
@@ -163,12 +172,13 @@ def scale_for(entry: Entry, scale: Scale) -> Scale:
 
 
 def _merge(
-    entries: Sequence[Entry], made: Mapping[str, tuple[ResolvedStep, ...]]
+    entries: Sequence[Entry], made: Mapping[str, tuple[ResolvedStep, ...]], language: str
 ) -> tuple[tuple[Entry, ...], dict[str, tuple[ResolvedStep, ...]]]:
-    """Gives the entries without those whose steps another has; the name tells of both."""
+    """Gives the entries without those whose steps and text another has; the name tells of both."""
+    alike = {entry.id: (made[entry.id], corpus_of(language, entry.recipe)) for entry in entries}
     chosen: list[Entry] = []
     for entry in entries:
-        twin = next((one for one in chosen if made[one.id] == made[entry.id]), None)
+        twin = next((one for one in chosen if alike[one.id] == alike[entry.id]), None)
         if twin is None:
             chosen.append(entry)
         else:
@@ -193,9 +203,10 @@ def _string(
     scored = [Scored(TEACHER, "teacher", "teacher", TEACHER)]
     scored += [Scored(entry.id, entry.name, "student", last[entry.id]) for entry in entries]
     scored += _baselines(scale, opening.tasks)
-    stages = [*opening.stages]
+    beside = {stage.id: stage for entry in entries for stage in source_stages(language, entry.recipe, scale)}
+    stages = [*opening.stages, *beside.values()]
     for entry in entries:
-        stages += step_stages(own[entry.id], f"{entry.id}.")
+        stages += step_stages(own[entry.id], f"{entry.id}.", corpus_of(language, entry.recipe))
     stages += baseline_stages(own[entries[0].id], scale, scored)
     stages += _proof(topic, scored, scale, opening.tasks, lessons)
     made_by = {id_: [f"{id_}.{step.id}" for step in made] for id_, made in own.items()}

@@ -1,8 +1,9 @@
-"""Reads the text of one or more languages, cleans it, and holds some documents out."""
+"""Reads the text of one or more languages, cleans it, and holds some documents out; may mix in another."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
 from harness.data import corpus
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 def run(context: Context) -> None:
     """Writes ``train.txt`` and ``held_out.txt``; of several languages, in a folder each.
 
+    With a source language, of which there is no other, ``train.txt`` has about as many lines of it as of the
+    language itself, document by document in turns, and ``held_out.txt`` is the language's own.
+
     Holds: no line of the dev or test part of any task of the source stands in either part.
     """
     languages = context.config["languages"]
@@ -26,10 +30,19 @@ def run(context: Context) -> None:
         context.progress(done, len(languages), "languages", {})
         folder = corpus_folder(context.out, language, languages)
         folder.mkdir(exist_ok=True)
-        context.facts[language] = _prepare(context, language, folder)
+        split = _prepare(context, language)
+        if "source_language" in context.config:
+            split = _mix(split, _prepare(context, context.config["source_language"]), context.config["seed"])
+        corpus.write(split, folder)
 
 
-def _prepare(context: Context, language: str, folder: Path) -> dict[str, object]:
+def _mix(split: corpus.Split, beside: corpus.Split, seed: int) -> corpus.Split:
+    num_lines = sum(map(len, split.train))
+    turns = chain.from_iterable(zip_longest(split.train, corpus.sample(beside.train, num_lines, seed)))
+    return replace(split, train=[document for document in turns if document is not None])
+
+
+def _prepare(context: Context, language: str) -> corpus.Split:
     config = context.config
     text = open_corpus(source_of(context, "corpus"), language, config["lines"], config["seed"])
     scored: set[str] = set()
@@ -44,5 +57,5 @@ def _prepare(context: Context, language: str, folder: Path) -> dict[str, object]
             f"corpus: wanted two documents or more in '{language}', one of them to be held out; got "
             f"{len(split.train)}; add text, or part it by blank lines"
         )
-    corpus.write(split, folder)
-    return {**split.statistics.as_dict(), "provenance": dict(text.provenance)}
+    context.facts[language] = {**split.statistics.as_dict(), "provenance": dict(text.provenance)}
+    return split

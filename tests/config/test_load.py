@@ -184,7 +184,7 @@ RECIPES = [
     (top(steps=[]), "steps: wanted a list of steps, as '- shorten: {layers: 6/12, keep: last}'"),
     (lambda document: document.pop("source"), "lacks the key 'source'; add it"),
     (top(teacher="gpt"), "teacher: unknown teacher 'gpt'; there are: mbert, xlmr"),
-    (top(stepz=[]), "unknown key 'stepz'; there are: name, source, teacher, notes, steps, variants. Did you mean 'steps'?"),
+    (top(stepz=[]), "unknown key 'stepz'; there are: name, source, teacher, source_language, notes, steps, variants. Did you mean 'steps'?"),
     (top(name="mine"), "the key 'name' is no setting: the name is the file's own; remove it"),
     (top(source=3), "source: wanted text; got '3'"),
     (vary(x={"narow.width": "1/2"}), "variants.x: unknown step 'narow'; there are: adapt, shorten, distill, prune, "

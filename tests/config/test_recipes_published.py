@@ -177,6 +177,7 @@ def test_a_variant_may_have_steps_in_another_order_fewer_or_more(steps, ids):
         ({"steps": ["trim"], "shorten.keep": "last"}, "here: unknown step 'shorten'; there are: trim"),
         ({"distill.temprature": 2}, "here: steps[1].distill: unknown key 'temprature'"),
         ({"trim": 3}, "here: wanted step.key, as narrow.width; got 'trim'"),
+        ({"source_language": 3}, "here: source_language: wanted a language or null; got '3'"),
     ],
 )
 def test_a_variant_that_names_nothing_is_refused(changes, line):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness.config.load import load_recipe, load_scale
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.stages import RUNNERS, VERSIONS, runner
-from harness.stages.blueprint import draw, pretraining_stages
+from harness.stages.blueprint import draw, pretraining_stages, source_stages
 
 STEPS = ["adapt", "shorten", "distill", "prune", "narrow", "trim"]
 MODELS = ["teacher", "adapt", "distill", "prune", "narrow", "trim"]
@@ -65,6 +65,25 @@ def test_a_run_of_the_built_in_languages_goes_from_corpus_to_report(make_bluepri
     assert {stage.kind for stage in blueprint.plan} <= set(RUNNERS)
     assert of(blueprint, "teacher").kind == "pretrain"
     assert blueprint.missing_tasks == {}
+
+
+def test_the_steps_of_a_bilingual_recipe_see_both_languages_and_the_proof_one():
+    recipe, scale = load_recipe("bistil2023"), load_scale("mini")
+    blueprint = draw("mt", recipe, scale)
+    assert of(blueprint, "corpus-en").config["source_language"] == "en"
+    assert set(of(blueprint, "corpus-en").config["excluded_tasks"]) == {"mt", "en"}
+    for id in ("trim", "adapt", "distill"):  # noqa: A001
+        assert of(blueprint, id).inputs["corpus"] == "corpus-en"
+    assert of(blueprint, "corpus").config["languages"] == ["mt"]
+    for language, name in (("en", "bistil2023"), ("mt", "bistil2023@monolingual")):
+        plan = draw(language, load_recipe(name), scale).plan
+        assert "corpus-en" not in {stage.id for stage in plan}
+
+
+def test_a_source_language_without_text_is_refused(data):
+    scale = load_scale("mini").with_data(str(data))
+    with pytest.raises(UsageError, match=r"unknown source_language of bistil2023 'en'; there are: mt"):
+        source_stages("mt", load_recipe("bistil2023"), scale)
 
 
 def test_every_model_is_scored_but_those_the_next_step_repairs(make_blueprint):

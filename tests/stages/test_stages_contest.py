@@ -52,6 +52,16 @@ def test_variants_share_every_step_that_does_not_differ():
     assert one["trim"] != other["trim"], "it trims another model"
 
 
+def test_with_and_without_a_source_language_are_two_entries():
+    found = entries_named(["bistil2023@general", "bistil2023@monolingual", "bistil2023"])
+    contest = draw_contest(TOPIC, "mt", found, load_scale("mini"))
+    assert len(contest.entries) == 3
+    assert sum(stage.id == "corpus-en" for stage in contest.plan) == 1
+    general, monolingual, whole = (keys(contest, entry.id) for entry in contest.entries)
+    assert general["distill"] == whole["distill"]
+    assert not set(general.values()) & set(monolingual.values())
+
+
 def test_how_much_work_a_study_is_counts_what_is_shared_once():
     scale = load_scale("mini")
     contest = drawn("eliquare2023", "distill.temperature=0.5,1,2")

@@ -48,6 +48,30 @@ def test_text_of_several_languages_lies_in_a_folder_each(corpus_config, data, ma
     assert set(context.facts) == {"mt", "sw"}
 
 
+def test_text_of_a_source_language_is_mixed_in_as_many_lines_of_each(corpus_config, data, make_context):
+    config = corpus_config | {"source_language": "sw", "excluded_tasks": {"mt": [], "sw": []}}
+    config["held_out_fraction"] = 0.6  # Swahili has more to give than is wanted
+    for place in ("mt", "sw"):
+        text = data / "corpus" / place / "text.txt"
+        more = "" if place == "mt" else "".join(f"\n{place} neno{number}\n" for number in range(300))
+        lines = text.read_text(encoding="utf-8").split("\n")
+        named = "\n".join(f"{place} {line}" if line else "" for line in lines)
+        text.write_text(named + more, encoding="utf-8")
+    inputs = {f"data:corpus/{place}": data / "corpus" / place for place in ("mt", "sw")}
+    mixed = make_context(config, inputs, out=data.parent / "mixed")
+    alone = make_context({key: value for key, value in config.items() if key != "source_language"}, inputs)
+    corpus.run(mixed)
+    corpus.run(alone)
+    lines = (mixed.out / "train.txt").read_text(encoding="utf-8").split("\n")
+    own = [line for line in lines if line.startswith("mt ")]
+    assert own == [line for line in (alone.out / "train.txt").read_text("utf-8").split("\n") if line]
+    beside = sum(line.startswith("sw ") for line in lines)
+    assert len(own) - 3 <= beside <= len(own)
+    assert {line[:2] for line in lines[:4] if line} == {"mt", "sw"}
+    assert (mixed.out / "held_out.txt").read_bytes() == (alone.out / "held_out.txt").read_bytes()
+    assert set(mixed.facts) == {"mt", "sw"}
+
+
 def test_a_task_that_went_away_is_an_error(data, make_context):
     config = {"source": "folder", "language": "mt", "names": ["topic"], "sizes": [None] * 3, "seed": 1}
     (data / "topic/mt/train.tsv").unlink()
