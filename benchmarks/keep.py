@@ -1,4 +1,4 @@
-"""Keeps a finished run as a record: its results and its plot of score against size, nothing of its data.
+"""Keeps a finished run as a record: its results, its plot and a study's leaderboard, nothing of its data.
 
     python -m benchmarks.keep runs/mt/gurgurov2025-mini            # into benchmarks/records
 
@@ -8,6 +8,7 @@ What README shows of a run it shows from such a record; a test holds its tables 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,10 +19,14 @@ from harness.report.render import read_results
 
 RECORDS = Path(__file__).parent / "records"
 _PLOT = "score-by-size.svg"
+_BOARD = "leaderboard.md"
+_PICTURE = re.compile(r"\]\(([\w-]+\.svg)\)")
 
 
 def keep(run: Path, records: Path) -> list[Path]:
-    """Copies ``results.json`` and the plot of a run; gives the copies.
+    """Copies ``results.json`` and the plot of score against size of a run; gives the copies.
+
+    Of a study (`harness compare`, `harness ablate`) the leaderboard and its plots are copied too.
 
     Raises:
         HarnessError: the run has no sound results, or ran on a checkout with changes of its own.
@@ -36,8 +41,16 @@ def keep(run: Path, records: Path) -> list[Path]:
     name = f"{results.run.language}-{results.run.recipe}-{results.run.scale}"
     stem = record_name(name, about)
     records.mkdir(parents=True, exist_ok=True)
-    copies = {run / "results.json": records / f"{stem}.json", run / _PLOT: records / f"{stem}.svg"}
-    return [Path(shutil.copyfile(source, target)) for source, target in copies.items()]
+    names = {"results.json": f"{stem}.json", _PLOT: f"{stem}.svg"}
+    board = (run / _BOARD).read_text(encoding="utf-8") if (run / _BOARD).is_file() else ""
+    for picture in _PICTURE.findall(board):
+        names.setdefault(picture, f"{stem}-{picture}")
+    kept = [Path(shutil.copyfile(run / source, records / target)) for source, target in names.items()]
+    if board:
+        kept.append(records / f"{stem}.md")
+        linked = _PICTURE.sub(lambda found: f"]({names[found[1]]})", board)
+        kept[-1].write_text(linked, encoding="utf-8", newline="\n")
+    return kept
 
 
 def main() -> int:

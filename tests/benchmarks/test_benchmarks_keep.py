@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -36,6 +37,18 @@ def test_results_and_plot_are_copied_under_a_name_that_says_what_where_and_when(
     assert one.name.endswith("_0123456.json")
     assert two == one.with_suffix(".svg")
     assert one.read_bytes() == (run / "results.json").read_bytes()
+
+
+def test_a_studys_leaderboard_is_kept_with_its_pictures(run, tmp_path):
+    change(run, commit="0123456789abcdef", cpu="A CPU (R)")
+    shutil.copyfile(run / "score-by-size.svg", run / "score-by-variant.svg")
+    board = "# It\n\n![Size](score-by-size.svg)\n\n![Variants](score-by-variant.svg)\n"
+    (run / "leaderboard.md").write_text(board, encoding="utf-8")
+    kept = keep(run, tmp_path / "records")
+    pictures = re.findall(r"\]\((.*)\)", kept[-1].read_text(encoding="utf-8"))
+    assert pictures == [f"{kept[0].stem}.svg", f"{kept[0].stem}-score-by-variant.svg"]
+    assert {(tmp_path / "records" / one) for one in pictures} < set(kept)
+    assert all(one.is_file() for one in kept)
 
 
 @pytest.mark.parametrize(
