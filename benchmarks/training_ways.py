@@ -124,7 +124,7 @@ def make_pair(sizes: Sizes, vocabulary: int) -> Pair:
 
 
 def budget_of(
-    sizes: Sizes, steps: int, precision: Precision = "fp32", *, gradient_checkpointing: bool = False
+    sizes: Sizes, steps: int, precision: Precision = "fp32", *, activation_checkpointing: bool = False
 ) -> Budget:
     """Gives a training of so many steps as the recipe sets it."""
     return Budget(
@@ -138,7 +138,7 @@ def budget_of(
         seed=3,
         weight_decay=0.0,
         checkpoint_s=1e9,
-        gradient_checkpointing=gradient_checkpointing,
+        activation_checkpointing=activation_checkpointing,
     )
 
 
@@ -299,7 +299,7 @@ CHAIN = (
     "masked positions",
     "Gram form",
     "bf16",
-    "gradient checkpointing",
+    "activation checkpointing",
     "trimmed first",
 )
 """Each is the one before it and one change more; from the Gram form on it is the harness's trainer."""
@@ -329,8 +329,8 @@ class Ways:
             return LoopWay(loop, rows, self.sizes, loss, padded=name == "published")
         place = CHAIN.index(name)
         precision: Precision = "bf16" if place >= CHAIN.index("bf16") else "fp32"
-        sparing = place >= CHAIN.index("gradient checkpointing")
-        budget = budget_of(self.sizes, 2, precision, gradient_checkpointing=sparing)
+        sparing = place >= CHAIN.index("activation checkpointing")
+        budget = budget_of(self.sizes, 2, precision, activation_checkpointing=sparing)
         return TrainerWay(loop.pair, rows, budget, self.folder)
 
 

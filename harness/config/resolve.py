@@ -105,8 +105,8 @@ def _training(step: Step, state: _State, names: Sequence[str]) -> dict[str, Any]
         numbers = step.model_dump(mode="json", include=_EXTRA, exclude_none=True) | numbers
     if state.scale.device_tokens is not None:
         numbers["device_tokens"] = state.scale.device_tokens
-    if state.scale.gradient_checkpointing:
-        numbers["gradient_checkpointing"] = True
+    if state.scale.activation_checkpointing:
+        numbers["activation_checkpointing"] = True
     if numbers.get("epochs") is not None and numbers["tokens"] is None:
         del numbers["tokens"]
     else:

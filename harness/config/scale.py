@@ -283,7 +283,7 @@ class Scale(Strict):
     """How much of everything; `harness.config.load.load_scale` makes it.
 
     `device_tokens` is the most that goes through a model at once; a larger batch is gathered in parts.
-    `gradient_checkpointing` keeps less of it: layers compute anew what the backward pass asks for.
+    `activation_checkpointing` keeps less of it: layers compute anew what the backward pass asks for.
     """
 
     name: str
@@ -295,7 +295,7 @@ class Scale(Strict):
     precision: Precision
     seed: int
     device_tokens: Count | None = None
-    gradient_checkpointing: bool = False
+    activation_checkpointing: bool = False
     score: Score
     latency: Latency
     export: Export

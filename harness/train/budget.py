@@ -16,8 +16,8 @@ class Budget:
         batch_tokens: padded tokens of one optimiser step, at most.
         device_tokens: padded tokens that go through the model at once; smaller than ``batch_tokens``,
             gradients are accumulated. ``None``: the whole batch at once.
-        gradient_checkpointing: layers keep their inputs alone and compute the rest again in the backward pass
-            (Chen et al. 2016, "Training deep nets with sublinear memory cost"): the same gradients.
+        activation_checkpointing: layers keep their inputs alone and compute the rest again in the backward
+            pass (Chen et al. 2016, "Training deep nets with sublinear memory cost"): the same gradients.
         sequence_length: tokens of the longest sequence, special tokens included.
         learning_rate: peak rate; it rises linearly over ``warmup_fraction`` of the steps and falls
             linearly to zero.
@@ -44,7 +44,7 @@ class Budget:
     dropout: float | None = None
     checkpoint_s: float = 60.0
     device_tokens: int | None = None
-    gradient_checkpointing: bool = False
+    activation_checkpointing: bool = False
     mask_smoothing: float | None = None
     freeze: tuple[str, ...] = ()
 

@@ -115,8 +115,8 @@ def _train(
     trainer.train(resume_from_checkpoint=resumed_from)
     train_s = time.monotonic() - started_s
     student.to("cpu").eval()
-    if budget.gradient_checkpointing:
-        student.gradient_checkpointing_disable()
+    if budget.activation_checkpointing:
+        student.activation_checkpointing_disable()
     tokens = batches.tokens_at(len(batches))
     return {
         "tokens": tokens,

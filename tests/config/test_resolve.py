@@ -341,8 +341,8 @@ def test_layers_are_kept_as_the_papers_keep_them(keep, ratio, layers, tmp_path, 
     assert found["shorten"].config["layers"] == layers
 
 
-def test_a_scale_that_checkpoints_gradients_says_so_to_every_trained_step(paper):
-    sparing = paper.model_copy(update={"gradient_checkpointing": True})
+def test_a_scale_that_checkpoints_activations_says_so_to_every_trained_step(paper):
+    sparing = paper.model_copy(update={"activation_checkpointing": True})
     steps = resolve(load_recipe("gurgurov2025"), sparing, MBERT)
-    told = {step.id for step in steps if step.config.get("gradient_checkpointing")}
+    told = {step.id for step in steps if step.config.get("activation_checkpointing")}
     assert told == {"adapt", "distill", "prune", "distill-2"}

@@ -136,7 +136,7 @@ def test_layers_computed_anew_give_the_same_weights(case, run, make_model, make_
         layer = one.base_model.encoder.layer[0]
         layer.intermediate.register_forward_hook(lambda *_, told=told: told.append(1))
     run(kept, make_budget(), "kept", **settings)
-    run(anew, make_budget(gradient_checkpointing=True), "anew", **settings)
+    run(anew, make_budget(activation_checkpointing=True), "anew", **settings)
     assert same_weights(kept, anew)
     assert len(calls[1]) == 2 * len(calls[0]) > 0
     assert not any(getattr(one, "gradient_checkpointing", False) for one in anew.modules())
