@@ -46,7 +46,7 @@ def write_foreign(teacher, folder):
     tokenizer.save_pretrained(folder)
 
 
-def run(place, runs, *models, more=()):
+def run(place, runs, *models, more=(), scale="tiny"):
     """Runs the command in this process; gives ``scores.json`` and what was printed."""
     named = [word for model in models for word in ("--model", str(place / model))]
     given = [
@@ -57,7 +57,7 @@ def run(place, runs, *models, more=()):
         "--data",
         str(place / "data"),
         "--scale",
-        str(place / "tiny.yaml"),
+        str(place / f"{scale}.yaml"),
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["harness", *given, "--runs", str(runs), *more])
@@ -107,6 +107,17 @@ def test_the_same_command_anew_gives_the_same_digits(place, scored, tmp_path, ca
     (row,) = [line for line in printed.splitlines() if line.startswith("│ foreign")]
     assert row.rstrip(" │").endswith(("better", "worse", "not told apart"))
     assert scored["scores"]["foreign"]["topic"]["signature"] not in printed
+
+
+def test_a_bound_on_examples_stands_in_the_signature_as_the_epochs_that_it_leaves(
+    place, write_scale, tmp_path
+):
+    write_scale(place, {"score.epochs": 9, "score.max_examples": 1}, name="bounded")
+    more = ("--tasks", "topic", "--seeds", "1", "--baselines", "none")
+    found = run(place, tmp_path, "teacher", more=more, scale="bounded")["scores"]["teacher"]["topic"]
+    assert ",epochs=1," in found["signature"]
+    assert "max_examples" not in found["signature"]
+    assert len(found["seeds"]["1"]["dev"]) == 1
 
 
 def test_pairs_of_texts_are_scored_by_accuracy(place, tmp_path):

@@ -170,6 +170,7 @@ class Finetune(Strict):
     weight_decay: Portion | None = None
     dropout: Portion | None = None
     patience: Count | None = None
+    max_examples: Count | None = None
     method: Method | None = None
     reduction: Count | None = None
     rank: Count | None = None
@@ -181,6 +182,8 @@ class Score(Strict):
 
     Attributes:
         patience: epochs without a better score on dev after which fine-tuning stops; none: all epochs.
+        max_examples: the most training examples that one fine-tuning sees: a task with many rows takes fewer
+            epochs (whole ones, one at least); none: no bound.
         method: none is ``full``. An adapter is ``reduction`` times narrower than the model (16 where none is
             said), LoRA's products have a ``rank`` (8).
         baselines: what stands beside the models; the trimmed teacher costs as much as the teacher, so it
@@ -195,6 +198,7 @@ class Score(Strict):
     weight_decay: Portion
     dropout: Portion | None = None
     patience: Count | None = None
+    max_examples: Count | None = None
     method: Method | None = None
     reduction: Count | None = None
     rank: Count | None = None

@@ -23,7 +23,8 @@ def run(context: Context) -> None:
     data = read_task(context, config["task"])
     source = model_folder(context)
     tokenizer = load_tokenizer(source)
-    protocol = Protocol(**{**config["protocol"], "precision": precision(config["protocol"]["precision"])})
+    asked = {**config["protocol"], "precision": precision(config["protocol"]["precision"])}
+    protocol = Protocol(**asked).bounded(len(data.train))
     lesson = _lesson(context)
     settings = protocol.settings if lesson is None else protocol.settings | {"lesson": str(lesson)}
     gold_dev = gold_of(data, "dev")

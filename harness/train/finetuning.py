@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +50,7 @@ class Protocol:
         precision: ``fp32`` or ``bf16`` (autocast).
         dropout: replaces the model's own while it is fine-tuned; ``None`` leaves it.
         patience: epochs without a better score on dev after which it ends; ``None`` runs them all.
+        max_examples: the most examples that are seen, over all epochs; ``None`` sets no bound.
         method: ``full`` trains every weight; ``adapter`` and ``lora`` the head and what they add; ``sft``
             all, and then anew the head and the weights that had moved most.
         reduction: of an adapter, how many times narrower than the encoder it is.
@@ -66,10 +67,22 @@ class Protocol:
     precision: Literal["fp32", "bf16"]
     dropout: float | None = None
     patience: int | None = None
+    max_examples: int | None = None
     method: Literal["full", "adapter", "lora", "sft"] = "full"
     reduction: int = 16
     rank: int = 8
     density: float = 0.08
+
+    def bounded(self, num_train: int) -> Protocol:
+        """Gives the protocol with as many whole epochs as ``max_examples`` allows, and one at least.
+
+        Args:
+            num_train: examples of the training part.
+        """
+        if self.max_examples is None:
+            return self
+        epochs = min(self.epochs, max(1, self.max_examples // max(1, num_train)))
+        return replace(self, epochs=epochs, max_examples=None)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -244,7 +244,7 @@ SCALES = [
     (inside("score", seeds=[1, 1]), "score.seeds: wanted different whole numbers, as [1, 2]; got '[1, 1]'"),
     (lambda document: document["score"].pop("seeds"), "score: lacks the key 'seeds'; add it"),
     (inside("score", tasks={"pos": {"epoch": 1}}), "score.tasks.pos: unknown key 'epoch'; there are: epochs, "
-     "learning_rate, batch_size, warmup_fraction, weight_decay, dropout, patience, method, reduction, rank, density. Did you mean 'epochs'?"),
+     "learning_rate, batch_size, warmup_fraction, weight_decay, dropout, patience, max_examples, method, reduction, rank, density. Did you mean 'epochs'?"),
     (inside("score", tasks={"poss": {}}), "score.tasks: unknown task 'poss'; there are: pos, ner, topic, sentiment, news, hate, "
      "nli. Did you mean 'pos'?"),
     (inside("score", method="soup"), "score.method: unknown value 'soup'; there are: full, adapter, lora, sft"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -204,6 +205,15 @@ def test_it_ends_when_the_best_lies_back_as_far_as_patience_goes(tune, sorted_te
     asked = iter([0.1, 0.5, 0.4, 0.5, 0.9])
     tuned = tune(sorted_texts, epochs=5, patience=2, score=lambda _: next(asked))
     assert (tuned.best_epoch, tuned.dev_scores) == (2, [0.1, 0.5, 0.4, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("max_examples", "num_train", "epochs"),
+    [(None, 9, 3), (27, 9, 3), (26, 9, 2), (9, 9, 1), (5, 9, 1), (5, 0, 3)],
+)
+def test_a_task_of_many_rows_takes_as_many_whole_epochs_as_it_may(max_examples, num_train, epochs):
+    bounded = replace(PROTOCOL, max_examples=max_examples).bounded(num_train)
+    assert bounded == replace(PROTOCOL, epochs=epochs)
 
 
 def test_the_test_part_is_read_once_and_last(tune, sorted_texts, monkeypatch):
