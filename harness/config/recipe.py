@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -275,6 +275,18 @@ class Tune(Step):
                 "wanted a loss that looks at the teacher; labels alone is how every student learns a task"
             )
         return self
+
+
+def speaks_first(kind: str, loss: Collection[str], earlier: Collection[str]) -> bool:
+    """Says whether random weights learn from words alone: a step distils MLM and logits after a `blank` step.
+
+    Args:
+        kind: of the step.
+        loss: names of its losses; a step without any has none.
+        earlier: ids of the steps before it.
+    """
+    words = {"mlm", *names_of("logits")}
+    return kind == Distill.kind and Blank.kind in earlier and words.issuperset(loss)
 
 
 KINDS: dict[str, type[Step]] = {

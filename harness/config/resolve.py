@@ -22,6 +22,7 @@ from harness.config.recipe import (
     TrainedStep,
     Trim,
     Tune,
+    speaks_first,
 )
 from harness.config.scale import Scale
 from harness.config.shape import Shape
@@ -62,6 +63,10 @@ class _State:
     def now(self) -> Shape:
         return list(self.shapes.values())[-1]
 
+    def own_training(self, step: Step) -> dict[str, float | int]:
+        blank = speaks_first(step.kind, getattr(step, "loss", ()), self.shapes)
+        return self.scale.training_for(self.id, step.kind, blank=blank)
+
     def refuse(self, reason: str) -> NoReturn:
         raise UsageError(f"{self.place}: {reason}")
 
@@ -100,7 +105,7 @@ def _steps(recipe: Recipe, family: str) -> Sequence[Step]:
 
 def _training(step: Step, state: _State, names: Sequence[str]) -> dict[str, Any]:
     """Gives the named numbers, the scale's before the recipe's, and what every training step shares."""
-    numbers = {name: getattr(step, name) for name in names} | state.scale.training_for(state.id, step.kind)
+    numbers = {name: getattr(step, name) for name in names} | state.own_training(step)
     if isinstance(step, TrainedStep):
         numbers = step.model_dump(mode="json", include=_EXTRA, exclude_none=True) | numbers
     if state.scale.device_tokens is not None:

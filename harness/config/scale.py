@@ -18,6 +18,8 @@ BASELINES = ("random", "static", "tfidf", "majority", "trimmed")
 SOURCES = ("builtin", "folder", "hub")
 TRAINED = ("adapt", "distill", "prune", "narrow")
 """The kinds of step whose training a scale may set."""
+BLANK = "blank"
+"""Under this key stands what differs where random weights learn from words alone: they want a lower rate."""
 
 Source = Literal["builtin", "folder", "hub"]
 Precision = Literal["fp32", "bf16", "auto"]
@@ -308,19 +310,27 @@ class Scale(Strict):
     @classmethod
     def _read_training(cls, value: Any) -> Any:
         for key, one in value.items() if isinstance(value, Mapping) else ():
-            kind = re.sub(r"-[2-9]\d*$", "", key)
+            kind = "distill" if key == BLANK else re.sub(r"-[2-9]\d*$", "", key)
             if kind not in TRAINED:
-                raise refusal(there_are("trained step", key, (*TRAINED, "distill-2, … by id")))
+                raise refusal(there_are("trained step", key, (*TRAINED, BLANK, "distill-2, … by id")))
             allowed = [name for name in Training.model_fields if name in KINDS[kind].model_fields]
             for name, number in one.items() if isinstance(one, Mapping) else ():
                 if name not in allowed and number is not None:
                     raise refusal(f"{key}: {there_are('key', name, allowed)}")
         return value
 
-    def training_for(self, step_id: str, kind: str) -> dict[str, float | int]:
-        """Gives what this scale sets for a step: by its kind, then by its id, which wins."""
-        both = (self.training.get(kind, Training()), self.training.get(step_id, Training()))
-        return both[0].model_dump(exclude_none=True) | both[1].model_dump(exclude_none=True)
+    def training_for(self, step_id: str, kind: str, *, blank: bool = False) -> dict[str, float | int]:
+        """Gives what this scale sets for a step: by its kind, by its id, which wins, and for random weights.
+
+        Args:
+            step_id: as ``distill-2``.
+            kind: as ``distill``.
+            blank: whether random weights learn from words alone (`harness.config.recipe.speaks_first`);
+                what the scale sets for that wins.
+        """
+        keys = (kind, step_id, *([BLANK] if blank else []))
+        told = [self.training.get(key, Training()).model_dump(exclude_none=True) for key in keys]
+        return {name: value for one in told for name, value in one.items()}
 
     def with_data(self, folder: str) -> Scale:
         """Gives the scale that reads corpus and tasks from a data folder."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from harness.config.recipe import Recipe, speaks_first
 from harness.config.resolve import TEACHER, ResolvedStep, resolve
 from harness.config.scale import TRAINED, Scale, Training
 from harness.config.shape import Shape
@@ -151,24 +152,34 @@ def scale_for(entry: Entry, scale: Scale) -> Scale:
     Raises:
         UsageError: passes over the corpus are varied, and the scale counts tokens instead.
     """
-    training = dict(scale.training)
     kinds = {step.id: step.kind for step in entry.recipe.steps}
+    training = _by_step(scale, entry.recipe)
     for target, value in entry.changes.items():
         step, _, name = target.partition(".")
         kind = kinds.get(step)
         if kind not in TRAINED or value is None:
             continue
-        if name == "epochs" and "tokens" in scale.training_for(step, kind):
+        if name == "epochs" and "tokens" in training[step]:
             raise UsageError(
                 f"{entry.name}: the scale '{scale.name}' states the tokens of {step}, which "
                 f"replace its epochs; vary {step}.tokens"
             )
-        if name in Training.model_fields:
-            own = scale.model_copy(update={"training": training}).training_for
-            stated = {one: own(one, kind) for one, its in kinds.items() if its == kind}
-            stated[step] |= {name: value}
-            training |= {one: Training.model_validate(numbers) for one, numbers in stated.items()}
-    return scale.model_copy(update={"training": training})
+        if name in training[step]:
+            training[step][name] = value
+    return scale.model_copy(
+        update={"training": {one: Training.model_validate(numbers) for one, numbers in training.items()}}
+    )
+
+
+def _by_step(scale: Scale, recipe: Recipe) -> dict[str, dict[str, float | int]]:
+    """Gives what a scale sets for each step of a recipe that trains, by its id alone."""
+    ids = [step.id for step in recipe.steps]
+    told = {}
+    for index, step in enumerate(recipe.steps):
+        if step.kind in TRAINED:
+            blank = speaks_first(step.kind, step.values.get("loss") or (), ids[:index])
+            told[step.id] = scale.training_for(step.id, step.kind, blank=blank)
+    return told
 
 
 def _merge(

@@ -234,9 +234,9 @@ def inside(*path, **values):
 
 SCALES = [
     (inside("training", adaptt={}), "training: unknown trained step 'adaptt'; there are: adapt, distill, prune, "
-     "narrow, distill-2, … by id. Did you mean 'adapt'?"),
+     "narrow, blank, distill-2, … by id. Did you mean 'adapt'?"),
     (inside("training", trim={}), "training: unknown trained step 'trim'; there are: adapt, distill, prune, narrow, "
-     "distill-2, … by id"),
+     "blank, distill-2, … by id"),
     (inside("training", "prune", learning_rate=1), "training: prune: unknown key 'learning_rate'; there are: tokens, "
      "batch_tokens, mask_fraction"),
     (inside("tasks", names=["poss"]), "tasks.names: unknown task 'poss'; there are: pos, ner, topic, sentiment, news, "

@@ -99,6 +99,24 @@ def test_the_scale_replaces_a_steps_training_by_kind_and_then_by_id(mini):
     assert steps["distill-2"]["learning_rate"] == 1e-3
 
 
+@pytest.mark.parametrize(
+    ("recipe", "rate"),
+    [
+        ("cruz2025", 3e-4),  # random weights, MLM and logits
+        ("mobilebert2020", 2e-3),  # random weights, the states of layers too
+        ("minilm2021", 2e-3),  # random weights, but no word is learnt
+        ("distilbert2019", 2e-3),  # the teacher's weights
+    ],
+)
+def test_what_a_scale_says_of_blank_students_holds_for_what_learns_from_words_alone(mini, recipe, rate):
+    document = mini.model_dump()
+    document["training"] |= {"blank": {"learning_rate": 3e-4}}
+    scale = type(mini).model_validate(document)
+    steps = resolve(load_recipe(recipe), scale, mini.teacher.pretrain.shape)
+    (rates,) = {(one.config["learning_rate"], one.config["tokens"]) for one in steps if one.id == "distill"}
+    assert rates == (rate, mini.training["distill"].tokens)
+
+
 THIN = Shape(family="bert", layers=5, hidden=192, heads=6, ffn=77, vocabulary=1000, positions=64, types=2)
 
 

@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from harness.config import load_scale
+from harness.config.resolve import resolve
+from harness.config.shape import KNOWN_TEACHERS
 from harness.config.study import entries_named, entries_of, list_studies, load_study, study_of
 from harness.errors import UsageError
 from harness.stages.contest import RefusedError, Topic, draw_contest, scale_for
@@ -94,6 +96,27 @@ def test_a_value_that_is_varied_goes_before_the_scales_own():
     }
     after = scale_for(found.entries[1], scale)
     assert after.training_for("distill-2", "distill") == scale.training_for("distill-2", "distill")
+
+
+def rates_of(varied, scale):
+    """Gives the learning rate of each distillation of the one variant beside the recipe as written."""
+    entry = entries_of(study_of(*varied)).entries[1]
+    steps = resolve(entry.recipe, scale_for(entry, scale), KNOWN_TEACHERS["mbert"].shape)
+    return {step.id: step.config["learning_rate"] for step in steps if step.kind == "distill"}
+
+
+def test_a_varied_value_goes_before_what_the_scale_says_of_blank_students():
+    scale = load_scale("mini")
+    assert rates_of(("cruz2025", ["distill.temperature=1"]), scale) == {"distill": 5e-4}
+    assert rates_of(("cruz2025", ["distill.learning_rate=1e-4"]), scale) == {"distill": 1e-4}
+
+
+def test_a_varied_value_is_that_of_one_step_also_where_the_scale_states_none():
+    scale = load_scale("paper")
+    assert scale.training == {}
+    rates = rates_of(("gurgurov2025", ["distill.learning_rate=3e-5"]), scale)
+    assert rates["distill"] == 3e-5
+    assert rates["distill-2"] != 3e-5
 
 
 @pytest.mark.parametrize(
