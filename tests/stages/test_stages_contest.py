@@ -107,7 +107,7 @@ def rates_of(varied, scale):
 
 def test_a_varied_value_goes_before_what_the_scale_says_of_blank_students():
     scale = load_scale("mini")
-    assert rates_of(("cruz2025", ["distill.temperature=1"]), scale) == {"distill": 5e-4}
+    assert rates_of(("cruz2025", ["distill.temperature=1"]), scale) == {"distill": 1e-3}
     assert rates_of(("cruz2025", ["distill.learning_rate=1e-4"]), scale) == {"distill": 1e-4}
 
 
