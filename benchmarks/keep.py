@@ -1,14 +1,13 @@
-"""Keeps a finished run as a record: its results, its plot and a study's leaderboard, nothing of its data.
+"""Keeps a finished run as a record: its results and its plot, nothing of its data.
 
     python -m benchmarks.keep runs/mt/gurgurov2025-mini            # into benchmarks/records
 
-What README shows of a run it shows from such a record; a test holds its tables to it.
+README's tables and docs/leaderboards.md (`benchmarks.boards`) come from such records; tests hold them to it.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,15 +17,13 @@ from harness.errors import HarnessError
 from harness.report.render import read_results
 
 RECORDS = Path(__file__).parent / "records"
-_PLOT = "score-by-size.svg"
-_BOARD = "leaderboard.md"
-_PICTURE = re.compile(r"\]\(([\w-]+\.svg)\)")
+_PLOTS = ("score-by-variant.svg", "score-by-size.svg")
 
 
 def keep(run: Path, records: Path) -> list[Path]:
-    """Copies ``results.json`` and the plot of score against size of a run; gives the copies.
+    """Copies ``results.json`` of a run and its plot of scores; gives the copies.
 
-    Of a study (`harness compare`, `harness ablate`) the leaderboard and its plots are copied too.
+    A run on other text than the built-in one has it in its name.
 
     Raises:
         HarnessError: the run has no sound results, or ran on a checkout with changes of its own.
@@ -38,18 +35,14 @@ def keep(run: Path, records: Path) -> list[Path]:
     if about.get("commit") is None or about.get("dirty"):
         got = "one that names none" if about.get("commit") is None else "a changed checkout of it"
         raise HarnessError(f"keep '{run}': wanted a run of a commit; got {got}; commit, and run it anew")
-    name = f"{results.run.language}-{results.run.recipe}-{results.run.scale}"
+    text = () if results.run.data == "builtin" else (results.run.data,)
+    name = "-".join((results.run.language, results.run.recipe, results.run.scale, *text))
     stem = record_name(name, about)
     records.mkdir(parents=True, exist_ok=True)
-    names = {"results.json": f"{stem}.json", _PLOT: f"{stem}.svg"}
-    board = (run / _BOARD).read_text(encoding="utf-8") if (run / _BOARD).is_file() else ""
-    for picture in _PICTURE.findall(board):
-        names.setdefault(picture, f"{stem}-{picture}")
-    kept = [Path(shutil.copyfile(run / source, records / target)) for source, target in names.items()]
-    if board:
-        kept.append(records / f"{stem}.md")
-        linked = _PICTURE.sub(lambda found: f"]({names[found[1]]})", board)
-        kept[-1].write_text(linked, encoding="utf-8", newline="\n")
+    kept = [Path(shutil.copyfile(run / "results.json", records / f"{stem}.json"))]
+    drawn = next((run / name for name in _PLOTS if (run / name).is_file()), None)
+    if drawn is not None:
+        kept.append(Path(shutil.copyfile(drawn, records / f"{stem}.svg")))
     return kept
 
 

@@ -37,11 +37,12 @@ def matrix(results: Results, title: str, pairs: list[tuple[Model, str, str]], no
     for model, one, other in pairs:
         found = [results.comparison(one, other, task) for task in columns]
         if any(found):
-            rows.append((model.name, *(show(cell, _claim) for cell in found)))
+            rows.append((model.name, *(show(cell, claim) for cell in found)))
     return Table(title, ("Model", *map(task_title, columns)), tuple(rows), note, words=True)
 
 
-def _claim(found: Comparison) -> str:
+def claim(found: Comparison) -> str:
+    """Gives the difference in points with its interval, and the verdict."""
     return f"{_points(found.difference)}: {found.verdict}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -39,16 +38,23 @@ def test_results_and_plot_are_copied_under_a_name_that_says_what_where_and_when(
     assert one.read_bytes() == (run / "results.json").read_bytes()
 
 
-def test_a_studys_leaderboard_is_kept_with_its_pictures(run, tmp_path):
+def test_of_a_study_the_picture_of_its_variants_is_kept(run, tmp_path):
     change(run, commit="0123456789abcdef", cpu="A CPU (R)")
-    shutil.copyfile(run / "score-by-size.svg", run / "score-by-variant.svg")
-    board = "# It\n\n![Size](score-by-size.svg)\n\n![Variants](score-by-variant.svg)\n"
-    (run / "leaderboard.md").write_text(board, encoding="utf-8")
-    kept = keep(run, tmp_path / "records")
-    pictures = re.findall(r"\]\((.*)\)", kept[-1].read_text(encoding="utf-8"))
-    assert pictures == [f"{kept[0].stem}.svg", f"{kept[0].stem}-score-by-variant.svg"]
-    assert {(tmp_path / "records" / one) for one in pictures} < set(kept)
-    assert all(one.is_file() for one in kept)
+    (run / "score-by-size.svg").rename(run / "score-by-variant.svg")
+    one, two = keep(run, tmp_path / "records")
+    assert two == one.with_suffix(".svg")
+    assert two.read_bytes() == (run / "score-by-variant.svg").read_bytes()
+
+
+def test_runs_on_own_text_and_on_the_built_in_one_do_not_take_each_others_place(run, tmp_path):
+    change(run, commit="0123456789abcdef", cpu="A CPU (R)")
+    builtin = keep(run, tmp_path / "records")
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    results["run"]["data"] = "folder"
+    (run / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    own = keep(run, tmp_path / "records")
+    assert own[0].name.startswith("mt-gurgurov2025-mini-folder_")
+    assert all(one.is_file() for one in (*builtin, *own))
 
 
 @pytest.mark.parametrize(
