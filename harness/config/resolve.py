@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NoReturn
@@ -58,6 +58,7 @@ class _State:
     teacher: Shape
     shapes: dict[str, Shape]
     scale: Scale
+    varied: Collection[str]
 
     @property
     def now(self) -> Shape:
@@ -65,7 +66,13 @@ class _State:
 
     def own_training(self, step: Step) -> dict[str, float | int]:
         blank = speaks_first(step.kind, getattr(step, "loss", ()), self.shapes)
-        return self.scale.training_for(self.id, step.kind, blank=blank)
+        told = self.scale.training_for(self.id, step.kind, blank=blank)
+        if f"{self.id}.epochs" in self.varied and "tokens" in told:
+            self.refuse(
+                f"the scale '{self.scale.name}' states the tokens of {self.id}, which replace its epochs; "
+                f"vary {self.id}.tokens"
+            )
+        return {name: value for name, value in told.items() if f"{self.id}.{name}" not in self.varied}
 
     def refuse(self, reason: str) -> NoReturn:
         raise UsageError(f"{self.place}: {reason}")
@@ -74,11 +81,19 @@ class _State:
 _Resolved = tuple[dict[str, Any], Shape]
 
 
-def resolve(recipe: Recipe, scale: Scale, shape: Shape) -> tuple[ResolvedStep, ...]:
+def resolve(
+    recipe: Recipe, scale: Scale, shape: Shape, varied: Collection[str] = ()
+) -> tuple[ResolvedStep, ...]:
     """Gives the recipe's steps for a teacher of one shape, at one scale.
 
     What holds: every ratio is of the *teacher's* number; a step's shape is what its config makes of the shape
     before it; a step that trains leaves the shape as it is.
+
+    Args:
+        recipe: the steps.
+        scale: whose numbers go before the recipe's.
+        shape: of the teacher.
+        varied: values of the recipe that go before the scale's, as ``distill-2.learning_rate``.
 
     Raises:
         UsageError: a step would leave no layer, head, neuron or token, asks for more than there is, names a
@@ -87,7 +102,9 @@ def resolve(recipe: Recipe, scale: Scale, shape: Shape) -> tuple[ResolvedStep, .
     shapes = {TEACHER: shape}
     resolved = []
     for index, (written, step) in enumerate(zip(recipe.steps, _steps(recipe, shape.family), strict=True)):
-        state = _State(f"{recipe.name}: steps[{index}].{written.kind}", written.id, shape, shapes, scale)
+        state = _State(
+            f"{recipe.name}: steps[{index}].{written.kind}", written.id, shape, shapes, scale, varied
+        )
         if written.kind == Tune.kind and not 0 < index == len(recipe.steps) - 1:
             state.refuse("wanted it last, after the steps that make the student; move it there")
         config, after = _RESOLVERS[type(step)](step, state)

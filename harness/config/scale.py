@@ -19,7 +19,7 @@ SOURCES = ("builtin", "folder", "hub")
 TRAINED = ("adapt", "distill", "prune", "narrow")
 """The kinds of step whose training a scale may set."""
 BLANK = "blank"
-"""Under this key stands what differs where random weights learn from words alone: they want a lower rate."""
+"""Under this key stands what differs where random weights learn from words alone."""
 
 Source = Literal["builtin", "folder", "hub"]
 Precision = Literal["fp32", "bf16", "auto"]

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from harness.config.recipe import Recipe, speaks_first
 from harness.config.resolve import TEACHER, ResolvedStep, resolve
-from harness.config.scale import TRAINED, Scale, Training
+from harness.config.scale import Scale
 from harness.config.shape import Shape
 from harness.config.study import Entries, Entry
 from harness.data.tasks import task_named
@@ -138,48 +137,13 @@ def _resolve(
     lines = []
     for entry in entries:
         try:
-            made[entry.id] = resolve(entry.recipe, scale_for(entry, scale), shape)
+            varied = [target for target, value in entry.changes.items() if value is not None]
+            made[entry.id] = resolve(entry.recipe, scale, shape, varied)
             source_stages(language, entry.recipe, scale)
         except HarnessError as error:
             told = str(error)
             lines.append(told if told.startswith(entry.name) else f"{entry.name}: {told}")
     return made, lines
-
-
-def scale_for(entry: Entry, scale: Scale) -> Scale:
-    """Gives the scale with the training that an entry varies, so that no varied value is overruled.
-
-    Raises:
-        UsageError: passes over the corpus are varied, and the scale counts tokens instead.
-    """
-    kinds = {step.id: step.kind for step in entry.recipe.steps}
-    training = _by_step(scale, entry.recipe)
-    for target, value in entry.changes.items():
-        step, _, name = target.partition(".")
-        kind = kinds.get(step)
-        if kind not in TRAINED or value is None:
-            continue
-        if name == "epochs" and "tokens" in training[step]:
-            raise UsageError(
-                f"{entry.name}: the scale '{scale.name}' states the tokens of {step}, which "
-                f"replace its epochs; vary {step}.tokens"
-            )
-        if name in training[step]:
-            training[step][name] = value
-    return scale.model_copy(
-        update={"training": {one: Training.model_validate(numbers) for one, numbers in training.items()}}
-    )
-
-
-def _by_step(scale: Scale, recipe: Recipe) -> dict[str, dict[str, float | int]]:
-    """Gives what a scale sets for each step of a recipe that trains, by its id alone."""
-    ids = [step.id for step in recipe.steps]
-    told = {}
-    for index, step in enumerate(recipe.steps):
-        if step.kind in TRAINED:
-            blank = speaks_first(step.kind, step.values.get("loss") or (), ids[:index])
-            told[step.id] = scale.training_for(step.id, step.kind, blank=blank)
-    return told
 
 
 def _merge(

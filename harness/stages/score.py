@@ -10,7 +10,7 @@ from harness.models import checkpoint
 from harness.models.encoder import load_tokenizer
 from harness.stages.files import model_folder, precision, read_task
 from harness.stages.scoring import gold_of, model_name, record_scores
-from harness.train.finetuning import Protocol, finetune
+from harness.train.finetuning import Protocol, epochs_within, finetune
 from harness.train.lessons import Lesson
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ def run(context: Context) -> None:
     source = model_folder(context)
     tokenizer = load_tokenizer(source)
     asked = {**config["protocol"], "precision": precision(config["protocol"]["precision"])}
-    protocol = Protocol(**asked).bounded(len(data.train))
+    asked["epochs"] = epochs_within(asked["epochs"], asked.pop("max_examples", None), len(data.train))
+    protocol = Protocol(**asked)
     lesson = _lesson(context)
     settings = protocol.settings if lesson is None else protocol.settings | {"lesson": str(lesson)}
     gold_dev = gold_of(data, "dev")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -50,7 +50,6 @@ class Protocol:
         precision: ``fp32`` or ``bf16`` (autocast).
         dropout: replaces the model's own while it is fine-tuned; ``None`` leaves it.
         patience: epochs without a better score on dev after which it ends; ``None`` runs them all.
-        max_examples: the most examples that are seen, over all epochs; ``None`` sets no bound.
         method: ``full`` trains every weight; ``adapter`` and ``lora`` the head and what they add; ``sft``
             all, and then anew the head and the weights that had moved most.
         reduction: of an adapter, how many times narrower than the encoder it is.
@@ -67,22 +66,10 @@ class Protocol:
     precision: Literal["fp32", "bf16"]
     dropout: float | None = None
     patience: int | None = None
-    max_examples: int | None = None
     method: Literal["full", "adapter", "lora", "sft"] = "full"
     reduction: int = 16
     rank: int = 8
     density: float = 0.08
-
-    def bounded(self, num_train: int) -> Protocol:
-        """Gives the protocol with as many whole epochs as ``max_examples`` allows, and one at least.
-
-        Args:
-            num_train: examples of the training part.
-        """
-        if self.max_examples is None:
-            return self
-        epochs = min(self.epochs, max(1, self.max_examples // max(1, num_train)))
-        return replace(self, epochs=epochs, max_examples=None)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -90,6 +77,19 @@ class Protocol:
         own = {"adapter": "reduction", "lora": "rank", "sft": "density"}
         others = [setting for method, setting in own.items() if method != self.method]
         return {name: value for name, value in vars(self).items() if name not in ("method", *others)}
+
+
+def epochs_within(epochs: int, max_examples: int | None, num_train: int) -> int:
+    """Gives as many whole epochs, one at least, as see no more than so many examples.
+
+    Args:
+        epochs: the most.
+        max_examples: the most examples seen over all epochs; ``None`` sets no bound.
+        num_train: examples of the training part.
+    """
+    if max_examples is None:
+        return epochs
+    return min(epochs, max(1, max_examples // max(1, num_train)))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,9 @@ import pytest
 import yaml
 
 from harness.config import load_scale
-from harness.config.resolve import resolve
-from harness.config.shape import KNOWN_TEACHERS
 from harness.config.study import entries_named, entries_of, list_studies, load_study, study_of
 from harness.errors import UsageError
-from harness.stages.contest import RefusedError, Topic, draw_contest, scale_for
+from harness.stages.contest import RefusedError, Topic, draw_contest
 
 TOPIC = Topic("it", "here", "Why?")
 
@@ -82,41 +80,41 @@ def test_fields_that_are_varied_together_are_combined():
     assert len(contest.entries) == 3, "as written, and two: the first six are the list"
 
 
-def test_a_value_that_is_varied_goes_before_the_scales_own():
-    scale = load_scale("mini")
-    found = entries_of(study_of("gurgurov2025", ["distill.learning_rate=1e-4,1e-2"]))
-    rates = {
-        entry.name: scale_for(entry, scale).training_for("distill", "distill")["learning_rate"]
-        for entry in found.entries
+def rates_of(contest):
+    """Gives the learning rate of each distillation, by entry and step."""
+    plan = {stage.id: stage for stage in contest.plan}
+    return {
+        entry.name: {
+            step: plan[f"{entry.id}.{step}"].config["learning_rate"]
+            for step in ("distill", "distill-2")
+            if f"{entry.id}.{step}" in plan
+        }
+        for entry in contest.entries
     }
-    assert rates == {
-        "as written": 2e-3,
-        "distill.learning_rate = 1e-4": 1e-4,
-        "distill.learning_rate = 1e-2": 1e-2,
-    }
-    after = scale_for(found.entries[1], scale)
-    assert after.training_for("distill-2", "distill") == scale.training_for("distill-2", "distill")
 
 
-def rates_of(varied, scale):
-    """Gives the learning rate of each distillation of the one variant beside the recipe as written."""
-    entry = entries_of(study_of(*varied)).entries[1]
-    steps = resolve(entry.recipe, scale_for(entry, scale), KNOWN_TEACHERS["mbert"].shape)
-    return {step.id: step.config["learning_rate"] for step in steps if step.kind == "distill"}
+def test_a_varied_value_goes_before_the_scales_own_and_in_its_own_step_alone():
+    assert rates_of(drawn("gurgurov2025", "distill.learning_rate=1e-4,1e-2")) == {
+        "as written": {"distill": 2e-3, "distill-2": 2e-3},
+        "distill.learning_rate = 1e-4": {"distill": 1e-4, "distill-2": 2e-3},
+        "distill.learning_rate = 1e-2": {"distill": 1e-2, "distill-2": 2e-3},
+    }
 
 
 def test_a_varied_value_goes_before_what_the_scale_says_of_blank_students():
-    scale = load_scale("mini")
-    assert rates_of(("cruz2025", ["distill.temperature=1"]), scale) == {"distill": 1e-3}
-    assert rates_of(("cruz2025", ["distill.learning_rate=1e-4"]), scale) == {"distill": 1e-4}
+    assert rates_of(drawn("cruz2025", "distill.learning_rate=1e-4")) == {
+        "as written": {"distill": 1e-3},
+        "distill.learning_rate = 1e-4": {"distill": 1e-4},
+    }
 
 
 def test_a_varied_value_is_that_of_one_step_also_where_the_scale_states_none():
     scale = load_scale("paper")
     assert scale.training == {}
-    rates = rates_of(("gurgurov2025", ["distill.learning_rate=3e-5"]), scale)
-    assert rates["distill"] == 3e-5
-    assert rates["distill-2"] != 3e-5
+    rates = rates_of(drawn("gurgurov2025", "distill.learning_rate=3e-5", scale="paper"))
+    written = rates["as written"]
+    assert 3e-5 not in written.values()
+    assert rates["distill.learning_rate = 3e-5"] == written | {"distill": 3e-5}
 
 
 @pytest.mark.parametrize(
@@ -132,7 +130,10 @@ def test_a_varied_value_is_that_of_one_step_also_where_the_scale_states_none():
         (["distil.temperature=1"], ["distil.temperature = 1: unknown step 'distil'; there are: shorten, "]),
         (
             ["distill.epochs=1"],
-            ["distill.epochs = 1: the scale 'mini' states the tokens of distill, which replace its epochs"],
+            [
+                "distill.epochs = 1: eliquare2023: steps[1].distill: the scale 'mini' states the tokens of distill, "
+                "which replace its epochs; vary distill.tokens"
+            ],
         ),
         (
             ["shorten.layers=7/12,13/12"],
