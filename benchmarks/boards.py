@@ -14,21 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from benchmarks.keep import RECORDS
 from benchmarks.revisions import ROOT
 from harness.errors import HarnessError
 from harness.report import comparisons
-from harness.report.leaderboard import headline, leaderboard
-from harness.report.plots import Picture, score_by_size, score_by_variant
-from harness.report.render import read_results
+from harness.report.leaderboard import headline, leaderboard, ranked, varies
+from harness.report.render import read_results, templates
 from harness.report.results import Results
 from harness.report.summary import AVERAGE, teacher_of
-from harness.report.tables import Table
+from harness.report.tables import Table, model_name
 
 PAGE = ROOT / "docs" / "leaderboards.md"
-_TEMPLATE = Path(__file__).with_suffix(".md.j2")
+TEMPLATE = Path(__file__).with_suffix(".md.j2")
 _STUDY = "ablate-"
 _LOSS = "Loss per byte, nats"
 _MODEL = re.compile(r"\|model:(\w+)")
@@ -49,7 +46,7 @@ class Board:
     @property
     def is_study(self) -> bool:
         """Whether variants are compared, not recipes."""
-        return self.results.run.recipe.startswith(_STUDY)
+        return varies(self.results)
 
     @property
     def title(self) -> str:
@@ -91,10 +88,10 @@ class Board:
         reference = None if self.results.study is None else self.results.study.reference
         if not self.is_study or reference is None:
             return main
-        ids = [one.id for one in self.results.models if one.role != "baseline"]
+        ids = [one.id for one in ranked(self.results)]
         beside = [self.results.comparison(one, reference, AVERAGE) for one in ids]
         told = ["–" if one is None else comparisons.claim(one) for one in beside]
-        name = next(one.name for one in self.results.models if one.id == reference)
+        name = model_name(self.results, reference)
         kept = [main.header.index(column) for column in main.header if column not in ("Ahead", "MB", "Time")]
         losses = {one.model: f"{one.loss_per_byte:.3f}" for one in self.results.held_out}
         rows = tuple(
@@ -104,22 +101,22 @@ class Board:
         return Table(main.title, (*(main.header[at] for at in kept), _LOSS, f"Beside {name}"), rows)
 
     @property
-    def picture(self) -> Picture | None:
-        """The drawing that is kept beside the record."""
-        return score_by_variant(self.results) if self.is_study else score_by_size(self.results)
+    def picture(self) -> Path | None:
+        """The drawing that is kept beside the record, if any."""
+        drawn = self.path.with_suffix(".svg")
+        return drawn if drawn.is_file() else None
 
     @property
     def signatures(self) -> dict[str, list[str]]:
         """By signature without its model: the models of it, each with its digest."""
         found: dict[str, list[str]] = defaultdict(list)
         metrics = self.results.declared.tasks
-        names = {one.id: one.name for one in self.results.models}
         for score in self.results.scores:
             if score.signature is None or score.metric != metrics[score.task]:
                 continue
             digest = _MODEL.search(score.signature)
             line = _MODEL.sub("|model:*", score.signature)
-            found[line].append(names[score.model] + (f" {digest[1]}" if digest else ""))
+            found[line].append(model_name(self.results, score.model) + (f" {digest[1]}" if digest else ""))
         return dict(found)
 
 
@@ -140,10 +137,13 @@ def read(records: Path) -> list[Board]:
 
 def page(boards: Sequence[Board]) -> str:
     """Gives the page of them, as Markdown."""
-    made = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)
-    made.filters["pipes"] = lambda text: text.replace("|", "\\|")
-    text = made.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-        recipes=[one for one in boards if not one.is_study], studies=[one for one in boards if one.is_study]
+    text = (
+        templates(TEMPLATE.parent)
+        .get_template(TEMPLATE.name)
+        .render(
+            recipes=[one for one in boards if not one.is_study],
+            studies=[one for one in boards if one.is_study],
+        )
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 

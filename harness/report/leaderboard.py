@@ -25,15 +25,25 @@ _NOTE = (
 )
 
 
-def leaderboard(results: Results) -> Table:
-    """Gives the main table; recipes by their average, variants in the order of the study."""
+def varies(results: Results) -> bool:
+    """Says whether variants of one recipe are compared, as papers ablate them."""
+    return results.study is not None and results.study.paper is not None
+
+
+def ranked(results: Results) -> list[Model]:
+    """Gives all but the baselines: recipes by their average, variants in the order of the study."""
     models = [one for one in results.models if one.role != "baseline"]
-    if results.study is None or results.study.paper is None:
-        models.sort(key=lambda one: -(average(results, one.id) or 0))
+    if varies(results):
+        return models
+    return sorted(models, key=lambda one: -(average(results, one.id) or 0))
+
+
+def leaderboard(results: Results) -> Table:
+    """Gives the main table, a row for each of the models as they are ``ranked``."""
     tasks = [f"{task_title(task)} ({metric})" for task, metric in results.declared.tasks.items()]
     sizes = ("Parameters", "MB", "p50, ms", "Speed-up")
     ends = ("Average", "% of teacher", "Training tokens", "Time", "Ahead")
-    rows = tuple(_row(results, one) for one in models)
+    rows = tuple(_row(results, one) for one in ranked(results))
     return Table("Leaderboard", ("Recipe", *sizes, *tasks, *ends), rows, _NOTE)
 
 
@@ -123,8 +133,7 @@ def headline(results: Results) -> str:
 
 
 def _pictures(results: Results) -> list[Picture | None]:
-    varied = results.study is not None and results.study.paper is not None
-    return [score_by_variant(results) if varied else score_by_size(results)]
+    return [score_by_variant(results) if varies(results) else score_by_size(results)]
 
 
 def sections(results: Results) -> dict[str, list[Part]]:

@@ -31,9 +31,10 @@ def _as_data(picture: Picture) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode("ascii")
 
 
-def _environment() -> jinja2.Environment:
+def templates(*folders: Path) -> jinja2.Environment:
+    """Gives the templates of folders, and of the report: ``table.md.j2`` draws a table for any of them."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
+        loader=jinja2.FileSystemLoader([*folders, _HERE]),
         autoescape=lambda name: name is not None and ".html" in name,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -87,7 +88,7 @@ def filled(parts: Mapping[str, Sequence[Part | None]]) -> dict[str, list[Part]]:
 
 def text_of(results: Results, template: str, headline: str, sections: Mapping[str, Sequence[Part]]) -> str:
     """Gives a page of sections, by one of the two templates."""
-    made = _environment().get_template(template)
+    made = templates().get_template(template)
     return made.render(
         run=results.run,
         headline=headline,

@@ -131,8 +131,8 @@ def test_a_varied_value_is_that_of_one_step_also_where_the_scale_states_none():
         (
             ["distill.epochs=1"],
             [
-                "distill.epochs = 1: eliquare2023: steps[1].distill: the scale 'mini' states the tokens of distill, "
-                "which replace its epochs; vary distill.tokens"
+                "distill.epochs = 1: eliquare2023: steps[1].distill: the scale 'mini' states the tokens of "
+                "distill, which replace its epochs; vary distill.tokens"
             ],
         ),
         (
