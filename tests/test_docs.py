@@ -19,6 +19,8 @@ LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 COMMAND = re.compile(
     r"^(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?(harness|make|python -m (?:benchmarks|pytest)\S*)(?: (.*))?$"
 )
+RECORD = re.compile(r"\]\((?:\.\./)?(benchmarks/records/[\w.-]+\.md)\)")
+NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -112,3 +114,38 @@ def test_every_page_is_reached_from_the_front_door():
     readme = text_of(ROOT / "README.md")
     for page in (ROOT / "docs").glob("*.md"):
         assert f"docs/{page.name}" in readme, f"README does not name docs/{page.name}"
+
+
+def not_recorded(section, records):
+    """Gives the numbers with decimals that no number of the records is, to the digits shown."""
+    known = [float(one.replace(",", "")) for one in NUMBER.findall(records)]
+    shown = [one for one in NUMBER.findall(section) if "." in one]
+    return [
+        one
+        for one in shown
+        if not any(
+            abs(number - float(one.replace(",", ""))) <= 0.5 * 10.0 ** -len(one.partition(".")[2]) + 1e-9
+            for number in known
+        )
+    ]
+
+
+def recorded_sections():
+    """Gives the sections of all pages that name a record, with the text of their records."""
+    for page in PAGES:
+        for section in re.split(r"^## ", text_of(page), flags=re.MULTILINE):
+            named = RECORD.findall(section)
+            if named:
+                name = f"{page.name}: {section.splitlines()[0]}"
+                yield pytest.param(section, "\n".join(text_of(ROOT / one) for one in named), id=name)
+
+
+@pytest.mark.parametrize(("section", "records"), list(recorded_sections()))
+def test_what_a_page_copies_from_a_record_is_what_it_holds(section, records):
+    assert not_recorded(section, records) == []
+
+
+def test_a_number_that_no_record_holds_is_seen():
+    records = "| 17.77x (9.02–30.01) | 1,088.72 | 3.40 |"
+    assert not_recorded("17.8 (9.0–30.0) and 1,088.7, 3.4", records) == []
+    assert not_recorded("17.9, 1,089.7 and 3.45", records) == ["17.9", "1,089.7", "3.45"]
