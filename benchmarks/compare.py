@@ -65,12 +65,19 @@ def workers(packages: Packages, folder: Path, **settings: str) -> Iterator[dict[
             )
             for name, package in packages.items()
         }
-        for name, answer in both(started, do="about").items():
+        answers = both(started, do="about")
+        for name, answer in answers.items():
             if Path(answer["package"]) != packages[name]:
                 raise HarnessError(
                     f"compare: wanted the package of '{packages[name]}'; got '{answer['package']}'; "
                     "uninstall what shadows it"
                 )
+        for name, answer in answers.items():
+            if answer["ops"] != answers[HEAD]["ops"]:
+                told = (
+                    f"the ops of '{name}' are {answer['ops']}, those of this checkout {answers[HEAD]['ops']}"
+                )
+                print(f"compare: {told}; their times differ for that", file=sys.stderr, flush=True)
         yield started
 
 
@@ -89,8 +96,11 @@ def prepare(packages: Packages, folder: Path) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {name: one.hear()["counts"] for name, one in started.items()}
     same = len({revisions.sources_digest(package) for package in packages.values()}) == 1
     if not same and not instructions.missing():
-        for name, package in packages.items():
-            counts[name] |= instructions.count(package)
+        counts[HEAD] |= instructions.count(packages[HEAD])
+        try:
+            counts[BASE] |= instructions.count(packages[BASE])
+        except HarnessError as error:  # its kernels have other names or arguments
+            print(f"{error}; the base's instructions are left out", file=sys.stderr, flush=True)
     return counts
 
 
@@ -197,12 +207,27 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
+def chosen(patterns: Sequence[str]) -> list[str]:
+    """Gives the steps that any of the patterns names, in the order of the table.
+
+    Raises:
+        HarnessError: a pattern names none.
+    """
+    known = [one.full_name for one in ENTRIES]
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in known):
+            raise HarnessError(
+                f"compare: wanted a pattern of steps; got '{pattern}', which names none of {'; '.join(known)}"
+            )
+    return [name for name in known if any(fnmatch(name, pattern) for pattern in patterns)]
+
+
 def compare(asked: argparse.Namespace) -> int:
     """Compares, prints, and gives the exit code."""
     started_s = time.monotonic()
     base = revisions.find(asked.base)
     packages = {BASE: revisions.unpack(base.commit, BUILDS), HEAD: revisions.ROOT}
-    names = [one.full_name for one in ENTRIES if any(fnmatch(one.full_name, only) for only in asked.only)]
+    names = chosen(asked.only)
     how = {"rounds": asked.rounds, "launches": asked.launches, "clock": asked.clock}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -70,9 +70,9 @@ STAGES = ("corpus", "adapt", "distill", "prune", "tune")
 ENTRIES = (
     *(_op(name) for name in OPS),
     _encoder("student", "torch", "offline"),
-    _encoder("student", "onnx", "single_stream"),
+    _encoder("student", "onnx", "single_texts"),
     _encoder("student", "onnx", "offline"),
-    _encoder("student", "onnx int8", "single_stream"),
+    _encoder("student", "onnx int8", "single_texts"),
     *(_stage(name) for name in STAGES),
 )
 """A step's module is imported when it is made, so that a revision that cannot run one runs the others."""

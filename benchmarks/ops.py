@@ -10,6 +10,7 @@ product timed in the same process. Set THP_MEM_ALLOC_ENABLE=1: it makes every va
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import sys
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.ops_cases import BUILDERS, SHAPES, Case
-from benchmarks.ops_targets import verdicts
+from benchmarks.ops_targets import SLACK, verdicts
 from benchmarks.recording import environment, write
 from harness.errors import HarnessError
 from harness.measure.interval import Interval
@@ -43,7 +44,8 @@ class Row:
         variant: whose step was timed.
         median_ms: of the samples.
         ratio_to_eager: how many times as fast as eager: value, low, high.
-        peak_bytes: memory a step added, results included; ``None`` where the system does not tell.
+        peak_bytes: memory a step added, results included; ``None`` where the system does not
+            tell, or tells less than the results hold.
         results_bytes: of the loss and the gradients.
         bandwidth_fraction: declared bytes over time, as a share of a copy's; ``None`` for products.
         flops_fraction: declared FLOPs over time, as a share of a square product's; ``None`` without.
@@ -114,10 +116,18 @@ def synchronised(calls: Mapping[str, Callable[[], object]], device: str) -> dict
     return {name: ended(call) for name, call in calls.items()}
 
 
+def give_freed_back() -> None:
+    """Gives what was freed back to the system where the allocator can: else a step grows into it unseen."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def peak_of(variant: Callable[[], object], device: str) -> int | None:
     """Gives the memory one step adds, results included."""
     gc.collect()
     if device == "cpu":
+        give_freed_back()
         with peak_memory() as peak:
             variant()
         return peak.grown_bytes
@@ -129,12 +139,21 @@ def peak_of(variant: Callable[[], object], device: str) -> int | None:
     return torch.cuda.max_memory_allocated() - before
 
 
+def _whole(peak_bytes: int | None, results_bytes: int, variant: str) -> int | None:
+    """Gives the memory a step adds; None where it seems less than the results: it grew into freed memory."""
+    if peak_bytes is None or "in place" in variant:
+        return peak_bytes
+    return peak_bytes if peak_bytes >= (1 - SLACK) * results_bytes else None
+
+
 def measure(
     case: Case, device: str, budget_s: float, min_rounds: int
 ) -> tuple[list[Row], dict[str, Samples]]:
     """Gives one row a variant, and the samples."""
     mistakes, results_bytes = check(case)
-    peaks = {name: peak_of(variant, device) for name, variant in case.variants.items()}
+    peaks = {
+        name: _whole(peak_of(variant, device), results_bytes, name) for name, variant in case.variants.items()
+    }
     copy_rate, product_rate = probe(case.dtype, device)
     calls = synchronised(case.variants, device)
     taken = interleave(calls, warmup_s=0.0, budget_s=budget_s, min_rounds=min_rounds)

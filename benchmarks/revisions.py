@@ -76,6 +76,8 @@ def _commit(asked: str, root: Path) -> str:
 def unpack(commit: str, target: Path, root: Path = ROOT) -> Path:
     """Gives the folder with a revision's package and its extension; one built before is taken as it is.
 
+    What was built when this checkout had no extension, or had one and has none now, is built anew.
+
     Where the extension's sources are those of this checkout, this checkout's extension is copied: both then
     run the same binary, and nothing is compiled.
 
@@ -83,19 +85,28 @@ def unpack(commit: str, target: Path, root: Path = ROOT) -> Path:
         HarnessError: the extension does not compile.
     """
     folder = target / commit[:12]
-    if (folder / ".ready").is_file():
+    built = extension(root)
+    if (folder / ".ready").is_file() and (bool(extension(folder)) == bool(built) or not _has_sources(folder)):
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _extract(commit, folder, root)
-    built = sorted((root / "harness" / "ops").glob("_kernels*.so"))
     if sources_digest(folder) == sources_digest(root):
         for one in built:
             shutil.copy2(one, folder / "harness" / "ops")
-    elif built and (folder / "csrc").is_dir():
+    elif built and _has_sources(folder):
         _compile(folder)
     (folder / ".ready").touch()
     return folder
+
+
+def extension(package: Path) -> list[Path]:
+    """Gives the files of a package's compiled extension; none where it was not built."""
+    return sorted((package / "harness" / "ops").glob("_kernels*.so"))
+
+
+def _has_sources(package: Path) -> bool:
+    return (package / "csrc").is_dir()
 
 
 def _extract(commit: str, folder: Path, root: Path) -> None:

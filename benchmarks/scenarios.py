@@ -73,6 +73,30 @@ class SingleStream:
         return float(np.mean([self.said[number] == label for number, label in enumerate(self.labels)]))
 
 
+class Spread:
+    """A step that answers the same few queries one after another, from a short one to a long one.
+
+    Revisions are compared by the fastest of some calls: each must do the same work.
+
+    Args:
+        answer: see `SingleStream`.
+        queries: what the few are taken from.
+        pad_id: of the padding token.
+        num_queries: how many a call answers.
+    """
+
+    def __init__(self, answer: Answer, queries: Sequence[Query], pad_id: int, num_queries: int = 8) -> None:
+        ordered = sorted(queries, key=lambda query: len(query.ids))
+        places = np.linspace(0, len(ordered) - 1, num_queries).round().astype(int)
+        self.answer = answer
+        self.asked = [batch_of([ordered[place]], pad_id) for place in places]
+
+    def __call__(self) -> None:
+        """Answers them, each alone."""
+        for batch in self.asked:
+            self.answer(batch)
+
+
 class Offline:
     """A step that answers all queries, shortest first, in batches.
 
@@ -132,6 +156,11 @@ def queries_of(folder: Path) -> tuple[list[Query], int]:
     data, tokenizer = topics(), load(folder).tokenizer
     encoded = encode(data.test, data, tokenizer, LONGEST)
     return [Query(tuple(row["input_ids"]), row["labels"]) for row in encoded.rows], encoded.pad_id
+
+
+def single_texts(folder: Path, runtime: str, threads: int = 1) -> Spread:
+    """Gives a step that answers texts of all lengths, each alone, for revisions to be compared by."""
+    return Spread(answerer(folder, runtime, threads), *queries_of(folder))
 
 
 def single_stream(folder: Path, runtime: str, threads: int = 1) -> SingleStream:

@@ -10,6 +10,7 @@ import pytest
 from benchmarks import compare, revisions
 from benchmarks.entries import ENTRIES
 from benchmarks.rounds import BASE, HEAD, Worker
+from harness.errors import HarnessError
 
 NAMES = [one.full_name for one in ENTRIES]
 COUNTS = {"parameters of student": 100, "operators of student/model.onnx": 7}
@@ -126,6 +127,55 @@ def test_a_step_that_does_not_run_in_this_checkout_is_an_error(machine, capsys):
     assert capsys.readouterr().err.splitlines()[-1] == (
         "compare: wanted 'stages: tune' to run in this checkout; got ValueError: broken; mend it"
     )
+
+
+def test_a_base_whose_loops_cannot_be_counted_is_timed_all_the_same(machine, monkeypatch, capsys, tmp_path):
+    head, base = tmp_path / "head", tmp_path / "base"
+    monkeypatch.setattr(compare.revisions, "ROOT", head)
+    monkeypatch.setattr(compare.revisions, "unpack", lambda *_: base)
+    monkeypatch.setattr(compare.revisions, "sources_digest", str)
+    monkeypatch.setattr(compare.instructions, "missing", list)
+
+    def count(package):
+        if package == base:
+            raise HarnessError("compare: wanted instructions counted; c++ said: no member named 'row'")
+        return {"instructions of row": 7}
+
+    monkeypatch.setattr(compare.instructions, "count", count)
+    assert run() == 0
+    out, err = capsys.readouterr()
+    assert "no member named 'row'; the base's instructions are left out" in err
+    assert all(f"| {name} | 1.000 | 1.000" in out for name in NAMES)
+
+
+def test_that_two_revisions_run_other_ops_is_said(monkeypatch, capsys, tmp_path):
+    class Told:
+        def __init__(self, package, *_, name, **__):
+            self.answer = {"package": str(package), "ops": {BASE: "reference", HEAD: "compiled"}[name]}
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def tell(self, **_):
+            pass
+
+        def hear(self):
+            return self.answer
+
+    monkeypatch.setattr(compare, "Worker", Told)
+    with compare.workers({BASE: tmp_path / "base", HEAD: tmp_path}, tmp_path):
+        pass
+    told = "compare: the ops of 'base' are reference, those of this checkout compiled; their times differ"
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("patterns", [["op: *"], ["ops: *", "stage: *"], ["ops: *, stages: *"]])
+def test_a_pattern_that_names_no_step_is_refused(machine, capsys, patterns):
+    assert run("--only", *patterns) == 2
+    assert "which names none of ops: distillation_loss; " in capsys.readouterr().err
 
 
 def test_only_what_is_asked_for_is_timed(machine, capsys):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.level import Group, holds, measure, table
-from benchmarks.scenarios import Offline, Query, SingleStream, batch_of
+from benchmarks.scenarios import Offline, Query, SingleStream, Spread, batch_of
 
 ROOT = Path(__file__).parents[2]
 QUERIES = [Query((2, 7, 3), 0), Query((2, 3), 1), Query((2, 8, 9, 3), 2), Query((2, 9, 3), 0)]
@@ -51,6 +51,22 @@ def test_a_single_stream_asks_one_after_another_and_knows_when_all_were_asked():
     assert step.accuracy() == 0.75
     step()
     assert sizes == [(1, 3), (1, 2), (1, 4), (1, 3), (1, 3)]
+
+
+def test_every_call_of_a_spread_asks_the_same_texts_from_short_to_long():
+    sizes = []
+    inner = knowing(lambda _: True)
+
+    def answer(batch):
+        sizes.append(batch["input_ids"].shape)
+        return inner(batch)
+
+    step = Spread(answer, QUERIES, 0, num_queries=3)
+    step()
+    first = list(sizes)
+    assert first == [(1, 2), (1, 3), (1, 4)]
+    step()
+    assert sizes == first + first
 
 
 def test_offline_asks_all_shortest_first():

@@ -93,6 +93,39 @@ def test_targets_are_reached_or_missed_and_a_miss_is_explained(measured):
     assert "aten::exp_" in explained[1]
 
 
+def test_a_target_is_surely_reached_only_by_the_whole_interval(measured):
+    rows, taken = measured
+    wide = taken | {"eager": Samples(tuple(ms * 10**6 for ms in (40, 60, 100, 140, 160)))}
+    lines = ops_targets.verdicts(rows, wide, dict.fromkeys(taken, lambda: torch.ones(2)))
+    assert lines[0].startswith(
+        "- harness: 10.00x (4.00–16.00) as fast as eager, wanted ≥ 8x: reached, but not"
+    )
+
+
+@pytest.mark.parametrize(
+    ("peak", "variant", "told"),
+    [
+        (None, "harness", None),
+        (0, "eager", None),
+        (940, "eager", None),
+        (960, "eager", 960),
+        (0, "harness in place", 0),
+    ],
+)
+def test_memory_that_cannot_hold_the_results_is_none(peak, variant, told):
+    assert ops._whole(peak, 1000, variant) == told
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator of glibc")
+def test_a_step_that_grows_into_freed_memory_is_seen():
+    kept = [torch.ones(20_000) for _ in range(400)]
+    last = torch.ones(20_000)  # the heap cannot shrink below it by itself
+    kept.clear()
+    grown = ops.peak_of(lambda: [torch.ones(20_000) for _ in range(300)], "cpu")
+    assert last.numel() == 20_000
+    assert grown >= 0.9 * 300 * 80_000
+
+
 def test_memory_beside_the_results_is_compared_with_eagers(measured):
     rows, _ = measured
     target = ops_targets.Target("an_op", {}, "float32", "harness", workspace=1 / 7)

@@ -50,6 +50,17 @@ def test_a_revision_is_unpacked_without_its_benchmarks(root, tmp_path):
     assert {path.name for path in folder.iterdir()} == {"harness", "csrc", "setup.py", ".ready"}
 
 
+def test_a_revision_is_built_anew_once_this_checkout_has_kernels_or_has_none(root, tmp_path):
+    kernels = root / "harness/ops/_kernels.abi3.so"
+    commit = git(root, "rev-parse", "HEAD")
+    there = []
+    for has in (False, True, True, False):
+        kernels.write_text("binary") if has else kernels.unlink(missing_ok=True)
+        folder = revisions.unpack(commit, tmp_path / "builds", root)
+        there.append(bool(revisions.extension(folder)))
+    assert there == [False, True, True, False]
+
+
 def test_equal_kernels_are_one_binary_and_others_are_compiled(root, tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setattr(revisions, "_compile", compiled.append)
