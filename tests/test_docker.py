@@ -184,6 +184,22 @@ def test_a_run_is_the_callers_and_sees_its_paths_where_they_are(call, runs_of, t
     assert (tmp_path / "out/runs").is_dir()
 
 
+def test_the_folders_that_a_scale_names_are_seen_too(call, runs_of, tmp_path):
+    for name in ("my data", "teacher", "tasks"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "my.yaml").write_text(
+        "teacher:\n  folder: teacher\n"
+        "corpus: {source: folder, folder: 'my data', held_out_fraction: 0.02}\n"
+        f"tasks:\n  source: folder\n  folder: {tmp_path}/tasks  # a remark\n"
+    )
+    call("reproduce", "mt", "--scale", "my.yaml", "--teacher", "teacher")
+    found = [one for one in runs_of()[1] if one.endswith(",readonly")]
+    assert sorted(found) == [
+        f"type=bind,source={tmp_path / name},target={tmp_path / name},readonly"
+        for name in ("my data", "my.yaml", "tasks", "teacher")
+    ]
+
+
 def test_a_gpu_is_asked_for_only_by_the_image_that_uses_one(call, runs_of):
     call("reproduce", "mt")
     call("reproduce", "mt", DEVICE="cuda", RUN_FLAGS="--cpuset-cpus 1")
