@@ -30,7 +30,8 @@ class Statistics:
         lines: lines read.
         empty: lines dropped, since only white space.
         duplicates: lines dropped, since an equal line (after NFC and white-space folding) came before.
-        excluded: lines dropped, since they are the text of a development or test example.
+        excluded: lines dropped, since they are the text of a development or test example, or, of a language
+            that is mixed in, held out of the language itself.
         characters: characters kept.
         train_documents: documents kept for training; likewise the three after it.
     """
@@ -123,7 +124,7 @@ def prepare(
         documents: the documents, in order; of equal lines the first is kept.
         held_out_fraction: the share of documents to hold out, in [0, 1); 0 holds out none.
         seed: of the split.
-        exclude: texts of development and test examples; a line equal to one up to white space is dropped from
+        exclude: texts that must not be trained on; a line equal to one up to white space is dropped from
             both parts and counted.
 
     Raises:

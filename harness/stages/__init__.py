@@ -2,7 +2,7 @@
 
 Data
     tasks      read the labelled tasks of the language
-    corpus     read, clean and split its text; drop every line that a dev or test part holds
+    corpus     read, clean and split its text; drop every line that a dev or test part of what is read holds
 The teacher
     pretrain   train a multilingual encoder from random weights, or
     fetch      take one from the hub or a folder
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 VERSIONS: Mapping[str, int] = MappingProxyType(
     {
         "tasks": 2,
-        "corpus": 1,
+        "corpus": 2,
         "pretrain": 2,
         "fetch": 1,
         "adapt": 2,

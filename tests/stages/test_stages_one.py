@@ -72,6 +72,40 @@ def test_text_of_a_source_language_is_mixed_in_as_many_lines_of_each(corpus_conf
     assert set(mixed.facts) == {"mt", "sw"}
 
 
+@pytest.mark.parametrize("read", [{"languages": ["mt", "sw"]}, {"source_language": "sw"}])
+def test_a_text_that_is_scored_in_one_language_is_trained_on_in_none(read, corpus_config, data, make_context):
+    scored = (data / "topic/mt/test.tsv").read_text(encoding="utf-8").splitlines()[1].split("\t")[0]
+    other = data / "corpus/sw/text.txt"
+    other.write_text(f"{scored}\n\nneno moja\n\nneno mbili\n\nneno tatu\n", encoding="utf-8")
+    names = ("corpus/mt", "corpus/sw", "topic/mt")
+    context = make_context(
+        corpus_config | read | {"excluded_tasks": {"mt": ["topic"], "sw": []}},
+        {f"data:{name}": data / name for name in names},
+    )
+    corpus.run(context)
+    written = [path.read_text(encoding="utf-8").splitlines() for path in context.out.rglob("*.txt")]
+    assert not any(scored in lines for lines in written)
+    assert context.facts["sw"]["excluded"] == 1
+
+
+def test_what_a_language_holds_out_is_not_mixed_in_from_another(corpus_config, data, make_context):
+    own = (data / "corpus/mt/text.txt").read_text(encoding="utf-8")
+    config = corpus_config | {"source_language": "sw", "held_out_fraction": 0.3}
+    lines = "\n\n".join(line for line in own.splitlines() if line)  # a document each: parted by another hash
+    (data / "corpus/sw/text.txt").write_text(f"neno moja\n\n{lines}\n", encoding="utf-8")
+    context = make_context(
+        config | {"excluded_tasks": {"mt": [], "sw": []}},
+        {f"data:corpus/{place}": data / "corpus" / place for place in ("mt", "sw")},
+    )
+    corpus.run(context)
+    train, held_out = (
+        {line for line in (context.out / f"{part}.txt").read_text(encoding="utf-8").splitlines() if line}
+        for part in ("train", "held_out")
+    )
+    assert held_out
+    assert not train & held_out
+
+
 def test_a_task_that_went_away_is_an_error(data, make_context):
     config = {"source": "folder", "language": "mt", "names": ["topic"], "sizes": [None] * 3, "seed": 1}
     (data / "topic/mt/train.tsv").unlink()
