@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -255,6 +256,23 @@ def test_a_mirror_holds_every_file_but_the_manifest(tmp_path):
         (source / name).write_text(name)
     mirror(source, target)
     assert {path.name for path in target.rglob("*.*")} == {"a.txt", "b.txt"}
+
+
+def test_two_processes_may_publish_the_same_at_once(tmp_path, monkeypatch):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "model.onnx").write_text("weights")
+    copy, others = shutil.copyfile, [lambda: mirror(source, target)]
+
+    def copy_beside_another(path, half):
+        copy(path, half)
+        if others:
+            others.pop()()
+
+    monkeypatch.setattr(shutil, "copyfile", copy_beside_another)
+    mirror(source, target)
+    assert not others
+    assert [path.name for path in target.iterdir()] == ["model.onnx"]
 
 
 def test_the_doctor_tells_of_everything_a_user_may_need(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -20,7 +21,7 @@ from harness.pipeline.verify import verify
 from harness.report.results import Results
 from harness.stages import trim
 from harness.stages.files import read_task
-from harness.stages.publish import publish_run
+from harness.stages.publish import FIGURES, publish_run
 
 TRAINED = ("adapt", "distill")
 TASKS_THERE = ("pos", "topic")
@@ -273,3 +274,18 @@ def test_a_run_is_published_at_the_top_of_its_folder(finished, tmp_path):
     publish_run(finished.blueprint, finished.store, folder)
     assert (folder / "onnx/pos/model.onnx").stat().st_mtime_ns == kept
     assert (folder / "report.md").read_bytes() == (finished.folder("report") / "report.md").read_bytes()
+
+
+def test_nothing_of_an_earlier_report_stays_beside_a_new_one(finished, tmp_path):
+    folder = publish_run(finished.blueprint, finished.store, tmp_path / "out")
+    for name in ("onnx/topic/model_q4.onnx", "score-by-variant.svg", "notes.txt"):
+        (folder / name).write_text("earlier", encoding="utf-8")
+    publish_run(replace(finished.blueprint, tasks=("topic",)), finished.store, folder)
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    assert {"onnx/topic/model.onnx", "report.md", "notes.txt"} <= names
+    assert not {"onnx/pos", "onnx/topic/model_q4.onnx", "score-by-variant.svg"} & names
+    publish_run(replace(finished.blueprint, tasks=()), finished.store, folder)
+    assert not (folder / "onnx").exists()
+    drawn = {path.name for path in finished.folder("report").glob("*.svg")}
+    assert drawn
+    assert drawn <= set(FIGURES)
