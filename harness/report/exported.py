@@ -16,7 +16,8 @@ class Export(Strict):
         max_abs_delta: largest difference of a logit from torch over attended positions.
         argmax_agreement: share of positions with torch's best class.
         ratio: speed beside the teacher's fp32 file in the same rounds; None for that file itself.
-        threads: threads, and ``length`` tokens in one row, of the timing.
+        threads: threads, and ``length`` tokens in each of ``batch_size`` rows (None: an old record that
+            does not tell), of the timing.
         key: of the manifest of the export; ``latency_key`` of that of the timing.
     """
 
@@ -33,6 +34,7 @@ class Export(Strict):
     ratio: Ratio | None = None
     threads: Count | None = None
     length: Count | None = None
+    batch_size: Count | None = None
     key: Key
     latency_key: Key | None = None
 

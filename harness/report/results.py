@@ -266,8 +266,8 @@ class Results(Strict):
                 for precision in self.declared.precisions:
                     own = ("ratio",) if (model, precision) in base else ()
                     name = f"export/{model}/{task}/{precision}"
-                    skipped = ("model", "task", "precision", "reason", "key", "latency_key", *own)
-                    yield from _fields(name, files.get((model, task, precision)), Export, skipped)
+                    named = ("model", "task", "precision", "reason", "batch_size", "key", "latency_key")
+                    yield from _fields(name, files.get((model, task, precision)), Export, (*named, *own))
 
     def problems(self, manifests: Collection[str] | None = None) -> list[str]:
         """Gives what is wrong: cells neither filled nor explained, and references to nothing.

@@ -159,13 +159,23 @@ def exports(results: Results) -> Table:
         "Model", "Task", "Precision", "Graph", "MB", "Times smaller", "max |Δlogit|", "Same label, %",
         "p50, ms", "p90, ms", "Speed-up (95 % interval)",
     )  # fmt: skip
-    timed = sorted({(one.threads, one.length) for one in results.exports if one.threads and one.length})
-    setting = "; ".join(f"{threads} thread(s), one row of {length} tokens" for threads, length in timed)
+    timed = {
+        (one.threads, one.length, one.batch_size) for one in results.exports if one.threads and one.length
+    }
+    setting = "; ".join(
+        f"{threads} thread(s), {_rows(batch_size)} of {length} tokens"
+        for threads, length, batch_size in sorted(timed, key=str)
+    )
     note = (
         "Times smaller and speed-up: beside the teacher's fp32 file of the task, timed in the same rounds; "
         f"a speed-up whose interval holds 1 is not shown. Timing: {setting or ABSENT}."
     )
     return Table("ONNX files", header, tuple(_export_row(results, one) for one in results.exports), note)
+
+
+def _rows(batch_size: int | None) -> str:
+    """Tells how many rows were timed at once; an old record does not say."""
+    return {None: "rows", 1: "one row"}.get(batch_size, f"{batch_size} rows")
 
 
 def _export_row(results: Results, file: Export) -> tuple[str, ...]:

@@ -20,6 +20,13 @@ _TRAINS = ("pretrain", "adapt", "distill")
 _NONE = dict.fromkeys(("shape", "parameters", "size_bytes"), "it is no encoder and has none")
 _WITHOUT = {"majority": _NONE, "tfidf": _NONE, "static": {"shape": "it has no layers, only embeddings"}}
 """What baselines lack, and why."""
+_RESUMED = "the training was cut off and resumed, so that"
+_OF_ONE_ATTEMPT = {
+    "tokens_per_s": "its speed was not measured whole",
+    "wall_s": "its time was not measured whole",
+    "peak_memory_bytes": "the peak of all attempts was not measured",
+}
+"""What a training that was cut off lacks."""
 
 
 def collect(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> schema.Results:
@@ -156,6 +163,7 @@ def _exports(model: str, role: str, task: str, manifests: dict[str, dict[str, An
                 ratio=None if base else _ratio(timing["speed_ratio"]),
                 threads=timing["threads"],
                 length=timing["length"],
+                batch_size=timing["batch_size"],
                 key=manifest["key"],
                 latency_key=timed["key"],
             )
@@ -196,14 +204,15 @@ def _ratio(speed: dict[str, float]) -> Ratio:
 
 
 def _training(name: str, manifest: dict[str, Any]) -> schema.Training:
-    facts = manifest["facts"]
+    """Gives what a step cost and reached; time and memory only of one that was made in a single attempt."""
+    facts, whole = manifest["facts"], not manifest["resumed"]
     losses = facts["training"]["losses"]
     return schema.Training(
         step=name,
         tokens=facts["training"]["tokens"],
         tokens_per_s=facts["training"]["tokens_per_s"],
-        wall_s=manifest["wall_s"],
-        peak_memory_bytes=manifest["peak_memory_bytes"],
+        wall_s=manifest["wall_s"] if whole else None,
+        peak_memory_bytes=manifest["peak_memory_bytes"] if whole else None,
         loss_final=float(losses[-1]["loss"]) if losses else None,
         loss_held_out=facts.get("held_out", {}).get("loss"),
         key=manifest["key"],
@@ -250,17 +259,16 @@ def _absent(
     ]
     for name in trained:
         row = _training(name, manifests[name])
-        if row.tokens_per_s is None:
-            reason = "the training was cut off and resumed, so that its speed was not measured whole"
-            found.append(schema.Absent(cell=f"training/{name}/tokens_per_s", reason=reason))
-        if row.loss_held_out is None:
-            reason = "it is trained on many languages; the loss on this one is the next step's"
-            found.append(schema.Absent(cell=f"training/{name}/loss_held_out", reason=reason))
-        for field in ("peak_memory_bytes", "loss_final"):
-            if getattr(row, field) is None:
-                reason = {
-                    "peak_memory_bytes": "this system does not tell a process's peak memory",
-                    "loss_final": "too few steps to log a loss",
-                }[field]
-                found.append(schema.Absent(cell=f"training/{name}/{field}", reason=reason))
+        reasons = {
+            "peak_memory_bytes": "this system does not tell a process's peak memory",
+            "loss_final": "too few steps to log a loss",
+            "loss_held_out": "it is trained on many languages; the loss on this one is the next step's",
+        }
+        if manifests[name]["resumed"]:
+            reasons |= {field: f"{_RESUMED} {what}" for field, what in _OF_ONE_ATTEMPT.items()}
+        found += [
+            schema.Absent(cell=f"training/{name}/{field}", reason=reason)
+            for field, reason in reasons.items()
+            if getattr(row, field) is None
+        ]
     return found

@@ -134,6 +134,10 @@ def test_the_export_table_compares_with_the_teachers_fp32_file(results: Results)
     assert student["Speed-up (95 % interval)"] == "6.00× (5.82–6.18)"
     assert student["max |Δlogit|"] == "4.0e-07"
     assert "1 thread(s), one row of 128 tokens" in made.note
+    for batch_size, told in ((4, "4 rows of 128 tokens"), (None, "rows of 128 tokens")):
+        timed = tuple(one.model_copy(update={"batch_size": batch_size}) for one in results.exports)
+        note = tables.exports(results.model_copy(update={"exports": timed})).note
+        assert f"1 thread(s), {told}" in note
 
 
 def test_copies_are_shown_with_what_they_lost_and_the_gates_verdict(results: Results):
