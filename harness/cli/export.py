@@ -20,7 +20,7 @@ def export(
     model: Annotated[Path, typer.Argument(help="folder of a saved model: ours or any BERT-like encoder")],
     *,
     target: Annotated[Path, typer.Option("--out", help="the folder to make")],
-    task: Annotated[str, typer.Option(help="pos, ner, topic, sentiment, mlm or encoder")],
+    task: Annotated[str, typer.Option(help="pos, ner, topic, sentiment, news, hate, nli, mlm or encoder")],
     language: Annotated[
         str | None, typer.Option(help="score copies on this language's task, and calibrate on its text")
     ] = None,

@@ -34,6 +34,9 @@ HEADS: dict[str, Head] = {
     "ner": _TOKEN,
     "topic": _SEQUENCE,
     "sentiment": _SEQUENCE,
+    "news": _SEQUENCE,
+    "hate": _SEQUENCE,
+    "nli": _SEQUENCE,
     "mlm": Head("ForMaskedLM", "logits", ("batch", "sequence"), labelled=False),
     "encoder": Head("Model", "last_hidden_state", ("batch", "sequence"), labelled=False),
 }

@@ -2,14 +2,16 @@
 
     python predict.py [--file onnx/model_int8.onnx] "A sentence." ["Another." ...]
 
-Without a text it reads lines from standard input. It prints a JSON object a text: of a tagger the tokens and
-their labels, of a classifier the label and its probability.
+Without a text it reads lines from standard input. A model of two texts takes them as one, with a tab between
+them. It prints a JSON object a text: of a tagger the tokens and their labels, of a classifier the label and
+its probability.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -42,6 +44,7 @@ class Model:
             ) from None
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
+        self.paired = bool(_record(folder).get("paired"))
         self.labels = {int(place): name for place, name in self.config["id2label"].items()}
         kept = self.config.get("pad_token_id", 0) + 1 if "roberta" in self.config["model_type"] else 0
         self.room = self.config["max_position_embeddings"] - kept
@@ -50,11 +53,14 @@ class Model:
         """Gives tokens with labels, or the label of the text.
 
         Raises:
-            ValueError: an empty text, or one of more tokens than the model takes.
+            ValueError: an empty text, no second text where the model takes two, or more tokens than it takes.
         """
         if not text.strip():
             raise ValueError("wanted a text; got an empty one; type a sentence")
-        encoded = self.tokenizer.encode(text)
+        first, _, second = text.partition("\t")
+        if self.paired and not (first.strip() and second.strip()):
+            raise ValueError("wanted two texts with a tab between them; got one; add the other")
+        encoded = self.tokenizer.encode(first, second) if self.paired else self.tokenizer.encode(text)
         if len(encoded.ids) > self.room:
             raise ValueError(f"wanted {self.room} tokens at most; got {len(encoded.ids)}; cut the text")
         given = {
@@ -75,11 +81,19 @@ class Model:
 
 
 def _default(folder: Path) -> str:
+    record = _record(folder)
     try:
-        record = json.loads((folder / "export.json").read_text(encoding="utf-8"))
         return str(next(row["file"] for row in record["files"] if row["precision"] == record["default"]))
-    except (OSError, ValueError, KeyError, StopIteration):
+    except (KeyError, StopIteration):
         return "model.onnx"
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Gives what the export said of itself; nothing where it is missing or broken."""
+    try:
+        return dict(json.loads((folder / "export.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _lines() -> list[str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import harness
 from harness.errors import HarnessError, unknown
-from harness.export.heads import HEADS
 from harness.languages import LANGUAGES
 
 WEB = Path(harness.__file__).resolve().parent / "web"
@@ -21,7 +20,15 @@ LIBRARIES = (
     "@huggingface/tokenizers/dist/tokenizers.min.mjs",
 )
 PAGE = ("index.html", "style.css", "app.js", "model.js", "offline.js")
-_TITLES = {"pos": "Parts of speech", "ner": "Names", "topic": "Topic", "sentiment": "Sentiment"}
+_TITLES = {
+    "pos": "Parts of speech",
+    "ner": "Names",
+    "topic": "Topic",
+    "sentiment": "Sentiment",
+    "news": "News",
+    "hate": "Hate speech",
+}
+"""The tasks the page can show: those that give labels to one text."""
 _MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -41,12 +48,12 @@ def write_site(
 
     Raises:
         UsageError: the export has no such precision.
-        HarnessError: a task without labels, or libraries that are not installed.
+        HarnessError: a task without labels or of two texts, or libraries that are not installed.
     """
-    if not HEADS[record["task"]].labelled:
+    if record["task"] not in _TITLES:
         raise HarnessError(
-            f"demo: wanted a model that gives labels; got the task '{record['task']}'; "
-            "export pos, ner, topic or sentiment"
+            f"demo: wanted a model that gives labels to one text; got the task '{record['task']}'; "
+            f"export one of {', '.join(_TITLES)}"
         )
     rows = {row["precision"]: row for row in record["files"]}
     chosen = precision or record["default"]

@@ -49,9 +49,12 @@ def probe_batches(
     vocabulary: int,
     pad_id: int,
     max_length: int = 128,
+    types: int = 1,
     seed: int = 0,
 ) -> list[dict[str, NDArray[np.int64]]]:
     """Gives batches that try a graph: one token, odd lengths, rows padded differently, the full length.
+
+    Of a model with several token types, the second half of each row has the last, as a pair's second text.
 
     What holds: int64; no attended token is the padding token; row 0 of a batch is not padded, later ones are.
     """
@@ -64,7 +67,8 @@ def probe_batches(
         lengths_B = [max(1, length - 5 * row) for row in range(rows)]
         mask_BL = (np.arange(length)[None, :] < np.asarray(lengths_B)[:, None]).astype(np.int64)
         ids_BL[mask_BL == 0] = pad_id
-        every = {"input_ids": ids_BL, "attention_mask": mask_BL, "token_type_ids": np.zeros_like(ids_BL)}
+        types_BL = (types - 1) * mask_BL * (np.arange(length) >= length // 2)
+        every = {"input_ids": ids_BL, "attention_mask": mask_BL, "token_type_ids": types_BL}
         batches.append({name: every[name] for name in inputs})
     return batches
 

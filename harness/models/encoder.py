@@ -44,6 +44,11 @@ def _has_one(tokenizer: Any, names: Sequence[str]) -> bool:
     return any(getattr(tokenizer, f"{name}_token_id") is not None for name in names)
 
 
+def num_types(model: Any) -> int:
+    """Gives how many token types a model tells apart, as those of a pair's two texts; one at least."""
+    return max(1, getattr(model.config, "type_vocab_size", None) or 1)
+
+
 def _num_rows(folder: Path) -> int:
     """Gives the rows of the embeddings, also where ``config.json`` leaves them to the class."""
     read_config(folder)

@@ -13,12 +13,15 @@ from harness.report.tables import percent
 from harness.units import format_bytes
 
 _HERE = Path(__file__).parent
-_PIPELINES: Mapping[str, str] = MappingProxyType(
+PIPELINES: Mapping[str, str] = MappingProxyType(
     {
         "pos": "token-classification",
         "ner": "token-classification",
         "topic": "text-classification",
         "sentiment": "text-classification",
+        "news": "text-classification",
+        "hate": "text-classification",
+        "nli": "text-classification",
         "mlm": "fill-mask",
         "encoder": "feature-extraction",
     }
@@ -42,7 +45,7 @@ def model_card(record: Mapping[str, Any]) -> str:
     files = record["files"]
     return made.get_template("model_card.md.j2").render(
         **record,
-        pipeline=_PIPELINES[record["task"]],
+        pipeline=PIPELINES[record["task"]],
         metrics=list(next((row["scores"] for row in files if row["scores"]), {})),
         chosen=next(row for row in files if row["precision"] == record["default"]),
     )

@@ -24,6 +24,7 @@ from harness.measure.gate import ALLOWED_DROP
 from harness.measure.judge import Judge, time_files
 from harness.measure.latency import ratio
 from harness.measure.parity import probe_batches
+from harness.models.encoder import num_types
 from harness.report.model_card import model_card
 from harness.stages.copies import AS_EXPORTED, Copy, calibration_of, write_copy
 from harness.stages.files import write_json
@@ -153,6 +154,7 @@ def _probes(request: Request, source: Source) -> list[dict[str, Any]]:
         vocabulary=model.config.vocab_size,
         pad_id=model.config.pad_token_id or 0,
         max_length=min(request.length, onnx.longest_input(model)),
+        types=num_types(model),
     )
 
 
@@ -186,6 +188,7 @@ def _write(
         "name": f"{request.model.resolve().name}-{request.task}",
         "architecture": type(source.model).__name__,
         "task": request.task,
+        "paired": request.task in TASKS and TASKS[request.task].paired,
         "labels": list(source.model.config.id2label.values()) if HEADS[request.task].labelled else [],
         "layout": request.layout,
         "language": request.language,

@@ -76,8 +76,10 @@ class Gate:
         threads: int = 1,
     ) -> None:
         self.data, self.allowed, self.threads = data, allowed, threads
+        typed = "token_type_ids" in OnnxModule(original).taken
         self.parts = {
-            name: encode(getattr(data, name), data, tokenizer, max_length) for name in ("dev", "test")
+            name: encode(getattr(data, name), data, tokenizer, max_length, typed=typed)
+            for name in ("dev", "test")
         }
         self.gold = {name: gold_of(data, name) for name in self.parts}
         self.operators = operators_by_part(original)

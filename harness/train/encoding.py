@@ -15,6 +15,7 @@ from harness.data.tasks import Example, TaskData, TextExample, TokenExample, tex
 from harness.errors import HarnessError
 
 Row = dict[str, Any]
+_TYPES = "token_type_ids"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Encoded:
     Attributes:
         rows: each with ``input_ids``, ``labels`` and ``length``; a token task has as many labels as ids, −100
             but on the first sub-word of each word; a sequence task has one.
+            A pair's row may have ``token_type_ids``.
         owners: which example a row belongs to; a long sentence owns several, in order.
         num_examples: how many examples there were.
         pad_id: of the padding token.
@@ -35,7 +37,9 @@ class Encoded:
     pad_id: int
 
 
-def encode(examples: Sequence[Example], data: TaskData, tokenizer: Any, max_length: int) -> Encoded:
+def encode(
+    examples: Sequence[Example], data: TaskData, tokenizer: Any, max_length: int, *, typed: bool = False
+) -> Encoded:
     """Gives the rows of some examples.
 
     Holds: in a token task each word has its label in exactly one row, on its first sub-word; a word that the
@@ -46,6 +50,7 @@ def encode(examples: Sequence[Example], data: TaskData, tokenizer: Any, max_leng
         data: the task, for its kind and labels.
         tokenizer: a fast tokenizer.
         max_length: of a row, special tokens included.
+        typed: whether the model tells the second text of a pair by its token type.
 
     Raises:
         HarnessError: an example bears a label that the training part lacks.
@@ -60,7 +65,11 @@ def encode(examples: Sequence[Example], data: TaskData, tokenizer: Any, max_leng
                 )
     if data.task.kind == "sequence":
         rows, owners = _texts(
-            [one for one in examples if isinstance(one, TextExample)], index, tokenizer, max_length
+            [one for one in examples if isinstance(one, TextExample)],
+            index,
+            tokenizer,
+            max_length,
+            typed=typed,
         )
     else:
         rows, owners = _sentences(
@@ -70,17 +79,20 @@ def encode(examples: Sequence[Example], data: TaskData, tokenizer: Any, max_leng
 
 
 def _texts(
-    examples: Sequence[TextExample], index: dict[str, int], tokenizer: Any, max_length: int
+    examples: Sequence[TextExample], index: dict[str, int], tokenizer: Any, max_length: int, *, typed: bool
 ) -> tuple[list[Row], list[int]]:
     if not examples:
         return [], []
     texts = [texts_of(one) for one in examples]
-    given = texts if len(texts[0]) > 1 else [text for (text,) in texts]
-    ids = tokenizer(given, truncation=True, max_length=max_length)["input_ids"]
+    paired = len(texts[0]) > 1
+    given = texts if paired else [text for (text,) in texts]
+    encoded = tokenizer(given, truncation=True, max_length=max_length)
     rows = [
         {"input_ids": row, "labels": index[one.label], "length": len(row)}
-        for row, one in zip(ids, examples, strict=True)
+        for row, one in zip(encoded["input_ids"], examples, strict=True)
     ]
+    if paired and typed and _TYPES in encoded:
+        rows = [row | {_TYPES: types} for row, types in zip(rows, encoded[_TYPES], strict=True)]
     return rows, list(range(len(rows)))
 
 
@@ -131,8 +143,13 @@ def _row(pieces: Sequence[Sequence[int]], labels: Sequence[int], tokenizer: Any)
 
 
 def pad(rows: Sequence[Row], pad_id: int) -> dict[str, Tensor]:
-    """Gives ``input_ids``, ``attention_mask`` (B × L) and ``labels`` (B × L, or B) of some rows."""
+    """Gives ``input_ids``, ``attention_mask`` (B × L) and ``labels`` (B × L, or B) of some rows.
+
+    Of rows with ``token_type_ids`` (B × L) it gives these too.
+    """
     batch = collate([np.asarray(row["input_ids"], np.int32) for row in rows], pad_id)
+    if _TYPES in rows[0]:
+        batch[_TYPES] = collate([np.asarray(row[_TYPES], np.int32) for row in rows], 0)["input_ids"]
     if isinstance(rows[0]["labels"], int):
         batch["labels"] = torch.tensor([row["labels"] for row in rows])
         return batch

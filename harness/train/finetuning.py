@@ -26,6 +26,7 @@ from transformers import (
 
 from harness.data.tasks import TaskData
 from harness.models.checkpoint import quiet
+from harness.models.encoder import num_types
 from harness.train.adapters import add_adapters, add_lora, merge_lora, num_trained
 from harness.train.encoding import Encoded, encode, pad
 from harness.train.lessons import Lesson, TaughtTrainer, start_as
@@ -139,11 +140,13 @@ def finetune(
     """
     set_seed(seed)
     model = task_model(checkpoint, data)
+    rows_of = partial(
+        encode, data=data, tokenizer=tokenizer, max_length=protocol.max_length, typed=num_types(model) > 1
+    )
     trainer_class = Trainer if lesson is None else _taught(lesson, model, data)
     model = fitted(model, protocol)
     trained = num_trained(model)
-    train = encode(data.train, data, tokenizer, protocol.max_length)
-    dev = encode(data.dev, data, tokenizer, protocol.max_length)
+    train, dev = rows_of(data.train), rows_of(data.dev)
     best = _BestEpoch(lambda: score(predict(model, dev, data, protocol.batch_size)), protocol.patience)
 
     fit = partial(_fit, trainer_class, model, train, arguments=_arguments(folder, protocol, seed))
@@ -156,7 +159,7 @@ def finetune(
             fit(best)
     model.to("cpu").load_state_dict(best.weights)
     shutil.rmtree(folder, ignore_errors=True)
-    test = encode(data.test, data, tokenizer, protocol.max_length)
+    test = rows_of(data.test)
     if protocol.method == "lora":
         model = merge_lora(model)
     predictions = predict(model.eval(), test, data, protocol.batch_size)

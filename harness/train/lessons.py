@@ -161,11 +161,8 @@ class TaughtTrainer(Trainer):  # type: ignore[misc]
     def _ask(self, model: Any, inputs: dict[str, Tensor]) -> Told:
         deep = self.lesson.looks_at("hidden")
         with watch(model, attention=self.lesson.looks_at("attention")) as seen:
-            outputs = model(
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
-                output_hidden_states=deep,
-            )
+            given = {name: value for name, value in inputs.items() if name != "labels"}
+            outputs = model(**given, output_hidden_states=deep)
         states = tuple(outputs.hidden_states) if deep else ()
         logits_NC = outputs.logits[inputs["labels"] != IGNORED].float()
         return Told(logits_NC, gather(states, seen, model.config))

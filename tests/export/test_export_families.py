@@ -159,5 +159,7 @@ def test_a_head_or_weights_or_a_tokenizer_that_are_missing_are_refused(saved):
 
 
 def test_an_unknown_task_lists_those_there_are(tmp_path: Path):
-    with pytest.raises(UsageError, match="unknown task 'tags'; there are: pos, ner, topic, sentiment, mlm"):
+    with pytest.raises(
+        UsageError, match="unknown task 'tags'; there are: pos, ner, topic, sentiment, news, hate, nli"
+    ):
         read_source(tmp_path, "tags")

@@ -12,11 +12,13 @@ import onnx
 import pytest
 import torch
 
+from harness.data.tasks import TASKS
 from harness.errors import HarnessError, UsageError
 from harness.export import graphs
 from harness.export.heads import HEADS
 from harness.export.onnx import Exported, export
 from harness.measure.judge import Judge
+from harness.report.model_card import PIPELINES
 
 ENDINGS = {task: head.suffix for task, head in HEADS.items()}
 
@@ -28,6 +30,14 @@ def run(tiny, judge_of):
         return export(model, tokenizer, folder, task=task, judge=judge_of(model, tokenizer), **settings)
 
     return export_tiny
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_that_is_scored_can_be_exported_and_described(task):
+    token = TASKS[task].kind == "token"
+    assert HEADS[task].suffix == f"For{'Token' if token else 'Sequence'}Classification"
+    assert PIPELINES[task] == f"{'token' if token else 'text'}-classification"
+    assert PIPELINES.keys() == HEADS.keys()
 
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta"])

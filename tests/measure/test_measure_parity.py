@@ -56,6 +56,19 @@ def test_probe_batches_hold_padding_odd_lengths_and_one_token():
     assert any((one["attention_mask"] == 0).any() for one in found)
 
 
+def test_probe_batches_try_the_second_text_of_a_pair():
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    two, one = (probe_batches(names, vocabulary=50, pad_id=0, types=types) for types in (2, 1))
+    for batch, other in zip(two, one, strict=True):
+        types_BL, mask_BL = batch["token_type_ids"], batch["attention_mask"]
+        assert types_BL.dtype == np.int64
+        assert types_BL[0, -1] == 1
+        assert not types_BL[:, : types_BL.shape[1] // 2].any()
+        assert not types_BL[mask_BL == 0].any()
+        assert not other["token_type_ids"].any()
+        assert (batch["input_ids"] == other["input_ids"]).all()
+
+
 def test_equal_models_are_equal():
     found = compare(Twice(), FakeSession(), batches())
     assert (found.max_abs_delta, found.argmax_agreement) == (0, 1)

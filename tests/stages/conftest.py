@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,16 @@ class Run:
         return self.manifest(stage)["facts"]
 
 
-def go(blueprint: Blueprint, root: Path) -> Store:
-    """Runs every stage of a plan in this process."""
+def _go(blueprint: Blueprint, root: Path, data: Path) -> Run:
     store = Store(root)
     execute(blueprint.plan, store, "mt/short-tiny", RUNNERS, observer=Observer(), environment=Environment)
-    return store
+    return Run(blueprint, store, data)
+
+
+@pytest.fixture(scope="session")
+def go() -> Callable[[Blueprint, Path, Path], Run]:
+    """Runs every stage of a plan in this process, over a data folder; gives the run."""
+    return _go
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +60,7 @@ def finished(tmp_path_factory, write_scale, write_recipe, write_data, write_teac
     changes = {"tasks.names": ["pos", "ner", "topic", "sentiment"], "corpus.lines": 1000}
     scale = load_scale(write_scale(root, changes)).with_data(str(data)).with_teacher(str(teacher))
     blueprint = draw("mt", load_recipe(write_recipe(root)), scale)
-    return Run(blueprint, go(blueprint, root / "runs"), data)
+    return _go(blueprint, root / "runs", data)
 
 
 @pytest.fixture

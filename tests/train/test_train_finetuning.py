@@ -79,6 +79,17 @@ def test_each_word_has_its_label_once_on_its_first_sub_word(tokenizer, tagged):
         assert row["length"] == len(row["input_ids"])
 
 
+def test_the_second_text_of_a_pair_is_told_by_its_type(tokenizer):
+    pairs = (TextExample("kami tora", "yes", "nufa"), TextExample("kami", "no", "nufa kami tora"))
+    data = TaskData(TASKS["nli"], "mt", ("no", "yes"), pairs, pairs, pairs)
+    batch = pad(encode(pairs, data, tokenizer, 24, typed=True).rows, 0)
+    ends = [row.nonzero().flatten().tolist() for row in batch["input_ids"] == tokenizer.sep_token_id]
+    for types_L, (first, second) in zip(batch["token_type_ids"], ends, strict=True):
+        wanted = [int(first < place <= second) for place in range(len(types_L))]
+        assert types_L.tolist() == wanted
+    assert "token_type_ids" not in pad(encode(pairs, data, tokenizer, 24).rows, 0)
+
+
 @pytest.mark.parametrize("max_length", [5, 7, 11])
 def test_a_long_sentence_is_cut_at_words_and_loses_none(max_length, tokenizer, tagged):
     encoded = encode(tagged.train, tagged, tokenizer, max_length)

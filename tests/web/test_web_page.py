@@ -116,7 +116,12 @@ def test_what_cannot_be_shown_is_told(exported, site, tmp_path: Path):
     ("libraries", "changes", "told"),
     [
         ((), {}, "wanted the page's libraries/ort.wasm.min.mjs; got none; run `make web`"),
-        (LIBRARIES, {"task": "mlm"}, "wanted a model that gives labels; got the task 'mlm'"),
+        (LIBRARIES, {"task": "mlm"}, "wanted a model that gives labels to one text; got the task 'mlm'"),
+        (
+            LIBRARIES,
+            {"task": "nli"},
+            "got the task 'nli'; export one of pos, ner, topic, sentiment, news, hate",
+        ),
     ],
 )
 def test_what_is_missing_is_told(exported, site, libraries, changes, told):
