@@ -21,7 +21,10 @@ Models = Annotated[
     list[str],
     typer.Option("--model", help="a model's folder, or hub id with @revision; several are compared"),
 ]
-Names = Annotated[str | None, typer.Option("--tasks", help="tasks, as pos,topic; default: the scale's")]
+Names = Annotated[
+    str | None,
+    typer.Option("--tasks", help="tasks, as pos,topic; default: all that --data has, or else the scale's"),
+]
 Seeds = Annotated[str | None, typer.Option("--seeds", help="seeds, as 1,2,3,4,5; default: the scale's")]
 Baselines = Annotated[
     str | None,
@@ -73,7 +76,7 @@ def _asked(
     """Gives the scale with what the options ask for, checked as a scale's own file is."""
     changed = scale.model_dump(mode="json", exclude_none=True)
     if tasks is not None:
-        changed["tasks"]["names"] = tasks.split(",")
+        changed["tasks"] |= {"names": tasks.split(","), "others": False}
     if seeds is not None:
         changed["score"]["seeds"] = [int(seed) if seed.isdecimal() else seed for seed in seeds.split(",")]
     if method is not None:

@@ -144,9 +144,13 @@ class Corpus(_Sourced):
 
 
 class Tasks(_Sourced):
-    """The labelled tasks, and the most examples of each part (none: all of them)."""
+    """The labelled tasks, and the most examples of each part (none: all of them).
+
+    `others`: whether tasks that the data folder has are scored too where `names` does not name them.
+    """
 
     names: tuple[str, ...]
+    others: bool = False
     train: Count | None = None
     dev: Count | None = None
     test: Count | None = None
@@ -160,6 +164,12 @@ class Tasks(_Sourced):
             if name not in TASKS:
                 raise refusal(there_are("task", name, TASKS))
         return tuple(value)
+
+    @model_validator(mode="after")
+    def _check_others(self) -> Tasks:
+        if self.others and self.source != "folder":
+            raise refusal("others: true goes with source: folder, and only with it")
+        return self
 
 
 class Finetune(Strict):
@@ -333,12 +343,12 @@ class Scale(Strict):
         return {name: value for one in told for name, value in one.items()}
 
     def with_data(self, folder: str) -> Scale:
-        """Gives the scale that reads corpus and tasks from a data folder."""
+        """Gives the scale that reads the corpus and every task it has from a data folder."""
         place = {"source": "folder", "folder": folder}
         return self.model_copy(
             update={
                 "corpus": self.corpus.model_copy(update=place),
-                "tasks": self.tasks.model_copy(update=place),
+                "tasks": self.tasks.model_copy(update=place | {"others": True}),
             }
         )
 

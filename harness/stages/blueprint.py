@@ -16,7 +16,7 @@ from harness.config.teacher import find_known_teacher, find_shape
 from harness.data import builtin
 from harness.data.folder import list_languages
 from harness.data.formats import FORMATS
-from harness.data.tasks import task_named
+from harness.data.tasks import TASKS, task_named
 from harness.errors import HarnessError, UsageError, unknown
 from harness.languages import LANGUAGES
 from harness.pipeline.plan import Plan, Stage
@@ -44,7 +44,7 @@ class Blueprint:
         plan: its stages.
         steps: the recipe's steps with every number stated.
         scored: the models of the report, in its order.
-        tasks: the tasks the data has, in the scale's order.
+        tasks: those scored: of the scale's those the data has, then what else a data folder has.
         missing_tasks: tasks of the scale that the data has not, with the reason.
     """
 
@@ -224,7 +224,10 @@ def _corpus_stage(
     source_language: str | None = None,
 ) -> Stage:
     read = [*languages, *([source_language] if source_language else [])]
-    tasks = {language: list(tasks_there(language, scale)[0]) for language in read}
+    tasks = {
+        language: list(dict.fromkeys(tasks_there(language, scale)[0] + _other_tasks(language, scale)))
+        for language in read
+    }
     config: dict[str, Any] = {
         "source": scale.corpus.source,
         "tasks_source": scale.tasks.source,
@@ -250,10 +253,20 @@ def _sizes(scale: Scale) -> list[int | None]:
 
 
 def tasks_there(language: str, scale: Scale) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Gives the tasks the source has in this language, and why it lacks the others."""
+    """Gives the tasks to be scored in this language, and why the source lacks those of the scale it lacks."""
     names = tuple(task_named(name).name for name in scale.tasks.names)
     missing = {name: reason for name in names if (reason := _lack(name, language, scale))}
-    return tuple(name for name in names if name not in missing), missing
+    there = tuple(name for name in names if name not in missing)
+    return there + (_other_tasks(language, scale) if scale.tasks.others else ()), missing
+
+
+def _other_tasks(language: str, scale: Scale) -> tuple[str, ...]:
+    """Gives the tasks that the data folder has in this language and the scale does not name."""
+    if scale.tasks.source != "folder":
+        return ()
+    return tuple(
+        name for name in TASKS if name not in scale.tasks.names and _lack(name, language, scale) is None
+    )
 
 
 def _lack(task: str, language: str, scale: Scale) -> str | None:

@@ -265,6 +265,7 @@ SCALES = [
     (inside("teacher", hub="mbert"), "teacher: wanted exactly one of pretrain, hub, folder"),
     (top(teacher={"hub": "gpt"}), "teacher: unknown teacher 'gpt'; there are: recipe, mbert, xlmr"),
     (inside("corpus", source="web"), "corpus.source: unknown value 'web'; there are: builtin, folder, hub"),
+    (inside("tasks", others=True), "tasks: others: true goes with source: folder, and only with it"),
     (inside("corpus", folder="x"), "corpus: 'folder' goes with source: folder, and only with it"),
     (top(precision="fp8"), "precision: unknown value 'fp8'; there are: fp32, bf16, auto"),
     (inside("latency", lengths=[0]), "latency.lengths[0]: wanted a whole number of one or more, as 1600 or 1.6e9; got '0'"),

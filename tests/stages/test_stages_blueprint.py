@@ -164,6 +164,36 @@ def test_a_run_of_a_data_folder_has_the_tasks_that_are_there(make_blueprint, dat
     }
 
 
+@pytest.fixture
+def pairs(data):
+    """Adds a task of two texts to the data folder, and a leftover without a training part."""
+    for name in ("nli/mt/train.tsv", "nli/mt/dev.tsv", "nli/mt/test.tsv", "hate/mt/test.tsv"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text("premise\thypothesis\tlabel\nkadin\tmifa\tyes\n", encoding="utf-8")
+    return data / "nli/mt"
+
+
+def test_every_task_of_a_data_folder_is_scored_and_kept_out_of_the_text(make_blueprint, data, teacher, pairs):
+    blueprint = make_blueprint(data=data, teacher=teacher, changes={"tasks.names": ["topic", "ner"]})
+    assert blueprint.tasks == ("topic", "pos", "nli")
+    assert set(blueprint.missing_tasks) == {"ner"}
+    assert of(blueprint, "corpus").config["excluded_tasks"] == {"mt": ["topic", "pos", "nli"]}
+    for stage in ("corpus", "tasks"):
+        assert of(blueprint, stage).inputs["data:nli/mt"] == pairs
+    assert of(blueprint, "export.nli.student").inputs == {"model": "score.nli.trim"}
+
+
+def test_a_scale_may_score_some_tasks_of_its_folder_but_no_text_of_any_is_trained_on(
+    make_blueprint, data, teacher, pairs
+):
+    place = {"source": "folder", "folder": str(data)}
+    changes = {"tasks": {**place, "names": ["topic"]}, "corpus": {**place, "held_out_fraction": 0.1}}
+    blueprint = make_blueprint(teacher=teacher, changes=changes)
+    assert blueprint.tasks == ("topic",)
+    assert of(blueprint, "corpus").config["excluded_tasks"] == {"mt": ["topic", "pos", "nli"]}
+    assert of(blueprint, "corpus").inputs["data:nli/mt"] == pairs
+
+
 def test_a_task_folder_without_a_training_part_is_a_task_that_is_not_there(make_blueprint, data, teacher):
     (data / "topic/mt/train.tsv").unlink()
     assert make_blueprint(data=data, teacher=teacher).tasks == ("pos",)
