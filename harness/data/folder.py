@@ -46,7 +46,7 @@ def read_corpus(root: Path, lang: str) -> Iterator[Document]:
 
 
 def corpus_files(root: Path, lang: str) -> list[Path]:
-    """Gives the corpus files of a language, sorted by name.
+    """Gives the corpus files of a language, sorted by name; hidden ones, as a Mac leaves, are none.
 
     Raises:
         HarnessError: there are none, or one is compressed in an unknown way.
@@ -55,7 +55,11 @@ def corpus_files(root: Path, lang: str) -> list[Path]:
     if lang not in known:
         raise unknown(f"language in {root / 'corpus'}", lang, known)
     folder = root / "corpus" / lang
-    texts = [path for path in sorted(folder.iterdir()) if ".txt" in path.suffixes and path.is_file()]
+    texts = [
+        path
+        for path in sorted(folder.iterdir())
+        if ".txt" in path.suffixes and path.is_file() and not path.name.startswith(".")
+    ]
     endings = tuple(f".txt{suffix}" for suffix in COMPRESSIONS)
     for path in texts:
         if not path.name.endswith(endings):

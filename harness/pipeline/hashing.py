@@ -22,8 +22,13 @@ def list_files(folder: Path) -> list[str]:
 def hash_path(path: Path) -> str:
     """Gives a digest of a file's bytes, or of a folder's relative paths and their bytes.
 
-    What holds: equal contents have equal digests wherever they lie; times and owners play no part.
+    What holds: equal contents have equal digests wherever they lie; times and owners play no part, nor do a
+    folder's hidden files and notes (``*.md``), which no stage reads.
     """
     if path.is_file():
         return hash_file(path)
-    return digest({name: hash_file(path / name) for name in list_files(path)})
+    return digest({name: hash_file(path / name) for name in list_files(path) if not _is_aside(name)})
+
+
+def _is_aside(name: str) -> bool:
+    return name.endswith(".md") or any(part.startswith(".") for part in name.split("/"))

@@ -35,6 +35,9 @@ from harness.stages.proof import (
 )
 from harness.stages.sources import data_inputs
 
+KEPT_OUT = ("dev", "test")
+"""Parts of a task whose text no corpus may hold."""
+
 
 @dataclass(frozen=True)
 class Blueprint:
@@ -169,12 +172,23 @@ def _teacher_stages(recipe: Recipe, scale: Scale, shape: Shape) -> tuple[Stage, 
         return pretraining_stages(scale)
     config: dict[str, Any] = {"shape": shape.model_dump()}
     if scale.teacher.folder is not None:
-        folder = Path(scale.teacher.folder)
-        return (stage_of(TEACHER, "fetch", config | {"name": folder.resolve().name}, {"folder": folder}),)
+        return (stage_of(TEACHER, "fetch", config, {"folder": Path(scale.teacher.folder)}),)
     known = find_known_teacher(recipe, scale)
     assert known is not None
     config |= {"name": known.hub_id, "hub_id": known.hub_id, "revision": known.revision}
     return (stage_of(TEACHER, "fetch", config, {}),)
+
+
+def told_of(scale: Scale) -> dict[str, Any]:
+    """Gives what a report is told of its scale; a teacher's folder has its name here and in no other key."""
+    told: dict[str, Any] = {
+        "scale": scale.name,
+        "data": scale.corpus.source,
+        "precisions": ["fp32", "int8"] if scale.export.quantize == "int8" else ["fp32"],
+    }
+    if scale.teacher.folder is not None:
+        told["teacher"] = Path(scale.teacher.folder).resolve().name
+    return told
 
 
 def _check_language(language: str, scale: Scale) -> None:
@@ -241,10 +255,14 @@ def _corpus_stage(
     if source_language:
         config["source_language"] = source_language
     inputs = _data(scale.corpus.folder, [f"corpus/{language}" for language in read])
-    inputs |= _data(
-        scale.tasks.folder, [f"{task}/{language}" for language in read for task in tasks[language]]
-    )
+    named = [f"{task}/{language}" for language in read for task in tasks[language]]
+    inputs |= _data(scale.tasks.folder, [_part_file(name, part) for name in named for part in KEPT_OUT])
     return stage_of(id, "corpus", config, inputs)
+
+
+def _part_file(name: str, part: str) -> str:
+    """Gives where a data folder has a part of a task in a language, which is named as ``topic/mt``."""
+    return f"{name}/{part}{FORMATS[name.partition('/')[0]][0]}"
 
 
 def _sizes(scale: Scale) -> list[int | None]:
@@ -273,8 +291,8 @@ def _lack(task: str, language: str, scale: Scale) -> str | None:
     """Gives the reason why a task cannot be had in a language; ``None`` where it can."""
     source, folder = scale.tasks.source, scale.tasks.folder
     if source == "folder":
-        part = Path(str(folder)) / task / language / f"train{FORMATS[task][0]}"
-        return None if part.is_file() else f"{part} is not there"
+        part = _part_file(f"{task}/{language}", "train")
+        return None if (Path(str(folder)) / part).is_file() else f"{part} is not there"
     if source == "builtin":
         if task not in builtin.TASKS:
             return f"the built-in languages have no such task; there are: {', '.join(builtin.TASKS)}"
@@ -370,11 +388,9 @@ def _report_stage(
         "language": language,
         "recipe": recipe.name,
         "recipe_source": recipe.source,
-        "scale": scale.name,
-        "data": scale.corpus.source,
         "scored": [vars(model) for model in scored],
         "tasks": list(tasks),
         "missing_tasks": dict(missing),
-        "precisions": ["fp32", "int8"] if scale.export.quantize == "int8" else ["fp32"],
+        **told_of(scale),
     }
     return stage_of("report", "report", config, {stage.id: stage.id for stage in stages})

@@ -24,6 +24,7 @@ from harness.stages.blueprint import (
     open_run,
     source_stages,
     step_stages,
+    told_of,
 )
 from harness.stages.proof import (
     Lesson,
@@ -248,14 +249,12 @@ def _told(
         "language": language,
         "recipe": topic.name,
         "recipe_source": topic.source,
-        "scale": scale.name,
-        "data": scale.corpus.source,
         "scored": [vars(one) for one in scored],
         "tasks": list(opening.tasks),
         "missing_tasks": dict(opening.missing_tasks),
-        "precisions": ["fp32", "int8"] if scale.export.quantize == "int8" else ["fp32"],
         "exported": {name: name for name in models},
         "exported_tasks": [timed_task(opening.tasks)],
         "made_by": dict(made_by),
         "study": {"question": topic.question, "paper": topic.paper, "reference": topic.reference},
+        **told_of(scale),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config.shape import Shape
@@ -19,7 +20,7 @@ def run(context: Context) -> None:
     found = checkpoint.load(source, context.config.get("revision"))
     _check_shape(str(source), found.model, Shape(**context.config["shape"]))
     context.facts["teacher"] = {
-        "name": str(context.config["name"]),
+        "name": context.config.get("name") or Path(source).resolve().name,
         "revision": context.config.get("revision"),
     }
     write_model(context, found.model, found.tokenizer)

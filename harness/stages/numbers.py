@@ -50,7 +50,7 @@ def collect(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> sch
             recipe=config["recipe"],
             recipe_source=config["recipe_source"],
             scale=config["scale"],
-            teacher=_teacher(manifests["teacher"]),
+            teacher=config.get("teacher") or _teacher(manifests["teacher"]),
             data=config["data"],
         ),
         environment=cast("dict[str, JsonValue]", describe()),

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 DATA = "data:"
-"""Roles that begin so name folders of a data folder: ``data:corpus/mt``."""
+"""Roles that begin so name what a data folder holds: ``data:corpus/mt``, ``data:topic/mt/test.tsv``."""
 
 
-def data_inputs(root: Path, folders: list[str]) -> dict[str, Path]:
-    """Gives the inputs of a stage that reads folders of a data folder; those not there are left out."""
-    return {f"{DATA}{name}": root / name for name in folders if (root / name).is_dir()}
+def data_inputs(root: Path, names: list[str]) -> dict[str, Path]:
+    """Gives the inputs of a stage that reads files or folders of a data folder, named from it."""
+    return {f"{DATA}{name}": root / name for name in names}
 
 
 def source_of(context: Context, kind: str, named: str | None = None) -> DataSource:
@@ -29,5 +29,5 @@ def source_of(context: Context, kind: str, named: str | None = None) -> DataSour
     """
     for role, path in context.inputs.items():
         if role.startswith(f"{DATA}{kind}/"):
-            return path.parents[1]
+            return path.parents[role.count("/")]
     return named or str(context.config["source"])

@@ -53,6 +53,7 @@ def make_corpus(root: Path, **files: str) -> None:
 def test_corpus_files_are_read_in_order_and_cut_into_documents(tmp_path: Path) -> None:
     make_corpus(tmp_path, b="\n\nx\ny\n\nz\n\n", a="".join(f"{number}\n" for number in range(40)) + "\n")
     (tmp_path / "corpus" / "mt" / "LICENSE").write_text("not text of the corpus")
+    (tmp_path / "corpus" / "mt" / "._a.txt").write_bytes(b"\x00\x05\x16\x07 what a Mac lays beside a file")
     read_documents = list(folder.read_corpus(tmp_path, "mt"))
     assert [len(one) for one in read_documents] == [32, 9, 2, 1]
     assert read_documents[2:] == [["x", "y"], ["z"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,16 +153,16 @@ def test_a_run_of_a_data_folder_has_the_tasks_that_are_there(make_blueprint, dat
     blueprint = make_blueprint(data=data, teacher=teacher, changes=changes)
     assert blueprint.tasks == ("pos", "topic")
     assert blueprint.missing_tasks == {
-        "ner": f"{data}/ner/mt/train.conll is not there",
-        "sentiment": f"{data}/sentiment/mt/train.tsv is not there",
+        "ner": "ner/mt/train.conll is not there",
+        "sentiment": "sentiment/mt/train.tsv is not there",
     }
     assert of(blueprint, "tasks").inputs == {
         "data:pos/mt": data / "pos/mt",
         "data:topic/mt": data / "topic/mt",
     }
-    assert of(blueprint, "corpus").inputs == of(blueprint, "tasks").inputs | {
-        "data:corpus/mt": data / "corpus/mt"
-    }
+    kept_out = [f"{task}.{ending}" for task in ("dev", "test") for ending in ("conllu", "tsv")]
+    parts = [f"{'pos' if 'conllu' in part else 'topic'}/mt/{part}" for part in kept_out]
+    assert of(blueprint, "corpus").inputs == {f"data:{name}": data / name for name in ("corpus/mt", *parts)}
 
 
 @pytest.fixture
@@ -217,7 +218,8 @@ def test_text_and_tasks_may_lie_apart(make_blueprint, data, tmp_path, write_data
         )
         inputs = of(blueprint, "corpus").inputs
         assert inputs["data:corpus/mt"] == data / "corpus/mt"
-        assert inputs.get("data:pos/mt") == (other / "pos/mt" if source == "folder" else None)
+        scored = "pos/mt/test.conllu"
+        assert inputs.get(f"data:{scored}") == (other / scored if source == "folder" else None)
         assert of(blueprint, "tasks").config["source"] == source
 
 
@@ -242,7 +244,7 @@ def test_the_hub_lacks_tasks_in_some_languages_and_says_so():
 def test_a_folder_gives_a_teacher_whose_every_byte_counts(make_blueprint, teacher, tmp_path):
     blueprint = make_blueprint(teacher=teacher)
     assert of(blueprint, "teacher").inputs == {"folder": teacher}
-    assert of(blueprint, "teacher").config["name"] == "small"
+    assert of(blueprint, "report").config["teacher"] == "small"
     assert of(blueprint, "teacher").config["shape"]["hidden"] == 16
     assert blueprint.plan.external.keys() == {teacher}
     other = tmp_path / "small"
@@ -252,6 +254,25 @@ def test_a_folder_gives_a_teacher_whose_every_byte_counts(make_blueprint, teache
     assert not changed(blueprint, make_blueprint(teacher=other))
     (other / "model.safetensors").write_bytes(b"other weights")
     assert "teacher" in changed(blueprint, make_blueprint(teacher=other))
+
+
+def test_what_no_stage_reads_changes_no_key(make_blueprint, data, teacher, tmp_path):
+    """A teacher's new name is shown, by the report alone."""
+    renamed = shutil.copytree(teacher, tmp_path / "renamed")
+    one = make_blueprint(data=data, teacher=teacher)
+    for name in (".DS_Store", "README.md"):
+        (renamed / name).write_text("aside", encoding="utf-8")
+        (data / "corpus/mt" / name).write_text("aside", encoding="utf-8")
+    other = make_blueprint(data=data, teacher=renamed)
+    assert changed(one, other) == {"report"}
+    assert of(other, "report").config["teacher"] == "renamed"
+
+
+def test_the_way_a_data_folder_is_named_plays_no_part(make_blueprint, data, teacher, monkeypatch):
+    changes = {"tasks.names": ["pos", "ner"]}
+    one = make_blueprint(data=data, teacher=teacher, changes=changes)
+    monkeypatch.chdir(data.parent)
+    assert not changed(one, make_blueprint(data=data.name, teacher=teacher, changes=changes))
 
 
 def test_two_languages_share_the_teacher_and_nothing_else(make_blueprint):
@@ -314,6 +335,16 @@ def test_a_changed_test_part_changes_the_scores_and_the_text_it_is_kept_out_of(m
     assert changed(one, make_blueprint(data=data, teacher=teacher)) == downstream(
         one.plan, {"corpus", "tasks"}
     )
+
+
+@pytest.mark.parametrize("language", ["mt", "sk"])
+def test_what_a_task_is_learned_from_changes_no_text(language, make_blueprint, write_data, tmp_path):
+    data = write_data(tmp_path / "data", ("mt", "sk"))
+    one = make_blueprint(data=data)
+    with (data / "topic" / language / "train.tsv").open("a", encoding="utf-8") as file:
+        file.write("kadin mifa\todd\n")
+    first = {"tasks"} if language == "mt" else set()
+    assert changed(one, make_blueprint(data=data)) == downstream(one.plan, first)
 
 
 def test_a_folder_of_another_language_changes_nothing(make_blueprint, data, teacher, write_data):

@@ -78,7 +78,7 @@ def test_a_text_that_is_scored_in_one_language_is_trained_on_in_none(read, corpu
     scored = (data / "topic/mt/test.tsv").read_text(encoding="utf-8").splitlines()[1].split("\t")[0]
     other = data / "corpus/sw/text.txt"
     other.write_text(f"{scored}\n\nneno moja\n\nneno mbili\n\nneno tatu\n", encoding="utf-8")
-    names = ("corpus/mt", "corpus/sw", "topic/mt")
+    names = ("corpus/mt", "corpus/sw", "topic/mt/dev.tsv", "topic/mt/test.tsv")
     context = make_context(
         corpus_config | read | {"excluded_tasks": {"mt": ["topic"], "sw": []}},
         {f"data:{name}": data / name for name in names},
