@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -170,6 +171,8 @@ def assemble(
 ) -> TaskData:
     """Gives the task with its label set, which comes from the training part or from the standard.
 
+    Holds: words and texts are in NFC, as the corpus is, from which a vocabulary has its characters.
+
     Args:
         task: the row of the table.
         language: its code.
@@ -191,8 +194,23 @@ def assemble(
                 f"{places[split]}: wanted only labels of the training part ({', '.join(labels)}); "
                 f"got '{strange[0]}'; relabel or remove its examples"
             )
-    train, dev, test = (tuple(parts[split]) for split in SPLITS)
+    train, dev, test = (tuple(map(_composed, parts[split])) for split in SPLITS)
     return TaskData(task, language, labels, train, dev, test, tuple(notes), provenance)
+
+
+def _composed(example: Example) -> Example:
+    """Gives an example with its words or texts in NFC."""
+    if isinstance(example, TokenExample):
+        return replace(example, words=tuple(map(_nfc, example.words)), written=_nfc_or_none(example.written))
+    return replace(example, text=_nfc(example.text), second=_nfc_or_none(example.second))
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _nfc_or_none(text: str | None) -> str | None:
+    return None if text is None else _nfc(text)
 
 
 def limit(

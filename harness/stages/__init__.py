@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 VERSIONS: Mapping[str, int] = MappingProxyType(
     {
-        "tasks": 2,
+        "tasks": 3,
         "corpus": 2,
         "pretrain": 2,
         "fetch": 1,

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.data import folder
+from harness.data.corpus import fold
 from harness.data.formats import read_pairs
-from harness.data.tasks import TASKS, UPOS, Absent, TaskData, TextExample, TokenExample
+from harness.data.tasks import TASKS, UPOS, Absent, TaskData, TextExample, TokenExample, texts_of
 from harness.errors import HarnessError
 
 ROOT = os.environ.get("HARNESS_REAL_DATA")
@@ -173,6 +174,34 @@ def test_a_bad_pair_is_refused_by_line(tmp_path: Path, content: str, said: str) 
     path.write_text(content, encoding="utf-8")
     with pytest.raises(HarnessError, match=re.escape(said)):
         list(read_pairs(path, []))
+
+
+LETTERS = ("\u09b9\u09df", "o\u0323\u0301ba\u0300", "toqgħod")
+"""A letter that NFC takes apart, letters with their marks after them, and one that is in NFC as it stands."""
+
+
+@pytest.mark.parametrize("word", LETTERS, ids=ascii)
+@pytest.mark.parametrize("task", ["pos", "ner", "topic", "nli"])
+def test_texts_are_in_nfc_as_the_corpus_is(tmp_path: Path, task: str, word: str) -> None:
+    written = f"# text = {word}.\n" + conllu(f"1 {word} NOUN", "2 . PUNCT")
+    lines = {
+        "pos": (".conllu", written),
+        "ner": (".conll", f"{word}\tB-LOC\n.\tO\n"),
+        "topic": (".tsv", f"text\tlabel\n{word}.\tgood\n"),
+        "nli": (".tsv", f"premise\thypothesis\tlabel\n{word}.\t{word}\tyes\n"),
+    }
+    ending, text = lines[task]
+    (tmp_path / task / "mt").mkdir(parents=True)
+    for split in ("train", "dev", "test"):
+        (tmp_path / task / "mt" / f"{split}{ending}").write_text(text, encoding="utf-8")
+    data = read(tmp_path, task)
+    composed = fold(word)
+    for example in (*data.train, *data.dev, *data.test):
+        if isinstance(example, TokenExample):
+            assert example.words == (composed, ".")
+        else:
+            assert texts_of(example) == ((f"{composed}.", composed)[: 1 + (task == "nli")])
+        assert example.text == (f"{composed} ." if task == "ner" else f"{composed}.")
 
 
 def test_quotation_marks_of_a_tsv_are_letters(tmp_path: Path) -> None:

@@ -106,6 +106,13 @@ def test_topics_are_tsv_without_quoting(cache: Cache) -> None:
     assert len([key for key in data.provenance if key.startswith("sha256:")]) == 3
 
 
+def test_texts_of_the_hub_are_in_nfc_as_the_corpus_is(cache: Cache) -> None:
+    header, apart = "index_id\tcategory\ttext\n", "Sah\u0327a to\u0323\u0301.\t"
+    parts = {split: f"{header}1\thealth\t{apart.strip()}\n".encode() for split in ("train", "dev", "test")}
+    cache.put_parts(language("mt").tasks["topic"], "data/mlt_Latn/{split}.tsv", parts)
+    assert task("topic", "mt").test == (TextExample("Sa\u1e29a t\u1ecd\u0301.", "health"),)
+
+
 def test_entities_are_numbers_named_by_the_file_or_by_the_table(cache: Cache) -> None:
     source = language("mt").tasks["ner"]
     named = datasets.ClassLabel(names=["O", "B-LOC", "I-LOC"])
