@@ -21,6 +21,7 @@ from harness.measure.scores import Item, Tally, tally_all
 
 RESAMPLES = 1000
 ROUNDS = 5000
+ROUNDS_A_ROW = 100
 _BLOCK = 2_000_000
 _SAME = 1e-12
 """Two statistics closer than this are the same but for rounding."""
@@ -236,6 +237,14 @@ def compare_predictions(
     """Compares two models by their predictions, a list of items' labels a seed; errors as of ``tally``."""
     tallies = tally_all(metric, gold, [*one, *other])
     return compare(*sample([tallies[: len(one)], tallies[len(one) :]], seed=seed), seed=seed)
+
+
+def rounds_of(num_rows: int) -> int:
+    """Gives how many rounds a test in a table of so many rows takes.
+
+    What holds: the least p-value, 1/(R+1), is below 0.01 after Holm's correction, however long the table.
+    """
+    return max(ROUNDS, ROUNDS_A_ROW * num_rows)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

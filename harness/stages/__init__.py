@@ -63,7 +63,7 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
         "score": 5,
         "linear": 2,
         "majority": 3,
-        "compare": 2,
+        "compare": 3,
         "export": 2,
         "precisions": 2,
         "latency": 1,

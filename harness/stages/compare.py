@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.measure.interval import Interval, percentile_interval
 from harness.measure.predictions import FILE, read_predictions
 from harness.measure.scores import tally_all
-from harness.measure.significance import Sampled, compare, holm, sample, share, verdict
+from harness.measure.significance import Sampled, compare, holm, rounds_of, sample, share, verdict
 from harness.stages.files import write_json
 
 if TYPE_CHECKING:
@@ -30,10 +30,11 @@ def run(context: Context) -> None:
     """
     models = {task: _sampled(context, task, place) for place, task in enumerate(context.config["tasks"])}
     pairs = [tuple(pair) for pair in context.config["pairs"]]
+    rounds = rounds_of(len(pairs) * len(models))
     rows = []
     for done, (one, other) in enumerate(pairs):
         context.progress(done, len(pairs), "pairs", {})
-        rows += [_row(task, by_id, one, other) for task, by_id in models.items()]
+        rows += [_row(task, by_id, one, other, rounds=rounds) for task, by_id in models.items()]
     for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
         row["p_holm"] = p_holm
         row["verdict"] = verdict(Interval(**row["difference"]), p_holm)
@@ -63,8 +64,8 @@ def _sampled(context: Context, task: str, place: int) -> dict[str, Sampled]:
     return dict(zip(ids, sample(models, seed=place), strict=True))
 
 
-def _row(task: str, models: Mapping[str, Sampled], one: str, other: str) -> dict[str, Any]:
-    found = compare(models[one], models[other])
+def _row(task: str, models: Mapping[str, Sampled], one: str, other: str, *, rounds: int) -> dict[str, Any]:
+    found = compare(models[one], models[other], rounds=rounds)
     return {
         "model": one,
         "other": other,

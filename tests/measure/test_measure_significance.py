@@ -12,6 +12,7 @@ from harness.errors import HarnessError
 from harness.measure.interval import Interval
 from harness.measure.scores import Tally, score, tally, tally_all
 from harness.measure.significance import (
+    ROUNDS,
     compare,
     compare_predictions,
     holm,
@@ -19,6 +20,7 @@ from harness.measure.significance import (
     randomise,
     replicate,
     resample_items,
+    rounds_of,
     sample,
     verdict,
     wilcoxon,
@@ -52,6 +54,13 @@ def test_equal_predictions_compare_as_equal(metric: str):
     assert found.retention is None or found.retention.value == 1
     assert found.p_value == found.p_wilcoxon == 1
     assert found.verdict(found.p_value) == "not told apart"
+
+
+@pytest.mark.parametrize("num_rows", [1, 50, 51, 251, 5000])
+def test_a_table_of_any_length_can_tell_models_apart(num_rows: int):
+    rounds = rounds_of(num_rows)
+    assert rounds >= ROUNDS
+    assert max(holm([1 / (rounds + 1)] * num_rows)) < 0.01
 
 
 def test_two_models_as_good_as_each_other_are_told_apart_at_most_as_often_as_the_level_says():
