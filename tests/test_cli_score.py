@@ -64,7 +64,7 @@ def run(place, runs, *models, more=(), scale="tiny"):
         with pytest.raises(SystemExit) as ended:
             cli.main()
     assert not ended.value.code
-    (found,) = runs.glob("mt/score-*/scores.json")
+    (found,) = runs.glob(f"mt/score-*-{scale}/scores.json")
     return json.loads(found.read_text(encoding="utf-8"))
 
 
@@ -118,6 +118,14 @@ def test_a_bound_on_examples_stands_in_the_signature_as_the_epochs_that_it_leave
     assert ",epochs=1," in found["signature"]
     assert "max_examples" not in found["signature"]
     assert len(found["seeds"]["1"]["dev"]) == 1
+
+
+def test_a_scale_of_another_name_finds_the_scores_of_the_first(place, tmp_path):
+    shutil.copy(place / "tiny.yaml", place / "again.yaml")
+    more = ("--tasks", "topic", "--seeds", "1", "--baselines", "majority")
+    first = run(place, tmp_path, "teacher", more=more)
+    assert run(place, tmp_path, "teacher", more=more, scale="again") == first
+    assert not [one for one in (tmp_path / "mt/score-teacher-again").iterdir() if one.is_dir()]
 
 
 def test_pairs_of_texts_are_scored_by_accuracy(place, tmp_path):

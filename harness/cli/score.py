@@ -61,6 +61,7 @@ def score(
         )
     found = gather(card, finished)
     path = runs / name / "scores.json"
+    path.parent.mkdir(parents=True, exist_ok=True)  # not there where another run has made all the stages
     path.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     for task, reason in card.missing_tasks.items():
         err.print(f"not scored: {task}, since {reason}", markup=False)

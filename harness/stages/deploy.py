@@ -89,8 +89,8 @@ def check_out(out: Path) -> None:
 def deploy(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     """Exports a model; gives the record that is written beside it as ``export.json``.
 
-    What holds: the folder appears whole or not at all; the fp32 file says what torch says; only a copy that
-    passed the gate is the default in the place of fp32.
+    What holds: nothing in the folder is touched before all is made, and the record comes last; the fp32 file
+    says what torch says; only a copy that passed the gate is the default in the place of fp32.
 
     Args:
         request: what and how.
@@ -110,16 +110,25 @@ def deploy(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     source = read_source(request.model, request.task)
     batches = _probes(request, source)
     judge = Judge(source.model, batches, threads=request.threads, budget_s=request.seconds)
-    half_made = request.out.with_name(f".{request.out.name}.part")
+    out = request.out.resolve()
+    half_made = out.with_name(f".{out.name}.part")
     shutil.rmtree(half_made, ignore_errors=True)
     half_made.parent.mkdir(parents=True, exist_ok=True)
     try:
         record = _write(request, half_made, judge=judge, source=source, data=data, say=say)
-        shutil.rmtree(request.out, ignore_errors=True)
-        half_made.replace(request.out)
+        _put(half_made, out)
     finally:
         shutil.rmtree(half_made, ignore_errors=True)
     return record
+
+
+def _put(made: Path, out: Path) -> None:
+    """Moves what was made into its folder, which is emptied and stays: it may be where the user stands."""
+    out.mkdir(exist_ok=True)
+    for path in out.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in sorted(made.iterdir(), key=lambda one: one.name == RECORD):
+        path.replace(out / path.name)
 
 
 def read_data(request: Request) -> TaskData | None:

@@ -21,6 +21,7 @@ from harness.models.accounting import count
 from harness.train.batches import MaskedBatches
 from harness.train.budget import Budget
 from harness.train.pretraining import held_out_loss
+from harness.train.trainer import refuse_divergence
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -115,9 +116,9 @@ def record_held_out(context: Context, model: Any, tokenizer: Any) -> None:
         precision="fp32",
         seed=0,
     )
-    context.facts["held_out"] = held_out_loss(
-        model, tokenizer, documents, budget=asked, max_tokens=HELD_OUT_TOKENS
-    )
+    found = held_out_loss(model, tokenizer, documents, budget=asked, max_tokens=HELD_OUT_TOKENS)
+    refuse_divergence("loss on held-out text", found["loss"])
+    context.facts["held_out"] = found
 
 
 def write_task(path: Path, data: TaskData) -> None:

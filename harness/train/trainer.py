@@ -7,6 +7,7 @@ sees. The trainer itself restores weights, optimiser, schedule and random state.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import torch
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from harness.errors import HarnessError
 from harness.train.budget import Budget
 
 Progress = Callable[[int, int, str, dict[str, Any]], None]
@@ -24,6 +26,9 @@ Progress = Callable[[int, int, str, dict[str, Any]], None]
 
 CHECKPOINTS = "checkpoints"
 """Folder inside a stage's own folder where checkpoints stand until the stage is done."""
+
+_TOLD = {"loss": "loss", "grad_norm": "norm of the gradient", "train_loss": "loss"}
+"""What the library logs, the loss of all steps at the end, and what messages call it."""
 
 _WHOLE = "whole"
 """A checkpoint that holds this file was written to its end."""
@@ -58,12 +63,27 @@ class ReportProgress(TrainerCallback):  # type: ignore[misc]
         self.loss = float("nan")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
-        """Keeps the newest logged loss for the next progress line."""
+        """Keeps the newest logged loss for the next progress line; ends a training that has diverged."""
         self.loss = float((logs or {}).get("loss", self.loss))
+        for name, told in _TOLD.items():
+            if name in (logs or {}):
+                refuse_divergence(told, float(logs[name]))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Reports after every optimiser step."""
         self.progress(self.tokens_at(state.global_step), self.total_tokens, "tokens", {"loss": self.loss})
+
+
+def refuse_divergence(name: str, value: float) -> None:
+    """Ends a training that cannot come to anything, before what it made is written.
+
+    Raises:
+        HarnessError: the value is infinite or no number.
+    """
+    if not math.isfinite(value):
+        raise HarnessError(
+            f"training: wanted a finite {name}; got {value}: it diverged; lower the learning rate"
+        )
 
 
 class OrderedTrainer(Trainer):  # type: ignore[misc]

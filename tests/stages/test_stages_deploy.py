@@ -97,6 +97,16 @@ def test_an_earlier_export_is_replaced_and_anything_else_is_not(saved, tmp_path:
         check_out(tmp_path / "full")
 
 
+def test_an_export_goes_into_the_folder_where_one_stands(saved, tmp_path: Path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.chdir(out)
+    for _ in ("new", "anew"):
+        deploy(request(saved, Path(), precisions=()), lambda _: None)
+        assert Path("model.onnx").is_file(), "the folder itself stays"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_an_export_that_fails_leaves_what_was_there(saved, tmp_path: Path, monkeypatch):
     out = tmp_path / "out"
     deploy(request(saved, out, precisions=()), lambda _: None)

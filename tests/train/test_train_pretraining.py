@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from harness.data.batches import IGNORED, pack
+from harness.errors import HarnessError
 from harness.models import checkpoint
 from harness.train.batches import MaskedBatches
 from harness.train.losses import LOSSES, MLM, Objective
@@ -103,6 +104,12 @@ def test_progress_is_told_after_every_step_and_ends_at_the_total(run, make_model
     assert told[-1][:3] == (facts["tokens"], facts["tokens"], "tokens")
     assert math.isnan(told[0][3]["loss"])
     assert told[-1][3]["loss"] > 0
+
+
+@pytest.mark.parametrize("tokens", [90, 2000])
+def test_a_training_that_diverges_is_ended_and_told(tokens, run, make_model, make_budget):
+    with pytest.raises(HarnessError, match=r"training: wanted a finite .*; got (nan|inf): it diverged; low"):
+        run(make_model(), make_budget(tokens=tokens, batch_tokens=30, learning_rate=1e30))
 
 
 @pytest.mark.parametrize("case", ["mlm", "distil", "accumulated"])
