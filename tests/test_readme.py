@@ -27,7 +27,7 @@ def rows(text):
 def test_readme_names_the_records_of_what_it_shows():
     assert any(name.startswith("benchmarks/records/mt-gurgurov2025-mini") for name in RECORDS)
     shown = {Path(name).name.split("_")[0] for name in RECORDS}
-    assert {"mt-gurgurov2025-small", "sl-gurgurov2025-small"} <= shown
+    assert {"mt-compare-small-folder", "sl-compare-small-folder"} <= shown
 
 
 @pytest.mark.parametrize("name", RECORDS)

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.boards import PAGE, Board, page, read
 from benchmarks.keep import RECORDS
+from harness.config.study import list_studies
 from harness.errors import HarnessError
 
 
@@ -47,6 +48,19 @@ def test_a_study_stands_beside_its_reference_alone(boards):
         if named:
             alone = [row[0] for row in rows if row[-1] == "–"]
             assert header[-1].removeprefix("Beside ") in alone
+
+
+def test_what_docs_say_of_a_study_is_what_its_table_holds():
+    """Each number with decimals in the last column of docs/studies.md is in its study's part of the page."""
+    parts = {part.partition(":")[0]: part for part in PAGE.read_text(encoding="utf-8").split("\n### ")}
+    told = PAGE.with_name("studies.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \|.* \| ([^|]+) \|$", told, re.MULTILINE)
+    assert {name for name, _ in rows} == set(list_studies())
+    for name, found in rows:
+        known = [float(one) for one in re.findall(r"\d+\.\d+", parts[name].partition("<details>")[0])]
+        for one in re.findall(r"\d+\.\d+", found):
+            half = 0.5 * 10.0 ** -len(one.partition(".")[2]) + 1e-9
+            assert any(abs(number - float(one)) <= half for number in known), f"{name}: {one}"
 
 
 def test_no_place_of_a_machine_stands_on_the_page():
