@@ -49,7 +49,7 @@ def load_recipe(name: str | Path) -> Recipe:
     Raises:
         UsageError: there is no such recipe or variant, or the file is wrong.
     """
-    base, at, variant = str(name).partition("@")
+    base, at, variant = (str(name), "", "") if Path(name).is_file() else _parted(str(name))
     path = _find("recipe", base, list_recipes(), "recipes")
     document = _read(path)
     steps = _number_steps(path.name, document.pop("steps", None))
@@ -63,6 +63,12 @@ def load_recipe(name: str | Path) -> Recipe:
         raise unknown(f"variant of {base}", variant, recipe.variants)
     varied = vary(f"{path.name}: variants.{variant}", recipe, recipe.variants[variant])
     return varied.model_copy(update={"name": f"{path.stem}@{variant}", "variants": {}})
+
+
+def _parted(name: str) -> tuple[str, str, str]:
+    """Gives file or name, ``@``, and variant; a folder's name may hold an @ too."""
+    base, at, variant = name.rpartition("@")
+    return (base, at, variant) if at and "/" not in variant else (name, "", "")
 
 
 def load_scale(name: str | Path) -> Scale:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 from pydantic import Field, model_validator
 
+from harness.config.digest import digest
 from harness.config.load import ROOT, list_recipes, load_recipe, read_checked, vary
 from harness.config.recipe import Recipe
 from harness.config.values import Strict, refusal, shown, there_are
 from harness.errors import HarnessError, UsageError
 
+_DIGEST_LENGTH = 6
 AS_WRITTEN = "as written"
 """What the recipe itself is called beside its variants."""
 
@@ -50,7 +52,9 @@ class Study(Strict):
     @property
     def reference_id(self) -> str:
         """The id of the entry that the others are compared with."""
-        return slug(self.reference or AS_WRITTEN)
+        if self.reference is None:
+            return slug(AS_WRITTEN)
+        return dict(zip(self.variants, ids_of(self.variants), strict=True))[self.reference]
 
 
 @dataclass(frozen=True)
@@ -135,10 +139,10 @@ def entries_of(study: Study) -> Entries:
     base = load_recipe(study.recipe)
     asked = _asked(study)
     if study.reference is None:
-        asked = [(slug(AS_WRITTEN), AS_WRITTEN, {}), *asked]
+        asked = [(AS_WRITTEN, {}), *asked]
     entries: list[Entry] = []
     refusals: list[str] = []
-    for id_, name, changes in asked:
+    for id_, (name, changes) in zip(ids_of([name for name, _ in asked]), asked, strict=True):
         try:
             recipe = vary(name, base, changes)
         except HarnessError as error:
@@ -148,13 +152,13 @@ def entries_of(study: Study) -> Entries:
     return Entries(tuple(entries), tuple(refusals))
 
 
-def _asked(study: Study) -> list[tuple[str, str, dict[str, Any]]]:
+def _asked(study: Study) -> list[tuple[str, dict[str, Any]]]:
     if study.variants:
-        return [(slug(name), name, dict(changes)) for name, changes in study.variants.items()]
+        return [(name, dict(changes)) for name, changes in study.variants.items()]
     combined = itertools.product(*study.vary.values())
     rows = [dict(zip(study.vary, values, strict=True)) for values in combined]
     names = [", ".join(f"{key} = {_short(value)}" for key, value in row.items()) for row in rows]
-    return [(slug(name), name, row) for name, row in zip(names, rows, strict=True)]
+    return list(zip(names, rows, strict=True))
 
 
 def _short(value: Any) -> str:
@@ -166,7 +170,7 @@ def _short(value: Any) -> str:
 def entries_named(names: Sequence[str]) -> Entries:
     """Gives recipes, each as it is written; all that ship where none is named."""
     chosen = list(names) or list_recipes()
-    entries: list[Entry] = []
+    recipes: list[Recipe] = []
     refusals: list[str] = []
     for name in chosen:
         try:
@@ -174,14 +178,26 @@ def entries_named(names: Sequence[str]) -> Entries:
         except HarnessError as error:
             refusals.append(str(error))
             continue
-        if any(one.name == recipe.name for one in entries):
+        if any(one.name == recipe.name for one in recipes):
             refusals.append(f"{recipe.name}: stands twice; name it once")
         else:
-            entries.append(Entry(slug(recipe.name), recipe.name, recipe))
-    return Entries(tuple(entries), tuple(refusals))
+            recipes.append(recipe)
+    named = zip(ids_of([one.name for one in recipes]), recipes, strict=True)
+    return Entries(tuple(Entry(id_, one.name, one) for id_, one in named), tuple(refusals))
+
+
+def ids_of(names: Iterable[str]) -> list[str]:
+    """Gives each name as a stage can be called; of those that would be alike, the later are numbered."""
+    ids: list[str] = []
+    for name in names:
+        numbered = (f"{slug(name)}_{number}" for number in itertools.count(2))
+        ids.append(next(one for one in itertools.chain([slug(name)], numbered) if one not in ids))
+    return ids
 
 
 def slug(text: str) -> str:
-    """Gives a text as a stage can be called."""
+    """Gives a text in lower-case ASCII letters, digits and underscores; with a digest if it has others."""
     plain = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    if any(letter.isalnum() and not letter.isascii() for letter in text):
+        return "_".join(filter(None, (plain, digest(text)[:_DIGEST_LENGTH])))
     return plain or "it"

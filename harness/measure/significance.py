@@ -71,7 +71,9 @@ def resample_items(num_items: int, *, resamples: int = RESAMPLES, seed: int = 0)
     return times_RN
 
 
-def replicate(tallies: Sequence[Tally], items_RN: Replicates, *, seed: int = 0) -> Replicates:
+def replicate(
+    tallies: Sequence[Tally], items_RN: Replicates, *, seed: int | tuple[int, ...] = 0
+) -> Replicates:
     """Gives a model's mean over seeds in each resample of items and seeds.
 
     The spread over S seeds is stretched by √(S/(S−1)), since S seeds drawn from S spread too little
@@ -80,14 +82,16 @@ def replicate(tallies: Sequence[Tally], items_RN: Replicates, *, seed: int = 0) 
     Args:
         tallies: one a seed.
         items_RN: of :func:`resample_items`.
-        seed: of the draw of seeds; models that are compared get different ones.
+        seed: of the draw of seeds; models that are compared get different ones, and one model another on each
+            task, as the seeds of one task have nothing to do with those of the next.
     """
     scores_RS = np.stack([one.finish(items_RN @ one.counts_NK) for one in tallies], axis=1)
     mean_R: Replicates = scores_RS.mean(axis=1)
     num_seeds = len(tallies)
     if num_seeds == 1:
         return mean_R
-    drawn_RS = np.random.default_rng([seed, num_seeds]).integers(num_seeds, size=(len(items_RN), num_seeds))
+    drawer = np.random.default_rng([*((seed,) if isinstance(seed, int) else seed), num_seeds])
+    drawn_RS = drawer.integers(num_seeds, size=(len(items_RN), num_seeds))
     moved_R = np.take_along_axis(scores_RS, drawn_RS, axis=1).mean(axis=1) - mean_R
     mean_R += math.sqrt(num_seeds / (num_seeds - 1)) * moved_R
     return mean_R
@@ -189,6 +193,8 @@ class Sampled:
 def sample(models: Sequence[Sequence[Tally]], *, resamples: int = RESAMPLES, seed: int = 0) -> list[Sampled]:
     """Resamples models that were scored on the same items: items alike for all, seeds for each by itself.
 
+    Of several tasks each has a ``seed`` of its own: then their draws are independent, of items and of seeds.
+
     Raises:
         HarnessError: two were scored on different numbers of items.
     """
@@ -200,7 +206,8 @@ def sample(models: Sequence[Sequence[Tally]], *, resamples: int = RESAMPLES, see
         )
     items_RN = resample_items(numbers[0], resamples=resamples, seed=seed)
     return [
-        Sampled(tallies, replicate(tallies, items_RN, seed=place)) for place, tallies in enumerate(models)
+        Sampled(tallies, replicate(tallies, items_RN, seed=(seed, place)))
+        for place, tallies in enumerate(models)
     ]
 
 

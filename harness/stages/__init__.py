@@ -63,7 +63,7 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
         "score": 4,
         "linear": 2,
         "majority": 3,
-        "compare": 1,
+        "compare": 2,
         "export": 1,
         "precisions": 1,
         "latency": 1,

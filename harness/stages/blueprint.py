@@ -11,6 +11,7 @@ from harness.config.recipe import Recipe
 from harness.config.resolve import TEACHER, ResolvedStep, resolve
 from harness.config.scale import Scale
 from harness.config.shape import Shape
+from harness.config.study import slug
 from harness.config.teacher import find_known_teacher, find_shape
 from harness.data import builtin
 from harness.data.folder import list_languages
@@ -115,7 +116,7 @@ def open_run(language: str, recipe: Recipe, scale: Scale) -> Opening:
 def corpus_of(language: str, recipe: Recipe) -> str:
     """Gives the stage whose text the steps of a recipe see; a language is never its own source language."""
     beside = recipe.source_language
-    return "corpus" if beside in {None, language} else f"corpus-{beside}"
+    return "corpus" if beside is None or beside == language else f"corpus-{slug(beside)}"
 
 
 def source_stages(language: str, recipe: Recipe, scale: Scale) -> tuple[Stage, ...]:

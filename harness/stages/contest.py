@@ -6,7 +6,7 @@ All share teacher, data, seeds and machine, and every step that does not differ:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from harness.config.resolve import TEACHER, ResolvedStep, resolve
@@ -125,7 +125,9 @@ def draw_contest(topic: Topic, language: str, found: Entries, scale: Scale) -> C
         raise RefusedError([*found.refusals, *lines], len(found.entries) + len(found.refusals))
     if not opening.tasks:
         raise UsageError(f"{topic.name}: wanted a task to score on; the data has none in '{language}'")
-    chosen, steps = _merge(found.entries, made, language)
+    chosen, twins = _merge(found.entries, made, language)
+    topic = replace(topic, reference=twins.get(topic.reference or "", topic.reference))
+    steps = {entry.id: made[entry.id] for entry in chosen}
     return _string(chosen, steps, topic=topic, language=language, opening=opening, scale=scale)
 
 
@@ -148,8 +150,12 @@ def _resolve(
 
 def _merge(
     entries: Sequence[Entry], made: Mapping[str, tuple[ResolvedStep, ...]], language: str
-) -> tuple[tuple[Entry, ...], dict[str, tuple[ResolvedStep, ...]]]:
-    """Gives the entries without those whose steps and text another has; the name tells of both."""
+) -> tuple[tuple[Entry, ...], dict[str, str]]:
+    """Gives the entries without those whose steps and text another has, and whose id stands for theirs.
+
+    The name of the one that stays tells of both.
+    """
+    twins: dict[str, str] = {}
     alike = {entry.id: (made[entry.id], corpus_of(language, entry.recipe)) for entry in entries}
     chosen: list[Entry] = []
     for entry in entries:
@@ -159,7 +165,8 @@ def _merge(
         else:
             both = Entry(twin.id, f"{entry.name} = {twin.name}", twin.recipe, twin.changes)
             chosen[chosen.index(twin)] = both
-    return tuple(chosen), {entry.id: made[entry.id] for entry in chosen}
+            twins[entry.id] = twin.id
+    return tuple(chosen), twins
 
 
 def _string(

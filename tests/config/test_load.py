@@ -78,6 +78,16 @@ def test_a_recipe_file_has_variants_too(tmp_path):
     assert load_recipe(f"{path}@564").name == "my@564"
 
 
+def test_a_folder_may_have_an_at_in_its_name(tmp_path):
+    path = tmp_path / "user@site.org" / "my.yaml"
+    path.parent.mkdir()
+    path.write_text((ROOT / "recipes" / "gurgurov2025.yaml").read_text())
+    assert load_recipe(str(path)).name == "my"
+    assert load_recipe(f"{path}@564").name == "my@564"
+    with pytest.raises(UsageError, match=r"user@site\.org/none\.yaml: wanted a recipe file; there is none"):
+        load_recipe(str(path.with_name("none.yaml")))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -122,6 +122,20 @@ def test_the_spread_over_seeds_is_that_of_their_mean():
     assert found.std() == pytest.approx(values.std(ddof=1) / 2, rel=0.03)
 
 
+def test_how_seeds_are_numbered_plays_no_part_in_an_average_over_tasks():
+    """Seed 1 of one task has nothing to do with seed 1 of the next: what they add must not depend on it."""
+    levels = {"first": [0.6, 0.8], "second": [0.6, 0.8]}
+    widths = []
+    for second in (levels["second"], levels["second"][::-1]):
+        tasks = [
+            sample([[accuracy_tally(np.full(50, level)) for level in seeds]], seed=place)[0]
+            for place, seeds in enumerate((levels["first"], second))
+        ]
+        widths.append(np.mean([one.replicates_R for one in tasks], axis=0).std())
+    assert widths[0] == pytest.approx(widths[1], rel=0.1)
+    assert widths[0] == pytest.approx(0.1 / np.sqrt(2), rel=0.1)
+
+
 def test_one_seed_has_the_interval_over_items():
     right = np.random.default_rng(0).random(200) < 0.6
     one = accuracy_tally(right)

@@ -8,7 +8,10 @@ import yaml
 from harness.config import load_scale
 from harness.config.study import entries_named, entries_of, list_studies, load_study, study_of
 from harness.errors import UsageError
+from harness.pipeline.plan import Plan
+from harness.stages.blueprint import corpus_of
 from harness.stages.contest import RefusedError, Topic, draw_contest
+from harness.stages.proof import stage_of
 
 TOPIC = Topic("it", "here", "Why?")
 
@@ -60,6 +63,74 @@ def test_with_and_without_a_source_language_are_two_entries():
     general, monolingual, whole = (keys(contest, entry.id) for entry in contest.entries)
     assert general["distill"] == whole["distill"]
     assert not set(general.values()) & set(monolingual.values())
+
+
+def written(folder, name, **told):
+    """Writes a study or a recipe; gives its path."""
+    path = folder / f"{name}.yaml"
+    path.write_text(
+        yaml.safe_dump({"source": "here", **told}, allow_unicode=True, sort_keys=False), encoding="utf-8"
+    )
+    return str(path)
+
+
+def study_file(folder, **told):
+    return written(folder, "mine", question="Why?", paper="So.", recipe="eliquare2023", **told)
+
+
+def test_names_in_other_letters_stay_apart(tmp_path):
+    variants = {
+        "последние": {"shorten.keep": "last"},
+        "первые": {"shorten.keep": "first"},
+        "a-b": {},
+        "a_b": {},
+    }
+    study = load_study(study_file(tmp_path, variants=variants, reference="a_b"))
+    found = entries_of(study)
+    ids = [one.id for one in found.entries]
+    assert len(set(ids)) == 4
+    assert study.reference_id == ids[3]
+    contest = draw_contest(TOPIC, "mt", found, load_scale("mini"))
+    keep = {
+        stage.id.partition(".")[0]: stage.config["layers"]
+        for stage in contest.plan
+        if stage.kind == "shorten"
+    }
+    assert keep[ids[0]] != keep[ids[1]]
+
+
+def test_recipes_in_other_letters_stay_apart(tmp_path):
+    steps = {
+        "мой": [{"shorten": {"layers": "1/2", "keep": "last"}}],
+        "твой": [{"shorten": {"layers": "1/2", "keep": "first"}}],
+    }
+    paths = [written(tmp_path, name, teacher="mbert", steps=made) for name, made in steps.items()]
+    contest = draw_contest(TOPIC, "mt", entries_named(paths), load_scale("mini"))
+    assert [one.name for one in contest.entries] == ["мой", "твой"]
+    assert len({key for name, key in contest.plan.keys.items() if name.endswith(".shorten")}) == 2
+
+
+def test_a_reference_that_is_another_variant_too_is_compared_by_that_ones_name(tmp_path):
+    variants = {
+        "a": {"shorten.keep": "first"},
+        "b": {"shorten.keep": [0, 1, 2, 3, 4, 5]},
+        "c": {"shorten.keep": "last"},
+    }
+    study = load_study(study_file(tmp_path, variants=variants, reference="b"))
+    topic = Topic("it", "here", "Why?", "So.", study.reference_id)
+    plan = {
+        stage.id: stage for stage in draw_contest(topic, "mt", entries_of(study), load_scale("mini")).plan
+    }
+    assert ["c", "a"] in [list(pair) for pair in plan["compare"].config["pairs"]]
+    assert plan["leaderboard"].config["study"]["reference"] == "a"
+    assert not any("b" in pair for pair in plan["compare"].config["pairs"])
+
+
+@pytest.mark.parametrize(("code", "stage"), [("sr-Latn", "corpus-sr_latn"), ("zh_Hant", "corpus-zh_hant")])
+def test_a_source_language_may_have_capitals(code, stage):
+    recipe = entries_named(["bistil2023"]).entries[0].recipe.model_copy(update={"source_language": code})
+    assert corpus_of("mt", recipe) == stage
+    Plan([stage_of(stage, "corpus", {}, {})])
 
 
 def test_how_much_work_a_study_is_counts_what_is_shared_once():
