@@ -179,8 +179,8 @@ def test_every_task_of_a_data_folder_is_scored_and_kept_out_of_the_text(make_blu
     assert blueprint.tasks == ("topic", "pos", "nli")
     assert set(blueprint.missing_tasks) == {"ner"}
     assert of(blueprint, "corpus").config["excluded_tasks"] == {"mt": ["topic", "pos", "nli"]}
-    for stage in ("corpus", "tasks"):
-        assert of(blueprint, stage).inputs["data:nli/mt"] == pairs
+    assert of(blueprint, "tasks").inputs["data:nli/mt"] == pairs
+    assert of(blueprint, "corpus").inputs["data:nli/mt/test.tsv"] == pairs / "test.tsv"
     assert of(blueprint, "export.nli.student").inputs == {"model": "score.nli.trim"}
 
 
@@ -192,7 +192,7 @@ def test_a_scale_may_score_some_tasks_of_its_folder_but_no_text_of_any_is_traine
     blueprint = make_blueprint(teacher=teacher, changes=changes)
     assert blueprint.tasks == ("topic",)
     assert of(blueprint, "corpus").config["excluded_tasks"] == {"mt": ["topic", "pos", "nli"]}
-    assert of(blueprint, "corpus").inputs["data:nli/mt"] == pairs
+    assert of(blueprint, "corpus").inputs["data:nli/mt/dev.tsv"] == pairs / "dev.tsv"
 
 
 def test_a_task_folder_without_a_training_part_is_a_task_that_is_not_there(make_blueprint, data, teacher):
