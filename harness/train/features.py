@@ -27,10 +27,12 @@ def tfidf(train: Sequence[Example], *others: Sequence[Example]) -> list[Features
     """Gives TF-IDF features of several parts; the first of them sets vocabulary and weights.
 
     A text is told by its words and by their characters, one to five at a time; a word of a sentence by the
-    same of itself and of its two neighbours.
+    same of itself and of its two neighbours. What no row of the first part has (neighbours, in a list of
+    words) is left out.
     """
     parts = [train, *others]
-    columns = [[_views(part)[place] for part in parts] for place in range(len(_views(train)))]
+    views = [[_views(part)[place] for part in parts] for place in range(len(_views(train)))]
+    columns = [view for view in views if any(text.strip() for text in view[0])]
     return [sparse.hstack(blocks).tocsr() for blocks in zip(*map(_weighted, columns), strict=True)]
 
 

@@ -18,6 +18,7 @@ def sentence(*words):
     return TokenExample(words, tuple("NOUN" for _ in words))
 
 
+LIST = [TokenExample((word,), ("NOUN" if word < "m" else "VERB",)) for word in WORDS]
 SENTENCES = [sentence("kami", "tora"), sentence("nusel"), sentence("bordin", "kami", "falu")]
 TEXTS = [TextExample("kami tora", "a"), TextExample("falu", "b"), TextExample("falu bordin", "b")]
 
@@ -98,3 +99,11 @@ def test_the_strength_that_is_best_on_dev_predicts_the_test(dense):
 def test_training_that_knows_one_label_says_it_throughout():
     rows = np.zeros((4, 2))
     assert fit(rows, ["a"] * 4, rows, rows[:3], score=lambda _: 0).labels == ["a"] * 3
+
+
+def test_words_without_neighbours_are_told_by_themselves():
+    train, test = features.tfidf(LIST, SENTENCES)
+    assert train.shape[0] == len(LIST)
+    assert test.shape == (6, train.shape[1])
+    assert (train.getnnz(axis=1) > 0).all()
+    assert train.shape == features.tfidf([TextExample(one.words[0], "a") for one in LIST])[0].shape
