@@ -34,9 +34,12 @@ def gold_of(data: TaskData, part: str) -> list[Item]:
 
 
 def data_name(data: TaskData) -> str:
-    """Names the data: source and revision as its provenance has them, and the digest of all its parts."""
+    """Names the data: what kind of source, its revision, and the digest of all its parts.
+
+    Holds: data that lies in a folder has one name, wherever that lies and however its path is written.
+    """
     told = data.provenance
-    source = told.get("hub") or ("folder" if "/" in told.get("source", "") else told.get("source", "builtin"))
+    source = told.get("hub") or ("folder" if "source" in told else "builtin")
     revision = f"@{told['revision'][:7]}" if "revision" in told else ""
     parts = [
         [[*texts_of(one), *labels_of(one)] for one in part] for part in (data.train, data.dev, data.test)
