@@ -14,11 +14,13 @@ import onnxruntime
 import pytest
 import torch
 import transformers
+import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from harness.data.tasks import UPOS
 from harness.errors import HarnessError, UsageError
 from harness.export.record import RECORD
+from harness.report.model_card import model_card
 from harness.stages import deploy as deploying
 from harness.stages.deploy import Request, check_out, choose_default, deploy
 
@@ -144,10 +146,23 @@ def test_copies_are_scored_judged_and_described(scored):
     assert rows["int8"]["verdict"]["part"] == "dev"
     assert rows["int8"]["verdict"]["num_items"] == 30
     card = (scored / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\nlanguage: mt\nlicense: unknown\npipeline_tag: token-classification\n")
+    assert head_of(card) == {
+        "language": "mt", "license": "unknown", "pipeline_tag": "token-classification", "tags": ["onnx"],
+    }  # fmt: skip
     for told in ("On 20 test items (the built-in language)", "0.5 points are allowed", "licence: not stated"):
         assert told in card
     assert all(f"`{row['file']}`" in card for row in rows.values())
+
+
+def head_of(card: str) -> dict[str, object]:
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+@pytest.mark.parametrize("licence", ["no", "1.0", "custom: see NOTICE", "Għalija # biss", None])
+def test_the_head_of_a_card_says_what_was_given_however_yaml_would_read_it(scored, licence):
+    record = json.loads((scored / RECORD).read_text(encoding="utf-8"))
+    head = head_of(model_card(record | {"language": "no", "licence": licence}))
+    assert (head["language"], head["license"]) == ("no", licence or "unknown")
 
 
 def test_the_ort_layout_holds_its_own_format_and_the_operators_of_a_reduced_build(scored):
