@@ -125,10 +125,7 @@ def _training(step: Step, state: _State, names: Sequence[str]) -> dict[str, Any]
     numbers = {name: getattr(step, name) for name in names} | state.own_training(step)
     if isinstance(step, TrainedStep):
         numbers = step.model_dump(mode="json", include=_EXTRA, exclude_none=True) | numbers
-    if state.scale.device_tokens is not None:
-        numbers["device_tokens"] = state.scale.device_tokens
-    if state.scale.activation_checkpointing:
-        numbers["activation_checkpointing"] = True
+    numbers |= state.scale.memory
     if numbers.get("epochs") is not None and numbers["tokens"] is None:
         del numbers["tokens"]
     else:

@@ -316,6 +316,11 @@ class Scale(Strict):
     latency: Latency
     export: Export
 
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What every training is told of the memory it may take; nothing where the scale says nothing."""
+        return self.model_dump(include={"device_tokens", "activation_checkpointing"}, exclude_defaults=True)
+
     @field_validator("training", mode="before")
     @classmethod
     def _read_training(cls, value: Any) -> Any:

@@ -24,7 +24,7 @@ class Context:
 
     Attributes:
         out: the folder to write into; empty but for `checkpoints`.
-        config: the stage's config.
+        config: the stage's config, and the means by which it is to be made.
         inputs: by role, the folder of an earlier stage, or the file or folder from outside.
         facts: to be filled with what the manifest shall tell of the work; JSON types.
         progress: to be called with done, total, unit and further values to show.
@@ -184,7 +184,7 @@ class _Work:
         self.observer.stage_started(self.stage, final, resuming)
         context = Context(
             out=partial,
-            config=dict(self.stage.config),
+            config=self.stage.settings,
             inputs={role: self.locate(source) for role, source in self.stage.inputs.items()},
             facts={},
             progress=lambda *told: self.observer.progress(self.stage, *told),
@@ -211,7 +211,7 @@ class _Work:
             kind=self.stage.kind,
             version=self.stage.version,
             key=self.key,
-            config=dict(self.stage.config),
+            config=self.stage.settings,
             inputs=self.inputs(),
             outputs=seal(context.out),
             seed=self.stage.config.get("seed"),

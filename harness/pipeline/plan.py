@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ class Stage:
         version: raised when the runner's code changes what it writes.
         config: all that decides its outputs but the inputs; JSON types.
         inputs: by role, the id of an earlier stage, or a file or folder from outside.
+        means: how it is to be made where that changes nothing of what is written, as with how much memory;
+            the runner finds it beside the config, and no key holds it.
     """
 
     id: str
@@ -33,6 +35,12 @@ class Stage:
     version: int
     config: Mapping[str, Any]
     inputs: Mapping[str, str | Path]
+    means: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the runner is told: the config and the means."""
+        return {**self.config, **self.means}
 
 
 class Plan:
@@ -74,7 +82,7 @@ class Plan:
         """The key of every stage.
 
         What holds: two stages have one key iff kind, version, config and, all the way up, inputs are equal;
-        the id plays no part.
+        the id and the means play no part.
         """
         keys: dict[str, str] = {}
         for stage in self.stages:

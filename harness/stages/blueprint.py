@@ -160,6 +160,7 @@ def pretraining_stages(scale: Scale) -> tuple[Stage, ...]:
         "languages": languages,
         "precision": scale.precision,
         "seed": scale.seed,
+        **scale.memory,
     }
     return (
         _corpus_stage("corpora", languages, scale, block.lines),

@@ -15,6 +15,8 @@ from harness.stages import VERSIONS
 
 ROLE_FINAL = "student"
 HELD_OUT_LENGTH = 128
+MEANS = ("activation_checkpointing",)
+"""Settings that change what a training takes and not what comes of it."""
 WEIGHTLESS = {"tfidf": "TF-IDF and a linear model", "majority": "most frequent label"}
 """Baselines without a model, and what tables call them."""
 
@@ -39,8 +41,10 @@ class Scored:
 
 
 def stage_of(id: str, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str | Path]) -> Stage:  # noqa: A002
-    """Gives a stage with the version its kind has now."""
-    return Stage(id=id, kind=kind, version=VERSIONS[kind], config=config, inputs=inputs)
+    """Gives a stage with the version its kind has now; what cannot change its outcome is its means."""
+    means = {name: config[name] for name in MEANS if name in config}
+    own = {name: value for name, value in config.items() if name not in means}
+    return Stage(id=id, kind=kind, version=VERSIONS[kind], config=own, inputs=inputs, means=means)
 
 
 def scored_of(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]) -> tuple[Scored, ...]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,16 @@ def test_a_runner_is_given_its_folder_config_and_inputs(runs):
     (context,) = seen
     assert context.inputs == {"teacher": made["pretrain"].folder, "student": made["adapt"].folder}
     assert (context.config, context.resuming) == ({}, False)
+
+
+def test_the_means_reach_the_runner_and_the_manifest_and_no_key(runs):
+    def note(context):
+        (context.out / "x").write_text(context.config["text"])
+
+    stage = Stage("note", "note", 1, {"text": "a"}, {}, means={"sparing": True})
+    _, made = runs.run(Plan([stage]), note=note)
+    assert made["note"].manifest.config == {"text": "a", "sparing": True}
+    assert runs.run(Plan([replace(stage, means={})]), note=note)[0].told("skipped") == ["note"]
 
 
 def test_progress_reaches_the_observer(runs):

@@ -317,6 +317,17 @@ def test_a_changed_setting_changes_its_stage_and_what_comes_of_it(place, value, 
     assert "report" in changed(one, other)
 
 
+def test_a_training_that_takes_less_memory_is_the_same_work(make_blueprint):
+    one, other = make_blueprint(), make_blueprint(changes={"activation_checkpointing": True})
+    assert not changed(one, other)
+    told = {stage.id for stage in other.plan if stage.settings.get("activation_checkpointing")}
+    assert told == {"teacher", "adapt", "distill", "prune"}
+    assert not any(stage.means for stage in one.plan)
+    smaller = make_blueprint(changes={"device_tokens": 48})
+    assert of(smaller, "teacher").config["device_tokens"] == 48
+    assert changed(one, smaller) == downstream(one.plan, {"teacher"})
+
+
 def test_changed_text_changes_what_comes_of_it_and_not_the_tasks(make_blueprint, data, teacher):
     one = make_blueprint(data=data, teacher=teacher)
     with (data / "corpus/mt/text.txt").open("a", encoding="utf-8") as file:

@@ -149,6 +149,15 @@ def test_layers_computed_anew_give_the_same_weights(case, run, make_model, make_
     assert not any(getattr(one, "gradient_checkpointing", False) for one in anew.modules())
 
 
+def test_a_run_cut_for_want_of_memory_goes_on_with_less(run, make_model, make_budget):
+    whole, last = make_model(), make_model()
+    run(whole, make_budget(), "whole")
+    with pytest.raises(CutError):
+        run(make_model(), make_budget(checkpoint_s=0.0), "cut", progress=cut_after(300))
+    assert run(last, make_budget(activation_checkpointing=True), "cut")["resumed"]
+    assert same_weights(whole, last)
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
