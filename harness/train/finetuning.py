@@ -31,7 +31,7 @@ from harness.train.adapters import add_adapters, add_lora, merge_lora, num_train
 from harness.train.encoding import Encoded, encode, pad
 from harness.train.lessons import Lesson, TaughtTrainer, start_as
 from harness.train.sparse import Ticket, choose, encoder_weights
-from harness.train.trainer import dropout, fastest_attention
+from harness.train.trainer import bare_forward, dropout, fastest_attention
 
 Labels = list[str] | list[list[str]]
 """One label a text, or one a word of each sentence, in the order of the examples."""
@@ -48,7 +48,7 @@ class Protocol:
         warmup_fraction: share of the steps with a rising rate.
         weight_decay: decoupled.
         max_length: tokens of the longest input; a longer sentence of a token task is cut at words.
-        precision: ``fp32`` or ``bf16`` (autocast).
+        precision: ``fp32`` or ``bf16`` (autocast), of the training; predicted is in the weights' own, fp32.
         dropout: replaces the model's own while it is fine-tuned; ``None`` leaves it.
         patience: epochs without a better score on dev after which it ends; ``None`` runs them all.
         method: ``full`` trains every weight; ``adapter`` and ``lora`` the head and what they add; ``sft``
@@ -157,6 +157,7 @@ def finetune(
             fit(ticket, best)
         else:
             fit(best)
+    model.__dict__.pop("forward", None)  # the autocast that the library leaves round it
     model.to("cpu").load_state_dict(best.weights)
     shutil.rmtree(folder, ignore_errors=True)
     test = rows_of(data.test)
@@ -227,7 +228,10 @@ def task_model(checkpoint: Path, data: TaskData) -> Any:
 
 @torch.no_grad()
 def predict(model: nn.Module, encoded: Encoded, data: TaskData, batch_size: int) -> Labels:
-    """Gives the labels of the largest logits, in the order of the examples; every word gets one."""
+    """Gives the labels of the largest logits, in the order of the examples; every word gets one.
+
+    Holds: computed in the precision of the weights, also while the model is being trained in another.
+    """
     model.eval()
     device = next(model.parameters()).device
     order = sorted(range(len(encoded.rows)), key=lambda row: -len(encoded.rows[row]["input_ids"]))
@@ -236,7 +240,8 @@ def predict(model: nn.Module, encoded: Encoded, data: TaskData, batch_size: int)
         rows = order[start : start + batch_size * 4]
         batch = pad([encoded.rows[row] for row in rows], encoded.pad_id)
         labels = batch.pop("labels")
-        logits = model(**{name: value.to(device) for name, value in batch.items()}).logits
+        with bare_forward(model):
+            logits = model(**{name: value.to(device) for name, value in batch.items()}).logits
         best = logits.argmax(-1).cpu()
         for row, best_L, labels_L in zip(rows, best, labels, strict=True):
             chosen[row] = _asked(best_L, labels_L)

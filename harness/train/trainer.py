@@ -180,6 +180,20 @@ def dropout(model: torch.nn.Module, probability: float | None) -> Iterator[None]
 
 
 @contextmanager
+def bare_forward(model: torch.nn.Module) -> Iterator[None]:
+    """Takes back for a while the autocast that the library has put round a model's own ``forward``.
+
+    The library leaves it there after a training, and does not put it there again for a second one.
+    """
+    wrapped = model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            model.__dict__["forward"] = wrapped
+
+
+@contextmanager
 def fastest_attention(model: Any, precision: str) -> Iterator[None]:
     """Takes the attention whose backward pass is the fastest for a while.
 

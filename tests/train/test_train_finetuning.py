@@ -258,3 +258,29 @@ def test_half_precision_tunes_weights_kept_whole(tune, sorted_texts):
     tuned = tune(sorted_texts, epochs=1, precision="bf16")
     assert {parameter.dtype for parameter in tuned.model.parameters()} == {torch.float32}
     assert len(tuned.predictions) == 30
+
+
+@pytest.mark.parametrize("method", ["full", "adapter", "lora", "sft"])
+def test_dev_and_test_are_predicted_in_the_precision_of_the_weights(method, tune, sorted_texts, monkeypatch):
+    seen = {"training": set(), "predicting": set()}
+    real, doing = finetuning.predict, ["training"]
+
+    def predict(*told):
+        doing.append("predicting")
+        try:
+            return real(*told)
+        finally:
+            doing.pop()
+
+    def watched(*told):
+        model = task_model(*told)
+        layer = next(one for one in model.modules() if isinstance(one, nn.Linear))
+        layer.register_forward_hook(lambda _, __, out: seen[doing[-1]].add(out.dtype))
+        return model
+
+    task_model = finetuning.task_model
+    monkeypatch.setattr(finetuning, "task_model", watched)
+    monkeypatch.setattr(finetuning, "predict", predict)
+    tuned = tune(sorted_texts, epochs=2, precision="bf16", method=method)
+    assert seen == {"training": {torch.bfloat16}, "predicting": {torch.float32}}
+    assert "forward" not in vars(tuned.model), "nothing of the training is left on what is given back"
