@@ -20,7 +20,6 @@ from transformers import (
     PrinterCallback,
     Trainer,
     TrainerCallback,
-    TrainingArguments,
     set_seed,
 )
 
@@ -31,7 +30,7 @@ from harness.train.adapters import add_adapters, add_lora, merge_lora, num_train
 from harness.train.encoding import Encoded, encode, pad
 from harness.train.lessons import Lesson, TaughtTrainer, start_as
 from harness.train.sparse import Ticket, choose, encoder_weights
-from harness.train.trainer import bare_forward, dropout, fastest_attention
+from harness.train.trainer import OneDevice, bare_forward, dropout, fastest_attention
 
 Labels = list[str] | list[list[str]]
 """One label a text, or one a word of each sentence, in the order of the examples."""
@@ -172,7 +171,7 @@ def _fit(
     model: Any,
     train: Encoded,
     *callbacks: TrainerCallback,
-    arguments: TrainingArguments,
+    arguments: OneDevice,
 ) -> None:
     """Trains a model once, from the weights it has."""
     trainer = trainer_class(
@@ -290,8 +289,8 @@ class _BestEpoch(TrainerCallback):  # type: ignore[misc]
         return control
 
 
-def _arguments(folder: Path, protocol: Protocol, seed: int) -> TrainingArguments:
-    return TrainingArguments(
+def _arguments(folder: Path, protocol: Protocol, seed: int) -> OneDevice:
+    return OneDevice(
         output_dir=str(folder),
         num_train_epochs=protocol.epochs,
         per_device_train_batch_size=protocol.batch_size,

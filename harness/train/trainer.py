@@ -127,7 +127,20 @@ def _only(items: list[Any]) -> Any:
     return items[0]
 
 
-def arguments(folder: Path, budget: Budget, **overrides: Any) -> TrainingArguments:
+class OneDevice(TrainingArguments):  # type: ignore[misc]
+    """The library's settings for one device: of several GPUs the first (``CUDA_VISIBLE_DEVICES`` chooses).
+
+    Of itself the library takes all of them: each step then has as many times the rows, and the model is
+    wrapped in one whose parts a loss cannot reach.
+    """
+
+    @property
+    def n_gpu(self) -> int:
+        """How many GPUs are trained on: one, or none."""
+        return min(int(super().n_gpu), 1)
+
+
+def arguments(folder: Path, budget: Budget, **overrides: Any) -> OneDevice:
     """Gives the trainer's settings for a step: no saves but timed ones, no logs but ours."""
     settings: dict[str, Any] = {
         "output_dir": str(folder / CHECKPOINTS),
@@ -155,7 +168,7 @@ def arguments(folder: Path, budget: Budget, **overrides: Any) -> TrainingArgumen
         "dataloader_pin_memory": False,
         "remove_unused_columns": False,
     }
-    return TrainingArguments(**(settings | overrides))
+    return OneDevice(**(settings | overrides))
 
 
 def last_checkpoint(folder: Path) -> str | None:

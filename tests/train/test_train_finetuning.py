@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import Trainer
 
 from harness.data.batches import IGNORED
 from harness.data.tasks import TASKS, TaskData, TextExample, TokenExample, labels_of
@@ -284,3 +285,19 @@ def test_dev_and_test_are_predicted_in_the_precision_of_the_weights(method, tune
     tuned = tune(sorted_texts, epochs=2, precision="bf16", method=method)
     assert seen == {"training": {torch.bfloat16}, "predicting": {torch.float32}}
     assert "forward" not in vars(tuned.model), "nothing of the training is left on what is given back"
+
+
+def test_a_second_gpu_changes_no_batch(tmp_path, tagged, make_model):
+    settings = finetuning._arguments(tmp_path, PROTOCOL, 1)
+    settings._n_gpu = 2  # what the library finds where two are
+    assert (settings.n_gpu, settings.train_batch_size) == (1, PROTOCOL.batch_size)
+    model = make_model()
+    trainer = Trainer(
+        model=model,
+        args=settings,
+        train_dataset=[{"input_ids": [2, 5, 3], "length": 3}] * 40,
+        data_collator=list,
+    )
+    trainer.model_wrapped = model
+    assert {len(rows) for rows in trainer.get_train_dataloader()} == {PROTOCOL.batch_size}
+    assert trainer._wrap_model(model) is model

@@ -17,6 +17,7 @@ from torch import nn
 from harness.data.batches import IGNORED, pack
 from harness.errors import HarnessError
 from harness.models import checkpoint
+from harness.train import pretraining
 from harness.train.batches import MaskedBatches
 from harness.train.losses import LOSSES, MLM, Objective
 from harness.train.pretraining import dropout, held_out_loss, train
@@ -93,6 +94,22 @@ def test_equal_arguments_give_equal_weights(run, make_model, make_budget):
     run(one, make_budget(tokens=700), "one")
     torch.manual_seed(4)
     run(other, make_budget(tokens=700), "other")
+    assert same_weights(one, other)
+
+
+@pytest.mark.parametrize("case", ["mlm", "distil"])
+def test_a_second_gpu_changes_nothing(case, run, make_model, make_budget, monkeypatch):
+    given = {"teacher": make_model(seed=9), "objective": MSE} if case == "distil" else {}
+
+    def where_two_are(*told):
+        settings = arguments(*told)
+        settings._n_gpu = 2  # what the library finds there
+        return settings
+
+    one, other = make_model(), make_model()
+    run(one, make_budget(), "one", **given)
+    monkeypatch.setattr(pretraining, "arguments", where_two_are)
+    run(other, make_budget(), "two", **given)
     assert same_weights(one, other)
 
 
