@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 from harness.errors import HarnessError, unknown
 from harness.export.graphs import OPTIMIZED, WAYS, optimize_graph, write_graph
 from harness.export.heads import head_of
+from harness.models.encoder import num_types
 
 FILE = "model.onnx"
 CANDIDATES = ("legacy", "dynamo")
@@ -131,7 +132,7 @@ def inputs_of(model: Any, tokenizer: Any) -> tuple[str, ...]:
     """
     takes = inspect.signature(model.forward).parameters
     given = [name for name in _INPUTS if name in tokenizer.model_input_names and name in takes]
-    if not getattr(model.config, "type_vocab_size", 0) and "token_type_ids" in given:
+    if num_types(model) < 2 and "token_type_ids" in given:
         given.remove("token_type_ids")
     if "input_ids" not in given:
         raise HarnessError(

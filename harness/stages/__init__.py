@@ -60,7 +60,7 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
         "trim": 1,
         "random": 1,
         "static": 1,
-        "score": 6,
+        "score": 7,
         "linear": 3,
         "majority": 4,
         "compare": 3,

@@ -16,7 +16,7 @@ from harness.data.tasks import TASKS
 from harness.errors import HarnessError, UsageError
 from harness.export import graphs
 from harness.export.heads import HEADS
-from harness.export.onnx import Exported, export
+from harness.export.onnx import Exported, export, inputs_of
 from harness.measure.judge import Judge
 from harness.report.model_card import PIPELINES
 
@@ -219,3 +219,10 @@ def test_other_precisions_unknown_tasks_and_unknown_graphs_are_refused(judge_of,
         export(model, tokenizer, tmp_path, task="pos", judge=judge)
     with pytest.raises(HarnessError, match=r"wanted float32 weights; got bfloat16; call model\.float\(\)"):
         export(model.bfloat16(), tokenizer, tmp_path, task="pos", judge=judge)
+
+
+@pytest.mark.parametrize("types", [0, 1, 2])
+def test_token_types_are_an_input_where_the_model_tells_one_from_another(types, tiny):
+    model, tokenizer = tiny("bert", "ForTokenClassification", type_vocab_size=max(types, 1))
+    model.config.type_vocab_size = types
+    assert ("token_type_ids" in inputs_of(model, tokenizer)) == (types == 2)

@@ -17,6 +17,7 @@ from harness.models import checkpoint
 from harness.train import finetuning
 from harness.train.encoding import encode, pad
 from harness.train.finetuning import Protocol, epochs_within, finetune, predict
+from harness.train.lessons import Lesson
 
 PROTOCOL = Protocol(
     epochs=3,
@@ -30,14 +31,14 @@ PROTOCOL = Protocol(
 
 
 @pytest.fixture
-def saved(make_model, tokenizer, tmp_path):
-    checkpoint.save(make_model(), tokenizer, tmp_path / "model")
+def saved(request, make_model, tokenizer, tmp_path):
+    checkpoint.save(make_model(getattr(request, "param", "bert")), tokenizer, tmp_path / "model")
     return tmp_path / "model"
 
 
 @pytest.fixture
 def tune(saved, tokenizer, tmp_path):
-    def tune(data, seed=1, score=None, **changes):
+    def tune(data, seed=1, score=None, lesson=None, **changes):
         protocol = Protocol(**(vars(PROTOCOL) | changes))
         return finetune(
             saved,
@@ -47,6 +48,7 @@ def tune(saved, tokenizer, tmp_path):
             seed=seed,
             score=score or (lambda _: 0.0),
             folder=tmp_path / "scratch",
+            lesson=lesson,
         )
 
     return tune
@@ -301,3 +303,45 @@ def test_a_second_gpu_changes_no_batch(tmp_path, tagged, make_model):
     trainer.model_wrapped = model
     assert {len(rows) for rows in trainer.get_train_dataloader()} == {PROTOCOL.batch_size}
     assert trainer._wrap_model(model) is model
+
+
+@pytest.fixture
+def pairs(sorted_texts):
+    """Pairs of texts, of which the second is the longer."""
+
+    def part(examples):
+        return tuple(TextExample(one.text[:9], one.label, one.text) for one in examples)
+
+    parts = {name: part(getattr(sorted_texts, name)) for name in ("train", "dev", "test")}
+    return TaskData(TASKS["nli"], "mt", sorted_texts.labels, **parts)
+
+
+@pytest.mark.parametrize("taught", [False, True])
+@pytest.mark.parametrize("saved", ["bert", "xlm-roberta"], indirect=True)
+def test_a_model_reads_token_types_as_it_is_trained_and_as_it_predicts(
+    saved, taught, tune, pairs, monkeypatch
+):
+    types = checkpoint.load(saved).model.config.type_vocab_size
+    lesson = None
+    if taught:
+        checkpoint.save(
+            tune(pairs, epochs=1).model, checkpoint.load(saved).tokenizer, saved.parent / "taught"
+        )
+        lesson = Lesson(saved.parent / "taught", {"class_kl": 1.0}, temperature=2.0)
+    seen, task_model = [], finetuning.task_model
+
+    def watched(*told):
+        model = task_model(*told)
+        model.register_forward_pre_hook(
+            lambda model, _, given: seen.append((model.training, given.get("token_type_ids"))),
+            with_kwargs=True,
+        )
+        return model
+
+    monkeypatch.setattr(finetuning, "task_model", watched)
+    tune(pairs, epochs=1, lesson=lesson)
+    assert {training for training, _ in seen} == {True, False}
+    if types == 1:
+        assert all(types_BL is None for _, types_BL in seen)
+    else:
+        assert all(types_BL is not None and types_BL.any() for _, types_BL in seen)
