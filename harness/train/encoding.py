@@ -111,12 +111,34 @@ def _sentences(
 
 
 def pieces_of(words: Sequence[str], tokenizer: Any, room: int) -> list[list[int]]:
-    """Gives the sub-words of each word; none is empty or longer than a row has room for."""
-    encoded = tokenizer(list(words), is_split_into_words=True, add_special_tokens=False)
+    """Gives the sub-words of each word; none is empty or longer than a row has room for.
+
+    Holds: they are those of the words in a text, with a space between them.
+    """
     pieces: list[list[int]] = [[] for _ in words]
-    for token, word in zip(encoded["input_ids"], encoded.word_ids(), strict=True):
+    for token, word in _in_text(words, tokenizer) if _sees_spaces(tokenizer) else _alone(words, tokenizer):
         pieces[word].append(token)
     return [piece[:room] or [int(tokenizer.unk_token_id)] for piece in pieces]
+
+
+def _sees_spaces(tokenizer: Any) -> bool:
+    """Whether a word is cut otherwise after a space than at the start of a text, as RoBERTa's bytes are."""
+    cut = tokenizer.backend_tokenizer.pre_tokenizer
+    return cut is not None and len({piece for piece, _ in cut.pre_tokenize_str("a a")}) > 1
+
+
+def _alone(words: Sequence[str], tokenizer: Any) -> list[tuple[int, int]]:
+    """Gives tokens with the place of their word; each word is cut by itself."""
+    encoded = tokenizer(list(words), is_split_into_words=True, add_special_tokens=False)
+    return list(zip(encoded["input_ids"], encoded.word_ids(), strict=True))
+
+
+def _in_text(words: Sequence[str], tokenizer: Any) -> list[tuple[int, int]]:
+    """Gives tokens with the place of their word; a space belongs to the word after it."""
+    encoded = tokenizer(" ".join(words), add_special_tokens=False, return_offsets_mapping=True)
+    owners = [place for place, word in enumerate(words) for _ in range(len(word) + (place > 0))]
+    ends = (min(max(start, end - 1), len(owners) - 1) for start, end in encoded["offset_mapping"])
+    return [(token, owners[end]) for token, end in zip(encoded["input_ids"], ends, strict=True)]
 
 
 def _windows(pieces: Sequence[Sequence[int]], room: int) -> list[list[int]]:

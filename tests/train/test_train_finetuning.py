@@ -7,15 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import nn
-from transformers import Trainer
+from transformers import PreTrainedTokenizerFast, Trainer
 
 from harness.data.batches import IGNORED
 from harness.data.tasks import TASKS, TaskData, TextExample, TokenExample, labels_of
 from harness.errors import HarnessError
 from harness.models import checkpoint
 from harness.train import finetuning
-from harness.train.encoding import encode, pad
+from harness.train.encoding import encode, pad, pieces_of
 from harness.train.finetuning import Protocol, epochs_within, finetune, predict
 from harness.train.lessons import Lesson
 
@@ -345,3 +346,33 @@ def test_a_model_reads_token_types_as_it_is_trained_and_as_it_predicts(
         assert all(types_BL is None for _, types_BL in seen)
     else:
         assert all(types_BL is not None and types_BL.any() for _, types_BL in seen)
+
+
+def byte_level(*, prefix: bool, trim: bool, merges: list[tuple[str, str]]):
+    """A tokenizer of bytes as RoBERTa's and ModernBERT's, with few merges."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    names = ["<s>", "<pad>", "</s>", "<unk>", *alphabet, *(one + other for one, other in merges)]
+    made = Tokenizer(models.BPE({name: place for place, name in enumerate(names)}, merges))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix, trim_offsets=trim)
+    made.post_processor = processors.ByteLevel(trim_offsets=trim)
+    made.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+@pytest.mark.parametrize("trim", [False, True])
+@pytest.mark.parametrize("prefix", [False, True])
+def test_words_of_a_byte_level_tokenizer_are_cut_as_in_a_text(prefix, trim):
+    merges = [("Ġ", "s"), ("Ġs", "e"), ("s", "e"), ("Ġ", "c")]
+    tokenizer = byte_level(prefix=prefix, trim=trim, merges=merges)
+    words = ("se", "see", "jġri", "l' 1", "cat", "👍", "x")
+    pieces = pieces_of(words, tokenizer, 60)
+    told = [tokenizer.convert_ids_to_tokens(piece) for piece in pieces]
+    assert told[:2] == [["Ġse" if prefix else "se"], ["Ġse", "e"]]
+    assert told[4] == ["Ġc", "a", "t"]
+    in_text = tokenizer(" ".join(words), add_special_tokens=False)["input_ids"]
+    assert [token for piece in pieces for token in piece] == in_text
+    assert [tokenizer.decode(piece).strip() for piece in pieces] == list(words)
+    with_empty = pieces_of(("", "se", ""), tokenizer, 60)
+    assert [len(piece) for piece in with_empty] == [1, 1, 1], "each word has a place for its label"
