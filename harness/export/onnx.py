@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from harness.errors import HarnessError, unknown
 from harness.export.graphs import OPTIMIZED, WAYS, optimize_graph, write_graph
 from harness.export.heads import head_of
-from harness.models.encoder import num_types
+from harness.models.encoder import num_types, room
 
 FILE = "model.onnx"
 CANDIDATES = ("legacy", "dynamo")
@@ -144,9 +144,7 @@ def inputs_of(model: Any, tokenizer: Any) -> tuple[str, ...]:
 
 def longest_input(model: Any) -> int:
     """Gives how many tokens the model takes: its positions, less those RoBERTa's keep for padding."""
-    config = model.config
-    kept = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-    return int(config.max_position_embeddings) - kept
+    return cast("int", room(model.config.to_dict()))
 
 
 def export(

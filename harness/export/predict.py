@@ -20,6 +20,8 @@ from tokenizers import Tokenizer
 HERE = Path(__file__).resolve().parent
 INPUTS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 
+AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl")
+
 
 class Model:
     """An exported folder; ``say`` gives what it says of one text."""
@@ -46,8 +48,7 @@ class Model:
         self.tokenizer.no_truncation()
         self.paired = bool(_record(folder).get("paired"))
         self.labels = {int(place): name for place, name in self.config["id2label"].items()}
-        kept = self.config.get("pad_token_id", 0) + 1 if "roberta" in self.config["model_type"] else 0
-        self.room = self.config["max_position_embeddings"] - kept
+        self.room = room(self.config)
 
     def say(self, text: str) -> dict[str, object]:
         """Gives tokens with labels, or the label of the text.
@@ -78,6 +79,12 @@ class Model:
             "ids": [encoded.ids[place] for place in kept],
             "labels": [self.labels[int(logits[place].argmax())] for place in kept],
         }
+
+
+def room(config: dict[str, Any]) -> int:
+    """Gives how many tokens a model takes: some families number positions from the padding's id on."""
+    kept = (config.get("pad_token_id") or 0) + 1 if config["model_type"] in AFTER_PADDING else 0
+    return int(config["max_position_embeddings"]) - kept
 
 
 def _default(folder: Path) -> str:

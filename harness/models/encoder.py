@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from harness.models.checkpoint import quiet
 from harness.models.folder import check_ids, read_config, read_tokenizer, refusal, told
 
 _AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl")
-"""Families that number positions from the padding token's id on."""
+"""Families that number positions from the padding's id on; the programs beside an export know them too."""
 
 _NEEDED = {
     "the start": ("cls", "bos"),
@@ -77,7 +77,11 @@ def draw_encoder(folder: Path, seed: int) -> Any:
 
 def longest_input(folder: Path) -> int | None:
     """Gives how many tokens the positions of a model hold; None where they have no end."""
-    config = read_config(folder)
+    return room(read_config(folder))
+
+
+def room(config: Mapping[str, Any]) -> int | None:
+    """Gives how many tokens the positions of a config hold; None where they have no end."""
     positions = config.get("max_position_embeddings")
     if positions is None:
         return None

@@ -218,7 +218,8 @@ def _write(
     }
     write_json(folder / RECORD, record)
     (folder / "README.md").write_text(model_card(record), encoding="utf-8")
-    shutil.copyfile(predict.__file__, folder / PROGRAM)
+    if HEADS[request.task].labelled:
+        shutil.copyfile(predict.__file__, folder / PROGRAM)
     return record
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import onnx
@@ -11,10 +12,14 @@ import pytest
 import torch
 import transformers
 
+import harness
 from harness.errors import HarnessError, UsageError
+from harness.export import onnx as onnx_export
+from harness.export import predict
 from harness.export.heads import HEADS
 from harness.export.onnx import export
 from harness.export.source import read_source
+from harness.models import encoder
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 LABELS = {0: "NOUN", 1: "VERB", 2: "ADJ"}
@@ -163,3 +168,32 @@ def test_an_unknown_task_lists_those_there_are(tmp_path: Path):
         UsageError, match="unknown task 'tags'; there are: pos, ner, topic, sentiment, news, hate, nli"
     ):
         read_source(tmp_path, "tags")
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "XLMRoberta", "Camembert", "Electra"])
+def test_everyone_knows_how_many_tokens_a_model_takes(family, tmp_path: Path):
+    kind = getattr(transformers, f"{family}Config")
+    settings = kind(
+        **SIZES, vocab_size=9, max_position_embeddings=12, pad_token_id=1, bos_token_id=0, eos_token_id=2
+    )
+    model = getattr(transformers, f"{family}Model")(settings).eval()
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    with torch.inference_mode():
+        longest = max(length for length in (10, 12) if _takes(model, length))
+    assert onnx_export.longest_input(model) == longest
+    assert encoder.longest_input(tmp_path) == longest
+    assert predict.room(config) == longest
+    if node := shutil.which("node"):
+        page = (Path(harness.__file__).parent / "web" / "page" / "model.js").as_uri()
+        code = f"import {{ Model }} from '{page}'; console.log(new Model(0, 0, 0, {json.dumps(config)}).room)"
+        told = subprocess.run([node, "--input-type=module", "-e", code], capture_output=True, check=True)
+        assert int(told.stdout) == longest
+
+
+def _takes(model, length: int) -> bool:
+    try:
+        model(input_ids=torch.full((1, length), 5))
+    except (IndexError, RuntimeError):
+        return False
+    return True

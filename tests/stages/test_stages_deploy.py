@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,13 @@ runpy.run_path({program!r}, run_name="__main__")
         best = model(torch.tensor([said["ids"]])).logits[0].argmax(-1)
     assert said["tokens"] == ["word1", "word2", "word3"]
     assert said["labels"] == [model.config.id2label[int(one)] for one in best]
+
+
+def test_a_model_without_labels_comes_without_a_program_that_tells_labels(saved, tmp_path: Path):
+    deploy(replace(request(saved, tmp_path / "out", precisions=()), task="encoder"), lambda _: None)
+    assert (tmp_path / "out" / "model.onnx").is_file()
+    assert not (tmp_path / "out" / "predict.py").exists()
+    assert "predict.py" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
 def test_bad_text_and_broken_files_are_one_line(scored, tmp_path: Path):

@@ -4,6 +4,9 @@ export const EMPTY = "Type a sentence.";
 
 const INPUTS = { input_ids: "ids", attention_mask: "attention_mask", token_type_ids: "token_type_ids" };
 
+// Families that number positions from the padding token's id on.
+const AFTER_PADDING = ["roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"];
+
 export class TextError extends Error {}
 
 /**
@@ -23,7 +26,7 @@ export async function open({ ort, Tokenizer, json, bytes, file }) {
 export class Model {
   constructor(ort, session, tokenizer, config) {
     Object.assign(this, { ort, session, tokenizer, config });
-    const kept = config.model_type.includes("roberta") ? (config.pad_token_id ?? 1) + 1 : 0;
+    const kept = AFTER_PADDING.includes(config.model_type) ? (config.pad_token_id ?? 0) + 1 : 0;
     this.room = config.max_position_embeddings - kept;
   }
 
