@@ -57,7 +57,7 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
         "distill": 2,
         "prune": 1,
         "narrow": 2,
-        "trim": 1,
+        "trim": 2,
         "random": 1,
         "static": 1,
         "score": 8,

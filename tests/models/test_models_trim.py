@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from harness.errors import HarnessError
 from harness.models.accounting import count, total
@@ -222,6 +223,37 @@ def test_bpe_tokens_bring_what_they_are_merged_from(bpe, lines):
     tokens = {bpe.convert_ids_to_tokens(int(one)) for one in kept}
     merged = {left + right: (left, right) for left, right in reversed(spec["model"]["merges"])}
     assert all({*merged[token]} <= tokens for token in tokens if token in merged)
+
+
+def test_a_bpe_token_of_two_derivations_brings_the_one_that_is_taken(shape_of):
+    names = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "a",
+        "b",
+        "c",
+        "d",
+        "ab",
+        "cd",
+        "bc",
+        "abc",
+        "abcd",
+    ]
+    merges = [("a", "b"), ("c", "d"), ("b", "c"), ("a", "bc"), ("abc", "d"), ("ab", "cd")]
+    backend = Tokenizer(models.BPE({name: place for place, name in enumerate(names)}, merges))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    counts = count_tokens(tokenizer, ["abcd abcd", "abcd"])
+    for size in (12, 13):
+        kept = choose(counts, size, tokenizer)
+        assert names.index("abcd") in kept
+        small = trim(build(shape_of("bert", len(names)), seed=1), tokenizer, kept).tokenizer
+        assert small.tokenize("abcd") == tokenizer.tokenize("abcd") == ["abcd"]
 
 
 def test_unigram_keeps_the_price_of_an_unknown_character(unigram):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -74,14 +75,35 @@ def character_ids(tokenizer: PreTrainedTokenizerBase, spec: Spec, characters: It
 
 
 def parents(spec: Spec) -> dict[int, tuple[int, int]]:
-    """Gives for each BPE token the two it is merged from; empty for the other kinds."""
+    """Gives for each BPE token the two it is merged from; empty for the other kinds.
+
+    Holds: of several pairs that make one token it is the one that merging the token's own letters ends with,
+    or the first, where they do not merge to it.
+    """
     if spec["model"]["type"] != "BPE":
         return {}
-    vocabulary = spec["model"]["vocab"]
+    vocabulary, merges = spec["model"]["vocab"], _merges(spec)
+    ranks = {pair: rank for rank, pair in enumerate(merges)}
     found: dict[int, tuple[int, int]] = {}
-    for left, right in _merges(spec):
-        found.setdefault(vocabulary[left + right], (vocabulary[left], vocabulary[right]))
+    for pair in merges:
+        token = "".join(pair)
+        if vocabulary[token] not in found:
+            left, right = _last_merge(token, ranks) or pair
+            found[vocabulary[token]] = (vocabulary[left], vocabulary[right])
     return found
+
+
+def _last_merge(token: str, ranks: Mapping[tuple[str, str], int]) -> tuple[str, str] | None:
+    """Gives the pair that BPE merges last in a token's letters; None where more than one part is left."""
+    parts, last = list(token), None
+    while len(parts) > 1:
+        ranked = [(ranks[pair], place) for place, pair in enumerate(pairwise(parts)) if pair in ranks]
+        if not ranked:
+            return None
+        _, place = min(ranked)
+        last = (parts[place], parts[place + 1])
+        parts[place : place + 2] = ["".join(last)]
+    return last
 
 
 def renumber(kept: Ids, size: int) -> Ids:
