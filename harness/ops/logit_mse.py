@@ -7,8 +7,9 @@ G1 = dWᵀdW, G2 = dWᵀWt and G3 = WtᵀWt, of which the last is a constant of 
     N·V·L = ⟨Xs, A⟩ + ⟨dX, B⟩,  A = Xs·G1 + dX·G2ᵀ,  B = Xs·G2 + dX·G3
     ∂L/∂Xs = 2/(NV)·(A + B),  ∂L/∂Ws = 2/(NV)·(dW·(XsᵀXs) + Wt·(dXᵀXs))
 
-Exact; near the teacher it is more precise than the difference of the logits, since what is small is formed
-first. The columns filled up with zeros are never formed: only the blocks of G1 and G2 that meet Xs are.
+Exact; where states and weights are near the teacher's own it is more precise than the difference of the
+logits, since what is small is formed first; where the logits alone are near, as in a turned basis, less so.
+The columns filled up with zeros are never formed: only the blocks of G1 and G2 that meet Xs are.
 
 Shapes: **N** rows, **V** vocabulary, **D** hidden of the student, **T** hidden of the teacher.
 """
@@ -135,7 +136,7 @@ def _dot(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _loss_and_slope(part: _Difference, gram_TT: Tensor) -> tuple[Tensor, Tensor]:
-    """Gives the loss and its gradient by the student's hidden state."""
+    """Gives the loss and its gradient by the student's hidden state; rounding takes no loss below zero."""
     cross_DT = part.dw.T @ part.wt
     a_ND = (part.xs @ (part.dw.T @ part.dw)).addmm_(part.dx, cross_DT.T)
     b_NT = (part.xs @ cross_DT).addmm_(part.dx, gram_TT)
@@ -146,7 +147,7 @@ def _loss_and_slope(part: _Difference, gram_TT: Tensor) -> tuple[Tensor, Tensor]
         total = total + 2 * (_dot(part.xs.sum(0), u_D) + _dot(part.dx.sum(0), w_T))
         total = total + part.num_rows * _dot(part.db, part.db)
         slope_ND += u_D + _fit(w_T, len(u_D))
-    return (total * part.scale).to(slope_ND.dtype), slope_ND.mul_(2 * part.scale)
+    return (total * part.scale).clamp(min=0).to(slope_ND.dtype), slope_ND.mul_(2 * part.scale)
 
 
 def _by_weight(part: _Difference) -> Tensor:

@@ -115,6 +115,16 @@ def test_a_student_that_is_the_teacher_has_nothing_to_learn(run):
     assert all(bool((value == 0).all()) for value in run(lambda: loss(student, teacher), list(student)))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_logits_of_other_factors_give_no_loss_below_zero(seed):
+    generator = torch.Generator().manual_seed(seed)
+    states, weights = (torch.randn(rows, 64, generator=generator) for rows in (200, 1000))
+    turned, _ = torch.linalg.qr(torch.randn(64, 64, generator=generator))
+    for hidden, weight in ((4 * states, weights / 4), (states @ turned, weights @ turned), (states, weights)):
+        found = ops.linear_mse_logits_loss(hidden, weight, states, weights).item()
+        assert 0 <= found < 1e-3
+
+
 def test_no_row_gives_zero(run):
     student, teacher = make(0, 20, (5, 7))
     assert all(bool((value == 0).all()) for value in run(lambda: loss(student, teacher), list(student)))
