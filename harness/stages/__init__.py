@@ -55,7 +55,7 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
         "shorten": 1,
         "blank": 1,
         "distill": 2,
-        "prune": 1,
+        "prune": 2,
         "narrow": 2,
         "trim": 2,
         "random": 1,

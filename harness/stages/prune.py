@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context) -> None:
-    """Writes the model with a narrower FFN; neurons are scored on held-out text of the corpus.
+    """Writes the model with a narrower FFN; neurons are scored on the corpus's training part.
 
     Facts: how many neurons each round left, and the share of the summed score that was kept.
     """
@@ -45,7 +45,7 @@ def _scores(context: Context, model: Any, tokenizer: Any) -> list[Tensor]:
     config = context.config
     if config["score"] == "magnitude":
         return score_ffn(model, (), "magnitude")
-    return score_ffn(model, read_masked(context, tokenizer, "held_out"), config["score"])
+    return score_ffn(model, read_masked(context, tokenizer, "train"), config["score"])
 
 
 def _kept_fraction(scores: list[Tensor], kept: list[Any]) -> float:

@@ -165,6 +165,26 @@ def test_neurons_are_scored_by_magnitude_without_text(
     assert context.facts["shape"]["ffn"] == 10
 
 
+def test_neurons_are_scored_on_none_of_the_text_that_the_loss_is_measured_on(
+    corpus_config, make_context, write_teacher, tmp_path, data
+):
+    write_teacher(tmp_path / "teacher" / "model")
+    scored = {"tokens": 600, "batch_tokens": 96, "mask_fraction": 0.2, "sequence_length": 24, "seed": 1}
+    config = {"ffn": 10, "score": "taylor", "rounds": 1, "held_out_length": 32, **scored}
+    kept = {}
+    for changed in (None, "held_out", "train"):
+        text = tmp_path / f"text-{changed}"
+        text.mkdir()
+        corpus.run(make_context(corpus_config, {"data:corpus/mt": data / "corpus/mt"}, out=text))
+        if changed:
+            (path,) = text.glob(f"{changed}.*")
+            path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[:3]), encoding="utf-8")
+        context = make_context(config, {"model": tmp_path / "teacher", "corpus": text})
+        prune.run(context)
+        kept[changed] = (context.out / "model" / "model.safetensors").read_bytes()
+    assert kept["held_out"] == kept[None] != kept["train"]
+
+
 @pytest.fixture
 def pretrain(tmp_path, write_scale, make_context, data):
     """Runs the stage that trains a teacher, whole or cut after some steps."""
