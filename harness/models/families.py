@@ -62,6 +62,20 @@ def family_of(model: PreTrainedModel) -> Family:
     return family
 
 
+def check_residual(model: PreTrainedModel) -> None:
+    """Checks that a model's residual stream has a width of its own.
+
+    Raises:
+        HarnessError: it is an Electra whose embeddings, being as wide as the stream, are added without a map.
+    """
+    config = model.config
+    if config.model_type == "electra" and config.embedding_size == config.hidden_size:
+        raise HarnessError(
+            f"model: wanted an Electra whose embeddings are narrower than its hidden states; got both "
+            f"{config.hidden_size} wide, with no map between them; prune or trim it, or take another model"
+        )
+
+
 def max_length(model: PreTrainedModel) -> int:
     """Gives the most tokens, special ones included, that one sequence can hold."""
     unused = model.config.pad_token_id + 1 if family_of(model).positions_follow_padding else 0

@@ -15,7 +15,7 @@ from torch import LongTensor, Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError, unknown
-from harness.models.families import family_of
+from harness.models.families import check_residual, family_of
 from harness.ops import linear_gelu_linear
 
 Batch = Mapping[str, Tensor]
@@ -62,7 +62,11 @@ def score_hidden(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -
     - ``taylor``: as `score_ffn`, summed over every place that writes the stream (embeddings, each sublayer).
 
     The dimensions to keep are ``keep_top([score], hidden)[0]``, for `harness.models.surgery.narrow`.
+
+    Raises:
+        HarnessError: an Electra whose embeddings are as wide as its hidden states.
     """
+    check_residual(model)
     if kind == "magnitude":
         return _magnitude_hidden(model)
     if kind in KINDS:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from harness.errors import HarnessError, unknown
 from harness.models.attention import narrow_heads
 from harness.models.checkpoint import assemble
-from harness.models.families import Family, family_of, read_size, write_size
+from harness.models.families import Family, check_residual, family_of, read_size, write_size
 
 #: Indices kept along each axis: the same in every layer, or one tensor for each layer.
 Kept = Mapping[str, Tensor | Sequence[Tensor]]
@@ -146,9 +146,10 @@ def narrow(
         heads_mode: ``narrowed`` insists that all heads stay, ``dropped`` that their size does.
 
     Raises:
-        HarnessError: a width no head fits, or dimensions that do not exist.
+        HarnessError: a width no head fits, dimensions that do not exist, or an Electra without a map.
     """
     config = model.config
+    check_residual(model)
     check_heads(config, hidden, heads, heads_mode)
     _check_rotary(model, hidden // heads)
     dimensions = _dimensions(basis, hidden, config.hidden_size)

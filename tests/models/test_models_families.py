@@ -177,3 +177,22 @@ def test_trimming_keeps_tokens_and_logits(made, lines, texts, tmp_path):
     model, tokenizer = AutoModelForMaskedLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     assert tokenizer(lines[0]).input_ids == result.tokenizer(lines[0]).input_ids
     assert model.get_input_embeddings().num_embeddings == len(tokenizer) == len(kept)
+
+
+def test_an_electra_without_a_map_between_embeddings_and_layers_is_refused_where_it_matters():
+    config = ElectraConfig(
+        vocab_size=50,
+        embedding_size=8,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=8,
+    )
+    model = ElectraForMaskedLM(config).eval()
+    wanted = "wanted an Electra whose embeddings are narrower than its hidden states; got both 8 wide"
+    with pytest.raises(HarnessError, match=wanted):
+        narrow(model, 4, 2)
+    for kind in ("magnitude", "taylor"):
+        with pytest.raises(HarnessError, match=wanted):
+            score_hidden(model, [], kind)
+    assert shorten(model, [1]).config.num_hidden_layers == 1
