@@ -120,8 +120,7 @@ $(READY): $(SOURCES)
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 	@$(VENV)/bin/python -m pip install --quiet $(TORCH)
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	@$(VENV)/bin/python -c 'from harness import ops; \
-	  ops.implementation() == "compiled" or print("kernels: the reference in PyTorch runs:", ops.explanation())' || true
+	@HARNESS_OPS=auto $(VENV)/bin/python -c 'from harness import ops; ops.implementation() == "compiled" or print("kernels: the reference in PyTorch runs:", ops.explanation())'
 	@touch $@
 
 $(LINTERS): lint.lock

@@ -159,9 +159,10 @@ def test_without_a_gpu_the_check_says_so_in_one_line_and_does_nothing(listing, c
 def test_with_a_gpu_the_check_builds_tests_and_writes_the_record(check_gpu):
     done, calls = check_gpu("GPU 0: NVIDIA H200")
     assert done.returncode == 0, done.stderr
-    *_, install, tests, sanitizer, record = calls
+    *_, install, told, tests, sanitizer, record = calls
     assert install.startswith("python HARNESS_CUDA=1 ")
     assert install.endswith("-m pip install --quiet --no-deps --no-build-isolation --editable .")
+    assert "ops.implementation() == " in told
     assert tests == "python HARNESS_CUDA= HARNESS_OPS=compiled -m pytest tests/ops"
     assert sanitizer.startswith("compute-sanitizer ")
     assert sanitizer.endswith("-m pytest tests/ops -m gpu")
