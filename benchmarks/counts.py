@@ -12,10 +12,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import scenarios, specimens, stages
-from harness.models.accounting import count as weights_of
-from harness.models.checkpoint import load
-from harness.models.surgery import shorten
-from harness.train.losses import total_loss
+from harness.models.loading.checkpoint import load
+from harness.models.size import count as weights_of
+from harness.models.surgery.axes import shorten
+from harness.train.losses.objective import total_loss
 
 _FILES = ("*.safetensors", "tokenizer.json", "onnx/*.onnx")
 

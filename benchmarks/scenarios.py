@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from benchmarks.specimens import LONGEST, topics, tuned
 from harness.export.quantize import INT8_FILE
-from harness.measure.judge import open_session
-from harness.models.checkpoint import load
-from harness.train.encoding import encode, pad
+from harness.measure.onnx_evaluation import open_session
+from harness.models.loading.checkpoint import load
+from harness.train.finetuning.encoding import encode, pad
 
 RUNTIMES = {"torch": None, "onnx": "model.onnx", "onnx int8": INT8_FILE}
 Batch = Mapping[str, NDArray[np.int64]]

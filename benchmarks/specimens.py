@@ -17,14 +17,14 @@ from harness.data.builtin import read_corpus, read_task
 from harness.data.tasks import TaskData
 from harness.export.onnx import export, inputs_of
 from harness.export.quantize import INT8_FILE, dynamic_int8
-from harness.measure.judge import Judge
+from harness.measure.onnx_evaluation import Judge
 from harness.measure.parity import probe_batches
-from harness.models import surgery
-from harness.models.checkpoint import build, load, save
-from harness.models.scores import keep_top, score_ffn
+from harness.models.loading.checkpoint import build, load, save
+from harness.models.surgery import axes
+from harness.models.surgery.importance import keep_top, score_ffn
 from harness.models.tokenizers import choose, count_tokens, train_wordpiece, trim
-from harness.train.encoding import encode, pad
-from harness.train.finetuning import task_model
+from harness.train.finetuning.encoding import encode, pad
+from harness.train.finetuning.finetune import task_model
 
 LANGUAGE, TASK, LONGEST = "mt", "topic", 64
 ROLES = ("teacher", "student")
@@ -52,10 +52,10 @@ def topics() -> TaskData:
 def compress(teacher: Any, tokenizer: Any) -> tuple[Any, Any]:
     """Gives the student as the method's steps shape it, and its tokenizer."""
     config = teacher.config
-    student = surgery.shorten(teacher, range(config.num_hidden_layers // 2, config.num_hidden_layers))
+    student = axes.shorten(teacher, range(config.num_hidden_layers // 2, config.num_hidden_layers))
     scores = score_ffn(student, (), "magnitude")
-    student = surgery.prune_ffn(student, keep_top(scores, 2 * config.intermediate_size // 3))
-    student = surgery.narrow(student, config.hidden_size // 2, config.num_attention_heads)
+    student = axes.prune_ffn(student, keep_top(scores, 2 * config.intermediate_size // 3))
+    student = axes.narrow(student, config.hidden_size // 2, config.num_attention_heads)
     counts = count_tokens(tokenizer, lines())
     trimmed = trim(student, tokenizer, choose(counts, TRIMMED, tokenizer))
     return trimmed.model, trimmed.tokenizer

@@ -12,14 +12,14 @@ import torch
 
 from benchmarks import specimens
 from harness.data.batches import Packed, pack
-from harness.models.checkpoint import load
-from harness.models.scores import score_ffn
-from harness.models.surgery import shorten
-from harness.train.batches import MaskedBatches
-from harness.train.budget import Budget
-from harness.train.finetuning import Protocol, finetune
-from harness.train.losses import MLM, Objective
-from harness.train.pretraining import train
+from harness.models.loading.checkpoint import load
+from harness.models.surgery.axes import shorten
+from harness.models.surgery.importance import score_ffn
+from harness.train.finetuning.finetune import Protocol, finetune
+from harness.train.language_model.batches import MaskedBatches
+from harness.train.language_model.budget import Budget
+from harness.train.language_model.training import train
+from harness.train.losses.objective import MLM, Objective
 
 Step = Callable[[], object]
 LENGTH, BATCH_TOKENS, STEPS, TEXTS = 64, 512, 2, 48

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.recording import environment, write
+from harness.cli import doctor
 from harness.config.load import check_scale, load_recipe, load_scale
 from harness.config.scale import Scale
 from harness.measure.interval import Interval
@@ -29,8 +30,8 @@ from harness.pipeline.execute import Observer, execute
 from harness.pipeline.manifest import NAME
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.store import Store
-from harness.stages import RUNNERS, doctor
-from harness.stages.blueprint import draw
+from harness.plans.run import draw
+from harness.stages import RUNNERS
 
 TASKS = {"mt": ("pos", "topic"), "sl": ("pos", "topic"), "hr": ("ner",), "fr": ("sentiment",)}
 EPOCHS = {"ner": 3, "sentiment": 3}

@@ -20,17 +20,17 @@ from torch import Tensor
 from harness.data import corpus, folder
 from harness.data.batches import Packed, pack
 from harness.models import tokenizers
-from harness.models.basis import principal
-from harness.models.checkpoint import Checkpoint, load
-from harness.models.factorising import factorise
-from harness.models.narrowing import narrow_on_text
-from harness.models.refit import refit
-from harness.models.scores import Kind, keep_top, score_ffn
-from harness.models.surgery import narrow, prune_ffn, rebuild, select, shorten
-from harness.train.batches import MaskedBatches
-from harness.train.budget import Budget
-from harness.train.losses import Objective
-from harness.train.pretraining import held_out_loss, train
+from harness.models.loading.checkpoint import Checkpoint, load
+from harness.models.narrowing.basis import principal
+from harness.models.narrowing.narrow import narrow_on_text
+from harness.models.narrowing.refit import refit
+from harness.models.surgery.axes import narrow, prune_ffn, rebuild, select, shorten
+from harness.models.surgery.embeddings import factorise
+from harness.models.surgery.importance import Kind, keep_top, score_ffn
+from harness.train.language_model.batches import MaskedBatches
+from harness.train.language_model.budget import Budget
+from harness.train.language_model.training import held_out_loss, train
+from harness.train.losses.objective import Objective
 
 OBJECTIVE = Objective({"mlm": 0.5, "logit_mse": 0.5}, "attended")
 WIDTHS = ("3/4", "1/2", "3/8")

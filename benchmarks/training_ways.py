@@ -25,13 +25,13 @@ from transformers import get_linear_schedule_with_warmup
 
 from harness.config.shape import Shape
 from harness.data.batches import IGNORED, Packed
-from harness.models.checkpoint import build
-from harness.models.heads import mlm_head
-from harness.models.surgery import shorten
-from harness.train.batches import MaskedBatches
-from harness.train.budget import Budget
-from harness.train.losses import Objective, constant_gram, total_loss
-from harness.train.pretraining import train
+from harness.models.families.mlm_head import mlm_head
+from harness.models.loading.checkpoint import build
+from harness.models.surgery.axes import shorten
+from harness.train.language_model.batches import MaskedBatches
+from harness.train.language_model.budget import Budget
+from harness.train.language_model.training import train
+from harness.train.losses.objective import Objective, constant_gram, total_loss
 from harness.train.trainer import OrderedTrainer, arguments, dropout
 
 Batch = Mapping[str, Tensor]

@@ -28,7 +28,7 @@ from transformers import XLMRobertaTokenizer
 from benchmarks.recording import environment, write
 from harness.config.shape import Shape
 from harness.measure.memory import peak_memory
-from harness.models.checkpoint import Checkpoint, build
+from harness.models.loading.checkpoint import Checkpoint, build
 from harness.models.tokenizers import choose, count_tokens, trim
 from harness.units import format_bytes
 

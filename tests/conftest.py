@@ -175,7 +175,7 @@ def write_teacher() -> Callable[..., Path]:
 
     def write(folder: Path, **sizes: Any) -> Path:
         from harness.config.shape import Shape
-        from harness.models import checkpoint
+        from harness.models.loading import checkpoint
         from harness.models.tokenizers import train_wordpiece
 
         shape = {

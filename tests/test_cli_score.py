@@ -155,7 +155,7 @@ def test_lora_is_a_protocol_of_its_own_that_names_its_library(place, tmp_path):
 
 
 def test_a_model_of_the_hub_is_named_with_its_commit(monkeypatch, tmp_path, place):
-    from harness.stages import scorecard
+    from harness.plans import scorecard
 
     commit = "1" * 40
     folder = tmp_path / "snapshots" / commit

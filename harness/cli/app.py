@@ -12,7 +12,7 @@ from rich.table import Table
 from harness.config.load import load_recipe, load_scale
 from harness.config.scale import Scale
 from harness.errors import HarnessError
-from harness.stages.blueprint import Blueprint, draw
+from harness.plans.run import Blueprint, draw
 
 app = typer.Typer(
     name="harness",

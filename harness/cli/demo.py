@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from harness.cli.app import app, out
+from harness.deploy.site import write_site
 from harness.errors import HarnessError
 from harness.export.record import read_export
-from harness.export.site import write_site
 
 _HOST = "127.0.0.1"
 _TYPES = {".wasm": "application/wasm", ".mjs": "text/javascript", ".js": "text/javascript"}

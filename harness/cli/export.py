@@ -43,7 +43,7 @@ def export(
         raise UsageError("--data: wanted a --language to read in it; got none; add --language")
     if data is not None and not data.is_dir():
         raise UsageError(f"--data {data}: wanted a data folder; got none; name one that exists")
-    from harness.stages.deploy import Request, deploy  # noqa: PLC0415  the other commands need no onnxruntime
+    from harness.deploy.export_model import Request, deploy  # noqa: PLC0415  the other commands need no onnxruntime
 
     request = Request(
         model, task, target, _names(graphs), _precisions(precisions, language), layout=layout, length=length,

@@ -8,9 +8,9 @@ import typer
 from rich.table import Table
 
 from harness import __version__
+from harness.cli import doctor
 from harness.cli.app import Data, app, out, print_table
 from harness.languages import LANGUAGES
-from harness.stages import doctor
 
 Sources = Annotated[bool, typer.Option("--sources", help="show the hub ids, each with revision and licence")]
 

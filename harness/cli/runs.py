@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markdown import Markdown
 
+from harness.cli import doctor
 from harness.cli.app import (
     DEFAULT_RECIPE,
     DEFAULT_RUNS,
@@ -24,15 +25,15 @@ from harness.cli.app import (
     out,
     scale_of,
 )
+from harness.cli.publish import publish_model, publish_run, run_folder
 from harness.cli.watch import Watch, say_plan
 from harness.errors import HarnessError
 from harness.pipeline.execute import execute
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.store import Store
 from harness.pipeline.verify import verify as find_damage
-from harness.stages import RUNNERS, doctor
-from harness.stages.blueprint import pretraining_stages, reads_hub
-from harness.stages.publish import publish_model, publish_run, run_folder
+from harness.plans.run import pretraining_stages, reads_hub
+from harness.stages import RUNNERS
 
 
 @app.command()

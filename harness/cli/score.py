@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from harness.cli import doctor
 from harness.cli.app import DEFAULT_RUNS, Data, Runs, ScaleName, app, err, out, print_table, scale_of
 from harness.cli.watch import Watch
 from harness.config.load import check_scale
@@ -15,7 +16,7 @@ from harness.config.scale import Scale
 from harness.errors import UsageError
 from harness.pipeline.execute import execute
 from harness.pipeline.store import Store
-from harness.stages import RUNNERS, doctor
+from harness.stages import RUNNERS
 
 Models = Annotated[
     list[str],
@@ -50,7 +51,7 @@ def score(
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Fine-tune and score any encoders on a language's tasks, beside baselines, with intervals and tests."""
-    from harness.stages.scorecard import draw_scorecard, find_models, gather  # noqa: PLC0415  loads torch
+    from harness.plans.scorecard import draw_scorecard, find_models, gather  # noqa: PLC0415  loads torch
 
     amount = _asked(scale_of(scale, data, None), tasks, seeds, baselines, method)
     card = draw_scorecard(find_models(model), language, amount)

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import doctor
 from harness.cli.app import DEFAULT_RUNS, Data, Runs, ScaleName, Teacher, app, err, out, scale_of
+from harness.cli.publish import publish_stage, run_folder
 from harness.cli.watch import Watch
 from harness.config.load import list_recipes
 from harness.config.scale import Scale
@@ -24,9 +26,8 @@ from harness.config.study import (
 from harness.errors import UsageError
 from harness.pipeline.execute import execute
 from harness.pipeline.store import Store
-from harness.stages import RUNNERS, doctor
-from harness.stages.contest import Contest, RefusedError, Topic, draw_contest
-from harness.stages.publish import publish_stage, run_folder
+from harness.plans.study import Contest, RefusedError, Topic, draw_contest
+from harness.stages import RUNNERS
 from harness.units import format_count
 
 Languages = Annotated[list[str], typer.Option("--lang", help="language code, as mt; one")]

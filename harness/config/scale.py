@@ -39,7 +39,7 @@ class Training(Strict):
 
 
 class Shallow(Strict):
-    """Training that begins with a few layers, between which the others are put (`harness.models.growth`)."""
+    """Training that begins with a few layers; the others are stacked on later (`models.surgery.stacking`)."""
 
     layers: Count
     tokens: Count

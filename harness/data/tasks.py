@@ -154,6 +154,14 @@ def labels_of(example: Example) -> tuple[str, ...]:
     return example.labels if isinstance(example, TokenExample) else (example.label,)
 
 
+def gold_labels(data: TaskData, part: str) -> list[str | Sequence[str]]:
+    """Return the gold labels of ``train``, ``dev`` or ``test``: one a text, or a list of one a word."""
+    examples = getattr(data, part)
+    if data.task.kind == "sequence":
+        return [labels_of(example)[0] for example in examples]
+    return [list(labels_of(example)) for example in examples]
+
+
 def texts_of(example: Example) -> tuple[str, ...]:
     """Gives the text of one example, or both of a pair."""
     second = example.second if isinstance(example, TextExample) else None

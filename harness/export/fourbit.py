@@ -16,7 +16,7 @@ import onnx
 
 from harness.errors import HarnessError, first_line
 from harness.export.operators import weights_of
-from harness.export.sharing import store_transposed
+from harness.export.shared_weights import store_transposed
 
 BLOCK = 32
 _INT8_ACTIVATIONS = 4

@@ -20,7 +20,7 @@ import torch
 
 from harness.errors import HarnessError
 from harness.export.heads import Head
-from harness.export.sharing import share_transposed
+from harness.export.shared_weights import share_transposed
 
 AXES = ("batch", "sequence")
 OPTIMIZED = "-optimized"

@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from harness.errors import HarnessError, unknown
 from harness.export.graphs import OPTIMIZED, WAYS, optimize_graph, write_graph
 from harness.export.heads import head_of
-from harness.models.encoder import num_types, room
+from harness.models.loading.encoder import num_types, room
 
 FILE = "model.onnx"
 CANDIDATES = ("legacy", "dynamo")
@@ -54,7 +54,7 @@ class Choice(Protocol):
 
 
 class Judge(Protocol):
-    """Who checks and times files; ``harness.measure.judge.Judge`` is one."""
+    """Who checks and times files; ``harness.measure.onnx_evaluation.Judge`` is one."""
 
     def parity(self, path: Path) -> Parity:
         """Compares a file with the model it came from."""

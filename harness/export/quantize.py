@@ -27,7 +27,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from harness.errors import HarnessError, first_line
-from harness.export.sharing import share_transposed, store_transposed
+from harness.export.shared_weights import share_transposed, store_transposed
 
 INT8_FILE = "model_int8.onnx"
 OPERATORS = ("MatMul", "Gemm", "Gather")

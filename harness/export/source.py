@@ -22,8 +22,8 @@ from transformers import (
 
 from harness.errors import unknown
 from harness.export.heads import HEADS, head_of
-from harness.models.checkpoint import quiet
-from harness.models.folder import check_ids, read_config, read_tokenizer, refusal, told
+from harness.models.loading.checkpoint import quiet
+from harness.models.loading.folder import check_ids, read_config, read_tokenizer, refusal, told
 
 ARCHITECTURES = ("bert", "xlm-roberta", "roberta", "camembert", "distilbert", "modernbert", "electra")
 _STOCK: Mapping[str, Any] = MappingProxyType(

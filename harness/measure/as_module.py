@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from harness.measure.judge import open_session
+from harness.measure.onnx_evaluation import open_session
 
 
 class OnnxModule(torch.nn.Module):

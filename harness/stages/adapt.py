@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.stages.files import budget, read_model, read_packed, record_held_out, write_model
-from harness.train import pretraining
+from harness.stages.io.artifacts import budget, read_model, read_packed, record_held_out, write_model
+from harness.train.language_model import training
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -15,7 +15,7 @@ def run(context: Context) -> None:
     """Writes the adapted model; its shape stays."""
     model, tokenizer = read_model(context)
     packed = read_packed(context, tokenizer, context.config["sequence_length"])
-    context.facts["training"] = pretraining.train(
+    context.facts["training"] = training.train(
         model,
         tokenizer,
         packed,

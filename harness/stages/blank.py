@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.config.shape import Shape
-from harness.models import checkpoint
-from harness.stages.files import read_model, record_held_out, write_model
+from harness.models.loading import checkpoint
+from harness.stages.io.artifacts import read_model, record_held_out, write_model
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import HarnessError
+from harness.json_files import write_json
 from harness.measure.interval import Interval, percentile_interval
 from harness.measure.predictions import FILE, read_predictions
 from harness.measure.scores import tally_all
 from harness.measure.significance import Sampled, compare, holm, rounds_of, sample, share, verdict
-from harness.stages.files import write_json
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

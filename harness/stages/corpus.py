@@ -11,8 +11,8 @@ from harness.data import corpus
 from harness.data.sources import open_corpus, open_task
 from harness.data.tasks import Absent
 from harness.errors import HarnessError
-from harness.stages.files import corpus_folder
-from harness.stages.sources import source_of
+from harness.stages.io.artifacts import corpus_folder
+from harness.stages.io.data import source_of
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.stages.files import budget, read_model, read_packed, record_held_out, write_model
-from harness.train import pretraining
-from harness.train.losses import Objective
+from harness.stages.io.artifacts import budget, read_model, read_packed, record_held_out, write_model
+from harness.train.language_model import training
+from harness.train.losses.objective import Objective
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -17,7 +17,7 @@ def run(context: Context) -> None:
     config = context.config
     student, tokenizer = read_model(context)
     packed = read_packed(context, tokenizer, config["sequence_length"])
-    context.facts["training"] = pretraining.train(
+    context.facts["training"] = training.train(
         student,
         tokenizer,
         packed,

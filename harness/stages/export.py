@@ -14,10 +14,10 @@ from transformers import (
 from harness.data.tasks import task_named
 from harness.export import onnx
 from harness.export.quantize import INT8_FILE, dynamic_int8
-from harness.measure.judge import Judge
+from harness.measure.onnx_evaluation import Judge
 from harness.measure.parity import probe_batches
-from harness.models.checkpoint import quiet
-from harness.models.encoder import num_types
+from harness.models.loading.checkpoint import quiet
+from harness.models.loading.encoder import num_types
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

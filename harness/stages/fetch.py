@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.shape import Shape
 from harness.errors import HarnessError
-from harness.models import checkpoint
-from harness.stages.files import write_model
+from harness.models.loading import checkpoint
+from harness.stages.io.artifacts import write_model
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.measure.judge import open_session, time_files
+from harness.json_files import read_json, write_json
 from harness.measure.latency import ratio
-from harness.stages.files import read_json, write_json
+from harness.measure.onnx_evaluation import open_session, time_files
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.report.leaderboard import render
-from harness.stages.found import write_found
+from harness.stages.io.write_results import write_found
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

@@ -8,12 +8,12 @@ import numpy as np
 from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
-from harness.data.tasks import TaskData, labels_of
+from harness.data.tasks import TaskData, gold_labels, labels_of
 from harness.measure.scores import Item, score
-from harness.stages.files import STATIC_FILE, read_task
-from harness.stages.scoring import gold_of, model_name, record_scores
-from harness.train import features
-from harness.train.linear import fit
+from harness.stages.io.artifacts import STATIC_FILE, read_task
+from harness.stages.io.scores import model_name, record_scores
+from harness.train.linear import features
+from harness.train.linear.model import fit
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -24,7 +24,7 @@ def run(context: Context) -> None:
     data = read_task(context, context.config["task"])
     named = context.config["features"]
     train, dev, test = _features(context, data)
-    gold_dev = gold_of(data, "dev")
+    gold_dev = gold_labels(data, "dev")
     fitted = fit(
         train,
         [label for one in data.train for label in labels_of(one)],
@@ -35,7 +35,7 @@ def run(context: Context) -> None:
     record_scores(
         context,
         data,
-        {0: _items(fitted.labels, gold_of(data, "test"))},
+        {0: _items(fitted.labels, gold_labels(data, "test"))},
         protocol=f"{named},linear,strength={fitted.strength:g}",
         model=model_name(context.inputs["static"] / STATIC_FILE) if named == "static" else "none",
         packages=("scikit-learn",),

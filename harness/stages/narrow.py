@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.models import surgery
-from harness.models.narrowing import narrow_on_text
-from harness.stages.files import read_masked, read_model, record_held_out, write_model
+from harness.models.narrowing.narrow import narrow_on_text
+from harness.models.surgery import axes
+from harness.stages.io.artifacts import read_masked, read_model, record_held_out, write_model
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -25,7 +25,7 @@ def _narrow(context: Context, model: Any, tokenizer: Any) -> Any:
     sizes = config["hidden"], config["heads"]
     within = config.get("within", "first")
     if config["basis"] == "first" and not config.get("refit"):
-        return surgery.narrow(model, *sizes, heads_mode=config["heads_mode"], within=within)
+        return axes.narrow(model, *sizes, heads_mode=config["heads_mode"], within=within)
     return narrow_on_text(
         model,
         *sizes,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig, AutoTokenizer
 
 from harness.data import corpus
-from harness.measure.judge import open_session
-from harness.stages.copies import CALIBRATION_LINES, calibration_batches, write_copy
-from harness.stages.files import read_task
-from harness.stages.gating import Gate, fit_labels
+from harness.deploy.precision_copies import CALIBRATION_LINES, calibration_batches, write_copy
+from harness.deploy.quality_gate import Gate, fit_labels
+from harness.measure.onnx_evaluation import open_session
+from harness.stages.io.artifacts import read_task
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.shape import Shape
 from harness.data import corpus
-from harness.models import checkpoint
-from harness.models.growth import deepen
-from harness.stages.files import budget, corpus_folder, read_json, write_json, write_model
-from harness.train import pretraining, teacher
+from harness.json_files import read_json, write_json
+from harness.models.loading import checkpoint
+from harness.models.surgery.stacking import deepen
+from harness.stages.io.artifacts import budget, corpus_folder, write_model
+from harness.train.language_model import teacher, training
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
-    from harness.train.teacher import Newborn
+    from harness.train.language_model.teacher import Newborn
 
 
 def run(context: Context) -> None:
@@ -49,7 +50,7 @@ def run(context: Context) -> None:
 
 
 def _train(context: Context, newborn: Newborn, tokens: int) -> dict[str, Any]:
-    return pretraining.train(
+    return training.train(
         newborn.model,
         newborn.tokenizer,
         newborn.packed,
@@ -65,7 +66,7 @@ def _train_shallow(context: Context, newborn: Newborn, tokens: int, learning_rat
     facts = folder / "model" / "training.json"
     if not facts.is_file():
         part = folder / "model.part"
-        trained = pretraining.train(
+        trained = training.train(
             newborn.model,
             newborn.tokenizer,
             newborn.packed,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from harness.models import surgery
-from harness.models.families import read_size
-from harness.models.scores import keep_top, score_ffn
-from harness.stages.files import read_masked, read_model, record_held_out, write_model
+from harness.models.families.lookup import read_size
+from harness.models.surgery import axes
+from harness.models.surgery.importance import keep_top, score_ffn
+from harness.stages.io.artifacts import read_masked, read_model, record_held_out, write_model
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -30,7 +30,7 @@ def run(context: Context) -> None:
         scores = _scores(context, model, tokenizer)
         kept = keep_top(scores, width)
         rounds.append({"ffn": width, "kept_score_fraction": _kept_fraction(scores, kept)})
-        model = surgery.prune_ffn(model, kept)
+        model = axes.prune_ffn(model, kept)
     context.facts["rounds"] = rounds
     record_held_out(context, model, tokenizer)
     write_model(context, model, tokenizer)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.config.shape import Shape
-from harness.models import checkpoint
-from harness.models.encoder import draw_encoder, load_tokenizer
-from harness.stages.files import model_folder, read_model, write_model
+from harness.models.loading import checkpoint
+from harness.models.loading.encoder import draw_encoder, load_tokenizer
+from harness.stages.io.artifacts import model_folder, read_model, write_model
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

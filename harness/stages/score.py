@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.data.tasks import gold_labels
 from harness.measure.scores import score
 from harness.measure.signature import protocol_text
-from harness.models import checkpoint
-from harness.models.encoder import load_tokenizer
-from harness.stages.files import model_folder, precision, read_task
-from harness.stages.scoring import gold_of, model_name, record_scores
-from harness.train.finetuning import Protocol, epochs_within, finetune
-from harness.train.lessons import Lesson
+from harness.models.loading import checkpoint
+from harness.models.loading.encoder import load_tokenizer
+from harness.stages.io.artifacts import model_folder, precision, read_task
+from harness.stages.io.scores import model_name, record_scores
+from harness.train.finetuning.distillation import Lesson
+from harness.train.finetuning.finetune import Protocol, epochs_within, finetune
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -28,7 +29,7 @@ def run(context: Context) -> None:
     protocol = Protocol(**asked)
     lesson = _lesson(context)
     settings = protocol.settings if lesson is None else protocol.settings | {"lesson": str(lesson)}
-    gold_dev = gold_of(data, "dev")
+    gold_dev = gold_labels(data, "dev")
     predictions, seeds = {}, {}
     for done, seed in enumerate(config["seeds"]):
         context.progress(done, len(config["seeds"]), "seeds", {})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.models import surgery
-from harness.stages.files import read_model, record_held_out, write_model
+from harness.models.surgery import axes
+from harness.stages.io.artifacts import read_model, record_held_out, write_model
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 def run(context: Context) -> None:
     """Writes the model with the layers the recipe keeps, in their order."""
     model, tokenizer = read_model(context)
-    shorter = surgery.shorten(model, context.config["layers"])
+    shorter = axes.shorten(model, context.config["layers"])
     record_held_out(context, shorter, tokenizer)
     write_model(context, shorter, tokenizer)

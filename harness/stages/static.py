@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import save_file
 
-from harness.models.encoder import load_encoder, load_tokenizer
-from harness.models.static import distil_static
-from harness.stages.files import STATIC_FILE, model_folder
+from harness.models.loading.encoder import load_encoder, load_tokenizer
+from harness.models.static_embeddings import distil_static
+from harness.stages.io.artifacts import STATIC_FILE, model_folder
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

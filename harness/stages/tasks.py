@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from harness.data.sources import open_task
 from harness.data.tasks import Absent, count_leakage
 from harness.errors import HarnessError
-from harness.stages.files import write_task
-from harness.stages.sources import source_of
+from harness.stages.io.artifacts import write_task
+from harness.stages.io.data import source_of
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

@@ -7,8 +7,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from harness.data import corpus
+from harness.json_files import write_json
 from harness.models import tokenizers
-from harness.stages.files import read_model, record_held_out, write_json, write_model
+from harness.stages.io.artifacts import read_model, record_held_out, write_model
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

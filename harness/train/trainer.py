@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from harness.errors import HarnessError
-from harness.train.budget import Budget
+from harness.train.language_model.budget import Budget
 
 Progress = Callable[[int, int, str, dict[str, Any]], None]
 """Called with done, total, the unit's name and figures worth showing (loss, …)."""

@@ -13,7 +13,7 @@ from benchmarks.entries import ENTRIES, STAGES, find
 from benchmarks.stages import UNITS, work_of
 from benchmarks.verdict import changes
 from harness.errors import HarnessError
-from harness.models.checkpoint import load
+from harness.models.loading.checkpoint import load
 
 pytestmark = pytest.mark.slow
 

@@ -27,8 +27,8 @@ from benchmarks.training_ways import (
     published_loss,
     tiny,
 )
-from harness.train.batches import MaskedBatches
-from harness.train.losses import total_loss
+from harness.train.language_model.batches import MaskedBatches
+from harness.train.losses.objective import total_loss
 from harness.train.trainer import dropout
 
 ROOT = Path(__file__).parents[2]

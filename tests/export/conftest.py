@@ -11,7 +11,7 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from harness.export.onnx import export, inputs_of, longest_input
-from harness.measure.judge import Judge
+from harness.measure.onnx_evaluation import Judge
 from harness.measure.parity import probe_batches
 
 WORDS = [f"word{number}" for number in range(90)] + list("abcdefghij")

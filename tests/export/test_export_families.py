@@ -19,7 +19,7 @@ from harness.export import predict
 from harness.export.heads import HEADS
 from harness.export.onnx import export
 from harness.export.source import read_source
-from harness.models import encoder
+from harness.models.loading import encoder
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 LABELS = {0: "NOUN", 1: "VERB", 2: "ADJ"}

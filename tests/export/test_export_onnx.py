@@ -17,7 +17,7 @@ from harness.errors import HarnessError, UsageError
 from harness.export import graphs
 from harness.export.heads import HEADS
 from harness.export.onnx import Exported, export, inputs_of
-from harness.measure.judge import Judge
+from harness.measure.onnx_evaluation import Judge
 from harness.report.model_card import PIPELINES
 
 ENDINGS = {task: head.suffix for task, head in HEADS.items()}

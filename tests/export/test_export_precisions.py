@@ -8,14 +8,14 @@ import onnx
 import pytest
 
 from harness.errors import HarnessError, UsageError
+from harness.export.decomposed_layernorm import spell_out_norms
 from harness.export.graphs import WAYS, write_graph
 from harness.export.heads import HEADS
-from harness.export.norms import spell_out_norms
 from harness.export.operators import operators_by_part
 from harness.export.precisions import PRECISIONS, file_name, write_precision
 from harness.export.quantize import weights_for
-from harness.export.sharing import share_transposed, store_transposed
-from harness.measure.judge import open_session
+from harness.export.shared_weights import share_transposed, store_transposed
+from harness.measure.onnx_evaluation import open_session
 from harness.measure.parity import compare, probe_batches
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

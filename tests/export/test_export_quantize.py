@@ -10,7 +10,7 @@ from harness.errors import HarnessError
 from harness.export import quantize
 from harness.export.graphs import WAYS, write_graph
 from harness.export.heads import HEADS
-from harness.measure.judge import open_session
+from harness.measure.onnx_evaluation import open_session
 from harness.measure.parity import compare, probe_batches
 
 INPUTS = {

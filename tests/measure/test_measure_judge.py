@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from harness.measure.judge import Judge, open_session, runner, time_files
+from harness.measure.onnx_evaluation import Judge, open_session, runner, time_files
 from harness.measure.parity import probe_batches
 
 WIDTH = 256

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.measure.judge import open_session
+from harness.measure.onnx_evaluation import open_session
 from harness.measure.parity import compare, probe_batches
 
 

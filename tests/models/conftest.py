@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from harness.config.shape import Shape
-from harness.models.checkpoint import build
+from harness.models.loading.checkpoint import build
 from harness.models.tokenizers import train_unigram, train_wordpiece
 
 TEXT = {

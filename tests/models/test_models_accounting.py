@@ -8,8 +8,8 @@ from transformers import BertConfig, BertModel
 
 from harness.config.shape import KNOWN_TEACHERS
 from harness.errors import HarnessError
-from harness.models.accounting import count, total
-from harness.models.families import CONFIG_KEYS, FAMILIES
+from harness.models.families.lookup import CONFIG_KEYS, FAMILIES
+from harness.models.size import count, total
 
 
 def test_parts_are_those_of_the_shape(encoder):

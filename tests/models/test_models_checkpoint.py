@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining, BertModel
 
 from harness.errors import HarnessError
-from harness.models.checkpoint import assemble, build, load, save
-from harness.models.families import family_of, is_tied
+from harness.models.families.lookup import family_of, is_tied
+from harness.models.loading.checkpoint import assemble, build, load, save
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -107,7 +107,7 @@ def test_a_full_disk_is_not_taken_for_a_missing_model(monkeypatch, tmp_path):
             raise LocalEntryNotFoundError("nothing cached")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("harness.models.checkpoint.snapshot_download", full)
+    monkeypatch.setattr("harness.models.loading.checkpoint.snapshot_download", full)
     with pytest.raises(OSError, match="No space left") as caught:
         load("lab/teacher", REVISION)
     assert not isinstance(caught.value, HarnessError)

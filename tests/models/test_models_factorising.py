@@ -7,10 +7,10 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, ElectraForMaskedLM
 
 from harness.errors import HarnessError
-from harness.models.accounting import count, total
-from harness.models.checkpoint import build, save
-from harness.models.factorising import factorise
-from harness.models.families import is_tied
+from harness.models.families.lookup import is_tied
+from harness.models.loading.checkpoint import build, save
+from harness.models.size import count, total
+from harness.models.surgery.embeddings import factorise
 
 
 @pytest.fixture(params=[True, False], ids=["tied", "untied"])

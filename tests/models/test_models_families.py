@@ -18,13 +18,13 @@ from transformers import (
 )
 
 from harness.errors import HarnessError
-from harness.models.accounting import count, total
-from harness.models.checkpoint import load, save
-from harness.models.families import family_of, is_tied, read_size
-from harness.models.heads import mlm_head
-from harness.models.narrowing import narrow_on_text
-from harness.models.scores import keep_top, score_ffn, score_heads, score_hidden
-from harness.models.surgery import narrow, prune_ffn, prune_heads, shorten
+from harness.models.families.lookup import family_of, is_tied, read_size
+from harness.models.families.mlm_head import mlm_head
+from harness.models.loading.checkpoint import load, save
+from harness.models.narrowing.narrow import narrow_on_text
+from harness.models.size import count, total
+from harness.models.surgery.axes import narrow, prune_ffn, prune_heads, shorten
+from harness.models.surgery.importance import keep_top, score_ffn, score_heads, score_hidden
 from harness.models.tokenizers import choose, count_tokens, trim
 
 PLAIN = {"num_hidden_layers": 3, "hidden_size": 24, "num_attention_heads": 4, "intermediate_size": 30}

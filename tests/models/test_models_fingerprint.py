@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
 from harness.data import builtin
-from harness.models.fingerprint import fingerprint
+from harness.models.loading.fingerprint import fingerprint
 from harness.models.tokenizers.training import train_wordpiece
 
 

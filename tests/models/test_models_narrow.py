@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.models.families import family_of
-from harness.models.scores import keep_top, score_hidden
-from harness.models.surgery import narrow
+from harness.models.families.lookup import family_of
+from harness.models.surgery.axes import narrow
+from harness.models.surgery.importance import keep_top, score_hidden
 
 
 def logits(model, batch):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from harness.config.shape import Shape
-from harness.models.checkpoint import build
-from harness.models.neighbours import SHIFTS, attend_to_neighbours
+from harness.models.initialization.positional_heads import SHIFTS, attend_to_neighbours
+from harness.models.loading.checkpoint import build
 
 FAMILIES = [("bert", 2, 64), ("xlm-roberta", 1, 66)]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.models.checkpoint import build, save
+from harness.models.loading.checkpoint import build, save
 from harness.models.tokenizers import choose, count_tokens, trim
 
 SCRIPT = Path(__file__).with_name("tokenize.mjs")

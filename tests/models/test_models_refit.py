@@ -7,16 +7,16 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 from harness.errors import HarnessError
-from harness.models import calibration
-from harness.models.accounting import count, total
-from harness.models.basis import pick, principal, residual_covariances
-from harness.models.calibration import Sample
-from harness.models.checkpoint import save
-from harness.models.families import is_tied
-from harness.models.moments import Gain, Linear, Regression, Spread, roots, with_constant
-from harness.models.narrowing import narrow_on_text
-from harness.models.refit import refit
-from harness.models.surgery import fold, narrow, rebuild
+from harness.models.families.lookup import is_tied
+from harness.models.loading.checkpoint import save
+from harness.models.narrowing import activations
+from harness.models.narrowing.activations import Sample
+from harness.models.narrowing.basis import pick, principal, residual_covariances
+from harness.models.narrowing.least_squares import Gain, Linear, Regression, Spread, roots, with_constant
+from harness.models.narrowing.narrow import narrow_on_text
+from harness.models.narrowing.refit import refit
+from harness.models.size import count, total
+from harness.models.surgery.axes import fold, narrow, rebuild
 
 
 def drawn(*shape, seed=0):
@@ -96,10 +96,10 @@ def test_moments_are_those_of_all_rows():
 def test_a_sample_passes_as_through_the_model(encoder, batch):
     model, sample = encoder.model, Sample([batch])
     with torch.no_grad():
-        _, [rows] = calibration.embed(model, sample)
+        _, [rows] = activations.embed(model, sample)
         found = [rows]
         for number in range(3):
-            found.append(calibration.run_layer(model, number, found[-1], sample.attended[0]).after_ND)
+            found.append(activations.run_layer(model, number, found[-1], sample.attended[0]).after_ND)
     for one, two in zip(found, states(model, batch), strict=True):
         assert torch.allclose(one, two, atol=1e-5)
     assert int(sample.asked()[0].sum()) == int((batch["labels"] != -100).sum())

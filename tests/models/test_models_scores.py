@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.models import scores
-from harness.models.families import family_of
-from harness.models.scores import keep_top, score_ffn
+from harness.models.families.lookup import family_of
+from harness.models.surgery import importance as scores
+from harness.models.surgery.importance import keep_top, score_ffn
 from harness.ops import linear_gelu_linear
 
 

@@ -7,10 +7,10 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from harness.errors import HarnessError
-from harness.models.accounting import count, total
-from harness.models.checkpoint import save
-from harness.models.families import family_of, is_tied
-from harness.models.surgery import narrow, prune_ffn, shorten
+from harness.models.families.lookup import family_of, is_tied
+from harness.models.loading.checkpoint import save
+from harness.models.size import count, total
+from harness.models.surgery.axes import narrow, prune_ffn, shorten
 
 
 def logits(model, batch):

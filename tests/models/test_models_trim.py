@@ -12,9 +12,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from harness.errors import HarnessError
-from harness.models.accounting import count, total
-from harness.models.checkpoint import build, save
-from harness.models.families import family_of, is_tied
+from harness.models.families.lookup import family_of, is_tied
+from harness.models.loading.checkpoint import build, save
+from harness.models.size import count, total
 from harness.models.tokenizers import choose, count_characters, count_tokens, trim
 
 
@@ -168,8 +168,8 @@ def test_certificate_counts_by_hand(kind, lines):
 
 
 def test_a_certificate_sees_a_wrong_row(encoder, lines):
-    from harness.models.checkpoint import Checkpoint
-    from harness.models.tokenizers.certificate import certify
+    from harness.models.loading.checkpoint import Checkpoint
+    from harness.models.tokenizers.coverage import certify
 
     kept = np.arange(len(encoder.tokenizer))
     result = trim(encoder.model, encoder.tokenizer, kept)

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer
 
 from harness.errors import HarnessError
-from harness.models.checkpoint import build, save
+from harness.models.loading.checkpoint import build, save
 from harness.models.tokenizers import choose_wanted, count_tokens, trim
 
 LANGUAGES = ("mt", "sk", "sw", "hi", "he")

@@ -121,7 +121,8 @@ def test_any_leading_dimensions(leading):
     x = torch.randn(*leading, 8)
     output = ops.linear_gelu_linear(x, *given[1:])
     assert output.shape == (*leading, 8)
-    assert torch.allclose(output, eager(x, *given[1:]), atol=1e-6)
+    reference = eager(x.double(), *(one.double() for one in given[1:]))
+    assert (output - reference).norm() <= 1e-6 * reference.norm()
     output.sum().backward()
 
 

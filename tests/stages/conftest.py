@@ -14,8 +14,8 @@ from harness.config.load import load_recipe, load_scale
 from harness.pipeline.execute import Context, Observer, execute
 from harness.pipeline.manifest import Environment
 from harness.pipeline.store import Store
+from harness.plans.run import Blueprint, draw
 from harness.stages import RUNNERS
-from harness.stages.blueprint import Blueprint, draw
 
 
 @dataclass(frozen=True)

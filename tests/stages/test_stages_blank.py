@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.models import checkpoint
+from harness.models.loading import checkpoint
 from harness.stages import blank, corpus
 
 EMBEDDINGS = "bert.embeddings."

@@ -12,8 +12,8 @@ import pytest
 
 from harness.config.load import load_recipe, load_scale
 from harness.errors import HarnessError, UsageError
+from harness.plans.run import draw, pretraining_stages, source_stages
 from harness.stages import RUNNERS, VERSIONS, runner
-from harness.stages.blueprint import draw, pretraining_stages, source_stages
 
 STEPS = ["adapt", "shorten", "distill", "prune", "narrow", "trim"]
 MODELS = ["teacher", "adapt", "distill", "prune", "narrow", "trim"]
@@ -434,7 +434,7 @@ def test_every_kind_has_a_module_and_an_unknown_one_lists_them():
 PLANNING = """
 import json, sys, time
 from harness.config.load import load_recipe, load_scale
-from harness.stages.blueprint import draw
+from harness.plans.run import draw
 for scale in ("mini", "paper"):
     draw("mt", load_recipe("gurgurov2025"), load_scale(scale)).plan.keys
 heavy = {"torch", "transformers", "datasets", "onnxruntime", "onnx", "sklearn", "scipy"}

@@ -9,9 +9,9 @@ from harness.config import load_scale
 from harness.config.study import entries_named, entries_of, list_studies, load_study, study_of
 from harness.errors import UsageError
 from harness.pipeline.plan import Plan
-from harness.stages.blueprint import corpus_of
-from harness.stages.contest import RefusedError, Topic, draw_contest
-from harness.stages.proof import stage_of
+from harness.plans.evaluation import stage_of
+from harness.plans.run import corpus_of
+from harness.plans.study import RefusedError, Topic, draw_contest
 
 TOPIC = Topic("it", "here", "Why?")
 

@@ -19,11 +19,11 @@ import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from harness.data.tasks import UPOS
+from harness.deploy import export_model as deploying
+from harness.deploy.export_model import Request, check_out, choose_default, deploy
 from harness.errors import HarnessError, UsageError
 from harness.export.record import RECORD
 from harness.report.model_card import model_card
-from harness.stages import deploy as deploying
-from harness.stages.deploy import Request, check_out, choose_default, deploy
 
 QUICK = ["--graphs", "legacy", "--seconds", "0.05", "--length", "16"]
 

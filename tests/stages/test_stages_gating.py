@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from harness.data.tasks import TASKS, TaskData, TextExample
+from harness.deploy.quality_gate import Gate, fit_labels
 from harness.errors import HarnessError
 from harness.measure.gate import judge_copy
-from harness.stages.gating import Gate, fit_labels
 
 GOLD = ["a", "b"] * 100
 WRONG = ["b", "a"] * 100

@@ -12,13 +12,13 @@ from harness.config.shape import KNOWN_TEACHERS, Shape
 from harness.data import corpus
 from harness.errors import HarnessError
 from harness.languages import language
-from harness.models import checkpoint
+from harness.models.loading import checkpoint
 from harness.pipeline.execute import Observer, execute
 from harness.pipeline.manifest import Environment
 from harness.pipeline.store import Store
+from harness.plans.run import draw, reads_hub
 from harness.stages import RUNNERS
-from harness.stages.blueprint import draw, reads_hub
-from harness.stages.files import read_task
+from harness.stages.io.artifacts import read_task
 
 SMALL = Shape(family="bert", layers=2, hidden=16, heads=2, ffn=24, vocabulary=60, positions=48, types=2)
 HUB = {

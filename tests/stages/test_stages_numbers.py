@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.stages import numbers
+from harness.stages.io import results
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def test_a_training_that_was_resumed_has_neither_time_nor_memory_and_says_why(ma
     config, made = manifests
     made["adapt"] |= {"resumed": True}
     made["adapt"]["facts"]["training"] |= {"resumed": True, "tokens_per_s": None}
-    found = numbers.collect(config, made)
+    found = results.collect(config, made)
     assert found.problems() == []
     rows = {one.step: one for one in found.training}
     assert rows["adapt"].wall_s is rows["adapt"].peak_memory_bytes is None
@@ -33,4 +33,4 @@ def test_an_export_tells_how_many_rows_were_timed_at_once(manifests):
     config, made = manifests
     for row in made["latency"]["facts"]["latency"]:
         row["batch_size"] = 4
-    assert {one.batch_size for one in numbers.collect(config, made).exports} == {4}
+    assert {one.batch_size for one in results.collect(config, made).exports} == {4}

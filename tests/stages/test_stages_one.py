@@ -11,14 +11,16 @@ import torch
 from safetensors.torch import load_file
 
 from harness import ops
+from harness.cli import doctor
+from harness.cli.publish import mirror, publish_model, publish_run
 from harness.config.load import load_recipe, load_scale
 from harness.config.shape import Shape
 from harness.errors import HarnessError
 from harness.pipeline.store import Store
-from harness.stages import corpus, doctor, fetch, files, narrow, prune, tasks
+from harness.plans.run import draw, pretraining_stages
+from harness.stages import corpus, fetch, narrow, prune, tasks
 from harness.stages import pretrain as pretraining
-from harness.stages.blueprint import draw, pretraining_stages
-from harness.stages.publish import mirror, publish_model, publish_run
+from harness.stages.io import artifacts
 
 
 class CutError(Exception):
@@ -118,7 +120,7 @@ def test_a_task_that_was_not_written_names_the_stage_that_writes_it(make_context
     with pytest.raises(
         HarnessError, match=r"ner: wanted ner.json from the stage 'tasks'; got none; run that stage"
     ):
-        files.read_task(make_context({}, {"tasks": tmp_path}), "ner")
+        artifacts.read_task(make_context({}, {"tasks": tmp_path}), "ner")
 
 
 @pytest.mark.parametrize(
@@ -251,9 +253,9 @@ def test_a_teacher_of_one_language_finds_its_text(tmp_path, write_scale, make_co
 
 
 def test_precision_is_what_was_asked_or_what_the_processor_does_well():
-    assert files.precision("fp32") == "fp32"
-    assert files.precision("bf16") == "bf16"
-    assert files.precision("auto") in {"fp32", "bf16"}
+    assert artifacts.precision("fp32") == "fp32"
+    assert artifacts.precision("bf16") == "bf16"
+    assert artifacts.precision("auto") in {"fp32", "bf16"}
 
 
 def test_nothing_is_published_of_a_run_that_is_not_there(tmp_path, write_scale, write_recipe):

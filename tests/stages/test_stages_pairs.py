@@ -12,9 +12,9 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from harness.config.load import load_recipe, load_scale
+from harness.deploy.export_model import Request, deploy
 from harness.measure.predictions import FILE, read_predictions
-from harness.stages.blueprint import draw
-from harness.stages.deploy import Request, deploy
+from harness.plans.run import draw
 
 PAIRS = (("kadin mifa toki", "kadin mifa", "yes"), ("rafa kadin", "kadin rafa selmo", "no"))
 

@@ -8,8 +8,9 @@ import pytest
 
 from harness.config.load import load_recipe, load_scale
 from harness.errors import HarnessError
-from harness.stages import numbers, precisions
-from harness.stages.blueprint import draw
+from harness.plans.run import draw
+from harness.stages import precisions
+from harness.stages.io import results
 
 ASKED = ("int8", "int8-static", "q4")
 
@@ -39,11 +40,11 @@ def test_every_copy_has_a_file_and_a_verdict_and_comes_to_the_report(stage):
         assert row["verdict"]["part"] == "dev"
         assert row["verdict"]["drop"] == pytest.approx(row["verdict"]["original"] - row["verdict"]["score"])
     manifest = {"key": "a" * 12, "facts": json.loads(json.dumps(stage.facts))}
-    shown = numbers._copies("trim", manifest)
+    shown = results._copies("trim", manifest)
     assert [(one.task, one.precision, one.passed) for one in shown] == [
         (row["task"], row["precision"], row["verdict"]["passed"]) for row in rows
     ]
-    assert numbers._copies("trim", None) == []
+    assert results._copies("trim", None) == []
 
 
 def test_a_scale_that_names_precisions_has_the_stage():

@@ -12,16 +12,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from harness.cli.publish import FIGURES, publish_run
 from harness.data import corpus
 from harness.data.tasks import TASKS, TextExample, TokenExample
 from harness.measure.predictions import read_predictions
 from harness.measure.scores import score
-from harness.models import checkpoint
+from harness.models.loading import checkpoint
 from harness.pipeline.verify import verify
 from harness.report.results import Results
 from harness.stages import trim
-from harness.stages.files import read_task
-from harness.stages.publish import FIGURES, publish_run
+from harness.stages.io.artifacts import read_task
 
 TRAINED = ("adapt", "distill")
 TASKS_THERE = ("pos", "topic")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.data import builtin
 from harness.data.folder import read_task
-from harness.stages.scoring import data_name
+from harness.stages.io.scores import data_name
 
 
 def test_data_of_a_folder_has_one_name_however_its_path_is_written(write_data, tmp_path, monkeypatch):

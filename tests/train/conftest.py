@@ -12,9 +12,9 @@ import torch
 from harness.config.shape import Shape
 from harness.data.batches import IGNORED, Packed, pack
 from harness.data.tasks import TASKS, TaskData, TextExample, TokenExample
-from harness.models.checkpoint import build
+from harness.models.loading.checkpoint import build
 from harness.models.tokenizers import train_wordpiece
-from harness.train.budget import Budget
+from harness.train.language_model.budget import Budget
 
 gc.freeze()  # every training collects garbage: it need not look through the libraries
 

@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from harness.errors import HarnessError
-from harness.models import checkpoint
-from harness.train.adapters import add_adapters, add_lora, merge_lora, num_trained
+from harness.models.loading import checkpoint
+from harness.train.finetuning.adapters import add_adapters, add_lora, merge_lora, num_trained
 
 
 @pytest.fixture(params=["bert", "xlm-roberta"])

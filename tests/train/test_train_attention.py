@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.config.shape import Shape
-from harness.models.checkpoint import build
+from harness.models.loading.checkpoint import build
 from harness.train.trainer import fastest_attention
 
 

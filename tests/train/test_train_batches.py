@@ -10,8 +10,8 @@ import torch
 
 from harness.data.batches import Packed
 from harness.errors import HarnessError
-from harness.train.batches import MaskedBatches, hash_seed
-from harness.train.budget import Budget
+from harness.train.language_model.batches import MaskedBatches, hash_seed
+from harness.train.language_model.budget import Budget
 
 
 def rows_of(item):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harness.data.batches import Packed
-from harness.train.cooccurrence import token_vectors
+from harness.train.language_model.cooccurrence import token_vectors
 
 VOCABULARY = 14
 SPECIAL = {0, 1}

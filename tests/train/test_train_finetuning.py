@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerFast, Trainer
 from harness.data.batches import IGNORED
 from harness.data.tasks import TASKS, TaskData, TextExample, TokenExample, labels_of
 from harness.errors import HarnessError
-from harness.models import checkpoint
-from harness.train import finetuning
-from harness.train.encoding import encode, pad, pieces_of
-from harness.train.finetuning import Protocol, epochs_within, finetune, predict
-from harness.train.lessons import Lesson
+from harness.models.loading import checkpoint
+from harness.train.finetuning import finetune as finetuning
+from harness.train.finetuning.distillation import Lesson
+from harness.train.finetuning.encoding import encode, pad, pieces_of
+from harness.train.finetuning.finetune import Protocol, epochs_within, finetune, predict
 
 PROTOCOL = Protocol(
     epochs=3,

@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from harness.config.losses import match_layers
 from harness.errors import HarnessError
-from harness.models.inside import Inside, look
-from harness.train import attention, layerwise
-from harness.train.bridge import bridged, weight_of
-from harness.train.losses import Objective, total_loss
+from harness.models.hidden_states import Inside, look
+from harness.train.losses import attention, hidden_states
+from harness.train.losses.objective import Objective, total_loss
+from harness.train.losses.projection import bridged, weight_of
 
 
 def inside(queries, keys=None, heads=1):
@@ -63,7 +63,7 @@ def test_patience_is_worked_by_hand():
         torch.full((1, 3, 2), 5.0),
     ]
     teacher = [torch.full((1, 3, 2), 2.0), torch.tensor([[[0.0, 4], [1, 2], [2, 1]]]), torch.zeros(1, 3, 2)]
-    assert layerwise.patient(student, teacher, [(1, 1), (2, 2)], None).item() == pytest.approx(1.0)
+    assert hidden_states.patient(student, teacher, [(1, 1), (2, 2)], None).item() == pytest.approx(1.0)
 
 
 def test_features_are_worked_by_hand():
@@ -71,9 +71,9 @@ def test_features_are_worked_by_hand():
     mask_BL = torch.tensor([[True, False]])
     student = [torch.zeros(1, 2, 3), torch.tensor([[[2.0] * 3, [50.0] * 3]]), torch.ones(1, 2, 3)]
     teacher = [torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), torch.ones(1, 2, 3)]
-    assert layerwise.feature_mse(student, teacher, [(1, 1), (2, 2)], mask_BL, None).item() == pytest.approx(
-        2.0
-    )
+    assert hidden_states.feature_mse(
+        student, teacher, [(1, 1), (2, 2)], mask_BL, None
+    ).item() == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.models import checkpoint
-from harness.models.inside import Inside
-from harness.train import finetuning
-from harness.train.finetuning import Protocol, finetune
-from harness.train.lessons import Lesson, Told, lesson_loss, start_as
+from harness.models.hidden_states import Inside
+from harness.models.loading import checkpoint
+from harness.train.finetuning import finetune as finetuning
+from harness.train.finetuning.distillation import Lesson, Told, lesson_loss, start_as
+from harness.train.finetuning.finetune import Protocol, finetune
 
 PROTOCOL = Protocol(
     epochs=2,

@@ -7,9 +7,9 @@ import pytest
 from scipy import sparse
 
 from harness.data.tasks import TextExample, TokenExample
-from harness.models.static import distil_static, principal
-from harness.train import features
-from harness.train.linear import STRENGTHS, fit
+from harness.models.static_embeddings import distil_static, principal
+from harness.train.linear import features
+from harness.train.linear.model import STRENGTHS, fit
 
 WORDS = ["kami", "tora", "nusel", "bordin", "falu"]
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from harness.errors import HarnessError
-from harness.train.losses import LOSSES, MLM, Objective, constant_gram, total_loss
+from harness.train.losses.objective import LOSSES, MLM, Objective, constant_gram, total_loss
 
 OUTER = ("mlm", "logit_mse", "logit_kl", "logit_ce", "hidden_cosine", "hidden_mse")
 """What is seen from outside a model; the others are tried in test_train_inner_losses.py."""

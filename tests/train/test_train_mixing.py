@@ -10,8 +10,8 @@ import pytest
 from harness.config.shape import Shape
 from harness.data.batches import Packed
 from harness.errors import HarnessError
-from harness.train import teacher
-from harness.train.mixing import mix, sample_lines, shares
+from harness.train.language_model import teacher
+from harness.train.language_model.language_mixing import mix, sample_lines, shares
 
 
 def rows(number, length, value):

@@ -16,11 +16,11 @@ from torch import nn
 
 from harness.data.batches import IGNORED, pack
 from harness.errors import HarnessError
-from harness.models import checkpoint
-from harness.train import pretraining
-from harness.train.batches import MaskedBatches
-from harness.train.losses import LOSSES, MLM, Objective
-from harness.train.pretraining import dropout, held_out_loss, train
+from harness.models.loading import checkpoint
+from harness.train.language_model import training
+from harness.train.language_model.batches import MaskedBatches
+from harness.train.language_model.training import dropout, held_out_loss, train
+from harness.train.losses.objective import LOSSES, MLM, Objective
 from harness.train.trainer import OrderedTrainer, arguments, last_checkpoint
 
 MSE = Objective({"mlm": 0.5, "logit_mse": 0.5}, "attended")
@@ -108,7 +108,7 @@ def test_a_second_gpu_changes_nothing(case, run, make_model, make_budget, monkey
 
     one, other = make_model(), make_model()
     run(one, make_budget(), "one", **given)
-    monkeypatch.setattr(pretraining, "arguments", where_two_are)
+    monkeypatch.setattr(training, "arguments", where_two_are)
     run(other, make_budget(), "two", **given)
     assert same_weights(one, other)
 
@@ -180,9 +180,9 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from harness.data.batches import Packed
-from harness.models import checkpoint
-from harness.train.budget import Budget
-from harness.train.pretraining import train
+from harness.models.loading import checkpoint
+from harness.train.language_model.budget import Budget
+from harness.train.language_model.training import train
 folder, budget = Path(sys.argv[1]), Budget(**eval(sys.argv[2]))
 torch.set_num_threads(int(sys.argv[3]))
 found = checkpoint.load(folder / "model")

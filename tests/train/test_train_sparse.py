@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.models import checkpoint
-from harness.train.finetuning import Protocol, finetune, task_model
-from harness.train.sparse import choose, encoder_weights
+from harness.models.loading import checkpoint
+from harness.train.finetuning.finetune import Protocol, finetune, task_model
+from harness.train.finetuning.sparse import choose, encoder_weights
 
 PROTOCOL = Protocol(
     epochs=2,

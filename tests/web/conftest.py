@@ -16,9 +16,9 @@ import transformers
 
 from harness.data import builtin
 from harness.data.tasks import UPOS
-from harness.export.site import WEB, write_site
+from harness.deploy.export_model import Request, deploy
+from harness.deploy.site import WEB, write_site
 from harness.models.tokenizers.training import train_unigram, train_wordpiece
-from harness.stages.deploy import Request, deploy
 
 LANGUAGES = ("mt", "sk", "sw", "he", "hi")
 EACH = 40

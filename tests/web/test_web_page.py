@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness.deploy.site import LIBRARIES, WEB
 from harness.errors import HarnessError, UsageError
 from harness.export.predict import Model
-from harness.export.site import LIBRARIES, WEB
 
 SHOTS = Path(__file__).parent / "screenshots"
 GRID = (36, 64)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness.models.tokenizers.certificate import Certificate
-from harness.models.tokenizers.choosing import balance, choose, choose_wanted, covering, in_documents
 from harness.models.tokenizers.counting import count_characters, count_documents, count_tokens
+from harness.models.tokenizers.coverage import Certificate
+from harness.models.tokenizers.selection import balance, choose, choose_wanted, covering, in_documents
 from harness.models.tokenizers.training import train_unigram, train_wordpiece
 from harness.models.tokenizers.trimming import Trimmed, trim
 from harness.models.tokenizers.vocabulary import Ids

@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
-from harness.models.checkpoint import Checkpoint, assemble, check_match
-from harness.models.families import family_of
-from harness.models.surgery import select
+from harness.models.families.lookup import family_of
+from harness.models.loading.checkpoint import Checkpoint, assemble, check_match
+from harness.models.surgery.axes import select
 from harness.models.tokenizers import vocabulary
-from harness.models.tokenizers.certificate import Certificate, certify
+from harness.models.tokenizers.coverage import Certificate, certify
 from harness.models.tokenizers.vocabulary import Ids, Spec
 
 _SPECIAL_IDS = ("pad", "bos", "eos", "sep", "cls", "mask", "unk", "decoder_start")

@@ -1,0 +1,1 @@
+"""The model families: where each keeps its parts, and its masked-language-model head."""

@@ -1,0 +1,232 @@
+"""The table of families itself: a row for each, and what each axis of each of its tensors means.
+
+Axes: **V** vocabulary, **P** positions, **T** token types, **D** hidden (the residual stream), **E** the
+embeddings' own width where it is another, **F** FFN, **A** heads × head size. A number before an axis says
+how many blocks of it stand one after another in one tensor, as the three maps of ``Wqkv`` do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    ElectraConfig,
+    ElectraForMaskedLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+)
+
+from harness.models.families.family import Family
+
+
+def _embeddings(prefix: str, width: str = "D") -> dict[str, str]:
+    return {
+        f"{prefix}.embeddings.word_embeddings": f"V {width}",
+        f"{prefix}.embeddings.position_embeddings": f"P {width}",
+        f"{prefix}.embeddings.token_type_embeddings": f"T {width}",
+        f"{prefix}.embeddings.LayerNorm": width,
+    }
+
+
+def _attention(prefix: str) -> dict[str, str]:
+    return {
+        f"{prefix}.encoder.layer.#.attention.self.query": "A D",
+        f"{prefix}.encoder.layer.#.attention.self.key": "A D",
+        f"{prefix}.encoder.layer.#.attention.self.value": "A D",
+        f"{prefix}.encoder.layer.#.attention.output.dense": "D A",
+    }
+
+
+def _ffn(prefix: str) -> dict[str, str]:
+    return {
+        f"{prefix}.encoder.layer.#.intermediate.dense": "F D",
+        f"{prefix}.encoder.layer.#.output.dense": "D F",
+    }
+
+
+def _norms(prefix: str) -> dict[str, str]:
+    return {
+        f"{prefix}.encoder.layer.#.attention.output.LayerNorm": "D",
+        f"{prefix}.encoder.layer.#.output.LayerNorm": "D",
+    }
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "bert": Family(
+            model_type="bert",
+            model_class=BertForMaskedLM,
+            config_class=BertConfig,
+            axes={
+                "embeddings": _embeddings("bert"),
+                "attention": _attention("bert"),
+                "ffn": _ffn("bert"),
+                "norms": _norms("bert"),
+                "mlm_head": {
+                    "cls.predictions.transform.dense": "D D",
+                    "cls.predictions.transform.LayerNorm": "D",
+                    "cls.predictions.decoder": "V D",
+                    "cls.predictions": "V",
+                },
+            },
+            layers="bert.encoder.layer",
+            word="bert.embeddings.word_embeddings",
+            decoder="cls.predictions.decoder",
+            query="attention.self.query",
+            key="attention.self.key",
+            value="attention.self.value",
+            attention_out="attention.output.dense",
+            residual=("bert.embeddings.LayerNorm", "attention.output.LayerNorm", "output.LayerNorm"),
+            ffn_in="intermediate.dense",
+            ffn_out="output.dense",
+            head_dense="cls.predictions.transform.dense",
+            head_norm="cls.predictions.transform.LayerNorm",
+            fixed={"layer_norm_eps": 1e-12, "pad_token_id": 0},
+        ),
+        "xlm-roberta": Family(
+            model_type="xlm-roberta",
+            model_class=XLMRobertaForMaskedLM,
+            config_class=XLMRobertaConfig,
+            axes={
+                "embeddings": _embeddings("roberta"),
+                "attention": _attention("roberta"),
+                "ffn": _ffn("roberta"),
+                "norms": _norms("roberta"),
+                "mlm_head": {
+                    "lm_head.dense": "D D",
+                    "lm_head.layer_norm": "D",
+                    "lm_head.decoder": "V D",
+                    "lm_head": "V",
+                },
+            },
+            layers="roberta.encoder.layer",
+            word="roberta.embeddings.word_embeddings",
+            decoder="lm_head.decoder",
+            query="attention.self.query",
+            key="attention.self.key",
+            value="attention.self.value",
+            attention_out="attention.output.dense",
+            residual=("roberta.embeddings.LayerNorm", "attention.output.LayerNorm", "output.LayerNorm"),
+            ffn_in="intermediate.dense",
+            ffn_out="output.dense",
+            head_dense="lm_head.dense",
+            head_norm="lm_head.layer_norm",
+            positions_follow_padding=True,
+            fixed={"layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
+        ),
+        "distilbert": Family(
+            model_type="distilbert",
+            model_class=DistilBertForMaskedLM,
+            config_class=DistilBertConfig,
+            axes={
+                "embeddings": {
+                    "distilbert.embeddings.word_embeddings": "V D",
+                    "distilbert.embeddings.position_embeddings": "P D",
+                    "distilbert.embeddings.LayerNorm": "D",
+                },
+                "attention": {
+                    "distilbert.transformer.layer.#.attention.q_lin": "A D",
+                    "distilbert.transformer.layer.#.attention.k_lin": "A D",
+                    "distilbert.transformer.layer.#.attention.v_lin": "A D",
+                    "distilbert.transformer.layer.#.attention.out_lin": "D A",
+                },
+                "ffn": {
+                    "distilbert.transformer.layer.#.ffn.lin1": "F D",
+                    "distilbert.transformer.layer.#.ffn.lin2": "D F",
+                },
+                "norms": {
+                    "distilbert.transformer.layer.#.sa_layer_norm": "D",
+                    "distilbert.transformer.layer.#.output_layer_norm": "D",
+                },
+                "mlm_head": {"vocab_transform": "D D", "vocab_layer_norm": "D", "vocab_projector": "V D"},
+            },
+            layers="distilbert.transformer.layer",
+            word="distilbert.embeddings.word_embeddings",
+            decoder="vocab_projector",
+            query="attention.q_lin",
+            key="attention.k_lin",
+            value="attention.v_lin",
+            attention_out="attention.out_lin",
+            residual=("distilbert.embeddings.LayerNorm", "sa_layer_norm", "output_layer_norm"),
+            ffn_in="ffn.lin1",
+            ffn_out="ffn.lin2",
+            head_dense="vocab_transform",
+            head_norm="vocab_layer_norm",
+            activation="activation",
+            keys={"intermediate_size": "hidden_dim"},
+            fixed={"pad_token_id": 0},
+        ),
+        "electra": Family(
+            model_type="electra",
+            model_class=ElectraForMaskedLM,
+            config_class=ElectraConfig,
+            axes={
+                "embeddings": {**_embeddings("electra", "E"), "electra.embeddings_project": "D E"},
+                "attention": _attention("electra"),
+                "ffn": _ffn("electra"),
+                "norms": _norms("electra"),
+                "mlm_head": {
+                    "generator_predictions.dense": "E D",
+                    "generator_predictions.LayerNorm": "E",
+                    "generator_lm_head": "V E",
+                },
+            },
+            layers="electra.encoder.layer",
+            word="electra.embeddings.word_embeddings",
+            decoder="generator_lm_head",
+            query="attention.self.query",
+            key="attention.self.key",
+            value="attention.self.value",
+            attention_out="attention.output.dense",
+            residual=("electra.embeddings_project", "attention.output.LayerNorm", "output.LayerNorm"),
+            ffn_in="intermediate.dense",
+            ffn_out="output.dense",
+            head_dense="generator_predictions.dense",
+            head_norm="generator_predictions.LayerNorm",
+            post_norm=False,
+            fixed={"layer_norm_eps": 1e-12, "pad_token_id": 0},
+        ),
+        "modernbert": Family(
+            model_type="modernbert",
+            model_class=ModernBertForMaskedLM,
+            config_class=ModernBertConfig,
+            axes={
+                "embeddings": {
+                    "model.embeddings.tok_embeddings": "V D",
+                    "model.embeddings.norm": "D",
+                },
+                "attention": {"model.layers.#.attn.Wqkv": "3A D", "model.layers.#.attn.Wo": "D A"},
+                "ffn": {"model.layers.#.mlp.Wi": "2F D", "model.layers.#.mlp.Wo": "D F"},
+                "norms": {
+                    "model.layers.#.attn_norm": "D",
+                    "model.layers.#.mlp_norm": "D",
+                    "model.final_norm": "D",
+                },
+                "mlm_head": {"head.dense": "D D", "head.norm": "D", "decoder": "V D"},
+            },
+            layers="model.layers",
+            word="model.embeddings.tok_embeddings",
+            decoder="decoder",
+            query="",
+            key="",
+            value="",
+            attention_out="attn.Wo",
+            residual=("model.embeddings.norm", "attn.Wo", "mlp.Wo"),
+            ffn_in="mlp.Wi",
+            ffn_out="mlp.Wo",
+            head_dense="head.dense",
+            head_norm="head.norm",
+            activation="hidden_activation",
+            post_norm=False,
+            rotary=True,
+            first_layer_lacks_norm=True,
+        ),
+    }
+)

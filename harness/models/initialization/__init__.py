@@ -1,0 +1,1 @@
+"""Initial weights for a teacher that is trained here from random weights."""

@@ -1,0 +1,114 @@
+"""Narrows every attention head by the best low-rank form of what it computes.
+
+A head scores by ``(Wq x + bq)·(Wk y + bk)`` and writes ``Wo (Wv x + bv)``. Each is a product of two maps
+through the head's dimensions, so its best form through fewer is given by the singular vectors of the product
+(Eckart and Young): no order of the head's dimensions matters, and a head that uses few loses nothing.
+
+`narrow_heads` takes inputs to be equally likely in every direction, which real activations are not;
+`narrow_scores` and `narrow_values` weigh each direction by how much of it text has.
+
+Shapes: **H** heads, **D** hidden (one more with the bias), **K** head size, **Y** what the heads write.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from harness.models.families.lookup import Family
+from harness.models.narrowing.least_squares import roots
+
+Tensors = dict[str, Tensor]
+
+
+def narrow_heads(family: Family, tensors: Tensors, layers: int, heads: int, size: int) -> Tensors:
+    """Gives the tensors with ``size`` dimensions in each head, its scores' divisor accounted for.
+
+    Holds: a head whose products have rank ``size`` or less computes exactly what it computed.
+
+    Args:
+        family: whose tensors they are.
+        tensors: of the whole model, by name.
+        layers: how many layers it has.
+        heads: how many heads a layer has.
+        size: the new head size.
+    """
+    narrowed = dict(tensors)
+    for number in range(layers):
+        paths = (family.query, family.key, family.value, family.attention_out)
+        query, key, value, out = (f"{family.layers}.{number}.{path}" for path in paths)
+        query_HKD, key_HKD, value_HKD = (_split(tensors, path, heads) for path in (query, key, value))
+        old = query_HKD.shape[1]
+        out_HKD = tensors[f"{out}.weight"].double().T.reshape(heads, old, -1)
+        query_HKD, key_HKD = _factor(query_HKD, key_HKD, size)
+        out_HKD, value_HKD = _factor(out_HKD, value_HKD, size)
+        _join(narrowed, query, query_HKD * (size / old) ** 0.5)
+        _join(narrowed, key, key_HKD)
+        _join(narrowed, value, value_HKD)
+        weight = tensors[f"{out}.weight"]
+        narrowed[f"{out}.weight"] = out_HKD.flatten(0, 1).T.to(weight.dtype).contiguous()
+    return narrowed
+
+
+def narrow_scores(
+    query_HKD: Tensor, key_HKD: Tensor, size: int, read: tuple[Tensor, Tensor], seen: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Gives the queries and keys of ``size`` dimensions with the nearest scores on text.
+
+    A part of the score that is the same for all keys does not change the weights, so that keys have no bias
+    and count by their spread alone. The scores' divisor is accounted for.
+
+    Args:
+        query_HKD: weight and bias of each head.
+        key_HKD: likewise.
+        size: the new head size.
+        read: root and inverse root of the inputs' second moment, with the constant.
+        seen: root and inverse root of the inputs' covariance, without.
+    """
+    query, key = _factor(query_HKD.double() @ read[0], key_HKD[..., :-1].double() @ seen[0], size)
+    query = query @ read[1] * (size / query_HKD.shape[1]) ** 0.5
+    return query, torch.nn.functional.pad(key @ seen[1], (0, 1))
+
+
+def narrow_values(
+    value_HKD: Tensor, out_HKY: Tensor, size: int, moment_HDD: Tensor, gain_Y: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gives the values and the maps out of ``size`` dimensions that write nearly the same on text.
+
+    Args:
+        value_HKD: weight and bias of each head.
+        out_HKY: what each dimension of a head writes.
+        size: the new head size.
+        moment_HDD: second moment, with the constant, of what each head sees.
+        gain_Y: how much an error in each place that is written counts.
+    """
+    spread = [roots(moment_DD) for moment_DD in moment_HDD]
+    root_HDD, inverse_HDD = (torch.stack(pair) for pair in zip(*spread, strict=True))
+    value_HKD, out_HKY = value_HKD.double(), out_HKY.double()
+    narrow_HKD = _factor(out_HKY * gain_Y.double(), value_HKD @ root_HDD, size)[1] @ inverse_HDD
+    product_HKK = narrow_HKD @ moment_HDD @ narrow_HKD.mT
+    back_HKK = torch.linalg.solve(product_HKK, narrow_HKD @ moment_HDD @ value_HKD.mT)
+    return narrow_HKD, back_HKK @ out_HKY
+
+
+def _split(tensors: Tensors, path: str, heads: int) -> Tensor:
+    """Gives weight and bias of each head side by side."""
+    weight, bias = tensors[f"{path}.weight"], tensors[f"{path}.bias"]
+    return torch.cat([weight, bias[:, None]], dim=1).double().view(heads, len(bias) // heads, -1)
+
+
+def _join(tensors: Tensors, path: str, map_HKD: Tensor) -> None:
+    map_AD = map_HKD.flatten(0, 1).to(tensors[f"{path}.weight"].dtype)
+    tensors[f"{path}.weight"] = map_AD[:, :-1].contiguous()
+    tensors[f"{path}.bias"] = map_AD[:, -1].contiguous()
+
+
+def _factor(left_HKD: Tensor, right_HKD: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Gives for each head two maps of ``size`` dimensions with the product nearest to ``leftᵀ right``."""
+    left_basis, left_core = torch.linalg.qr(left_HKD.mT)
+    right_basis, right_core = torch.linalg.qr(right_HKD.mT)
+    left_turn, strength_HK, right_turn = torch.linalg.svd(left_core @ right_core.mT)
+    root_HK = strength_HK[:, None, :size].sqrt()
+    left = left_basis @ (left_turn[..., :size] * root_HK)
+    right = right_basis @ (right_turn.mT[..., :size] * root_HK)
+    return left.mT, right.mT

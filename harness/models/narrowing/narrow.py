@@ -1,0 +1,88 @@
+"""Narrowing by what text says: which directions stay, and what every map becomes.
+
+Shapes: **D** hidden, **S** hidden of the narrower model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from harness.errors import HarnessError, unknown
+from harness.models.families.lookup import family_of
+from harness.models.narrowing import basis as bases
+from harness.models.narrowing.refit import refit as refit_tensors
+from harness.models.surgery.axes import check_heads, fold, narrow, rebuild
+from harness.models.surgery.importance import Batch, keep_top, score_hidden
+
+BASES = ("first", "importance", "pca")
+
+
+def narrow_on_text(
+    model: PreTrainedModel,
+    hidden: int,
+    heads: int,
+    batches: Iterable[Batch],
+    *,
+    basis: Literal["first", "importance", "pca"] = "pca",
+    within: Literal["first", "svd"] = "svd",
+    refit: bool = True,
+    heads_mode: Literal["narrowed", "dropped"] | None = None,
+) -> PreTrainedModel:
+    """Gives the model with a narrower residual stream, chosen and fitted on text.
+
+    - ``first`` keeps the first dimensions, ``importance`` those the loss feels most (`scores.score_hidden`,
+      Taylor), ``pca`` the directions in which the stream varies most (`basis.principal`).
+    - ``refit`` then fits every map and norm, layer by layer, to the wide model (`refit`), which is where most
+      of the loss is saved. Without it the basis is folded into the weights as they are.
+
+    Holds: keeping everything loses nothing with ``first`` and ``importance``; ``pca`` then loses what the
+    norms' gains lose under a rotation, and what the head does, of which the fit mends the greater part.
+
+    Args:
+        model: the model to narrow; left as it was.
+        hidden: the new width.
+        heads: the new number of heads.
+        batches: text of the language, never of a test set: ``input_ids``, ``attention_mask``, ``labels``.
+        basis: which directions stay.
+        within: which dimensions of a narrowed head stay: the first, or the best low-rank form.
+        refit: whether to fit.
+        heads_mode: as in `surgery.narrow`.
+
+    Raises:
+        HarnessError: a width no head fits, no text, or a family that cannot be fitted.
+    """
+    if basis not in BASES:
+        raise unknown("basis", basis, BASES)
+    check_heads(model.config, hidden, heads, heads_mode)
+    sample = list(batches)
+    if (basis == "pca" or refit) and not family_of(model).post_norm:
+        got = family_of(model).model_type
+        raise HarnessError(
+            f"narrow: wanted a family with norms after each sublayer for basis: pca and refit; got {got}; "
+            "take basis: first or importance, without refit"
+        )
+    if basis != "pca" and (not refit or hidden == model.config.hidden_size):
+        kept = _dimensions(model, basis, sample, hidden)
+        return narrow(model, hidden, heads, basis=kept, heads_mode=heads_mode, within=within)
+    basis_DS = _basis(model, basis, sample, hidden)
+    if not refit:
+        return fold(model, basis_DS, heads, within=within)
+    tensors = refit_tensors(model, basis_DS, heads, sample, within=within)
+    return rebuild(model, tensors, hidden_size=hidden, num_attention_heads=heads)
+
+
+def _basis(model: PreTrainedModel, basis: str, sample: Sequence[Batch], hidden: int) -> Tensor:
+    if basis == "pca":
+        return bases.principal(model, sample, hidden)
+    kept = _dimensions(model, basis, sample, hidden)
+    return bases.pick(kept, model.config.hidden_size)
+
+
+def _dimensions(model: PreTrainedModel, basis: str, sample: Sequence[Batch], hidden: int) -> Tensor:
+    if basis == "first":
+        return bases.first(hidden)
+    return keep_top([score_hidden(model, sample, "taylor")], hidden)[0]

@@ -1,0 +1,1 @@
+"""Cut a model along its axes: layers, FFN neurons, heads, hidden size and embeddings."""

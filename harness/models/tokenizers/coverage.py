@@ -1,0 +1,159 @@
+"""What trimming changed, measured on held-out text.
+
+Shapes: **L** length, **V** vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from harness.models.families.lookup import max_length
+from harness.models.loading.backend import bare_backend
+from harness.models.loading.checkpoint import Checkpoint
+from harness.models.tokenizers.vocabulary import Ids, renumber
+
+_PROBED_LINES = 8
+_PROBED_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What trimming changed on held-out text.
+
+    A *word* is what the tokenizer's pre-tokeniser cuts. It *needs no dropped token* when all its old tokens
+    were kept; then it must be the same tokens still, so that ``num_words_altered`` must be 0.
+
+    Attributes:
+        num_tokens_before: size of the vocabulary before.
+        num_tokens_after: size of the vocabulary after.
+        num_lines: held-out lines looked at.
+        num_words: words in them.
+        lines_unchanged_fraction: share of lines with the same tokens as before.
+        words_unchanged_fraction: share of words with the same tokens as before.
+        words_kept_fraction: share of words that need no dropped token.
+        num_words_altered: words that need no dropped token, yet got other tokens.
+        unknown_fraction_before: share of unknown tokens among all before.
+        unknown_fraction_after: share of unknown tokens among all after.
+        tokens_per_word_before: mean number of tokens of a word before.
+        tokens_per_word_after: mean number of tokens of a word after.
+        max_logit_difference: the greatest |Δlogit| over the kept tokens, old ids against new ones; ``None``
+            when no line has a kept token.
+    """
+
+    num_tokens_before: int
+    num_tokens_after: int
+    num_lines: int
+    num_words: int
+    lines_unchanged_fraction: float
+    words_unchanged_fraction: float
+    words_kept_fraction: float
+    num_words_altered: int
+    unknown_fraction_before: float
+    unknown_fraction_after: float
+    tokens_per_word_before: float
+    tokens_per_word_after: float
+    max_logit_difference: float | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether every word that needs no dropped token kept its tokens."""
+        return self.num_words_altered == 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Gives the fields and ``exact``, ready for JSON."""
+        return asdict(self) | {"exact": self.exact}
+
+
+_Line = dict[int | None, tuple[int, ...]]
+
+
+def certify(before: Checkpoint, after: Checkpoint, kept: Ids, lines: Sequence[str]) -> Certificate:
+    """Gives the certificate of a trimming.
+
+    Args:
+        before: the model and tokenizer that were trimmed.
+        after: what they became.
+        kept: the old ids in the order of the new ones.
+        lines: held-out text.
+    """
+    old, small = before.tokenizer, after.tokenizer
+    old_lines, small_lines = _segment(old, lines), _segment(small, lines)
+    new = renumber(kept, len(old))
+    counts = _compare(old_lines, small_lines, new)
+    num_words = max(1, counts["words"])
+    return Certificate(
+        num_tokens_before=len(old),
+        num_tokens_after=len(kept),
+        num_lines=len(lines),
+        num_words=counts["words"],
+        lines_unchanged_fraction=counts["lines_unchanged"] / max(1, len(lines)),
+        words_unchanged_fraction=counts["words_unchanged"] / num_words,
+        words_kept_fraction=counts["words_kept"] / num_words,
+        num_words_altered=counts["words_altered"],
+        unknown_fraction_before=_unknown_fraction(old_lines, old.unk_token_id),
+        unknown_fraction_after=_unknown_fraction(small_lines, small.unk_token_id),
+        tokens_per_word_before=_num_tokens(old_lines) / num_words,
+        tokens_per_word_after=_num_tokens(small_lines) / num_words,
+        max_logit_difference=_logit_difference(before.model, after.model, kept, new, old_lines),
+    )
+
+
+def _compare(old_lines: Sequence[_Line], small_lines: Sequence[_Line], new: Ids) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    numbers = new.tolist()
+    for old_line, small_line in zip(old_lines, small_lines, strict=True):
+        mapped = {word: tuple(numbers[one] for one in ids) for word, ids in old_line.items()}
+        whole = [word for word, ids in mapped.items() if min(ids) >= 0]
+        unchanged = sum(small_line.get(word) == ids for word, ids in mapped.items())
+        counts["words"] += len(mapped)
+        counts["words_unchanged"] += unchanged
+        counts["lines_unchanged"] += unchanged == len(mapped)
+        counts["words_kept"] += len(whole)
+        counts["words_altered"] += sum(small_line.get(word) != mapped[word] for word in whole)
+    return counts
+
+
+def _segment(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> list[_Line]:
+    """Gives for each line the ids of each word, special tokens of the text under ``None``."""
+    segmented = []
+    for encoding in bare_backend(tokenizer).encode_batch(list(lines), add_special_tokens=False):
+        words: dict[int | None, list[int]] = {}
+        for word, number in zip(encoding.word_ids, encoding.ids, strict=True):
+            words.setdefault(word, []).append(number)
+        segmented.append({word: tuple(ids) for word, ids in words.items()})
+    return segmented
+
+
+def _num_tokens(lines: Sequence[_Line]) -> int:
+    return sum(len(ids) for line in lines for ids in line.values())
+
+
+def _unknown_fraction(lines: Sequence[_Line], unknown: int | None) -> float:
+    found = sum(ids.count(unknown) for line in lines for ids in line.values()) if unknown is not None else 0
+    return found / max(1, _num_tokens(lines))
+
+
+@torch.no_grad()
+def _logit_difference(
+    model: PreTrainedModel, small_model: PreTrainedModel, kept: Ids, new: Ids, lines: Sequence[_Line]
+) -> float | None:
+    """Gives the greatest |Δlogit| over a few lines, their dropped tokens left out."""
+    worst: float | None = None
+    most = min(_PROBED_TOKENS, max_length(model))
+    rows_V = torch.from_numpy(kept).to(model.device)
+    for line in lines[:_PROBED_LINES]:
+        ids = np.array([number for word in line.values() for number in word], dtype=np.int64)
+        old_L = torch.from_numpy(ids[new[ids] >= 0][:most])
+        if len(old_L):
+            before_LV = model(input_ids=old_L[None].to(model.device)).logits[0].index_select(1, rows_V)
+            new_L = torch.from_numpy(new[old_L.numpy()]).to(small_model.device)
+            after_LV = small_model(input_ids=new_L[None]).logits[0]
+            worst = max(worst or 0.0, float((before_LV - after_LV.to(before_LV.device)).abs().max()))
+    return worst

@@ -1,0 +1,397 @@
+"""Strings the stages of one run together: language, recipe and scale in, a plan out. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.config.recipe import Recipe
+from harness.config.resolve import TEACHER, ResolvedStep, resolve
+from harness.config.scale import Scale
+from harness.config.shape import Shape
+from harness.config.study import slug
+from harness.config.teacher import find_known_teacher, find_shape
+from harness.data import builtin
+from harness.data.folder import list_languages
+from harness.data.formats import FORMATS
+from harness.data.tasks import TASKS, task_named
+from harness.errors import HarnessError, UsageError, unknown
+from harness.languages import LANGUAGES
+from harness.pipeline.plan import Plan, Stage
+from harness.plans.evaluation import (
+    HELD_OUT_LENGTH,
+    ROLE_FINAL,
+    Lesson,
+    Scored,
+    baseline_stages,
+    encoder_steps,
+    final_of,
+    lesson_of,
+    score_stages,
+    scored_of,
+    stage_of,
+)
+from harness.stages.io.data import data_inputs
+
+KEPT_OUT = ("dev", "test")
+"""Parts of a task whose text no corpus may hold."""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A run before it has begun.
+
+    Attributes:
+        plan: its stages.
+        steps: the recipe's steps with every number stated.
+        scored: the models of the report, in its order.
+        tasks: those scored: of the scale's those the data has, then what else a data folder has.
+        missing_tasks: tasks of the scale that the data has not, with the reason.
+    """
+
+    plan: Plan
+    steps: tuple[ResolvedStep, ...]
+    scored: tuple[Scored, ...]
+    tasks: tuple[str, ...]
+    missing_tasks: Mapping[str, str]
+
+
+def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
+    """Gives the plan of a run.
+
+    Raises:
+        UsageError: the language, or something in recipe or scale, does not exist or does not fit.
+        HarnessError: a folder that should be read is not there.
+    """
+    opening = open_run(language, recipe, scale)
+    tasks, missing = opening.tasks, opening.missing_tasks
+    steps = resolve(recipe, scale, opening.shape)
+    scored = scored_of(steps, scale, tasks)
+    own = encoder_steps(steps)
+    stages = [*opening.stages, *source_stages(language, recipe, scale)]
+    stages += [*step_stages(own, corpus=corpus_of(language, recipe)), *baseline_stages(own, scale, scored)]
+    if tasks:
+        stages += _proof_stages(scored, scale, tasks, lesson_of(steps))
+    stages.append(
+        _report_stage(
+            stages,
+            language=language,
+            recipe=recipe,
+            scale=scale,
+            scored=scored,
+            tasks=tasks,
+            missing=missing,
+        )
+    )
+    return Blueprint(Plan(tuple(stages)), steps, scored, tasks, missing)
+
+
+class Opening(NamedTuple):
+    """What every run begins with: the teacher and the data."""
+
+    stages: tuple[Stage, ...]
+    shape: Shape
+    tasks: tuple[str, ...]
+    missing_tasks: dict[str, str]
+
+
+def open_run(language: str, recipe: Recipe, scale: Scale) -> Opening:
+    """Gives the stages of teacher, tasks and corpus.
+
+    Raises:
+        UsageError: the language does not exist, or the scale's lengths do not fit the teacher.
+        HarnessError: a folder that should be read is not there.
+    """
+    _check_language(language, scale)
+    shape = find_shape(recipe, scale)
+    _check_lengths(shape, scale)
+    tasks, missing = tasks_there(language, scale)
+    stages = (
+        *_teacher_stages(recipe, scale, shape),
+        tasks_stage(language, scale, tasks),
+        _corpus_stage("corpus", (language,), scale),
+    )
+    return Opening(stages, shape, tasks, missing)
+
+
+def corpus_of(language: str, recipe: Recipe) -> str:
+    """Gives the stage whose text the steps of a recipe see; a language is never its own source language."""
+    beside = recipe.source_language
+    return "corpus" if beside is None or beside == language else f"corpus-{slug(beside)}"
+
+
+def source_stages(language: str, recipe: Recipe, scale: Scale) -> tuple[Stage, ...]:
+    """Gives the stage that mixes the language's text with the source language's, where a recipe asks for it.
+
+    Raises:
+        UsageError: the data has no text of the source language.
+    """
+    name = corpus_of(language, recipe)
+    if name == "corpus":
+        return ()
+    known = _languages(scale.corpus.source, scale.corpus.folder)
+    if recipe.source_language not in known:
+        raise unknown(f"source_language of {recipe.name}", str(recipe.source_language), known)
+    return (_corpus_stage(name, (language,), scale, source_language=recipe.source_language),)
+
+
+def reads_hub(stage: Stage) -> bool:
+    """Says whether a stage downloads; such a stage reads no other."""
+    config = stage.config
+    return "hub" in (config.get("source"), config.get("tasks_source")) or "hub_id" in config
+
+
+def pretraining_stages(scale: Scale) -> tuple[Stage, ...]:
+    """Gives the two stages that train a teacher: the text of all its languages, and the training."""
+    block = scale.teacher.pretrain
+    if block is None:
+        raise HarnessError(
+            f"pretrain: wanted a scale with teacher.pretrain; '{scale.name}' has none; choose another"
+        )
+    languages = _pretraining_languages(scale)
+    settings = block.model_dump(
+        mode="json", exclude={"languages", "lines", *Shape.model_fields}, exclude_none=True
+    )
+    config = {
+        **settings,
+        "shape": block.shape.model_dump(),
+        "languages": languages,
+        "precision": scale.precision,
+        "seed": scale.seed,
+        **scale.memory,
+    }
+    return (
+        _corpus_stage("corpora", languages, scale, block.lines),
+        stage_of(TEACHER, "pretrain", config, {"corpora": "corpora"}),
+    )
+
+
+def _teacher_stages(recipe: Recipe, scale: Scale, shape: Shape) -> tuple[Stage, ...]:
+    if scale.teacher.pretrain is not None:
+        return pretraining_stages(scale)
+    config: dict[str, Any] = {"shape": shape.model_dump()}
+    if scale.teacher.folder is not None:
+        return (stage_of(TEACHER, "fetch", config, {"folder": Path(scale.teacher.folder)}),)
+    known = find_known_teacher(recipe, scale)
+    assert known is not None
+    config |= {"name": known.hub_id, "hub_id": known.hub_id, "revision": known.revision}
+    return (stage_of(TEACHER, "fetch", config, {}),)
+
+
+def told_of(scale: Scale) -> dict[str, Any]:
+    """Gives what a report is told of its scale; a teacher's folder has its name here and in no other key."""
+    told: dict[str, Any] = {
+        "scale": scale.name,
+        "data": scale.corpus.source,
+        "precisions": ["fp32", "int8"] if scale.export.quantize == "int8" else ["fp32"],
+    }
+    if scale.teacher.folder is not None:
+        told["teacher"] = Path(scale.teacher.folder).resolve().name
+    return told
+
+
+def _check_language(language: str, scale: Scale) -> None:
+    corpus = scale.corpus
+    known = _languages(corpus.source, corpus.folder)
+    if language not in known:
+        kinds = {"builtin": "built-in language", "hub": "language"}
+        raise unknown(kinds.get(corpus.source, f"language of {corpus.folder}"), language, known)
+
+
+def _check_lengths(shape: Shape, scale: Scale) -> None:
+    """Refuses inputs that the models of a run could not take, before anything is trained."""
+    asked = {"sequence_length": scale.sequence_length, "latency.lengths": max(scale.latency.lengths)}
+    for name, length in asked.items():
+        if length > shape.max_length:
+            raise UsageError(
+                f"{scale.name}: {name}: wanted at most the {shape.max_length} tokens that the teacher's "
+                f"positions hold; got {length}; lower it"
+            )
+
+
+def _languages(source: str, folder: str | None) -> list[str]:
+    """Gives the languages of which a source has text."""
+    if source == "folder":
+        return list_languages(Path(str(folder)))
+    return list(builtin.LANGUAGES if source == "builtin" else LANGUAGES)
+
+
+def _pretraining_languages(scale: Scale) -> list[str]:
+    wanted = scale.teacher.pretrain.languages if scale.teacher.pretrain else ()
+    if wanted == "all":
+        return _languages(scale.corpus.source, scale.corpus.folder)
+    for language in wanted:
+        _check_language(language, scale)
+    return list(wanted)
+
+
+def _data(folder: str | None, names: Sequence[str]) -> dict[str, Path]:
+    return data_inputs(Path(folder), list(names)) if folder else {}
+
+
+def _corpus_stage(
+    id: str,  # noqa: A002
+    languages: Sequence[str],
+    scale: Scale,
+    lines: int | None = None,
+    source_language: str | None = None,
+) -> Stage:
+    read = [*languages, *([source_language] if source_language else [])]
+    tasks = {
+        language: list(dict.fromkeys(tasks_there(language, scale)[0] + _other_tasks(language, scale)))
+        for language in read
+    }
+    config: dict[str, Any] = {
+        "source": scale.corpus.source,
+        "tasks_source": scale.tasks.source,
+        "languages": list(languages),
+        "lines": lines or scale.corpus.lines,
+        "held_out_fraction": scale.corpus.held_out_fraction,
+        "seed": scale.seed,
+        "excluded_tasks": tasks,
+        "sizes": _sizes(scale),
+    }
+    if source_language:
+        config["source_language"] = source_language
+    inputs = _data(scale.corpus.folder, [f"corpus/{language}" for language in read])
+    named = [f"{task}/{language}" for language in read for task in tasks[language]]
+    inputs |= _data(scale.tasks.folder, [_part_file(name, part) for name in named for part in KEPT_OUT])
+    return stage_of(id, "corpus", config, inputs)
+
+
+def _part_file(name: str, part: str) -> str:
+    """Gives where a data folder has a part of a task in a language, which is named as ``topic/mt``."""
+    return f"{name}/{part}{FORMATS[name.partition('/')[0]][0]}"
+
+
+def _sizes(scale: Scale) -> list[int | None]:
+    """Gives the most examples of train, dev and test; ``None`` is all."""
+    return [scale.tasks.train, scale.tasks.dev, scale.tasks.test]
+
+
+def tasks_there(language: str, scale: Scale) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Gives the tasks to be scored in this language, and why the source lacks those of the scale it lacks."""
+    names = tuple(task_named(name).name for name in scale.tasks.names)
+    missing = {name: reason for name in names if (reason := _lack(name, language, scale))}
+    there = tuple(name for name in names if name not in missing)
+    return there + (_other_tasks(language, scale) if scale.tasks.others else ()), missing
+
+
+def _other_tasks(language: str, scale: Scale) -> tuple[str, ...]:
+    """Gives the tasks that the data folder has in this language and the scale does not name."""
+    if scale.tasks.source != "folder":
+        return ()
+    return tuple(
+        name for name in TASKS if name not in scale.tasks.names and _lack(name, language, scale) is None
+    )
+
+
+def _lack(task: str, language: str, scale: Scale) -> str | None:
+    """Gives the reason why a task cannot be had in a language; ``None`` where it can."""
+    source, folder = scale.tasks.source, scale.tasks.folder
+    if source == "folder":
+        part = _part_file(f"{task}/{language}", "train")
+        return None if (Path(str(folder)) / part).is_file() else f"{part} is not there"
+    if source == "builtin":
+        if task not in builtin.TASKS:
+            return f"the built-in languages have no such task; there are: {', '.join(builtin.TASKS)}"
+        return None if language in builtin.LANGUAGES else f"'{language}' is no built-in language"
+    known = LANGUAGES.get(language)
+    return None if known and task in known.tasks else f"no source on the hub is known for it in '{language}'"
+
+
+def tasks_stage(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
+    """Gives the stage that reads the tasks, named ``tasks``."""
+    config = {
+        "source": scale.tasks.source,
+        "language": language,
+        "names": list(tasks),
+        "sizes": _sizes(scale),
+        "seed": scale.seed,
+    }
+    return stage_of(
+        "tasks", "tasks", config, _data(scale.tasks.folder, [f"{task}/{language}" for task in tasks])
+    )
+
+
+def step_stages(steps: Sequence[ResolvedStep], prefix: str = "", corpus: str = "corpus") -> list[Stage]:
+    """Gives a stage for each step of a recipe, named by its id after a prefix; all see one corpus."""
+    stages, before = [], TEACHER
+    for step in steps:
+        inputs: dict[str, str | Path] = {"model": before, "corpus": corpus}
+        config = {**step.config, "held_out_length": HELD_OUT_LENGTH}
+        if step.kind == "distill":
+            taught = config.pop("teacher")
+            inputs["teacher"] = taught if taught == TEACHER else f"{prefix}{taught}"
+        before = f"{prefix}{step.id}"
+        stages.append(stage_of(before, step.kind, config, inputs))
+    return stages
+
+
+def _proof_stages(
+    scored: Sequence[Scored], scale: Scale, tasks: Sequence[str], lesson: Lesson | None
+) -> list[Stage]:
+    stages = score_stages(scored, scale, tasks, lesson)
+    for task in tasks:
+        for role, model_id in ((TEACHER, TEACHER), (ROLE_FINAL, final_of(scored))):
+            stages.append(export_stage(role, model_id, task, scale))
+    if scale.export.precisions:
+        stages.append(_precisions_stage(tasks, scale))
+    return [*stages, latency_stage(tasks, scale)]
+
+
+def export_stage(role: str, model_id: str, task: str, scale: Scale) -> Stage:
+    """Gives the stage that exports a model fine-tuned on a task."""
+    config = {
+        "task": task,
+        "lengths": list(scale.latency.lengths),
+        "candidates": list(scale.export.candidates),
+        "quantize": scale.export.quantize,
+        "parity_tolerance": scale.export.parity_tolerance,
+        "seconds": scale.latency.seconds,
+        "seed": scale.seed,
+    }
+    return stage_of(f"export.{task}.{role}", "export", config, {"model": f"score.{task}.{model_id}"})
+
+
+def _precisions_stage(tasks: Sequence[str], scale: Scale) -> Stage:
+    config = {
+        "tasks": list(tasks),
+        "precisions": list(scale.export.precisions),
+        "max_length": scale.sequence_length,
+    }
+    inputs = {f"{ROLE_FINAL}.{task}": f"export.{task}.{ROLE_FINAL}" for task in tasks}
+    return stage_of("precisions", "precisions", config, inputs | {"tasks": "tasks", "corpus": "corpus"})
+
+
+def latency_stage(tasks: Sequence[str], scale: Scale, roles: Sequence[str] = (TEACHER, ROLE_FINAL)) -> Stage:
+    """Gives the stage that times the exports side by side; the scale's seconds are for two models."""
+    config = {"tasks": list(tasks), "seed": scale.seed, **scale.latency.model_dump(mode="json")}
+    if len(roles) > 2:
+        config["seconds"] *= len(roles) / 2
+    inputs = {f"{role}.{task}": f"export.{task}.{role}" for task in tasks for role in roles}
+    return stage_of("latency", "latency", config, inputs)
+
+
+def _report_stage(
+    stages: Sequence[Stage],
+    *,
+    language: str,
+    recipe: Recipe,
+    scale: Scale,
+    scored: Sequence[Scored],
+    tasks: Sequence[str],
+    missing: Mapping[str, str],
+) -> Stage:
+    config = {
+        "language": language,
+        "recipe": recipe.name,
+        "recipe_source": recipe.source,
+        "scored": [vars(model) for model in scored],
+        "tasks": list(tasks),
+        "missing_tasks": dict(missing),
+        **told_of(scale),
+    }
+    return stage_of("report", "report", config, {stage.id: stage.id for stage in stages})

@@ -1,0 +1,155 @@
+"""Strings the stages together that score models which no run here made; gathers what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config.scale import Scale
+from harness.data.tasks import task_named
+from harness.errors import UsageError
+from harness.models.loading.checkpoint import locate
+from harness.models.loading.encoder import load_tokenizer, longest_input
+from harness.pipeline.execute import Finished
+from harness.pipeline.plan import Plan, Stage
+from harness.plans.evaluation import WEIGHTLESS, Scored, compare_stage, score_stage, stage_of
+from harness.plans.run import tasks_stage, tasks_there
+
+_BASELINES = {
+    "random": ("the first model's shape, random weights", "score"),
+    "static": ("static embeddings from the first model, and a linear model", "linear"),
+    "tfidf": (WEIGHTLESS["tfidf"], "linear"),
+    "majority": (WEIGHTLESS["majority"], "majority"),
+}
+"""Those of a scale's baselines that need nothing but model and tasks."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to be scored.
+
+    Attributes:
+        id: its name in stages and tables.
+        folder: where it lies.
+        source: the folder as asked for, or the hub id with its commit.
+    """
+
+    id: str
+    folder: Path
+    source: str
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """What is scored, before it is.
+
+    Attributes:
+        plan: its stages.
+        models: those to be scored.
+        scored: the models, then the baselines.
+        tasks: those the data has, with their main metric.
+        missing_tasks: those asked for that the data has not, with the reason.
+    """
+
+    plan: Plan
+    models: tuple[Model, ...]
+    scored: tuple[Scored, ...]
+    tasks: Mapping[str, str]
+    missing_tasks: Mapping[str, str]
+
+
+def find_models(sources: Sequence[str]) -> list[Model]:
+    """Gives the models that folders or hub ids name; ``organisation/name@revision`` pins a hub id.
+
+    A hub id without revision is its main branch; what commit that is stands in ``source``.
+
+    Raises:
+        HarnessError: no such folder and no such hub id.
+    """
+    found: list[Model] = []
+    for source in sources:
+        told, folder = _locate(source)
+        name = folder.resolve().parent.name if folder.resolve().name == "model" else told.partition("@")[0]
+        taken = [*_BASELINES, *(one.id for one in found)]
+        ids = [_plain(name), *(f"{_plain(name)}-{number}" for number in range(2, len(taken) + 3))]
+        found.append(Model(next(one for one in ids if one not in taken), folder, told))
+    return found
+
+
+def _locate(source: str) -> tuple[str, Path]:
+    """Gives the folder of a source, and what it is called: the folder, or the hub id with its commit."""
+    if Path(source).is_dir():
+        return str(Path(source).resolve()), Path(source)
+    hub_id, _, revision = source.partition("@")
+    folder = locate(hub_id, revision or "main")
+    return f"{hub_id}@{folder.resolve().name}", folder
+
+
+def _plain(name: str) -> str:
+    """Gives the last part of a path or hub id, as a stage can be called."""
+    name = name.rpartition("/")[2]
+    kept = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower())
+    return "-".join(part for part in kept.split("-") if part) or "model"
+
+
+def draw_scorecard(models: Sequence[Model], language: str, scale: Scale) -> Scorecard:
+    """Gives the plan that scores models on the tasks of a language.
+
+    Every model and baseline is compared with the first model; tasks, seeds, protocol and baselines are the
+    scale's. Of the baselines a trimmed teacher has no place here: it takes a run with a corpus.
+
+    Args:
+        models: the first of which the others are compared with.
+        language: code; the data has to know it.
+        scale: for tasks, seeds, protocol, baselines, precision and length.
+
+    Raises:
+        UsageError: the data has none of the tasks in this language.
+        HarnessError: a folder holds no model that can be scored.
+    """
+    tasks, missing = tasks_there(language, scale)
+    if not tasks:
+        told = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise UsageError(f"score: wanted one task at least in '{language}'; got none; {told}")
+    for one in models:
+        load_tokenizer(one.folder)
+    ends = [end for one in models if (end := longest_input(one.folder)) is not None]
+    scale = scale.model_copy(update={"sequence_length": min([scale.sequence_length, *ends])})
+    first = models[0]
+    scored = [Scored(one.id, one.id, "teacher" if one == first else "student", one.id) for one in models]
+    baselines = [name for name in scale.score.baselines if name in _BASELINES]
+    scored += [
+        Scored(name, told, "baseline", name, kind) for name in baselines for told, kind in [_BASELINES[name]]
+    ]
+    stages = [tasks_stage(language, scale, tasks), *_baseline_stages(baselines, first.folder, scale.seed)]
+    folders: dict[str, str | Path] = {one.id: one.folder for one in models}
+    stages += [score_stage(one, task, scale, folders.get(one.id, one.id)) for task in tasks for one in scored]
+    pairs = [(one.id, first.id) for one in scored if one.id != first.id]
+    stages.append(compare_stage([one.id for one in scored], tasks, pairs))
+    named = {task: task_named(task).metrics[0] for task in tasks}
+    return Scorecard(Plan(stages), tuple(models), tuple(scored), named, missing)
+
+
+def _baseline_stages(baselines: Sequence[str], folder: Path, seed: int) -> list[Stage]:
+    made = {"random": {"seed": seed, "head": False}, "static": {}}
+    return [
+        stage_of(name, name, config, {"model": folder}) for name, config in made.items() if name in baselines
+    ]
+
+
+def gather(card: Scorecard, finished: Mapping[str, Finished]) -> dict[str, Any]:
+    """Gives all scores and comparisons of a finished scorecard, as written to ``scores.json``."""
+    facts = {name: one.manifest.facts for name, one in finished.items()}
+    return {
+        "tasks": dict(card.tasks),
+        "names": {one.id: one.name for one in card.scored},
+        "sources": {one.id: one.source for one in card.models},
+        "data": facts["tasks"],
+        "scores": {
+            one.id: {task: facts[f"score.{task}.{one.id}"]["scores"] for task in card.tasks}
+            for one in card.scored
+        },
+        "comparisons": facts["compare"]["comparisons"],
+    }

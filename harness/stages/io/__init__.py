@@ -1,0 +1,1 @@
+"""What several stages read and write: models, data, scores and results."""

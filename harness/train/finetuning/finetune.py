@@ -1,0 +1,315 @@
+"""Fine-tuning an encoder on a task, whole or by adapters: a linear head, the epoch that is best on dev.
+
+Shapes: **B** batch, **L** length, **C** classes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    set_seed,
+)
+
+from harness.data.tasks import TaskData
+from harness.models.loading.checkpoint import quiet
+from harness.models.loading.encoder import num_types
+from harness.train.finetuning.adapters import add_adapters, add_lora, merge_lora, num_trained
+from harness.train.finetuning.distillation import Lesson, TaughtTrainer, start_as
+from harness.train.finetuning.encoding import Encoded, encode, pad
+from harness.train.finetuning.sparse import Ticket, choose, encoder_weights
+from harness.train.trainer import OneDevice, bare_forward, dropout, fastest_attention
+
+Labels = list[str] | list[list[str]]
+"""One label a text, or one a word of each sentence, in the order of the examples."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a model is fine-tuned; the same for every model that is compared.
+
+    Attributes:
+        epochs: passes over the training part.
+        learning_rate: peak rate; linear rise and fall.
+        batch_size: examples of one optimiser step.
+        warmup_fraction: share of the steps with a rising rate.
+        weight_decay: decoupled.
+        max_length: tokens of the longest input; a longer sentence of a token task is cut at words.
+        precision: ``fp32`` or ``bf16`` (autocast), of the training; predicted is in the weights' own, fp32.
+        dropout: replaces the model's own while it is fine-tuned; ``None`` leaves it.
+        patience: epochs without a better score on dev after which it ends; ``None`` runs them all.
+        method: ``full`` trains every weight; ``adapter`` and ``lora`` the head and what they add; ``sft``
+            all, and then anew the head and the weights that had moved most.
+        reduction: of an adapter, how many times narrower than the encoder it is.
+        rank: of LoRA.
+        density: of ``sft``, the share of the encoder's weights that is trained in the end.
+    """
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    warmup_fraction: float
+    weight_decay: float
+    max_length: int
+    precision: Literal["fp32", "bf16"]
+    dropout: float | None = None
+    patience: int | None = None
+    method: Literal["full", "adapter", "lora", "sft"] = "full"
+    reduction: int = 16
+    rank: int = 8
+    density: float = 0.08
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of it decides the outcome, but the method; settings of other methods are left out."""
+        own = {"adapter": "reduction", "lora": "rank", "sft": "density"}
+        others = [setting for method, setting in own.items() if method != self.method]
+        return {name: value for name, value in vars(self).items() if name not in ("method", *others)}
+
+
+def epochs_within(epochs: int, max_examples: int | None, num_train: int) -> int:
+    """Gives as many whole epochs, one at least, as see no more than so many examples.
+
+    Args:
+        epochs: the most.
+        max_examples: the most examples seen over all epochs; ``None`` sets no bound.
+        num_train: examples of the training part.
+    """
+    if max_examples is None:
+        return epochs
+    return min(epochs, max(1, max_examples // max(1, num_train)))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A fine-tuned model and what it says about the test part.
+
+    Attributes:
+        model: with its task head and its labels in the config; a stock class, unless it has adapters.
+        predictions: on the test part.
+        dev_scores: the first metric on dev after each epoch.
+        best_epoch: counted from one; the weights are those of its end.
+        num_trained: parameters that were trained.
+    """
+
+    model: nn.Module
+    predictions: Labels
+    dev_scores: list[float]
+    best_epoch: int
+    num_trained: int
+
+
+def finetune(
+    checkpoint: Path,
+    tokenizer: Any,
+    data: TaskData,
+    *,
+    protocol: Protocol,
+    seed: int,
+    score: Callable[[Labels], float],
+    folder: Path,
+    lesson: Lesson | None = None,
+) -> Tuned:
+    """Fine-tunes a copy of an encoder on a task.
+
+    Holds: equal arguments give equal predictions on one machine; the test part is read once, after the best
+    epoch has been chosen on dev.
+
+    Args:
+        checkpoint: folder of an MLM model; its encoder is taken, a new head is drawn from ``seed``.
+        tokenizer: the model's.
+        data: the task.
+        protocol: how.
+        seed: of head, order and dropout.
+        score: gives the first metric of predictions on the dev part.
+        folder: scratch of the trainer.
+        lesson: what a teacher adds; None learns from the labels alone.
+    """
+    set_seed(seed)
+    model = task_model(checkpoint, data)
+    rows_of = partial(
+        encode, data=data, tokenizer=tokenizer, max_length=protocol.max_length, typed=num_types(model) > 1
+    )
+    trainer_class = Trainer if lesson is None else _taught(lesson, model, data)
+    model = fitted(model, protocol)
+    trained = num_trained(model)
+    train, dev = rows_of(data.train), rows_of(data.dev)
+    best = _BestEpoch(lambda: score(predict(model, dev, data, protocol.batch_size)), protocol.patience)
+
+    fit = partial(_fit, trainer_class, model, train, arguments=_arguments(folder, protocol, seed))
+    with dropout(model, protocol.dropout), fastest_attention(model, protocol.precision):
+        if protocol.method == "sft":
+            ticket = _draw_ticket(model, fit, protocol.density)
+            trained += ticket.num_chosen - ticket.num_places
+            fit(ticket, best)
+        else:
+            fit(best)
+    model.__dict__.pop("forward", None)  # the autocast that the library leaves round it
+    model.to("cpu").load_state_dict(best.weights)
+    shutil.rmtree(folder, ignore_errors=True)
+    test = rows_of(data.test)
+    if protocol.method == "lora":
+        model = merge_lora(model)
+    predictions = predict(model.eval(), test, data, protocol.batch_size)
+    return Tuned(model, predictions, best.scores, best.epoch, trained)
+
+
+def _fit(
+    trainer_class: Callable[..., Any],
+    model: Any,
+    train: Encoded,
+    *callbacks: TrainerCallback,
+    arguments: OneDevice,
+) -> None:
+    """Trains a model once, from the weights it has."""
+    trainer = trainer_class(
+        model=model,
+        args=arguments,
+        train_dataset=train.rows,
+        data_collator=lambda rows: pad(rows, train.pad_id),
+        callbacks=[*callbacks],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+
+
+def _draw_ticket(model: Any, fit: Callable[[], None], density: float) -> Ticket:
+    """Trains every weight, and gives the places that moved most; the model is then as it was before."""
+    whole = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    start = encoder_weights(model)
+    fit()
+    ticket = Ticket(start, choose(start, encoder_weights(model), density))
+    model.load_state_dict(whole)
+    return ticket
+
+
+def _taught(lesson: Lesson, model: Any, data: TaskData) -> Callable[..., Any]:
+    """Gives the trainer of a lesson; the model begins as its teacher where the lesson says so."""
+    teacher = task_model(lesson.teacher, data)
+    if lesson.kept_layers is not None:
+        start_as(model, teacher, lesson.kept_layers)
+    return partial(TaughtTrainer, lesson=lesson, teacher=teacher)
+
+
+def fitted(model: Any, protocol: Protocol) -> Any:
+    """Gives a task model whose parameters are those that the protocol trains."""
+    if protocol.method == "adapter":
+        return add_adapters(model, protocol.reduction)
+    return add_lora(model, protocol.rank) if protocol.method == "lora" else model
+
+
+def task_model(checkpoint: Path, data: TaskData) -> Any:
+    """Gives the stock class with a linear head for the task's labels; a new one, unless the folder has it."""
+    stock = (
+        AutoModelForTokenClassification if data.task.kind == "token" else AutoModelForSequenceClassification
+    )
+    with quiet():
+        return stock.from_pretrained(
+            checkpoint,
+            id2label=dict(enumerate(data.labels)),
+            label2id={label: index for index, label in enumerate(data.labels)},
+            use_safetensors=True,
+            dtype=torch.float32,
+        )
+
+
+@torch.no_grad()
+def predict(model: nn.Module, encoded: Encoded, data: TaskData, batch_size: int) -> Labels:
+    """Gives the labels of the largest logits, in the order of the examples; every word gets one.
+
+    Holds: computed in the precision of the weights, also while the model is being trained in another.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    order = sorted(range(len(encoded.rows)), key=lambda row: -len(encoded.rows[row]["input_ids"]))
+    chosen: dict[int, list[int]] = {}
+    for start in range(0, len(order), batch_size * 4):
+        rows = order[start : start + batch_size * 4]
+        batch = pad([encoded.rows[row] for row in rows], encoded.pad_id)
+        labels = batch.pop("labels")
+        with bare_forward(model):
+            logits = model(**{name: value.to(device) for name, value in batch.items()}).logits
+        best = logits.argmax(-1).cpu()
+        for row, best_L, labels_L in zip(rows, best, labels, strict=True):
+            chosen[row] = _asked(best_L, labels_L)
+    return _gather(chosen, encoded, data)
+
+
+def _asked(best_L: Tensor, labels_L: Tensor) -> list[int]:
+    """Gives the choice of a text, or of the first sub-word of each word."""
+    if best_L.dim() == 0:
+        return [int(best_L)]
+    found: list[int] = best_L[: len(labels_L)][labels_L != -100].tolist()
+    return found
+
+
+def _gather(chosen: dict[int, list[int]], encoded: Encoded, data: TaskData) -> Labels:
+    """Joins the windows of each example."""
+    whole: list[list[str]] = [[] for _ in range(encoded.num_examples)]
+    for row, example in enumerate(encoded.owners):
+        whole[example].extend(data.labels[index] for index in chosen[row])
+    if data.task.kind == "token":
+        return whole
+    return [labels[0] for labels in whole]
+
+
+class _BestEpoch(TrainerCallback):  # type: ignore[misc]
+    """Scores dev after each epoch and keeps the weights of the best (the first, among equals).
+
+    Ends the training when the best lies ``patience`` epochs back.
+    """
+
+    def __init__(self, score: Callable[[], float], patience: int | None) -> None:
+        self.score = score
+        self.patience = patience
+        self.scores: list[float] = []
+        self.epoch = 0
+        self.weights: dict[str, Tensor] = {}
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> Any:  # noqa: ARG002
+        self.scores.append(self.score())
+        if self.epoch == 0 or self.scores[-1] > self.scores[self.epoch - 1]:
+            self.epoch = len(self.scores)
+            self.weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        model.train()
+        if self.patience is not None and len(self.scores) - self.epoch >= self.patience:
+            control.should_training_stop = True
+        return control
+
+
+def _arguments(folder: Path, protocol: Protocol, seed: int) -> OneDevice:
+    return OneDevice(
+        output_dir=str(folder),
+        num_train_epochs=protocol.epochs,
+        per_device_train_batch_size=protocol.batch_size,
+        learning_rate=protocol.learning_rate,
+        warmup_steps=protocol.warmup_fraction,
+        weight_decay=protocol.weight_decay,
+        lr_scheduler_type="linear",
+        bf16=protocol.precision == "bf16",
+        optim="adamw_torch_fused",
+        seed=seed,
+        data_seed=seed,
+        use_cpu=not torch.cuda.is_available(),
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+    )

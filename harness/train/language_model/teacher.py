@@ -1,0 +1,76 @@
+"""A multilingual teacher from nothing: its tokenizer, its random weights, its training corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from harness.config.shape import Shape
+from harness.data.batches import Packed, pack
+from harness.models.initialization.positional_heads import attend_to_neighbours
+from harness.models.loading.checkpoint import build
+from harness.models.tokenizers import train_unigram, train_wordpiece
+from harness.train.language_model.cooccurrence import token_vectors
+from harness.train.language_model.language_mixing import mix, sample_lines
+
+TOKENIZERS = {"bert": train_wordpiece, "xlm-roberta": train_unigram}
+
+Documents = Sequence[Sequence[str]]
+
+
+class Newborn(NamedTuple):
+    """A teacher that has learnt nothing yet, and what it is to learn from."""
+
+    model: Any
+    tokenizer: Any
+    packed: Packed
+
+
+def prepare(
+    shape: Shape,
+    corpora: Mapping[str, Documents],
+    *,
+    smoothing: float,
+    tokenizer_characters: int,
+    sequence_length: int,
+    seed: int,
+    embeddings: Literal["random", "cooccurrence"] = "random",
+    attention: Literal["random", "neighbours"] = "random",
+) -> Newborn:
+    """Trains the tokenizer, draws the weights and packs the mixed corpus.
+
+    Holds: equal arguments give equal results; the vocabulary has exactly the shape's size.
+
+    Args:
+        shape: of the teacher.
+        corpora: language → training documents.
+        smoothing: how much more often small languages are heard, see `mixing.shares`.
+        tokenizer_characters: about as many characters the tokenizer learns from.
+        sequence_length: tokens of the longest row.
+        seed: of weights and mixture.
+        embeddings: whether word embeddings start at random or as word vectors (`train.cooccurrence`).
+        attention: whether all heads start at random or two a layer look sideways (`models.neighbours`).
+    """
+    lines = sample_lines(corpora, tokenizer_characters, smoothing)
+    tokenizer = TOKENIZERS[shape.family](lines, shape.vocabulary, shape.max_length)
+    packed = {
+        language: pack(documents, tokenizer, sequence_length) for language, documents in corpora.items()
+    }
+    model, mixed = build(shape, seed), mix(packed, smoothing, seed)
+    if embeddings == "cooccurrence":
+        _start_from_vectors(model, mixed, set(tokenizer.all_special_ids), seed)
+    if attention == "neighbours":
+        attend_to_neighbours(model, seed)
+    return Newborn(model, tokenizer, mixed)
+
+
+def _start_from_vectors(model: Any, packed: Packed, special_ids: set[int], seed: int) -> None:
+    """Puts word vectors of the same mean length in place of the random embeddings, where there are any."""
+    weight_VD = model.get_input_embeddings().weight.data
+    vocabulary, width = weight_VD.shape
+    vectors_VD = torch.from_numpy(token_vectors(packed, vocabulary, width, ignored=special_ids, seed=seed))
+    length = float(weight_VD.norm(dim=1).mean())
+    known_V1 = vectors_VD.norm(dim=1, keepdim=True) > 0
+    weight_VD.copy_(torch.where(known_V1, vectors_VD * length, weight_VD))

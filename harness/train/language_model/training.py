@@ -1,0 +1,183 @@
+"""Training over a corpus: masked-language modelling and distillation, and what it left on held-out text."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.data.batches import IGNORED, Packed, pack
+from harness.models.families.lookup import family_of
+from harness.models.families.mlm_head import mlm_head
+from harness.train.language_model.batches import MaskedBatches
+from harness.train.language_model.budget import Budget
+from harness.train.losses.objective import MLM, Objective, constant_gram, total_loss
+from harness.train.losses.projection import bridged
+from harness.train.trainer import (
+    OrderedTrainer,
+    Progress,
+    ReportProgress,
+    TimedCheckpoint,
+    arguments,
+    dropout,
+    fastest_attention,
+    last_checkpoint,
+)
+
+_HELD_OUT_SEED = 20250516  # masks of held-out text are the same for every model and run
+
+
+def train(
+    student: nn.Module,
+    tokenizer: Any,
+    packed: Packed,
+    *,
+    objective: Objective = MLM,
+    teacher: nn.Module | None = None,
+    budget: Budget,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Trains the student in place and gives what is worth recording.
+
+    Holds: equal arguments give equal weights on one machine, also when the run was killed and called again
+    with the same folder; the teacher does not change.
+
+    Args:
+        student: an MLM model.
+        tokenizer: the student's.
+        packed: rows of the corpus.
+        objective: the losses.
+        teacher: what is compared with, where a loss asks for one.
+        budget: how much.
+        folder: where checkpoints stand while training.
+        progress: told after every step.
+
+    Returns:
+        ``tokens``, ``steps``, ``tokens_per_s``, ``train_s``, ``resumed``, ``losses`` (the curve).
+    """
+    with ExitStack() as stack:
+        stack.enter_context(frozen(student, budget.freeze))
+        if teacher is not None:
+            teacher.eval().requires_grad_(False)
+            if objective.projection:
+                stack.enter_context(bridged(student, teacher, budget.seed))
+        stack.enter_context(dropout(student, budget.dropout))
+        stack.enter_context(fastest_attention(student, budget.precision))
+        batches = MaskedBatches(packed, tokenizer, budget)
+        return _train(student, batches, objective, teacher, folder=folder, progress=progress)
+
+
+@contextmanager
+def frozen(student: Any, parts: Sequence[str]) -> Iterator[None]:
+    """Keeps some parts of a model as they are while it trains."""
+    family = family_of(student) if parts else None
+    kept = [one for name, one in student.named_parameters() if family and family.locate(name)[0] in parts]
+    for parameter in kept:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in kept:
+            parameter.requires_grad_(True)
+
+
+def _train(
+    student: Any,
+    batches: MaskedBatches,
+    objective: Objective,
+    teacher: nn.Module | None,
+    *,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    budget, settings = batches.budget, arguments(folder, batches.budget)
+    if teacher is not None:
+        teacher.to(settings.device)
+    gram = constant_gram(objective, teacher)
+    trainer = OrderedTrainer(
+        model=student,
+        args=settings,
+        train_dataset=batches,
+        loss=lambda model, batch: total_loss(objective, model, teacher, batch, gram)[0],
+    )
+    trainer.add_callback(TimedCheckpoint(budget.checkpoint_s))
+    trainer.add_callback(ReportProgress(progress, batches.tokens_at, batches.tokens_at(len(batches))))
+    resumed_from = last_checkpoint(folder)
+    started_s = time.monotonic()
+    trainer.train(resume_from_checkpoint=resumed_from)
+    train_s = time.monotonic() - started_s
+    student.to("cpu").eval()
+    if budget.activation_checkpointing:
+        student.activation_checkpointing_disable()
+    tokens = batches.tokens_at(len(batches))
+    return {
+        "tokens": tokens,
+        "steps": trainer.state.global_step,
+        "tokens_per_s": None if resumed_from else tokens / train_s,
+        "train_s": train_s,
+        "resumed": resumed_from is not None,
+        "losses": [entry for entry in trainer.state.log_history if "loss" in entry],
+    }
+
+
+@torch.no_grad()
+def held_out_loss(
+    model: nn.Module, tokenizer: Any, lines: Sequence[Sequence[str]], *, budget: Budget, max_tokens: int
+) -> dict[str, float]:
+    """Gives the masked-language loss on text the model was not trained on.
+
+    Holds: the masks depend on text and tokenizer alone, so that models with one tokenizer compare.
+
+    Args:
+        model: an MLM model.
+        tokenizer: its own.
+        lines: documents, each a sequence of lines.
+        budget: for sequence length, mask fraction and batch size; nothing else of it is used.
+        max_tokens: stop after about as many.
+
+    Returns:
+        ``loss`` (nats per masked token), ``perplexity``, ``loss_per_byte`` (loss × tokens / UTF-8 bytes of
+        the text: comparable between vocabularies), ``masked`` (positions asked), ``accuracy``.
+    """
+    packed = pack(lines, tokenizer, budget.sequence_length)
+    tokens = int(min(max_tokens, packed.lengths.sum()))
+    batches = MaskedBatches(
+        packed, tokenizer, replace(budget, tokens=max(1, tokens), seed=_HELD_OUT_SEED, device_tokens=None)
+    )
+    model.eval()
+    total, correct, masked = 0.0, 0, 0
+    for index in range(len(batches)):
+        batch = batches[index]
+        loss, hits, asked = _score(model, batch)
+        total, correct, masked = total + loss, correct + hits, masked + asked
+    num_bytes = sum(len(line.encode()) for document in lines for line in document)
+    tokens_per_byte = (packed.lengths - 2).sum() / max(1, num_bytes)
+    mean = total / max(1, masked)
+    return {
+        "loss": mean,
+        "perplexity": math.exp(min(mean, 700.0)),
+        "loss_per_byte": mean * float(tokens_per_byte),
+        "accuracy": correct / max(1, masked),
+        "masked": masked,
+    }
+
+
+def _score(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[float, int, int]:
+    asked_BL = batch["labels"] != IGNORED
+    encoder: Any = model.base_model
+    states_BLD = encoder(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+    ).last_hidden_state
+    head = mlm_head(model)
+    logits_NV = nn.functional.linear(head.transform(states_BLD[asked_BL]), head.weight_VD, head.bias_V)
+    labels_N = batch["labels"][asked_BL]
+    loss = nn.functional.cross_entropy(logits_NV.float(), labels_N, reduction="sum")
+    return float(loss), int((logits_NV.argmax(-1) == labels_N).sum()), len(labels_N)

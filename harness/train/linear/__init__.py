@@ -1,0 +1,1 @@
+"""Linear models on TF-IDF or static embeddings: the baselines."""

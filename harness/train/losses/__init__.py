@@ -1,0 +1,1 @@
+"""The losses of masked-language-model training and of distillation."""
