@@ -6,6 +6,7 @@ from harness.ops.distillation import DistillationLoss, distillation_loss, linear
 from harness.ops.extension import explanation, implementation
 from harness.ops.ffn import linear_gelu_linear, prune_linear_pair
 from harness.ops.hidden import hidden_state_loss
+from harness.ops.linear_cross_entropy import linear_cross_entropy
 from harness.ops.logit_mse import linear_mse_logits_loss, teacher_gram
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "explanation",
     "hidden_state_loss",
     "implementation",
+    "linear_cross_entropy",
     "linear_distillation_loss",
     "linear_gelu_linear",
     "linear_mse_logits_loss",

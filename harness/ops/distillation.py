@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from harness.ops import checks, linear_distillation, reference
+from harness.ops.chunks import choose_chunk_size
 from harness.ops.extension import implementation
 from harness.ops.precision import lower
 from harness.ops.projection import Projection, check_projections
@@ -117,7 +118,7 @@ def distillation_loss(
     checks.check_choice(op, "divergence", divergence, DIVERGENCES)
     weights = (temperature, soft_weight, hard_weight)
     _check_weights(op, weights, target)
-    _check_rows(op, student_logits, student_logits.shape[1], target, soft_mask, ignore_index)
+    check_rows(op, student_logits, student_logits.shape[1], target, soft_mask, ignore_index)
     pair = student_logits, teacher_logits.detach()
     if implementation(student_logits.device) == "compiled":
         inplace = inplace_backward and _is_writable(student_logits)
@@ -179,11 +180,8 @@ def linear_distillation_loss(
     check_projections(op, student, teacher, vocab_index)
     weights = (temperature, soft_weight, hard_weight)
     _check_weights(op, weights, target)
-    _check_rows(op, student_hidden, student_weight.shape[0], target, soft_mask, ignore_index)
-    if chunk_size is None:
-        chunk_size = default_chunk_size(student_hidden.shape[0])
-    elif chunk_size < 1:
-        raise checks.fault(op, "chunk_size", "1 row or more", chunk_size)
+    check_rows(op, student_hidden, student_weight.shape[0], target, soft_mask, ignore_index)
+    chunk_size = choose_chunk_size(op, chunk_size, student_hidden.shape[0])
     teacher = teacher.each(Tensor.detach).select(vocab_index)
     if implementation(student_hidden.device) == "compiled":
         settings = (*weights, ignore_index, chunk_size, *student.needs())
@@ -211,11 +209,6 @@ def _is_writable(logits_NV: Tensor) -> bool:
     return logits_NV.requires_grad and rows_whole
 
 
-def default_chunk_size(num_rows: int) -> int:
-    """Gives how many rows of logits to hold: a quarter of all, 128 at least and 1024 at most."""
-    return max(128, min(1024, num_rows // 4 // 16 * 16))
-
-
 def _combine(
     soft_N: Tensor,
     hard_N: Tensor,
@@ -241,9 +234,10 @@ def _check_weights(op: str, weights: tuple[float, float, float], target_N: Tenso
         raise checks.fault(op, "target", f"labels, as hard_weight is {hard_weight}", "none")
 
 
-def _check_rows(  # noqa: PLR0917 — the op's own arguments, in their order
+def check_rows(  # noqa: PLR0917 — the op's own arguments, in their order
     op: str, like_N: Tensor, vocabulary: int, target_N: Tensor | None, mask_N: Tensor | None, ignore: int
 ) -> None:
+    """Check that labels and mask fit the rows: their number, their dtype, their device, and their values."""
     rows = (like_N.shape[0],)
     if target_N is not None:
         checks.check_exact(op, "target", target_N, torch.int64, rows)

@@ -93,19 +93,23 @@ def _project(projection: Projection, rows: slice, out_CV: Tensor) -> Tensor:
 
 
 def _sum_chunks(
-    student: Projection, teacher: Projection, terms: _Terms, chunk_size: int, gradients: _Gradients | None
+    student: Projection,
+    teacher: Projection | None,
+    terms: _Terms,
+    chunk_size: int,
+    gradients: _Gradients | None,
 ) -> tuple[Tensor, Tensor]:
     """Gives every row's divergence and cross-entropy; hands each chunk's gradient on."""
     num_rows, vocabulary = len(student.hidden), len(student.weight)
     student_CV = student.hidden.new_empty(min(chunk_size, num_rows), vocabulary)
-    teacher_CV = torch.empty_like(student_CV) if terms.soft_weight else student_CV
+    teacher_CV = student_CV if teacher is None else torch.empty_like(student_CV)
     dtype = torch.float64 if student_CV.dtype == torch.float64 else torch.float32
     losses_2N = student.hidden.new_empty(2, num_rows, dtype=dtype)
     slopes = terms.slopes(losses_2N[0])
     for start in range(0, num_rows, chunk_size):
         rows = slice(start, min(start + chunk_size, num_rows))
         learnt_CV = _project(student, rows, student_CV)
-        pair = learnt_CV, _project(teacher, rows, teacher_CV) if terms.soft_weight else learnt_CV
+        pair = learnt_CV, learnt_CV if teacher is None else _project(teacher, rows, teacher_CV)
         target_C, mask_C = terms.rows(rows)
         settings = (terms.temperature, terms.ignore_index)
         if gradients is None:
@@ -126,8 +130,8 @@ def linear_distillation_loss(  # noqa: PLR0917 — the schema of an op with auto
     student_hidden_ND: Tensor,
     student_weight_VD: Tensor,
     student_bias_V: Tensor | None,
-    teacher_hidden_ND: Tensor,
-    teacher_weight_VD: Tensor,
+    teacher_hidden_ND: Tensor | None,
+    teacher_weight_VD: Tensor | None,
     teacher_bias_V: Tensor | None,
     target_N: Tensor | None,
     soft_mask_N: Tensor | None,
@@ -140,10 +144,17 @@ def linear_distillation_loss(  # noqa: PLR0917 — the schema of an op with auto
     needs_weight: bool,
     needs_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gives the loss and its gradients by the student's three tensors; one not needed is empty."""
+    """Return the loss and its gradients by the student's three tensors; a gradient not needed is empty.
+
+    A soft weight of zero needs no teacher.
+    """
     student = Projection(student_hidden_ND, student_weight_VD, student_bias_V)
-    teacher = Projection(teacher_hidden_ND, teacher_weight_VD, teacher_bias_V)
-    if not soft_weight:  # nobody looks at the teacher then
+    teacher = None
+    if soft_weight:
+        assert teacher_hidden_ND is not None
+        assert teacher_weight_VD is not None
+        teacher = Projection(teacher_hidden_ND, teacher_weight_VD, teacher_bias_V)
+    else:
         soft_mask_N = torch.zeros(len(student.hidden), dtype=torch.bool, device=student.hidden.device)
     terms = _Terms(target_N, soft_mask_N, temperature, soft_weight, hard_weight, ignore_index)
     needs = (needs_hidden, needs_weight, needs_bias)

@@ -55,11 +55,9 @@ def check_projections(
     op: str, student: Projection, teacher: Projection, vocab_index: Tensor | None = None
 ) -> None:
     """Holds after it: as many rows of both, onto one vocabulary, in one dtype, on one device."""
-    for who, one in (("student", student), ("teacher", teacher)):
-        _check_projection(op, who, one, student.hidden)
+    for prefix, projection in (("student_", student), ("teacher_", teacher)):
+        check_projection(op, prefix, projection, student.hidden)
     vocabulary, known = student.weight.shape[0], teacher.weight.shape[0]
-    if vocabulary == 0:
-        raise checks.fault(op, "student_weight", "one token or more", "0×")
     if vocab_index is not None:
         checks.check_exact(op, "vocab_index", vocab_index, torch.int64, (vocabulary,))
         checks.check_device(op, "vocab_index", vocab_index, student.hidden)
@@ -68,12 +66,23 @@ def check_projections(
         raise checks.fault(op, "teacher_weight", f"{vocabulary} rows, or a vocab_index", f"{known} rows")
 
 
-def _check_projection(op: str, who: str, one: Projection, like: Tensor) -> None:
-    checks.check_float(op, f"{who}_hidden", one.hidden, 2)
-    rows, width = like.shape[0], one.hidden.shape[1]
-    checks.check_like(op, f"{who}_hidden", one.hidden, (rows, width), like)
-    checks.check_float(op, f"{who}_weight", one.weight, 2)
-    vocabulary = one.weight.shape[0]
-    checks.check_like(op, f"{who}_weight", one.weight, (vocabulary, width), like)
-    if one.bias is not None:
-        checks.check_like(op, f"{who}_bias", one.bias, (vocabulary,), like)
+def check_projection(op: str, prefix: str, projection: Projection, like: Tensor) -> None:
+    """Check one projection: its shapes fit each other and it has the rows, dtype and device of ``like``.
+
+    Args:
+        op: the name that a message begins with.
+        prefix: what the arguments' names begin with: ``student_``, ``teacher_`` or nothing.
+        projection: the hidden state, weight and bias.
+        like: the hidden state that it must fit.
+    """
+    hidden, weight, bias = projection
+    checks.check_float(op, f"{prefix}hidden", hidden, 2)
+    rows, width = like.shape[0], hidden.shape[1]
+    checks.check_like(op, f"{prefix}hidden", hidden, (rows, width), like)
+    checks.check_float(op, f"{prefix}weight", weight, 2)
+    vocabulary = weight.shape[0]
+    if vocabulary == 0:
+        raise checks.fault(op, f"{prefix}weight", "one token or more", "0×")
+    checks.check_like(op, f"{prefix}weight", weight, (vocabulary, width), like)
+    if bias is not None:
+        checks.check_like(op, f"{prefix}bias", bias, (vocabulary,), like)

@@ -112,6 +112,26 @@ def linear_distillation_rows(
     return torch.cat([soft for soft, _ in rows]), torch.cat([hard for _, hard in rows])
 
 
+def linear_cross_entropy_rows(
+    projection: Projection, target_N: Tensor, *, ignore_index: int, chunk_size: int
+) -> Tensor:
+    """Return each row's cross-entropy with its label, a chunk of logits at a time (ignored: zero)."""
+
+    def chunk(rows: slice, *tensors: Tensor) -> Tensor:
+        inner = Projection(tensors[0], tensors[1], tensors[2] if len(tensors) == 3 else None)
+        target_C = target_N[rows]
+        return hard_rows(blank(inner.logits(rows), target_C != ignore_index), target_C, ignore_index)
+
+    tensors = [tensor for tensor in projection if tensor is not None]
+    starts = range(0, max(len(projection.hidden), 1), chunk_size)
+    return torch.cat(
+        [
+            checkpoint(chunk, slice(start, start + chunk_size), *tensors, use_reentrant=False)
+            for start in starts
+        ]
+    )
+
+
 def mse_logits(student: Projection, teacher: Projection) -> Tensor:
     """Gives the mean squared difference of two models' logits by holding both: the definition, for tests."""
     apart_NV = student.each(widen).logits() - teacher.each(widen).logits()

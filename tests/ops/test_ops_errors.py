@@ -23,6 +23,7 @@ LINEAR = {
 MSE = {
     name: LINEAR[name] for name in ("student_hidden", "student_weight", "teacher_hidden", "teacher_weight")
 }
+CROSS_ENTROPY = {"hidden": LINEAR["student_hidden"], "weight": LINEAR["student_weight"], "target": Y}
 HIDDEN = {"student_hiddens": [torch.randn(2, 3, 6)], "teacher_hiddens": [torch.randn(2, 3, 6)], "kind": "mse"}
 FFN = {
     "x": torch.randn(4, 6),
@@ -109,6 +110,22 @@ def test_distillation_loss(changed, message):
 )
 def test_linear_distillation_loss(changed, message):
     check(ops.linear_distillation_loss, LINEAR, changed, message)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"hidden": S[0]}, "hidden: wanted 2 dimensions; got 10"),
+        ({"weight": torch.randn(10, 7)}, "weight: wanted 10×6; got 10×7"),
+        ({"weight": torch.randn(0, 6)}, "weight: wanted one token or more; got 0×"),
+        ({"bias": torch.randn(9)}, "bias: wanted 10; got 9"),
+        ({"target": Y[:3]}, "target: wanted 4; got 3"),
+        ({"target": Y.clone().fill_(10)}, "target: wanted indices from 0 to 9 or -100; got 10"),
+        ({"chunk_size": 0}, "chunk_size: wanted 1 row or more; got 0"),
+    ],
+)
+def test_linear_cross_entropy(changed, message):
+    check(ops.linear_cross_entropy, CROSS_ENTROPY, changed, message)
 
 
 @pytest.mark.parametrize(

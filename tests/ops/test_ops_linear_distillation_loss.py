@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness import ops
-from harness.ops.distillation import default_chunk_size
+from harness.ops.chunks import default_chunk_size
 
 SETTINGS = {"temperature": 2.0, "soft_weight": 0.7, "hard_weight": 0.3}
 

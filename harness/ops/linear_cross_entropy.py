@@ -1,0 +1,58 @@
+"""Cross-entropy of a projection onto the vocabulary, without the logits of all rows.
+
+Shapes: **N** rows, **V** vocabulary, **D** hidden.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from harness.ops import linear_distillation, reference
+from harness.ops.chunks import choose_chunk_size
+from harness.ops.distillation import check_rows
+from harness.ops.extension import implementation
+from harness.ops.precision import lower
+from harness.ops.projection import Projection, check_projection
+
+_OP = "linear_cross_entropy"
+
+
+def linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    *,
+    bias: Tensor | None = None,
+    ignore_index: int = -100,
+    chunk_size: int | None = None,
+) -> Tensor:
+    """Return the mean cross-entropy of ``hidden @ weight.T + bias``; the N×V logits never exist.
+
+    Invariants: equal for every ``chunk_size`` up to rounding; rows whose label is ``ignore_index`` get no
+    gradient; zero if every label is. Under autocast the tensors are taken in autocast's dtype, as
+    ``F.linear`` takes them.
+
+    Args:
+        hidden: N×D.
+        weight: V×D.
+        target: N labels (int64), ``ignore_index`` where there is none.
+        bias: V.
+        ignore_index: the label that is no label.
+        chunk_size: rows of logits held at once; chosen from N if none.
+
+    Raises:
+        HarnessError: an argument does not fit; names the argument.
+    """
+    student = Projection(hidden, weight, bias).each(lower)
+    check_projection(_OP, "", student, student.hidden)
+    check_rows(_OP, student.hidden, len(weight), target, None, ignore_index)
+    rows = choose_chunk_size(_OP, chunk_size, len(hidden))
+    if implementation(hidden.device) == "compiled":
+        settings = (1.0, 0.0, 1.0, ignore_index, rows, *student.needs())
+        outputs = linear_distillation.linear_distillation_loss(
+            *student, None, None, None, target, None, *settings
+        )
+        loss: Tensor = outputs[0]
+        return loss
+    hard_N = reference.linear_cross_entropy_rows(student, target, ignore_index=ignore_index, chunk_size=rows)
+    return reference.mean_rows(hard_N, target != ignore_index)
