@@ -30,7 +30,7 @@ from harness.pipeline.execute import Observer, execute
 from harness.pipeline.manifest import NAME
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.store import Store
-from harness.plans.run import draw
+from harness.plans.run import plan_run
 from harness.stages import RUNNERS
 
 TASKS = {"mt": ("pos", "topic"), "sl": ("pos", "topic"), "hr": ("ner",), "fr": ("sentiment",)}
@@ -120,7 +120,7 @@ def make(language: str, models: Sequence[str], recipe: str, scale: Scale, runs: 
     missing = [
         f"score.{task}.{model}" for task, model in wanted if folder_of(runs, language, task, model) is None
     ]
-    plan = draw(language, load_recipe(recipe), scale).plan
+    plan = plan_run(language, load_recipe(recipe), scale).plan
     stages = needed(plan, missing)
     name = f"{language}/{recipe}-{scale.name}"
     asked = {"observer": Talk(), "environment": doctor.environment, "wanted": lambda one: one.id in stages}

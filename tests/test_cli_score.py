@@ -163,7 +163,7 @@ def test_a_model_of_the_hub_is_named_with_its_commit(monkeypatch, tmp_path, plac
     monkeypatch.setattr(
         scorecard, "locate", lambda name, revision: {("org/Base_X", "main"): folder}[name, revision]
     )
-    first, second = scorecard.find_models(["org/Base_X", "org/Base_X"])
+    first, second = scorecard.find_model_sources(["org/Base_X", "org/Base_X"])
     assert (first.id, first.source, second.id) == ("base-x", f"org/Base_X@{commit}", "base-x-2")
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from harness.config.load import load_recipe, load_scale
 from harness.config.scale import Scale
 from harness.errors import HarnessError
-from harness.plans.run import Blueprint, draw
+from harness.plans.run import RunPlan, plan_run
 
 app = typer.Typer(
     name="harness",
@@ -43,10 +43,10 @@ def print_table(table: Table) -> None:
 
 def blueprint_of(
     language: str, recipe: str, scale: str, data: Path | None, teacher: Path | None
-) -> tuple[Blueprint, str]:
+) -> tuple[RunPlan, str]:
     """Draws the plan the options ask for; gives it with the run's name."""
     chosen, amount = load_recipe(recipe), scale_of(scale, data, teacher)
-    return draw(language, chosen, amount), f"{chosen.name}-{amount.name}"
+    return plan_run(language, chosen, amount), f"{chosen.name}-{amount.name}"
 
 
 def scale_of(name: str, data: Path | None, teacher: Path | None) -> Scale:

@@ -17,7 +17,7 @@ from harness.pipeline.plan import Plan
 from harness.pipeline.store import Store
 
 if TYPE_CHECKING:
-    from harness.plans.run import Blueprint
+    from harness.plans.run import RunPlan
 
 MODELS = "onnx"
 FIGURES = ("score-by-size.svg", "latency-by-model.svg", "score-by-variant.svg")
@@ -30,7 +30,7 @@ def run_folder(root: Path, language: str, name: str) -> Path:
     return root / language / name
 
 
-def publish_run(blueprint: Blueprint, store: Store, folder: Path) -> Path:
+def publish_run(blueprint: RunPlan, store: Store, folder: Path) -> Path:
     """Copies the report and the final student's exports to the top of the run's folder; gives that folder.
 
     Holds: what is there already and equal is left alone; a reader never sees half a file; no figure and no

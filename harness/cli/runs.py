@@ -32,7 +32,7 @@ from harness.pipeline.execute import execute
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.store import Store
 from harness.pipeline.verify import verify as find_damage
-from harness.plans.run import pretraining_stages, reads_hub
+from harness.plans.run import plan_pretraining, reads_hub
 from harness.stages import RUNNERS
 
 
@@ -127,7 +127,7 @@ def pretrain(
 ) -> None:
     """Train a multilingual teacher, on a data folder or the built-in languages, as the scale says."""
     amount = scale_of(scale, data, None)
-    chosen = Plan(pretraining_stages(amount))
+    chosen = Plan(plan_pretraining(amount))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise HarnessError(f"--out {target}: wanted a new or empty folder; got one in use; name another")
     store = Store(runs)

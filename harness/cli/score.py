@@ -51,10 +51,10 @@ def score(
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Fine-tune and score any encoders on a language's tasks, beside baselines, with intervals and tests."""
-    from harness.plans.scorecard import draw_scorecard, find_models, gather  # noqa: PLC0415  loads torch
+    from harness.plans.scorecard import find_model_sources, gather, plan_evaluation  # noqa: PLC0415  loads torch
 
     amount = _asked(scale_of(scale, data, None), tasks, seeds, baselines, method)
-    card = draw_scorecard(find_models(model), language, amount)
+    card = plan_evaluation(find_model_sources(model), language, amount)
     name = f"{language}/score-{card.models[0].id}-{amount.name}"
     with Watch(err, len(card.plan)) as watch:
         finished = execute(

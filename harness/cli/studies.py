@@ -26,7 +26,7 @@ from harness.config.study import (
 from harness.errors import UsageError
 from harness.pipeline.execute import execute
 from harness.pipeline.store import Store
-from harness.plans.study import Contest, RefusedError, Topic, draw_contest
+from harness.plans.study import RefusedError, StudyInfo, StudyPlan, plan_study
 from harness.stages import RUNNERS
 from harness.units import format_count
 
@@ -52,7 +52,7 @@ def compare(
     names = [name.strip() for name in recipes.split(",")] if recipes else []
     found = entries_named(names)
     ours = OURS if any(one.id == OURS for one in found.entries) else None
-    topic = Topic("compare", "the recipes' own sources", "Which recipe gives the best model?", None, ours)
+    topic = StudyInfo("compare", "the recipes' own sources", "Which recipe gives the best model?", None, ours)
     _hold(topic, found, languages=language, scale=scale_of(scale, data, teacher), runs=runs, plan=plan)
 
 
@@ -74,7 +74,7 @@ def ablate(
     """Run variants of a recipe, or a study that ships, and print what they changed."""
     study = study_of(name, vary) if vary else _study(name)
     found = entries_of(study)
-    topic = Topic(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)
+    topic = StudyInfo(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)
     _hold(topic, found, languages=language, scale=scale_of(scale, data, teacher), runs=runs, plan=plan)
 
 
@@ -95,7 +95,7 @@ def studies() -> None:
 
 
 def _hold(
-    topic: Topic,
+    topic: StudyInfo,
     found: Entries,
     *,
     languages: Sequence[str],
@@ -135,16 +135,16 @@ def _hold(
     )
 
 
-def _drawn(topic: Topic, language: str, found: Entries, scale: Scale) -> Contest:
+def _drawn(topic: StudyInfo, language: str, found: Entries, scale: Scale) -> StudyPlan:
     try:
-        return draw_contest(topic, language, found, scale)
+        return plan_study(topic, language, found, scale)
     except RefusedError as refused:
         for line in refused.lines:
             err.print(line, soft_wrap=True, markup=False)
         raise
 
 
-def _say(contest: Contest) -> None:
+def _say(contest: StudyPlan) -> None:
     """Prints who takes part, and how much work there is."""
     for entry in contest.entries:
         out.print(
@@ -154,7 +154,8 @@ def _say(contest: Contest) -> None:
     passes = f", {work.passes} steps of whole passes over it" if work.passes else ""
     out.print(
         f"{work.stages} stages, {work.different} of them different: "
-        f"{format_count(work.tokens)} tokens of text to train on{passes}, {work.tunings} fine-tunings",
+        f"{format_count(work.tokens)} tokens of text to train on{passes}, "
+        f"{work.num_finetunings} fine-tunings",
         soft_wrap=True,
         markup=False,
     )

@@ -98,14 +98,16 @@ def match_layers(way: LayerMap, student: int, teacher: int) -> list[tuple[int, i
     return [(layer, layer * teacher // student) for layer in range(1, student + 1)]
 
 
-class Question(NamedTuple):
+class LossSettings(NamedTuple):
     """What a step asks beside its weights: the settings that some losses use."""
 
     projection: bool
     relation_split: int | None
 
 
-def find_misfit(names: Iterable[str], question: Question, student: Shape, teacher: Shape) -> str | None:
+def check_compatible(
+    names: Iterable[str], question: LossSettings, student: Shape, teacher: Shape
+) -> str | None:
     """Gives why two models cannot be compared by these losses; ``None`` where they can."""
     for name in names:
         loss = LOSSES.get(name) or TASK_LOSSES[name]
@@ -117,12 +119,12 @@ def find_misfit(names: Iterable[str], question: Question, student: Shape, teache
     return None
 
 
-def _labels(name: str, question: Question, student: Shape, teacher: Shape) -> str | None:
+def _labels(name: str, question: LossSettings, student: Shape, teacher: Shape) -> str | None:
     del name, question, student, teacher
     return None
 
 
-def _logits(name: str, question: Question, student: Shape, teacher: Shape) -> str | None:
+def _logits(name: str, question: LossSettings, student: Shape, teacher: Shape) -> str | None:
     del name, question
     if teacher.vocabulary == student.vocabulary:
         return None
@@ -132,7 +134,7 @@ def _logits(name: str, question: Question, student: Shape, teacher: Shape) -> st
     )
 
 
-def _hidden(name: str, question: Question, student: Shape, teacher: Shape) -> str | None:
+def _hidden(name: str, question: LossSettings, student: Shape, teacher: Shape) -> str | None:
     if teacher.hidden == student.hidden or question.projection:
         return None
     return (
@@ -141,7 +143,7 @@ def _hidden(name: str, question: Question, student: Shape, teacher: Shape) -> st
     )
 
 
-def _attention(name: str, question: Question, student: Shape, teacher: Shape) -> str | None:
+def _attention(name: str, question: LossSettings, student: Shape, teacher: Shape) -> str | None:
     del question
     if teacher.heads == student.heads:
         return None
@@ -151,7 +153,7 @@ def _attention(name: str, question: Question, student: Shape, teacher: Shape) ->
     )
 
 
-def _relations(name: str, question: Question, student: Shape, teacher: Shape) -> str | None:
+def _relations(name: str, question: LossSettings, student: Shape, teacher: Shape) -> str | None:
     assert question.relation_split is not None
     heads = teacher.heads * question.relation_split
     for whose, shape in (("teacher", teacher), ("student", student)):

@@ -277,7 +277,7 @@ class Tune(Step):
         return self
 
 
-def speaks_first(kind: str, loss: Collection[str], earlier: Collection[str]) -> bool:
+def learns_from_scratch(kind: str, loss: Collection[str], earlier: Collection[str]) -> bool:
     """Says whether random weights learn from words alone: a step distils MLM and logits after a `blank` step.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from pydantic_core import PydanticCustomError
 
-from harness.config.losses import TASK_LOSSES, Question, find_misfit
+from harness.config.losses import TASK_LOSSES, LossSettings, check_compatible
 from harness.config.recipe import (
     Adapt,
     Blank,
@@ -22,7 +22,7 @@ from harness.config.recipe import (
     TrainedStep,
     Trim,
     Tune,
-    speaks_first,
+    learns_from_scratch,
 )
 from harness.config.scale import Scale
 from harness.config.shape import Shape
@@ -65,7 +65,7 @@ class _State:
         return list(self.shapes.values())[-1]
 
     def own_training(self, step: Step) -> dict[str, float | int]:
-        blank = speaks_first(step.kind, getattr(step, "loss", ()), self.shapes)
+        blank = learns_from_scratch(step.kind, getattr(step, "loss", ()), self.shapes)
         told = self.scale.training_for(self.id, step.kind, blank=blank)
         if f"{self.id}.epochs" in self.varied and "tokens" in told:
             self.refuse(
@@ -171,8 +171,8 @@ def _teacher(step: Distill | Tune, state: _State) -> Shape:
 
 def _distill(step: Distill, state: _State) -> _Resolved:
     teacher, student = _teacher(step, state), state.now
-    question = Question(step.projection is not None, step.relation_split)
-    misfit = find_misfit(step.loss, question, student, teacher)
+    question = LossSettings(step.projection is not None, step.relation_split)
+    misfit = check_compatible(step.loss, question, student, teacher)
     if misfit is not None:
         state.refuse(f"teacher '{step.teacher}': {misfit}")
     config: dict[str, Any] = {"teacher": step.teacher, "loss": dict(step.loss), "positions": step.positions}
@@ -287,7 +287,9 @@ def _tune(step: Tune, state: _State) -> _Resolved:
             f"teacher '{step.teacher}': {inside[0]} needs equal widths; the teacher has {teacher.hidden}, "
             f"the student {student.hidden}: take losses of classes alone"
         )
-    misfit = find_misfit(step.loss, Question(projection=False, relation_split=None), student, teacher)
+    misfit = check_compatible(
+        step.loss, LossSettings(projection=False, relation_split=None), student, teacher
+    )
     if misfit is not None:
         state.refuse(f"teacher '{step.teacher}': {misfit}")
     made_by = list(state.shapes)[1:]

@@ -27,7 +27,7 @@ Method = Literal["full", "adapter", "lora", "sft"]
 """How a model is fine-tuned: all its weights; bottleneck adapters; low-rank products (peft)."""
 
 
-class Training(Strict):
+class TrainingAmounts(Strict):
     """What replaces a recipe step's own training; what is left out stays the recipe's."""
 
     tokens: Count | None = None
@@ -136,7 +136,7 @@ class _Sourced(Strict):
         return self
 
 
-class Corpus(_Sourced):
+class CorpusSettings(_Sourced):
     """The text that is trained on; `lines` is the most that is read of a language (none: all of it)."""
 
     lines: Count | None = None
@@ -189,7 +189,7 @@ class Finetune(Strict):
     density: Share | None = None
 
 
-class Score(Strict):
+class ScoreSettings(Strict):
     """The protocol of fine-tuning and scoring, the same for every model in a report.
 
     Attributes:
@@ -235,7 +235,7 @@ class Score(Strict):
         return tuple(value)
 
     @model_validator(mode="after")
-    def _check_methods(self) -> Score:
+    def _check_methods(self) -> ScoreSettings:
         for task in ("", *self.tasks):
             asked = self.for_task(task)
             for name, method in (("reduction", "adapter"), ("rank", "lora"), ("density", "sft")):
@@ -268,7 +268,7 @@ class Latency(Strict):
     rounds: Count
 
 
-class Export(Strict):
+class ExportSettings(Strict):
     """What is written for deployment, and how closely it must agree with the model it came from.
 
     Attributes:
@@ -304,17 +304,17 @@ class Scale(Strict):
 
     name: str
     teacher: Teacher
-    corpus: Corpus
+    corpus: CorpusSettings
     tasks: Tasks
-    training: dict[str, Training] = Field(default_factory=dict)
+    training: dict[str, TrainingAmounts] = Field(default_factory=dict)
     sequence_length: Count
     precision: Precision
     seed: int
     device_tokens: Count | None = None
     activation_checkpointing: bool = False
-    score: Score
+    score: ScoreSettings
     latency: Latency
-    export: Export
+    export: ExportSettings
 
     @property
     def memory(self) -> dict[str, Any]:
@@ -328,7 +328,7 @@ class Scale(Strict):
             kind = "distill" if key == BLANK else re.sub(r"-[2-9]\d*$", "", key)
             if kind not in TRAINED:
                 raise refusal(there_are("trained step", key, (*TRAINED, BLANK, "distill-2, … by id")))
-            allowed = [name for name in Training.model_fields if name in KINDS[kind].model_fields]
+            allowed = [name for name in TrainingAmounts.model_fields if name in KINDS[kind].model_fields]
             for name, number in one.items() if isinstance(one, Mapping) else ():
                 if name not in allowed and number is not None:
                     raise refusal(f"{key}: {there_are('key', name, allowed)}")
@@ -340,11 +340,11 @@ class Scale(Strict):
         Args:
             step_id: as ``distill-2``.
             kind: as ``distill``.
-            blank: whether random weights learn from words alone (`harness.config.recipe.speaks_first`);
-                what the scale sets for that wins.
+            blank: whether random weights learn from words alone
+                (`harness.config.recipe.learns_from_scratch`); what the scale sets for that wins.
         """
         keys = (kind, step_id, *([BLANK] if blank else []))
-        told = [self.training.get(key, Training()).model_dump(exclude_none=True) for key in keys]
+        told = [self.training.get(key, TrainingAmounts()).model_dump(exclude_none=True) for key in keys]
         return {name: value for one in told for name, value in one.items()}
 
     def with_data(self, folder: str) -> Scale:

@@ -15,14 +15,14 @@ from harness.stages import VERSIONS
 
 ROLE_FINAL = "student"
 HELD_OUT_LENGTH = 128
-MEANS = ("activation_checkpointing",)
+RUNTIME_ONLY_SETTINGS = ("activation_checkpointing",)
 """Settings that change what a training takes and not what comes of it."""
-WEIGHTLESS = {"tfidf": "TF-IDF and a linear model", "majority": "most frequent label"}
+MODEL_FREE_BASELINES = {"tfidf": "TF-IDF and a linear model", "majority": "most frequent label"}
 """Baselines without a model, and what tables call them."""
 
 
 @dataclass(frozen=True)
-class Scored:
+class EvaluatedModel:
     """A model whose scores the report shows.
 
     Attributes:
@@ -40,24 +40,26 @@ class Scored:
     kind: str = "score"
 
 
-def stage_of(id: str, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str | Path]) -> Stage:  # noqa: A002
+def make_stage(id: str, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str | Path]) -> Stage:  # noqa: A002
     """Gives a stage with the version its kind has now; what cannot change its outcome is its means."""
-    means = {name: config[name] for name in MEANS if name in config}
+    means = {name: config[name] for name in RUNTIME_ONLY_SETTINGS if name in config}
     own = {name: value for name, value in config.items() if name not in means}
     return Stage(id=id, kind=kind, version=VERSIONS[kind], config=own, inputs=inputs, means=means)
 
 
-def scored_of(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]) -> tuple[Scored, ...]:
+def choose_models(
+    steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]
+) -> tuple[EvaluatedModel, ...]:
     """Gives the teacher, every step's model unless the next step only repairs it, and the baselines."""
-    models = [Scored(TEACHER, "teacher", "teacher", TEACHER)]
+    models = [EvaluatedModel(TEACHER, "teacher", "teacher", TEACHER)]
     own = encoder_steps(steps)
     for step, after in zip(own, [*own[1:], None], strict=True):
         if after is None or after.kind != "distill":
-            models.append(Scored(step.id, step.id, "student", step.id))
+            models.append(EvaluatedModel(step.id, step.id, "student", step.id))
     if lesson_of(steps) is None:
         models.pop()
     last = steps[-1].id
-    models.append(Scored(last, f"{last} (final student)", ROLE_FINAL, own[-1].id))
+    models.append(EvaluatedModel(last, f"{last} (final student)", ROLE_FINAL, own[-1].id))
     return (*models, *_baselines(own, scale, tasks))
 
 
@@ -76,7 +78,7 @@ class Lesson:
         protocol: what the recipe says of the protocol, which else is the scale's.
     """
 
-    teacher: Scored
+    teacher: EvaluatedModel
     config: Mapping[str, Any]
     protocol: Mapping[str, Any]
 
@@ -92,12 +94,12 @@ def lesson_of(steps: Sequence[ResolvedStep], prefix: str = "") -> Lesson | None:
     method = config.pop("method")
     protocol = {"method": method, "density": config.pop("density")} if method == "sft" else {}
     if name == TEACHER:
-        return Lesson(Scored(TEACHER, "teacher", "teacher", TEACHER), config, protocol)
-    return Lesson(Scored(f"{prefix}{name}", name, "student", f"{prefix}{name}"), config, protocol)
+        return Lesson(EvaluatedModel(TEACHER, "teacher", "teacher", TEACHER), config, protocol)
+    return Lesson(EvaluatedModel(f"{prefix}{name}", name, "student", f"{prefix}{name}"), config, protocol)
 
 
 def score_models(
-    scored: Sequence[Scored],
+    scored: Sequence[EvaluatedModel],
     scale: Scale,
     tasks: Sequence[str],
     *,
@@ -116,13 +118,13 @@ def score_models(
     taught = {lesson.teacher.id: lesson.teacher for lesson in lessons.values()}
     models = {**taught, **{one.id: one for one in scored}}
     return [
-        score_stage(one, task, scale, one.stage, keep=one.id in {*kept, *taught}, lesson=lessons.get(one.id))
+        plan_score(one, task, scale, one.stage, keep=one.id in {*kept, *taught}, lesson=lessons.get(one.id))
         for task in tasks
         for one in models.values()
     ]
 
 
-def _baselines(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]) -> list[Scored]:
+def _baselines(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]) -> list[EvaluatedModel]:
     """Gives the scale's baselines; the trimmed teacher only where the recipe trims a student."""
     first = next(iter(tasks), None)
     models = {
@@ -135,13 +137,15 @@ def _baselines(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]
     found = []
     named = scale.score.baselines
     for name in named if tasks else [one for one in named if one == "random"]:
-        found += [Scored(id_, told, "baseline", id_) for id_, told in models.get(name, [])]
+        found += [EvaluatedModel(id_, told, "baseline", id_) for id_, told in models.get(name, [])]
         if name == "static":
             told = "static embeddings from the teacher, and a linear model"
-            found.append(Scored("static", told, "baseline", "static", "linear"))
-        if name in WEIGHTLESS:
+            found.append(EvaluatedModel("static", told, "baseline", "static", "linear"))
+        if name in MODEL_FREE_BASELINES:
             kind = "majority" if name == "majority" else "linear"
-            found.append(Scored(name, WEIGHTLESS[name], "baseline", f"score.{first}.{name}", kind))
+            found.append(
+                EvaluatedModel(name, MODEL_FREE_BASELINES[name], "baseline", f"score.{first}.{name}", kind)
+            )
     return found
 
 
@@ -150,29 +154,31 @@ def _trim_step(steps: Sequence[ResolvedStep]) -> ResolvedStep | None:
     return next((step for step in steps[1:] if step.kind == "trim"), None)
 
 
-def baseline_stages(steps: Sequence[ResolvedStep], scale: Scale, scored: Sequence[Scored]) -> list[Stage]:
+def baseline_stages(
+    steps: Sequence[ResolvedStep], scale: Scale, scored: Sequence[EvaluatedModel]
+) -> list[Stage]:
     """Gives the stages that make the baselines that are models."""
     wanted = {model.id for model in scored}
     stages = []
     for role, source in ((TEACHER, TEACHER), ("student", steps[-1].id)):
         if f"random-{role}" in wanted:
-            stages.append(stage_of(f"random-{role}", "random", {"seed": scale.seed}, {"model": source}))
+            stages.append(make_stage(f"random-{role}", "random", {"seed": scale.seed}, {"model": source}))
     trim = _trim_step(steps)
     if trim is not None and "trimmed-teacher" in wanted:
         config = {**trim.config, "held_out_length": HELD_OUT_LENGTH}
-        stages.append(stage_of("trimmed-teacher", "trim", config, {"model": TEACHER, "corpus": "corpus"}))
+        stages.append(make_stage("trimmed-teacher", "trim", config, {"model": TEACHER, "corpus": "corpus"}))
     if "static" in wanted:
-        stages.append(stage_of("static", "static", {}, {"model": TEACHER}))
+        stages.append(make_stage("static", "static", {}, {"model": TEACHER}))
     return stages
 
 
-def final_of(scored: Sequence[Scored]) -> str:
+def final_of(scored: Sequence[EvaluatedModel]) -> str:
     """Gives the id of the model the recipe makes."""
     return [model.id for model in scored if model.role == ROLE_FINAL][-1]
 
 
 def score_stages(
-    scored: Sequence[Scored], scale: Scale, tasks: Sequence[str], lesson: Lesson | None
+    scored: Sequence[EvaluatedModel], scale: Scale, tasks: Sequence[str], lesson: Lesson | None
 ) -> list[Stage]:
     """Gives a stage for each task and model, and the one that compares them.
 
@@ -184,11 +190,11 @@ def score_stages(
     beside = [model.id for model in scored if model.role == "baseline"]
     pairs = [(model.id, TEACHER) for model in scored if model.id != TEACHER]
     pairs += [(final, other) for other in beside]
-    return [*stages, compare_stage([model.id for model in scored], tasks, pairs)]
+    return [*stages, plan_comparison([model.id for model in scored], tasks, pairs)]
 
 
-def score_stage(
-    model: Scored,
+def plan_score(
+    model: EvaluatedModel,
     task: str,
     scale: Scale,
     source: str | Path,
@@ -199,10 +205,10 @@ def score_stage(
     """Gives the stage that scores one model on one task, which it may learn from another model's stage."""
     name = f"score.{task}.{model.id}"
     if model.kind == "majority":
-        return stage_of(name, "majority", {"task": task}, {"tasks": "tasks"})
+        return make_stage(name, "majority", {"task": task}, {"tasks": "tasks"})
     if model.kind == "linear":
         read = {"tasks": "tasks"} | ({"static": source} if model.id == "static" else {})
-        return stage_of(name, "linear", {"task": task, "features": model.id}, read)
+        return make_stage(name, "linear", {"task": task, "features": model.id}, read)
     protocol = {
         **scale.score.for_task(task),
         "max_length": scale.sequence_length,
@@ -225,11 +231,11 @@ def score_stage(
         config["protocol"] = protocol | dict(lesson.protocol)
         config["lesson"] = dict(lesson.config)
         inputs["teacher"] = f"score.{task}.{lesson.teacher.id}"
-    return stage_of(name, "score", config, inputs)
+    return make_stage(name, "score", config, inputs)
 
 
-def compare_stage(models: Sequence[str], tasks: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Stage:
+def plan_comparison(models: Sequence[str], tasks: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Stage:
     """Gives the stage that compares pairs of models on each task and over all of them."""
     config = {"models": list(models), "tasks": list(tasks), "pairs": [list(pair) for pair in pairs]}
     inputs = {name: name for task in tasks for model in models if (name := f"score.{task}.{model}")}
-    return stage_of("compare", "compare", config, inputs)
+    return make_stage("compare", "compare", config, inputs)

@@ -23,15 +23,15 @@ from harness.pipeline.plan import Plan, Stage
 from harness.plans.evaluation import (
     HELD_OUT_LENGTH,
     ROLE_FINAL,
+    EvaluatedModel,
     Lesson,
-    Scored,
     baseline_stages,
+    choose_models,
     encoder_steps,
     final_of,
     lesson_of,
+    make_stage,
     score_stages,
-    scored_of,
-    stage_of,
 )
 from harness.stages.io.data import data_inputs
 
@@ -40,7 +40,7 @@ KEPT_OUT = ("dev", "test")
 
 
 @dataclass(frozen=True)
-class Blueprint:
+class RunPlan:
     """A run before it has begun.
 
     Attributes:
@@ -53,25 +53,25 @@ class Blueprint:
 
     plan: Plan
     steps: tuple[ResolvedStep, ...]
-    scored: tuple[Scored, ...]
+    scored: tuple[EvaluatedModel, ...]
     tasks: tuple[str, ...]
     missing_tasks: Mapping[str, str]
 
 
-def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
+def plan_run(language: str, recipe: Recipe, scale: Scale) -> RunPlan:
     """Gives the plan of a run.
 
     Raises:
         UsageError: the language, or something in recipe or scale, does not exist or does not fit.
         HarnessError: a folder that should be read is not there.
     """
-    opening = open_run(language, recipe, scale)
+    opening = plan_inputs(language, recipe, scale)
     tasks, missing = opening.tasks, opening.missing_tasks
     steps = resolve(recipe, scale, opening.shape)
-    scored = scored_of(steps, scale, tasks)
+    scored = choose_models(steps, scale, tasks)
     own = encoder_steps(steps)
-    stages = [*opening.stages, *source_stages(language, recipe, scale)]
-    stages += [*step_stages(own, corpus=corpus_of(language, recipe)), *baseline_stages(own, scale, scored)]
+    stages = [*opening.stages, *plan_mixed_corpus(language, recipe, scale)]
+    stages += [*plan_steps(own, corpus=corpus_of(language, recipe)), *baseline_stages(own, scale, scored)]
     if tasks:
         stages += _proof_stages(scored, scale, tasks, lesson_of(steps))
     stages.append(
@@ -85,10 +85,10 @@ def draw(language: str, recipe: Recipe, scale: Scale) -> Blueprint:
             missing=missing,
         )
     )
-    return Blueprint(Plan(tuple(stages)), steps, scored, tasks, missing)
+    return RunPlan(Plan(tuple(stages)), steps, scored, tasks, missing)
 
 
-class Opening(NamedTuple):
+class RunInputs(NamedTuple):
     """What every run begins with: the teacher and the data."""
 
     stages: tuple[Stage, ...]
@@ -97,7 +97,7 @@ class Opening(NamedTuple):
     missing_tasks: dict[str, str]
 
 
-def open_run(language: str, recipe: Recipe, scale: Scale) -> Opening:
+def plan_inputs(language: str, recipe: Recipe, scale: Scale) -> RunInputs:
     """Gives the stages of teacher, tasks and corpus.
 
     Raises:
@@ -107,13 +107,13 @@ def open_run(language: str, recipe: Recipe, scale: Scale) -> Opening:
     _check_language(language, scale)
     shape = find_shape(recipe, scale)
     _check_lengths(shape, scale)
-    tasks, missing = tasks_there(language, scale)
+    tasks, missing = available_tasks(language, scale)
     stages = (
         *_teacher_stages(recipe, scale, shape),
-        tasks_stage(language, scale, tasks),
+        plan_tasks(language, scale, tasks),
         _corpus_stage("corpus", (language,), scale),
     )
-    return Opening(stages, shape, tasks, missing)
+    return RunInputs(stages, shape, tasks, missing)
 
 
 def corpus_of(language: str, recipe: Recipe) -> str:
@@ -122,7 +122,7 @@ def corpus_of(language: str, recipe: Recipe) -> str:
     return "corpus" if beside is None or beside == language else f"corpus-{slug(beside)}"
 
 
-def source_stages(language: str, recipe: Recipe, scale: Scale) -> tuple[Stage, ...]:
+def plan_mixed_corpus(language: str, recipe: Recipe, scale: Scale) -> tuple[Stage, ...]:
     """Gives the stage that mixes the language's text with the source language's, where a recipe asks for it.
 
     Raises:
@@ -143,7 +143,7 @@ def reads_hub(stage: Stage) -> bool:
     return "hub" in (config.get("source"), config.get("tasks_source")) or "hub_id" in config
 
 
-def pretraining_stages(scale: Scale) -> tuple[Stage, ...]:
+def plan_pretraining(scale: Scale) -> tuple[Stage, ...]:
     """Gives the two stages that train a teacher: the text of all its languages, and the training."""
     block = scale.teacher.pretrain
     if block is None:
@@ -164,23 +164,23 @@ def pretraining_stages(scale: Scale) -> tuple[Stage, ...]:
     }
     return (
         _corpus_stage("corpora", languages, scale, block.lines),
-        stage_of(TEACHER, "pretrain", config, {"corpora": "corpora"}),
+        make_stage(TEACHER, "pretrain", config, {"corpora": "corpora"}),
     )
 
 
 def _teacher_stages(recipe: Recipe, scale: Scale, shape: Shape) -> tuple[Stage, ...]:
     if scale.teacher.pretrain is not None:
-        return pretraining_stages(scale)
+        return plan_pretraining(scale)
     config: dict[str, Any] = {"shape": shape.model_dump()}
     if scale.teacher.folder is not None:
-        return (stage_of(TEACHER, "fetch", config, {"folder": Path(scale.teacher.folder)}),)
+        return (make_stage(TEACHER, "fetch", config, {"folder": Path(scale.teacher.folder)}),)
     known = find_known_teacher(recipe, scale)
     assert known is not None
     config |= {"name": known.hub_id, "hub_id": known.hub_id, "revision": known.revision}
-    return (stage_of(TEACHER, "fetch", config, {}),)
+    return (make_stage(TEACHER, "fetch", config, {}),)
 
 
-def told_of(scale: Scale) -> dict[str, Any]:
+def report_header(scale: Scale) -> dict[str, Any]:
     """Gives what a report is told of its scale; a teacher's folder has its name here and in no other key."""
     told: dict[str, Any] = {
         "scale": scale.name,
@@ -240,7 +240,7 @@ def _corpus_stage(
 ) -> Stage:
     read = [*languages, *([source_language] if source_language else [])]
     tasks = {
-        language: list(dict.fromkeys(tasks_there(language, scale)[0] + _other_tasks(language, scale)))
+        language: list(dict.fromkeys(available_tasks(language, scale)[0] + _other_tasks(language, scale)))
         for language in read
     }
     config: dict[str, Any] = {
@@ -258,7 +258,7 @@ def _corpus_stage(
     inputs = _data(scale.corpus.folder, [f"corpus/{language}" for language in read])
     named = [f"{task}/{language}" for language in read for task in tasks[language]]
     inputs |= _data(scale.tasks.folder, [_part_file(name, part) for name in named for part in KEPT_OUT])
-    return stage_of(id, "corpus", config, inputs)
+    return make_stage(id, "corpus", config, inputs)
 
 
 def _part_file(name: str, part: str) -> str:
@@ -271,10 +271,10 @@ def _sizes(scale: Scale) -> list[int | None]:
     return [scale.tasks.train, scale.tasks.dev, scale.tasks.test]
 
 
-def tasks_there(language: str, scale: Scale) -> tuple[tuple[str, ...], dict[str, str]]:
+def available_tasks(language: str, scale: Scale) -> tuple[tuple[str, ...], dict[str, str]]:
     """Gives the tasks to be scored in this language, and why the source lacks those of the scale it lacks."""
     names = tuple(task_named(name).name for name in scale.tasks.names)
-    missing = {name: reason for name in names if (reason := _lack(name, language, scale))}
+    missing = {name: reason for name in names if (reason := reason_missing(name, language, scale))}
     there = tuple(name for name in names if name not in missing)
     return there + (_other_tasks(language, scale) if scale.tasks.others else ()), missing
 
@@ -284,11 +284,13 @@ def _other_tasks(language: str, scale: Scale) -> tuple[str, ...]:
     if scale.tasks.source != "folder":
         return ()
     return tuple(
-        name for name in TASKS if name not in scale.tasks.names and _lack(name, language, scale) is None
+        name
+        for name in TASKS
+        if name not in scale.tasks.names and reason_missing(name, language, scale) is None
     )
 
 
-def _lack(task: str, language: str, scale: Scale) -> str | None:
+def reason_missing(task: str, language: str, scale: Scale) -> str | None:
     """Gives the reason why a task cannot be had in a language; ``None`` where it can."""
     source, folder = scale.tasks.source, scale.tasks.folder
     if source == "folder":
@@ -302,7 +304,7 @@ def _lack(task: str, language: str, scale: Scale) -> str | None:
     return None if known and task in known.tasks else f"no source on the hub is known for it in '{language}'"
 
 
-def tasks_stage(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
+def plan_tasks(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
     """Gives the stage that reads the tasks, named ``tasks``."""
     config = {
         "source": scale.tasks.source,
@@ -311,12 +313,12 @@ def tasks_stage(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
         "sizes": _sizes(scale),
         "seed": scale.seed,
     }
-    return stage_of(
+    return make_stage(
         "tasks", "tasks", config, _data(scale.tasks.folder, [f"{task}/{language}" for task in tasks])
     )
 
 
-def step_stages(steps: Sequence[ResolvedStep], prefix: str = "", corpus: str = "corpus") -> list[Stage]:
+def plan_steps(steps: Sequence[ResolvedStep], prefix: str = "", corpus: str = "corpus") -> list[Stage]:
     """Gives a stage for each step of a recipe, named by its id after a prefix; all see one corpus."""
     stages, before = [], TEACHER
     for step in steps:
@@ -326,23 +328,23 @@ def step_stages(steps: Sequence[ResolvedStep], prefix: str = "", corpus: str = "
             taught = config.pop("teacher")
             inputs["teacher"] = taught if taught == TEACHER else f"{prefix}{taught}"
         before = f"{prefix}{step.id}"
-        stages.append(stage_of(before, step.kind, config, inputs))
+        stages.append(make_stage(before, step.kind, config, inputs))
     return stages
 
 
 def _proof_stages(
-    scored: Sequence[Scored], scale: Scale, tasks: Sequence[str], lesson: Lesson | None
+    scored: Sequence[EvaluatedModel], scale: Scale, tasks: Sequence[str], lesson: Lesson | None
 ) -> list[Stage]:
     stages = score_stages(scored, scale, tasks, lesson)
     for task in tasks:
         for role, model_id in ((TEACHER, TEACHER), (ROLE_FINAL, final_of(scored))):
-            stages.append(export_stage(role, model_id, task, scale))
+            stages.append(plan_export(role, model_id, task, scale))
     if scale.export.precisions:
         stages.append(_precisions_stage(tasks, scale))
-    return [*stages, latency_stage(tasks, scale)]
+    return [*stages, plan_latency(tasks, scale)]
 
 
-def export_stage(role: str, model_id: str, task: str, scale: Scale) -> Stage:
+def plan_export(role: str, model_id: str, task: str, scale: Scale) -> Stage:
     """Gives the stage that exports a model fine-tuned on a task."""
     config = {
         "task": task,
@@ -353,7 +355,7 @@ def export_stage(role: str, model_id: str, task: str, scale: Scale) -> Stage:
         "seconds": scale.latency.seconds,
         "seed": scale.seed,
     }
-    return stage_of(f"export.{task}.{role}", "export", config, {"model": f"score.{task}.{model_id}"})
+    return make_stage(f"export.{task}.{role}", "export", config, {"model": f"score.{task}.{model_id}"})
 
 
 def _precisions_stage(tasks: Sequence[str], scale: Scale) -> Stage:
@@ -363,16 +365,16 @@ def _precisions_stage(tasks: Sequence[str], scale: Scale) -> Stage:
         "max_length": scale.sequence_length,
     }
     inputs = {f"{ROLE_FINAL}.{task}": f"export.{task}.{ROLE_FINAL}" for task in tasks}
-    return stage_of("precisions", "precisions", config, inputs | {"tasks": "tasks", "corpus": "corpus"})
+    return make_stage("precisions", "precisions", config, inputs | {"tasks": "tasks", "corpus": "corpus"})
 
 
-def latency_stage(tasks: Sequence[str], scale: Scale, roles: Sequence[str] = (TEACHER, ROLE_FINAL)) -> Stage:
+def plan_latency(tasks: Sequence[str], scale: Scale, roles: Sequence[str] = (TEACHER, ROLE_FINAL)) -> Stage:
     """Gives the stage that times the exports side by side; the scale's seconds are for two models."""
     config = {"tasks": list(tasks), "seed": scale.seed, **scale.latency.model_dump(mode="json")}
     if len(roles) > 2:
         config["seconds"] *= len(roles) / 2
     inputs = {f"{role}.{task}": f"export.{task}.{role}" for task in tasks for role in roles}
-    return stage_of("latency", "latency", config, inputs)
+    return make_stage("latency", "latency", config, inputs)
 
 
 def _report_stage(
@@ -381,7 +383,7 @@ def _report_stage(
     language: str,
     recipe: Recipe,
     scale: Scale,
-    scored: Sequence[Scored],
+    scored: Sequence[EvaluatedModel],
     tasks: Sequence[str],
     missing: Mapping[str, str],
 ) -> Stage:
@@ -392,6 +394,6 @@ def _report_stage(
         "scored": [vars(model) for model in scored],
         "tasks": list(tasks),
         "missing_tasks": dict(missing),
-        **told_of(scale),
+        **report_header(scale),
     }
-    return stage_of("report", "report", config, {stage.id: stage.id for stage in stages})
+    return make_stage("report", "report", config, {stage.id: stage.id for stage in stages})

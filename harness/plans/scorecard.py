@@ -14,20 +14,26 @@ from harness.models.loading.checkpoint import locate
 from harness.models.loading.encoder import load_tokenizer, longest_input
 from harness.pipeline.execute import Finished
 from harness.pipeline.plan import Plan, Stage
-from harness.plans.evaluation import WEIGHTLESS, Scored, compare_stage, score_stage, stage_of
-from harness.plans.run import tasks_stage, tasks_there
+from harness.plans.evaluation import (
+    MODEL_FREE_BASELINES,
+    EvaluatedModel,
+    make_stage,
+    plan_comparison,
+    plan_score,
+)
+from harness.plans.run import available_tasks, plan_tasks
 
 _BASELINES = {
     "random": ("the first model's shape, random weights", "score"),
     "static": ("static embeddings from the first model, and a linear model", "linear"),
-    "tfidf": (WEIGHTLESS["tfidf"], "linear"),
-    "majority": (WEIGHTLESS["majority"], "majority"),
+    "tfidf": (MODEL_FREE_BASELINES["tfidf"], "linear"),
+    "majority": (MODEL_FREE_BASELINES["majority"], "majority"),
 }
 """Those of a scale's baselines that need nothing but model and tasks."""
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelSource:
     """A model to be scored.
 
     Attributes:
@@ -42,7 +48,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Scorecard:
+class EvaluationPlan:
     """What is scored, before it is.
 
     Attributes:
@@ -54,13 +60,13 @@ class Scorecard:
     """
 
     plan: Plan
-    models: tuple[Model, ...]
-    scored: tuple[Scored, ...]
+    models: tuple[ModelSource, ...]
+    scored: tuple[EvaluatedModel, ...]
     tasks: Mapping[str, str]
     missing_tasks: Mapping[str, str]
 
 
-def find_models(sources: Sequence[str]) -> list[Model]:
+def find_model_sources(sources: Sequence[str]) -> list[ModelSource]:
     """Gives the models that folders or hub ids name; ``organisation/name@revision`` pins a hub id.
 
     A hub id without revision is its main branch; what commit that is stands in ``source``.
@@ -68,13 +74,13 @@ def find_models(sources: Sequence[str]) -> list[Model]:
     Raises:
         HarnessError: no such folder and no such hub id.
     """
-    found: list[Model] = []
+    found: list[ModelSource] = []
     for source in sources:
         told, folder = _locate(source)
         name = folder.resolve().parent.name if folder.resolve().name == "model" else told.partition("@")[0]
         taken = [*_BASELINES, *(one.id for one in found)]
         ids = [_plain(name), *(f"{_plain(name)}-{number}" for number in range(2, len(taken) + 3))]
-        found.append(Model(next(one for one in ids if one not in taken), folder, told))
+        found.append(ModelSource(next(one for one in ids if one not in taken), folder, told))
     return found
 
 
@@ -94,7 +100,7 @@ def _plain(name: str) -> str:
     return "-".join(part for part in kept.split("-") if part) or "model"
 
 
-def draw_scorecard(models: Sequence[Model], language: str, scale: Scale) -> Scorecard:
+def plan_evaluation(models: Sequence[ModelSource], language: str, scale: Scale) -> EvaluationPlan:
     """Gives the plan that scores models on the tasks of a language.
 
     Every model and baseline is compared with the first model; tasks, seeds, protocol and baselines are the
@@ -109,7 +115,7 @@ def draw_scorecard(models: Sequence[Model], language: str, scale: Scale) -> Scor
         UsageError: the data has none of the tasks in this language.
         HarnessError: a folder holds no model that can be scored.
     """
-    tasks, missing = tasks_there(language, scale)
+    tasks, missing = available_tasks(language, scale)
     if not tasks:
         told = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
         raise UsageError(f"score: wanted one task at least in '{language}'; got none; {told}")
@@ -118,28 +124,34 @@ def draw_scorecard(models: Sequence[Model], language: str, scale: Scale) -> Scor
     ends = [end for one in models if (end := longest_input(one.folder)) is not None]
     scale = scale.model_copy(update={"sequence_length": min([scale.sequence_length, *ends])})
     first = models[0]
-    scored = [Scored(one.id, one.id, "teacher" if one == first else "student", one.id) for one in models]
+    scored = [
+        EvaluatedModel(one.id, one.id, "teacher" if one == first else "student", one.id) for one in models
+    ]
     baselines = [name for name in scale.score.baselines if name in _BASELINES]
     scored += [
-        Scored(name, told, "baseline", name, kind) for name in baselines for told, kind in [_BASELINES[name]]
+        EvaluatedModel(name, told, "baseline", name, kind)
+        for name in baselines
+        for told, kind in [_BASELINES[name]]
     ]
-    stages = [tasks_stage(language, scale, tasks), *_baseline_stages(baselines, first.folder, scale.seed)]
+    stages = [plan_tasks(language, scale, tasks), *_baseline_stages(baselines, first.folder, scale.seed)]
     folders: dict[str, str | Path] = {one.id: one.folder for one in models}
-    stages += [score_stage(one, task, scale, folders.get(one.id, one.id)) for task in tasks for one in scored]
+    stages += [plan_score(one, task, scale, folders.get(one.id, one.id)) for task in tasks for one in scored]
     pairs = [(one.id, first.id) for one in scored if one.id != first.id]
-    stages.append(compare_stage([one.id for one in scored], tasks, pairs))
+    stages.append(plan_comparison([one.id for one in scored], tasks, pairs))
     named = {task: task_named(task).metrics[0] for task in tasks}
-    return Scorecard(Plan(stages), tuple(models), tuple(scored), named, missing)
+    return EvaluationPlan(Plan(stages), tuple(models), tuple(scored), named, missing)
 
 
 def _baseline_stages(baselines: Sequence[str], folder: Path, seed: int) -> list[Stage]:
     made = {"random": {"seed": seed, "head": False}, "static": {}}
     return [
-        stage_of(name, name, config, {"model": folder}) for name, config in made.items() if name in baselines
+        make_stage(name, name, config, {"model": folder})
+        for name, config in made.items()
+        if name in baselines
     ]
 
 
-def gather(card: Scorecard, finished: Mapping[str, Finished]) -> dict[str, Any]:
+def gather(card: EvaluationPlan, finished: Mapping[str, Finished]) -> dict[str, Any]:
     """Gives all scores and comparisons of a finished scorecard, as written to ``scores.json``."""
     facts = {name: one.manifest.facts for name, one in finished.items()}
     return {

@@ -17,24 +17,24 @@ from harness.data.tasks import task_named
 from harness.errors import HarnessError, UsageError
 from harness.pipeline.plan import Plan, Stage
 from harness.plans.evaluation import (
+    EvaluatedModel,
     Lesson,
-    Scored,
     baseline_stages,
-    compare_stage,
     encoder_steps,
     lesson_of,
+    make_stage,
+    plan_comparison,
     score_models,
-    stage_of,
 )
 from harness.plans.run import (
-    Opening,
+    RunInputs,
     corpus_of,
-    export_stage,
-    latency_stage,
-    open_run,
-    source_stages,
-    step_stages,
-    told_of,
+    plan_export,
+    plan_inputs,
+    plan_latency,
+    plan_mixed_corpus,
+    plan_steps,
+    report_header,
 )
 
 
@@ -48,7 +48,7 @@ class RefusedError(UsageError):
         )
 
 
-class Work(NamedTuple):
+class Workload(NamedTuple):
     """How much a study is, whether done already or not; what several entries share counts once.
 
     Attributes:
@@ -56,18 +56,18 @@ class Work(NamedTuple):
         different: of them, those that no other equals.
         tokens: of text to train on, teacher included, as far as steps state tokens.
         passes: how many steps state passes over the text in their place.
-        tunings: of a model on a task with a seed.
+        num_finetunings: of a model on a task with a seed.
     """
 
     stages: int
     different: int
     tokens: int
     passes: int
-    tunings: int
+    num_finetunings: int
 
 
 @dataclass(frozen=True)
-class Contest:
+class StudyPlan:
     """A study before it has begun.
 
     Attributes:
@@ -83,19 +83,21 @@ class Contest:
     missing_tasks: Mapping[str, str]
 
     @property
-    def work(self) -> Work:
+    def work(self) -> Workload:
         """How much the study is."""
         by_key = {self.plan.keys[stage.id]: stage for stage in self.plan}
         trained = [stage.config for stage in by_key.values() if "learning_rate" in stage.config]
         trained += [config["shallow"] for config in trained if config.get("shallow")]
-        tunings = sum(len(stage.config["seeds"]) for stage in by_key.values() if stage.kind == "score")
+        num_finetunings = sum(
+            len(stage.config["seeds"]) for stage in by_key.values() if stage.kind == "score"
+        )
         tokens = sum(int(config.get("tokens", 0)) for config in trained)
         passes = sum("epochs" in config for config in trained)
-        return Work(len(self.plan), len(by_key), tokens, passes, tunings)
+        return Workload(len(self.plan), len(by_key), tokens, passes, num_finetunings)
 
 
 @dataclass(frozen=True)
-class Topic:
+class StudyInfo:
     """What a study is about: see `harness.report.values.Study`, and the name and source it is told by."""
 
     name: str
@@ -105,7 +107,7 @@ class Topic:
     reference: str | None = None
 
 
-def draw_contest(topic: Topic, language: str, found: Entries, scale: Scale) -> Contest:
+def plan_study(topic: StudyInfo, language: str, found: Entries, scale: Scale) -> StudyPlan:
     """Gives the plan of a study.
 
     Args:
@@ -120,7 +122,7 @@ def draw_contest(topic: Topic, language: str, found: Entries, scale: Scale) -> C
     """
     if not found.entries:
         raise RefusedError(found.refusals, len(found.refusals))
-    opening = open_run(language, found.entries[0].recipe, scale)
+    opening = plan_inputs(language, found.entries[0].recipe, scale)
     made, lines = _resolve(found.entries, scale, opening.shape, language)
     if found.refusals or lines:
         raise RefusedError([*found.refusals, *lines], len(found.entries) + len(found.refusals))
@@ -142,7 +144,7 @@ def _resolve(
         try:
             varied = [target for target, value in entry.changes.items() if value is not None]
             made[entry.id] = resolve(entry.recipe, scale, shape, varied)
-            source_stages(language, entry.recipe, scale)
+            plan_mixed_corpus(language, entry.recipe, scale)
         except HarnessError as error:
             told = str(error)
             lines.append(told if told.startswith(entry.name) else f"{entry.name}: {told}")
@@ -174,31 +176,33 @@ def _string(
     entries: tuple[Entry, ...],
     steps: Mapping[str, tuple[ResolvedStep, ...]],
     *,
-    topic: Topic,
+    topic: StudyInfo,
     language: str,
-    opening: Opening,
+    opening: RunInputs,
     scale: Scale,
-) -> Contest:
+) -> StudyPlan:
     own = {id_: encoder_steps(made) for id_, made in steps.items()}
     taught = {id_: lesson_of(made, f"{id_}.") for id_, made in steps.items()}
     lessons = {id_: lesson for id_, lesson in taught.items() if lesson is not None}
     last = {entry.id: f"{entry.id}.{own[entry.id][-1].id}" for entry in entries}
-    scored = [Scored(TEACHER, "teacher", "teacher", TEACHER)]
-    scored += [Scored(entry.id, entry.name, "student", last[entry.id]) for entry in entries]
+    scored = [EvaluatedModel(TEACHER, "teacher", "teacher", TEACHER)]
+    scored += [EvaluatedModel(entry.id, entry.name, "student", last[entry.id]) for entry in entries]
     scored += _baselines(scale, opening.tasks)
-    beside = {stage.id: stage for entry in entries for stage in source_stages(language, entry.recipe, scale)}
+    beside = {
+        stage.id: stage for entry in entries for stage in plan_mixed_corpus(language, entry.recipe, scale)
+    }
     stages = [*opening.stages, *beside.values()]
     for entry in entries:
-        stages += step_stages(own[entry.id], f"{entry.id}.", corpus_of(language, entry.recipe))
+        stages += plan_steps(own[entry.id], f"{entry.id}.", corpus_of(language, entry.recipe))
     stages += baseline_stages(own[entries[0].id], scale, scored)
     stages += _proof(topic, scored, scale, opening.tasks, lessons)
     made_by = {id_: [f"{id_}.{step.id}" for step in made] for id_, made in own.items()}
     config = _told(scored, made_by, topic=topic, language=language, opening=opening, scale=scale)
-    stages.append(stage_of("leaderboard", "leaderboard", config, {stage.id: stage.id for stage in stages}))
-    return Contest(Plan(stages), entries, opening.tasks, opening.missing_tasks)
+    stages.append(make_stage("leaderboard", "leaderboard", config, {stage.id: stage.id for stage in stages}))
+    return StudyPlan(Plan(stages), entries, opening.tasks, opening.missing_tasks)
 
 
-def _baselines(scale: Scale, tasks: Sequence[str]) -> list[Scored]:
+def _baselines(scale: Scale, tasks: Sequence[str]) -> list[EvaluatedModel]:
     names = {
         "random": ("random-teacher", "teacher's shape, random weights", "random-teacher", "score"),
         "static": ("static", "static embeddings from the teacher, and a linear model", "static", "linear"),
@@ -206,7 +210,7 @@ def _baselines(scale: Scale, tasks: Sequence[str]) -> list[Scored]:
         "majority": ("majority", "most frequent label", f"score.{tasks[0]}.majority", "majority"),
     }
     rows = [names[name] for name in scale.score.baselines if name in names]
-    return [Scored(id_, name, "baseline", stage, kind) for id_, name, stage, kind in rows]
+    return [EvaluatedModel(id_, name, "baseline", stage, kind) for id_, name, stage, kind in rows]
 
 
 def timed_task(tasks: Sequence[str]) -> str:
@@ -215,8 +219,8 @@ def timed_task(tasks: Sequence[str]) -> str:
 
 
 def _proof(
-    topic: Topic,
-    scored: Sequence[Scored],
+    topic: StudyInfo,
+    scored: Sequence[EvaluatedModel],
     scale: Scale,
     tasks: Sequence[str],
     lessons: Mapping[str, Lesson],
@@ -228,19 +232,19 @@ def _proof(
     if topic.reference is not None:
         students = [one.id for one in scored if one.role == "student"]
         pairs += [(one, topic.reference) for one in students if one != topic.reference]
-    stages.append(compare_stage([one.id for one in scored], tasks, pairs))
+    stages.append(plan_comparison([one.id for one in scored], tasks, pairs))
     timed = timed_task(tasks)
-    stages += [export_stage(one, one, timed, scale) for one in models]
-    return [*stages, latency_stage([timed], scale, models)]
+    stages += [plan_export(one, one, timed, scale) for one in models]
+    return [*stages, plan_latency([timed], scale, models)]
 
 
 def _told(
-    scored: Sequence[Scored],
+    scored: Sequence[EvaluatedModel],
     made_by: Mapping[str, list[str]],
     *,
-    topic: Topic,
+    topic: StudyInfo,
     language: str,
-    opening: Opening,
+    opening: RunInputs,
     scale: Scale,
 ) -> dict[str, Any]:
     """Gives what the leaderboard is told of the study."""
@@ -256,5 +260,5 @@ def _told(
         "exported_tasks": [timed_task(opening.tasks)],
         "made_by": dict(made_by),
         "study": {"question": topic.question, "paper": topic.paper, "reference": topic.reference},
-        **told_of(scale),
+        **report_header(scale),
     }

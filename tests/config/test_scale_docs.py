@@ -8,21 +8,34 @@ import pytest
 
 from harness.config.scale import (
     BLANK,
-    Corpus,
-    Export,
+    CorpusSettings,
+    ExportSettings,
     Latency,
     Pretrain,
     Scale,
-    Score,
+    ScoreSettings,
     Tasks,
     Teacher,
-    Training,
+    TrainingAmounts,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8").split("## Scales")[1]
 
 
-@pytest.mark.parametrize("part", [Scale, Teacher, Corpus, Tasks, Training, Score, Latency, Export, Pretrain])
+@pytest.mark.parametrize(
+    "part",
+    [
+        Scale,
+        Teacher,
+        CorpusSettings,
+        Tasks,
+        TrainingAmounts,
+        ScoreSettings,
+        Latency,
+        ExportSettings,
+        Pretrain,
+    ],
+)
 def test_every_key_of_a_scale_stands_on_the_page(part):
     absent = [name for name in {*part.model_fields, BLANK} - {"name"} if f"`{name}`" not in PAGE]
     assert not absent

@@ -14,7 +14,7 @@ from harness.config.load import load_recipe, load_scale
 from harness.pipeline.execute import Context, Observer, execute
 from harness.pipeline.manifest import Environment
 from harness.pipeline.store import Store
-from harness.plans.run import Blueprint, draw
+from harness.plans.run import RunPlan, plan_run
 from harness.stages import RUNNERS
 
 
@@ -22,7 +22,7 @@ from harness.stages import RUNNERS
 class Run:
     """A finished run."""
 
-    blueprint: Blueprint
+    blueprint: RunPlan
     store: Store
     data: Path
 
@@ -38,14 +38,14 @@ class Run:
         return self.manifest(stage)["facts"]
 
 
-def _go(blueprint: Blueprint, root: Path, data: Path) -> Run:
+def _go(blueprint: RunPlan, root: Path, data: Path) -> Run:
     store = Store(root)
     execute(blueprint.plan, store, "mt/short-tiny", RUNNERS, observer=Observer(), environment=Environment)
     return Run(blueprint, store, data)
 
 
 @pytest.fixture(scope="session")
-def go() -> Callable[[Blueprint, Path, Path], Run]:
+def go() -> Callable[[RunPlan, Path, Path], Run]:
     """Runs every stage of a plan in this process, over a data folder; gives the run."""
     return _go
 
@@ -59,7 +59,7 @@ def finished(tmp_path_factory, write_scale, write_recipe, write_data, write_teac
         file.write(f"\n{leak}\nkadin mifa toki\n")
     changes = {"tasks.names": ["pos", "ner", "topic", "sentiment"], "corpus.lines": 1000}
     scale = load_scale(write_scale(root, changes)).with_data(str(data)).with_teacher(str(teacher))
-    blueprint = draw("mt", load_recipe(write_recipe(root)), scale)
+    blueprint = plan_run("mt", load_recipe(write_recipe(root)), scale)
     return _go(blueprint, root / "runs", data)
 
 

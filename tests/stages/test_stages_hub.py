@@ -16,7 +16,7 @@ from harness.models.loading import checkpoint
 from harness.pipeline.execute import Observer, execute
 from harness.pipeline.manifest import Environment
 from harness.pipeline.store import Store
-from harness.plans.run import draw, reads_hub
+from harness.plans.run import plan_run, reads_hub
 from harness.stages import RUNNERS
 from harness.stages.io.artifacts import read_task
 
@@ -96,7 +96,7 @@ def go(tmp_path, write_scale, write_recipe):
     """Runs the stages that read from the hub."""
 
     def go(changes=HUB):
-        plan = draw(
+        plan = plan_run(
             "mt", load_recipe(write_recipe(tmp_path)), load_scale(write_scale(tmp_path, changes))
         ).plan
         return execute(

@@ -17,7 +17,7 @@ from harness.config.load import load_recipe, load_scale
 from harness.config.shape import Shape
 from harness.errors import HarnessError
 from harness.pipeline.store import Store
-from harness.plans.run import draw, pretraining_stages
+from harness.plans.run import plan_pretraining, plan_run
 from harness.stages import corpus, fetch, narrow, prune, tasks
 from harness.stages import pretrain as pretraining
 from harness.stages.io import artifacts
@@ -198,7 +198,7 @@ def pretrain(tmp_path, write_scale, make_context, data):
     }
     changes |= {"teacher.pretrain.languages": ["mt", "sw"]}
     scale = load_scale(write_scale(tmp_path, changes)).with_data(str(data))
-    corpora, teacher = pretraining_stages(scale)
+    corpora, teacher = plan_pretraining(scale)
     text = make_context(dict(corpora.config), dict(corpora.inputs), out=tmp_path / "corpora")
     corpus.run(text)
 
@@ -244,7 +244,7 @@ def test_a_teacher_of_one_language_finds_its_text(tmp_path, write_scale, make_co
         "teacher.pretrain.vocabulary": 60,
     }
     scale = load_scale(write_scale(tmp_path, changes)).with_data(str(data))
-    corpora, teacher = pretraining_stages(scale)
+    corpora, teacher = plan_pretraining(scale)
     text = make_context(dict(corpora.config), dict(corpora.inputs), out=tmp_path / "corpora")
     corpus.run(text)
     context = make_context(dict(teacher.config), {"corpora": text.out})
@@ -259,7 +259,7 @@ def test_precision_is_what_was_asked_or_what_the_processor_does_well():
 
 
 def test_nothing_is_published_of_a_run_that_is_not_there(tmp_path, write_scale, write_recipe):
-    blueprint = draw("mt", load_recipe(write_recipe(tmp_path)), load_scale(write_scale(tmp_path)))
+    blueprint = plan_run("mt", load_recipe(write_recipe(tmp_path)), load_scale(write_scale(tmp_path)))
     for publish in (
         lambda: publish_run(blueprint, Store(tmp_path / "runs"), tmp_path / "out"),
         lambda: publish_model(blueprint.plan, Store(tmp_path / "runs"), tmp_path / "out"),

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from harness.config.load import load_recipe, load_scale
 from harness.deploy.export_model import Request, deploy
 from harness.measure.predictions import FILE, read_predictions
-from harness.plans.run import draw
+from harness.plans.run import plan_run
 
 PAIRS = (("kadin mifa toki", "kadin mifa", "yes"), ("rafa kadin", "kadin rafa selmo", "no"))
 
@@ -50,7 +50,7 @@ def finished(root, write_scale, write_recipe, go):
     }
     scale = load_scale(write_scale(root, changes)).with_teacher(str(teacher))
     recipe = load_recipe(write_recipe(root, [{"shorten": {"layers": "1/2", "keep": "last"}}]))
-    blueprint = draw("mt", recipe, scale)
+    blueprint = plan_run("mt", recipe, scale)
     return go(blueprint, root / "runs", data)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.config.load import load_recipe, load_scale
 from harness.errors import HarnessError
-from harness.plans.run import draw
+from harness.plans.run import plan_run
 from harness.stages import precisions
 from harness.stages.io import results
 
@@ -48,7 +48,7 @@ def test_every_copy_has_a_file_and_a_verdict_and_comes_to_the_report(stage):
 
 
 def test_a_scale_that_names_precisions_has_the_stage():
-    plan = draw("mt", load_recipe("gurgurov2025"), load_scale("mini")).plan
+    plan = plan_run("mt", load_recipe("gurgurov2025"), load_scale("mini")).plan
     stages = {one.id: one for one in plan}
     wanted = {f"student.{task}" for task in ("pos", "ner", "topic", "sentiment")}
     assert wanted | {"tasks", "corpus"} == set(stages["precisions"].inputs)

@@ -9,15 +9,15 @@ from harness.config import load_scale
 from harness.config.study import entries_named, entries_of, list_studies, load_study, study_of
 from harness.errors import UsageError
 from harness.pipeline.plan import Plan
-from harness.plans.evaluation import stage_of
+from harness.plans.evaluation import make_stage
 from harness.plans.run import corpus_of
-from harness.plans.study import RefusedError, Topic, draw_contest
+from harness.plans.study import RefusedError, StudyInfo, plan_study
 
-TOPIC = Topic("it", "here", "Why?")
+TOPIC = StudyInfo("it", "here", "Why?")
 
 
 def drawn(name, *varied, scale="mini"):
-    return draw_contest(TOPIC, "mt", entries_of(study_of(name, varied)), load_scale(scale))
+    return plan_study(TOPIC, "mt", entries_of(study_of(name, varied)), load_scale(scale))
 
 
 def keys(contest, entry):
@@ -31,7 +31,7 @@ def keys(contest, entry):
 def test_every_study_that_ships_can_be_drawn(name):
     found = entries_of(load_study(name))
     assert found.refusals == ()
-    contest = draw_contest(TOPIC, "sl", found, load_scale("mini"))
+    contest = plan_study(TOPIC, "sl", found, load_scale("mini"))
     assert len(contest.entries) >= 2
     assert len({one.id for one in contest.entries}) == len(contest.entries)
     assert load_study(name).reference_id in {one.id for one in contest.entries}
@@ -57,7 +57,7 @@ def test_variants_share_every_step_that_does_not_differ():
 
 def test_with_and_without_a_source_language_are_two_entries():
     found = entries_named(["bistil2023@general", "bistil2023@monolingual", "bistil2023"])
-    contest = draw_contest(TOPIC, "mt", found, load_scale("mini"))
+    contest = plan_study(TOPIC, "mt", found, load_scale("mini"))
     assert len(contest.entries) == 3
     assert sum(stage.id == "corpus-en" for stage in contest.plan) == 1
     general, monolingual, whole = (keys(contest, entry.id) for entry in contest.entries)
@@ -90,7 +90,7 @@ def test_names_in_other_letters_stay_apart(tmp_path):
     ids = [one.id for one in found.entries]
     assert len(set(ids)) == 4
     assert study.reference_id == ids[3]
-    contest = draw_contest(TOPIC, "mt", found, load_scale("mini"))
+    contest = plan_study(TOPIC, "mt", found, load_scale("mini"))
     keep = {
         stage.id.partition(".")[0]: stage.config["layers"]
         for stage in contest.plan
@@ -105,7 +105,7 @@ def test_recipes_in_other_letters_stay_apart(tmp_path):
         "твой": [{"shorten": {"layers": "1/2", "keep": "first"}}],
     }
     paths = [written(tmp_path, name, teacher="mbert", steps=made) for name, made in steps.items()]
-    contest = draw_contest(TOPIC, "mt", entries_named(paths), load_scale("mini"))
+    contest = plan_study(TOPIC, "mt", entries_named(paths), load_scale("mini"))
     assert [one.name for one in contest.entries] == ["мой", "твой"]
     assert len({key for name, key in contest.plan.keys.items() if name.endswith(".shorten")}) == 2
 
@@ -117,10 +117,8 @@ def test_a_reference_that_is_another_variant_too_is_compared_by_that_ones_name(t
         "c": {"shorten.keep": "last"},
     }
     study = load_study(study_file(tmp_path, variants=variants, reference="b"))
-    topic = Topic("it", "here", "Why?", "So.", study.reference_id)
-    plan = {
-        stage.id: stage for stage in draw_contest(topic, "mt", entries_of(study), load_scale("mini")).plan
-    }
+    topic = StudyInfo("it", "here", "Why?", "So.", study.reference_id)
+    plan = {stage.id: stage for stage in plan_study(topic, "mt", entries_of(study), load_scale("mini")).plan}
     assert ["c", "a"] in [list(pair) for pair in plan["compare"].config["pairs"]]
     assert plan["leaderboard"].config["study"]["reference"] == "a"
     assert not any("b" in pair for pair in plan["compare"].config["pairs"])
@@ -130,7 +128,7 @@ def test_a_reference_that_is_another_variant_too_is_compared_by_that_ones_name(t
 def test_a_source_language_may_have_capitals(code, stage):
     recipe = entries_named(["bistil2023"]).entries[0].recipe.model_copy(update={"source_language": code})
     assert corpus_of("mt", recipe) == stage
-    Plan([stage_of(stage, "corpus", {}, {})])
+    Plan([make_stage(stage, "corpus", {}, {})])
 
 
 def test_how_much_work_a_study_is_counts_what_is_shared_once():
@@ -140,7 +138,9 @@ def test_how_much_work_a_study_is_counts_what_is_shared_once():
     distilled = scale.training_for("distill", "distill")["tokens"]
     assert contest.work.tokens == teacher.tokens + teacher.shallow.tokens + 3 * distilled
     models, tasks, seeds = 1 + 3 + 1, 4, 2
-    assert contest.work.tunings == models * tasks * seeds, "the teacher, three students, random weights"
+    assert contest.work.num_finetunings == models * tasks * seeds, (
+        "the teacher, three students, random weights"
+    )
     assert contest.work.stages - contest.work.different == 2, "two more that shorten"
     assert contest.work.passes == 0
     assert drawn("eliquare2023", "shorten.keep=first,last", scale="paper").work.passes == 3
@@ -239,7 +239,7 @@ def test_losses_that_need_layers_the_student_lacks_are_refused_before_training(t
     told = {"source": "here", "question": "Why?", "paper": "So.", "recipe": "eliquare2023"}
     path.write_text(yaml.safe_dump(told | {"variants": {"shallow": shallow}}))
     with pytest.raises(RefusedError) as refused:
-        draw_contest(TOPIC, "mt", entries_of(load_study(str(path))), load_scale("mini"))
+        plan_study(TOPIC, "mt", entries_of(load_study(str(path))), load_scale("mini"))
     assert refused.value.lines == (
         "shallow: eliquare2023: steps[1].distill: teacher 'teacher': patient compares the layers below the "
         "last; the student has one layer: keep two or more",

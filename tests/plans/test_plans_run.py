@@ -12,7 +12,7 @@ import pytest
 
 from harness.config.load import load_recipe, load_scale
 from harness.errors import HarnessError, UsageError
-from harness.plans.run import draw, pretraining_stages, source_stages
+from harness.plans.run import plan_mixed_corpus, plan_pretraining, plan_run
 from harness.stages import RUNNERS, VERSIONS, runner
 
 STEPS = ["adapt", "shorten", "distill", "prune", "narrow", "trim"]
@@ -29,7 +29,7 @@ def make_blueprint(tmp_path, write_scale, write_recipe):
         scale = load_scale(write_scale(tmp_path, changes))
         scale = scale.with_data(str(data)) if data else scale
         scale = scale.with_teacher(str(teacher)) if teacher else scale
-        blueprint = draw(language, load_recipe(write_recipe(tmp_path, steps)), scale)
+        blueprint = plan_run(language, load_recipe(write_recipe(tmp_path, steps)), scale)
         assert blueprint.plan.keys, "read now: what is read may change hereafter"
         return blueprint
 
@@ -70,21 +70,21 @@ def test_a_run_of_the_built_in_languages_goes_from_corpus_to_report(make_bluepri
 
 def test_the_steps_of_a_bilingual_recipe_see_both_languages_and_the_proof_one():
     recipe, scale = load_recipe("bistil2023"), load_scale("mini")
-    blueprint = draw("mt", recipe, scale)
+    blueprint = plan_run("mt", recipe, scale)
     assert of(blueprint, "corpus-en").config["source_language"] == "en"
     assert set(of(blueprint, "corpus-en").config["excluded_tasks"]) == {"mt", "en"}
     for id in ("trim", "adapt", "distill"):  # noqa: A001
         assert of(blueprint, id).inputs["corpus"] == "corpus-en"
     assert of(blueprint, "corpus").config["languages"] == ["mt"]
     for language, name in (("en", "bistil2023"), ("mt", "bistil2023@monolingual")):
-        plan = draw(language, load_recipe(name), scale).plan
+        plan = plan_run(language, load_recipe(name), scale).plan
         assert "corpus-en" not in {stage.id for stage in plan}
 
 
 def test_a_source_language_without_text_is_refused(data):
     scale = load_scale("mini").with_data(str(data))
     with pytest.raises(UsageError, match=r"unknown source_language of bistil2023 'en'; there are: mt"):
-        source_stages("mt", load_recipe("bistil2023"), scale)
+        plan_mixed_corpus("mt", load_recipe("bistil2023"), scale)
 
 
 def test_every_model_is_scored_but_those_the_next_step_repairs(make_blueprint):
@@ -224,7 +224,7 @@ def test_text_and_tasks_may_lie_apart(make_blueprint, data, tmp_path, write_data
 
 
 def test_the_hub_gives_a_pinned_teacher_of_a_stated_shape():
-    blueprint = draw("mt", load_recipe("gurgurov2025"), load_scale("paper"))
+    blueprint = plan_run("mt", load_recipe("gurgurov2025"), load_scale("paper"))
     teacher = of(blueprint, "teacher")
     assert teacher.kind == "fetch"
     assert teacher.inputs == {}
@@ -236,7 +236,7 @@ def test_the_hub_gives_a_pinned_teacher_of_a_stated_shape():
 
 
 def test_the_hub_lacks_tasks_in_some_languages_and_says_so():
-    blueprint = draw("tl", load_recipe("gurgurov2025"), load_scale("paper"))
+    blueprint = plan_run("tl", load_recipe("gurgurov2025"), load_scale("paper"))
     assert blueprint.tasks == ("pos", "ner", "topic")
     assert blueprint.missing_tasks == {"sentiment": "no source on the hub is known for it in 'tl'"}
 
@@ -420,7 +420,7 @@ def test_only_a_scale_that_trains_a_teacher_can_pretrain():
     with pytest.raises(
         HarnessError, match=r"wanted a scale with teacher.pretrain; 'paper' has none; choose another"
     ):
-        pretraining_stages(load_scale("paper"))
+        plan_pretraining(load_scale("paper"))
 
 
 def test_every_kind_has_a_module_and_an_unknown_one_lists_them():
@@ -434,9 +434,9 @@ def test_every_kind_has_a_module_and_an_unknown_one_lists_them():
 PLANNING = """
 import json, sys, time
 from harness.config.load import load_recipe, load_scale
-from harness.plans.run import draw
+from harness.plans.run import plan_run
 for scale in ("mini", "paper"):
-    draw("mt", load_recipe("gurgurov2025"), load_scale(scale)).plan.keys
+    plan_run("mt", load_recipe("gurgurov2025"), load_scale(scale)).plan.keys
 heavy = {"torch", "transformers", "datasets", "onnxruntime", "onnx", "sklearn", "scipy"}
 print(json.dumps([sorted(heavy & set(sys.modules)), time.process_time()]))
 """
