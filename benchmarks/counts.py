@@ -12,8 +12,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import scenarios, specimens, stages
-from harness.models.loading.checkpoint import load
-from harness.models.size import count as weights_of
+from harness.models.loading.checkpoint import load_checkpoint
+from harness.models.size import count_parameters
 from harness.models.surgery.axes import shorten
 from harness.train.losses.objective import total_loss
 
@@ -25,16 +25,16 @@ def count(folder: Path) -> dict[str, int]:
     counts: dict[str, int] = {}
     for role in specimens.ROLES:
         counts |= {f"{kind} of {role}{name}": value for kind, name, value in _of(folder / role)}
-    teacher = load(folder / "teacher").model
+    teacher = load_checkpoint(folder / "teacher").model
     counts["FLOPs of a distillation step"] = flops(_distillation(teacher))
     return counts
 
 
 def _of(folder: Path) -> list[tuple[str, str, int]]:
-    checkpoint = load(folder)
+    checkpoint = load_checkpoint(folder)
     found = [
         ("parameters", f", {part}", weight.parameters)
-        for part, weight in weights_of(checkpoint.model).items()
+        for part, weight in count_parameters(checkpoint.model).items()
     ]
     for pattern in _FILES:
         found += [("bytes", f"/{path.name}", path.stat().st_size) for path in sorted(folder.glob(pattern))]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.specimens import LONGEST, topics, tuned
 from harness.export.quantize import INT8_FILE
 from harness.measure.onnx_evaluation import open_session
-from harness.models.loading.checkpoint import load
+from harness.models.loading.checkpoint import load_checkpoint
 from harness.train.finetuning.encoding import encode, pad
 
 RUNTIMES = {"torch": None, "onnx": "model.onnx", "onnx int8": INT8_FILE}
@@ -153,7 +153,7 @@ def _torch_answer(model: Any) -> Answer:
 
 def queries_of(folder: Path) -> tuple[list[Query], int]:
     """Gives the task's test texts as the encoder of a folder reads them, and its padding id."""
-    data, tokenizer = topics(), load(folder).tokenizer
+    data, tokenizer = topics(), load_checkpoint(folder).tokenizer
     encoded = encode(data.test, data, tokenizer, LONGEST)
     return [Query(tuple(row["input_ids"]), row["labels"]) for row in encoded.rows], encoded.pad_id
 

@@ -19,10 +19,10 @@ from harness.export.onnx import export, inputs_of
 from harness.export.quantize import INT8_FILE, dynamic_int8
 from harness.measure.onnx_evaluation import Judge
 from harness.measure.parity import probe_batches
-from harness.models.loading.checkpoint import build, load, save
+from harness.models.loading.checkpoint import build_model, load_checkpoint, save_checkpoint
 from harness.models.surgery import axes
-from harness.models.surgery.importance import keep_top, score_ffn
-from harness.models.tokenizers import choose, count_tokens, train_wordpiece, trim
+from harness.models.surgery.importance import keep_top, measure_ffn_importance
+from harness.models.tokenizers import choose_tokens, count_tokens, train_wordpiece, trim_vocabulary
 from harness.train.finetuning.encoding import encode, pad
 from harness.train.finetuning.finetune import task_model
 
@@ -53,26 +53,26 @@ def compress(teacher: Any, tokenizer: Any) -> tuple[Any, Any]:
     """Gives the student as the method's steps shape it, and its tokenizer."""
     config = teacher.config
     student = axes.shorten(teacher, range(config.num_hidden_layers // 2, config.num_hidden_layers))
-    scores = score_ffn(student, (), "magnitude")
+    scores = measure_ffn_importance(student, (), "magnitude")
     student = axes.prune_ffn(student, keep_top(scores, 2 * config.intermediate_size // 3))
     student = axes.narrow(student, config.hidden_size // 2, config.num_attention_heads)
     counts = count_tokens(tokenizer, lines())
-    trimmed = trim(student, tokenizer, choose(counts, TRIMMED, tokenizer))
+    trimmed = trim_vocabulary(student, tokenizer, choose_tokens(counts, TRIMMED, tokenizer))
     return trimmed.model, trimmed.tokenizer
 
 
 def make(folder: Path) -> None:
     """Writes ``teacher`` and ``student``: each a checkpoint, and under ``onnx`` its graphs for the task."""
     tokenizer = train_wordpiece(lines(), SHAPE.vocabulary, SHAPE.max_length)
-    teacher = build(SHAPE, _SEED)
+    teacher = build_model(SHAPE, _SEED)
     models = {"teacher": (teacher, tokenizer), "student": compress(teacher, tokenizer)}
     for role in ROLES:
-        save(*models[role], folder / role)
+        save_checkpoint(*models[role], folder / role)
         _export(folder / role)
 
 
 def _export(folder: Path) -> None:
-    data, tokenizer = topics(), load(folder).tokenizer
+    data, tokenizer = topics(), load_checkpoint(folder).tokenizer
     model = tuned(folder, data)
     inputs = inputs_of(model, tokenizer)
     batches = probe_batches(
@@ -87,7 +87,7 @@ def _export(folder: Path) -> None:
 def tuned(folder: Path, data: TaskData) -> Any:
     """Gives the encoder with its head for the topics; the same folder gives the same weights."""
     torch.manual_seed(_SEED)
-    model, tokenizer = task_model(folder, data).eval(), load(folder).tokenizer
+    model, tokenizer = task_model(folder, data).eval(), load_checkpoint(folder).tokenizer
     encoded = encode(data.train, data, tokenizer, LONGEST)
     batch = pad(encoded.rows, encoded.pad_id)
     labels_B = batch.pop("labels")

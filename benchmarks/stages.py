@@ -12,9 +12,9 @@ import torch
 
 from benchmarks import specimens
 from harness.data.batches import Packed, pack
-from harness.models.loading.checkpoint import load
+from harness.models.loading.checkpoint import load_checkpoint
 from harness.models.surgery.axes import shorten
-from harness.models.surgery.importance import score_ffn
+from harness.models.surgery.importance import measure_ffn_importance
 from harness.train.finetuning.finetune import Protocol, finetune
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
@@ -50,19 +50,19 @@ def _some_documents() -> list[list[str]]:
 
 def corpus(folder: Path) -> Step:
     """Tokenising and packing the built-in corpus."""
-    tokenizer, documents = load(folder / "teacher").tokenizer, _some_documents()
+    tokenizer, documents = load_checkpoint(folder / "teacher").tokenizer, _some_documents()
     return lambda: pack(documents, tokenizer, LENGTH)
 
 
 def adapt(folder: Path) -> Step:
     """Two steps of masked-language modelling."""
-    model, tokenizer = load(folder / "teacher")
+    model, tokenizer = load_checkpoint(folder / "teacher")
     return _training(model, tokenizer)
 
 
 def distill(folder: Path) -> Step:
     """Two steps of a shorter student towards its teacher."""
-    teacher, tokenizer = load(folder / "teacher")
+    teacher, tokenizer = load_checkpoint(folder / "teacher")
     student = shorten(teacher, range(3))
     return _training(student, tokenizer, objective=DISTILLING, teacher=teacher)
 
@@ -80,15 +80,15 @@ def _training(student: Any, tokenizer: Any, **how: Any) -> Step:
 
 def prune(folder: Path) -> Step:
     """The neurons' scores from two batches."""
-    model, tokenizer = load(folder / "teacher")
+    model, tokenizer = load_checkpoint(folder / "teacher")
     batches = MaskedBatches(_rows(tokenizer), tokenizer, _budget())
     chosen = [batches[number] for number in range(STEPS)]
-    return lambda: score_ffn(model, chosen, "taylor")
+    return lambda: measure_ffn_importance(model, chosen, "taylor")
 
 
 def tune(folder: Path) -> Step:
     """An epoch of fine-tuning on the topics, and the answers."""
-    tokenizer, whole = load(folder / "student").tokenizer, specimens.topics()
+    tokenizer, whole = load_checkpoint(folder / "student").tokenizer, specimens.topics()
     data = replace(whole, train=whole.train[:TEXTS], test=whole.test[:6])
     protocol = Protocol(
         epochs=1,
@@ -120,7 +120,7 @@ UNITS = {"corpus": "tokens", "adapt": "tokens", "distill": "tokens", "prune": "t
 
 def work_of(name: str, folder: Path) -> int:
     """Gives the useful tokens, or texts, of one call of a step."""
-    tokenizer = load(folder / "teacher").tokenizer
+    tokenizer = load_checkpoint(folder / "teacher").tokenizer
     if name == "tune":
         return TEXTS
     if name == "corpus":

@@ -20,13 +20,13 @@ from torch import Tensor
 from harness.data import corpus, folder
 from harness.data.batches import Packed, pack
 from harness.models import tokenizers
-from harness.models.loading.checkpoint import Checkpoint, load
-from harness.models.narrowing.basis import principal
+from harness.models.loading.checkpoint import Checkpoint, load_checkpoint
+from harness.models.narrowing.basis import principal_basis
 from harness.models.narrowing.narrow import narrow_on_text
 from harness.models.narrowing.refit import refit
-from harness.models.surgery.axes import narrow, prune_ffn, rebuild, select, shorten
-from harness.models.surgery.embeddings import factorise
-from harness.models.surgery.importance import Kind, keep_top, score_ffn
+from harness.models.surgery.axes import narrow, prune_ffn, rebuild_model, select_indices, shorten
+from harness.models.surgery.embeddings import factorize_embeddings
+from harness.models.surgery.importance import Criterion, keep_top, measure_ffn_importance
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
 from harness.train.language_model.training import held_out_loss, train
@@ -79,7 +79,7 @@ ALIKE = "pca, all places alike"
 MIXED = "first rows of every tensor"
 """What public code does: the first rows of queries, keys and values too, whatever head they are of."""
 
-SCORES: Mapping[str, Kind] = {
+SCORES: Mapping[str, Criterion] = {
     "one shot": "taylor",
     "one shot, magnitude": "magnitude",
     "one shot, taylor_logits": "taylor_logits",
@@ -185,7 +185,7 @@ class Bench:
     """A teacher and the text of one language."""
 
     def __init__(self, teacher: Path, data: Path, language: str, setting: Setting) -> None:
-        self.setting, self.whole = setting, load(teacher)
+        self.setting, self.whole = setting, load_checkpoint(teacher)
         self.split = corpus.prepare(folder.read_corpus(data, language), held_out_fraction=0.05, seed=17)
 
     @cached_property
@@ -193,7 +193,7 @@ class Bench:
         """The ids the language uses most."""
         lines = [line for document in self.split.train for line in document]
         counts = tokenizers.count_tokens(self.whole.tokenizer, lines)
-        return tokenizers.choose(counts, self.setting.vocabulary, self.whole.tokenizer)
+        return tokenizers.choose_tokens(counts, self.setting.vocabulary, self.whole.tokenizer)
 
     @cached_property
     def teacher(self) -> Checkpoint:
@@ -201,7 +201,7 @@ class Bench:
         return self._trim(self.whole.model)
 
     def _trim(self, model: Any) -> Checkpoint:
-        trimmed = tokenizers.trim(model, self.whole.tokenizer, self.kept)
+        trimmed = tokenizers.trim_vocabulary(model, self.whole.tokenizer, self.kept)
         return Checkpoint(trimmed.model, trimmed.tokenizer)
 
     @cache  # noqa: B019 - there are two, and they are needed to the end
@@ -274,11 +274,11 @@ def _narrow(bench: Bench, cell: Cell) -> Any:
     hidden = share(cell.width, now, heads)
     if cell.way == MIXED:
         first = torch.arange(hidden)
-        return rebuild(model, select(model, {"D": first, "A": first}), hidden_size=hidden)
+        return rebuild_model(model, select_indices(model, {"D": first, "A": first}), hidden_size=hidden)
     text = bench.look(cell.seed)
     if cell.way == ALIKE:
-        basis_DS = principal(model, text, hidden, embeddings_weight=None)
-        return rebuild(model, refit(model, basis_DS, heads, text), hidden_size=hidden)
+        basis_DS = principal_basis(model, text, hidden, embeddings_weight=None)
+        return rebuild_model(model, refit(model, basis_DS, heads, text), hidden_size=hidden)
     way = WAYS[cell.way]
     if way.whole_heads:
         hidden = share(cell.width, now, now // heads)
@@ -294,7 +294,7 @@ def _prune(bench: Bench, cell: Cell) -> Any:
     target, rounds = share(cell.width, now), 1 if cell.way in SCORES else ROUNDS
     batches = bench.look(cell.seed)
     for done in range(1, rounds + 1):
-        scores = score_ffn(model, batches, SCORES.get(cell.way, "taylor"))
+        scores = measure_ffn_importance(model, batches, SCORES.get(cell.way, "taylor"))
         model = prune_ffn(model, keep_top(scores, now - (now - target) * done // rounds))
     return model
 
@@ -305,7 +305,7 @@ def _shorten(bench: Bench, cell: Cell) -> Any:
 
 def _factorise(bench: Bench, cell: Cell) -> Any:
     model = bench.teacher.model
-    return factorise(model, share(cell.width, model.config.hidden_size), bench.look(cell.seed))
+    return factorize_embeddings(model, share(cell.width, model.config.hidden_size), bench.look(cell.seed))
 
 
 def _run_trim(bench: Bench, cell: Cell) -> dict[str, float | None]:

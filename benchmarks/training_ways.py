@@ -25,8 +25,8 @@ from transformers import get_linear_schedule_with_warmup
 
 from harness.config.shape import Shape
 from harness.data.batches import IGNORED, Packed
-from harness.models.families.mlm_head import mlm_head
-from harness.models.loading.checkpoint import build
+from harness.models.families.mlm_head import split_mlm_head
+from harness.models.loading.checkpoint import build_model
 from harness.models.surgery.axes import shorten
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
@@ -118,7 +118,7 @@ class Pair:
 def make_pair(sizes: Sizes, vocabulary: int) -> Pair:
     """Gives random weights of the teacher's shape, and every layer of its upper half as the student."""
     shape = sizes.shape.model_copy(update={"vocabulary": vocabulary})
-    teacher = build(shape, seed=1).eval().requires_grad_(False)
+    teacher = build_model(shape, seed=1).eval().requires_grad_(False)
     student = shorten(teacher, range(shape.layers // 2, shape.layers)).requires_grad_(True)
     return Pair(teacher, student, Ids(vocabulary))
 
@@ -154,17 +154,17 @@ def _features(model: Any, batch: Batch) -> Tensor:
     states_BLD = model.base_model(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
     ).last_hidden_state
-    return mlm_head(model).transform(states_BLD[batch["attention_mask"].bool()])
+    return split_mlm_head(model).transform(states_BLD[batch["attention_mask"].bool()])
 
 
 def masked_loss(student: nn.Module, teacher: nn.Module, batch: Batch) -> Tensor:
     """Gives the same without padding, its cross-entropy at the masked positions alone."""
     attended_BL = batch["attention_mask"].bool()
     labels_N = batch["labels"][attended_BL]
-    _, weight_VD, bias_V = mlm_head(student)
+    _, weight_VD, bias_V = split_mlm_head(student)
     features_ND = _features(student, batch)
     with torch.no_grad():
-        head = mlm_head(teacher)
+        head = split_mlm_head(teacher)
         taught_NV = functional.linear(_features(teacher, batch), head.weight_VD, head.bias_V)
     seen_NV = functional.linear(features_ND, weight_VD, bias_V)
     asked_N = labels_N != IGNORED

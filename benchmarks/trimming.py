@@ -28,8 +28,8 @@ from transformers import XLMRobertaTokenizer
 from benchmarks.recording import environment, write
 from harness.config.shape import Shape
 from harness.measure.memory import peak_memory
-from harness.models.loading.checkpoint import Checkpoint, build
-from harness.models.tokenizers import choose, count_tokens, trim
+from harness.models.loading.checkpoint import Checkpoint, build_model
+from harness.models.tokenizers import choose_tokens, count_tokens, trim_vocabulary
 from harness.units import format_bytes
 
 FULL, KEPT, HIDDEN = 250_002, 40_000, 768
@@ -56,13 +56,13 @@ def make(size: int, hidden: int) -> Checkpoint:
         family="xlm-roberta", layers=1, hidden=hidden, heads=12, ffn=4 * hidden, vocabulary=size,
         positions=514, types=1,
     )  # fmt: skip
-    return Checkpoint(build(shape, seed=0), XLMRobertaTokenizer(vocab=pieces(size)))
+    return Checkpoint(build_model(shape, seed=0), XLMRobertaTokenizer(vocab=pieces(size)))
 
 
 def kept_ids(made: Checkpoint, size: int) -> Any:
     """Gives ids to keep, as counts that fall at random would."""
     counts = np.random.default_rng(1).integers(0, 1000, len(made.tokenizer))
-    return choose(counts, size, made.tokenizer)
+    return choose_tokens(counts, size, made.tokenizer)
 
 
 def timed(action: Callable[[], object]) -> tuple[float, float]:
@@ -98,7 +98,7 @@ def peak() -> dict[str, int | None]:
     kept = kept_ids(made, KEPT)
     size_bytes = sum(one.numel() * one.element_size() for one in made.model.parameters())
     with peak_memory() as found:
-        trim(made.model, made.tokenizer, kept)
+        trim_vocabulary(made.model, made.tokenizer, kept)
     return {"model_bytes": size_bytes, "above_bytes": found.grown_bytes}
 
 
@@ -140,7 +140,7 @@ def take(rounds: int) -> dict[str, Any]:
     """Times everything."""
     made = make(FULL, HIDDEN)
     kept = kept_ids(made, KEPT)
-    ours = [timed(lambda: trim(made.model, made.tokenizer, kept)) for _ in range(rounds)]
+    ours = [timed(lambda: trim_vocabulary(made.model, made.tokenizer, kept)) for _ in range(rounds)]
     theirs = {size: time_quadratic(size) for size in QUADRATIC}
     return {"trim_s": ours, "quadratic_s": theirs, "memory": alone("memory")}
 

@@ -189,8 +189,8 @@ def write_teacher() -> Callable[..., Path]:
         }
         lines = [_line(random.Random(number)) for number in range(200)]
         tokenizer = train_wordpiece(lines, shape["vocabulary"], 48)
-        model = checkpoint.build(Shape(family="bert", **(shape | sizes)), seed=7)
-        checkpoint.save(model, tokenizer, folder)
+        model = checkpoint.build_model(Shape(family="bert", **(shape | sizes)), seed=7)
+        checkpoint.save_checkpoint(model, tokenizer, folder)
         return folder
 
     return write

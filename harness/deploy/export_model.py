@@ -28,7 +28,7 @@ from harness.measure.gate import ALLOWED_DROP
 from harness.measure.latency import ratio
 from harness.measure.onnx_evaluation import Judge, time_files
 from harness.measure.parity import probe_batches
-from harness.models.loading.encoder import num_types
+from harness.models.loading.encoder import count_token_types
 from harness.report.model_card import model_card
 
 PROGRAM = "predict.py"
@@ -163,7 +163,7 @@ def _probes(request: Request, source: Source) -> list[dict[str, Any]]:
         vocabulary=model.config.vocab_size,
         pad_id=model.config.pad_token_id or 0,
         max_length=min(request.length, onnx.longest_input(model)),
-        types=num_types(model),
+        types=count_token_types(model),
     )
 
 

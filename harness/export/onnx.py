@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from harness.errors import HarnessError, unknown
 from harness.export.graphs import OPTIMIZED, WAYS, optimize_graph, write_graph
 from harness.export.heads import head_of
-from harness.models.loading.encoder import num_types, room
+from harness.models.loading.encoder import count_token_types, max_input_tokens
 
 FILE = "model.onnx"
 CANDIDATES = ("legacy", "dynamo")
@@ -132,7 +132,7 @@ def inputs_of(model: Any, tokenizer: Any) -> tuple[str, ...]:
     """
     takes = inspect.signature(model.forward).parameters
     given = [name for name in _INPUTS if name in tokenizer.model_input_names and name in takes]
-    if num_types(model) < 2 and "token_type_ids" in given:
+    if count_token_types(model) < 2 and "token_type_ids" in given:
         given.remove("token_type_ids")
     if "input_ids" not in given:
         raise HarnessError(
@@ -144,7 +144,7 @@ def inputs_of(model: Any, tokenizer: Any) -> tuple[str, ...]:
 
 def longest_input(model: Any) -> int:
     """Gives how many tokens the model takes: its positions, less those RoBERTa's keep for padding."""
-    return cast("int", room(model.config.to_dict()))
+    return cast("int", max_input_tokens(model.config.to_dict()))
 
 
 def export(

@@ -1,4 +1,4 @@
-"""What a model computes on its way: the hidden states of every layer, and what its attention is made of.
+"""Hidden states of a model on a batch: those of every layer, and its attention's queries, keys and values.
 
 Shapes: **B** batch, **L** length, **D** hidden, **A** heads × head size.
 """
@@ -13,98 +13,104 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import FAMILIES
+from harness.models.families.table import LAYOUTS
 
-_ROLES = ("query", "key", "value")
+_PROJECTIONS = ("query", "key", "value")
 
 
 @dataclass(frozen=True)
-class Inside:
-    """One model's view of a batch.
+class HiddenStates:
+    """The hidden states and the attention projections of one model on one batch.
 
     Attributes:
-        hiddens: B × L × D after the embeddings and after each layer; the last one alone if no more was asked.
-        queries: B × L × A of each layer, before they are split into heads; likewise ``keys`` and ``values``;
-            empty if not asked for.
-        num_heads: of the model.
+        hidden_states: B × L × D after the embeddings and after each layer; or the last layer's alone.
+        queries: B × L × A of each layer, before they are split into heads; empty if not asked for.
+        keys: likewise.
+        values: likewise.
+        num_heads: attention heads of the model.
     """
 
-    hiddens: tuple[Tensor, ...]
+    hidden_states: tuple[Tensor, ...]
     queries: tuple[Tensor, ...]
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     num_heads: int
 
 
-def look(
+def capture_hidden_states(
     model: nn.Module,
     batch: Mapping[str, Tensor],
     *,
-    hiddens: bool = False,
+    every_layer: bool = False,
     attention: bool = False,
-) -> Inside:
-    """Runs the encoder of a model once and gives what was asked for; gradients flow as the caller allows.
+) -> HiddenStates:
+    """Run a model's encoder once and return its hidden states; gradients flow as the caller allows.
 
     Args:
-        model: of a known family, with whatever head.
+        model: a model of a known family, with any head.
         batch: ``input_ids`` and ``attention_mask``.
-        hiddens: every layer's states, not the last alone.
-        attention: queries, keys and values of every layer.
+        every_layer: return the states of every layer, not of the last alone.
+        attention: also return queries, keys and values of every layer.
 
     Raises:
-        HarnessError: the family's queries, keys and values are not three layers that could be watched.
+        HarnessError: ``attention`` of a family without separate query, key and value maps.
     """
     encoder: Any = model.base_model
     config: Any = model.config
-    with watch(model, attention=attention) as seen:
+    with record_attention(model, enabled=attention) as recorded:
         outputs = encoder(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
-            output_hidden_states=hiddens,
+            output_hidden_states=every_layer,
         )
-    states = tuple(outputs.hidden_states) if hiddens else (outputs.last_hidden_state,)
-    return gather(states, seen, config)
+    states = tuple(outputs.hidden_states) if every_layer else (outputs.last_hidden_state,)
+    return collect_hidden_states(states, recorded, config)
 
 
-def gather(states: tuple[Tensor, ...], seen: Mapping[str, list[Tensor]], config: Any) -> Inside:
-    """Gives a model's view of a batch: its hidden states, and what `watch` saw."""
-    queries, keys, values = (tuple(seen.get(role, ())) for role in _ROLES)
-    return Inside(states, queries, keys, values, int(config.num_attention_heads))
+def collect_hidden_states(
+    states: tuple[Tensor, ...], recorded: Mapping[str, list[Tensor]], config: Any
+) -> HiddenStates:
+    """Return hidden states together with what `record_attention` recorded."""
+    queries, keys, values = (tuple(recorded.get(name, ())) for name in _PROJECTIONS)
+    return HiddenStates(states, queries, keys, values, int(config.num_attention_heads))
 
 
 @contextmanager
-def watch(model: nn.Module, *, attention: bool) -> Iterator[dict[str, list[Tensor]]]:
-    """Keeps queries, keys and values of every layer while the model runs, in the order of the layers.
+def record_attention(model: nn.Module, *, enabled: bool) -> Iterator[dict[str, list[Tensor]]]:
+    """Record queries, keys and values of every layer while the model runs, in the order of the layers.
 
     Raises:
-        HarnessError: the family's queries, keys and values are not three layers that could be watched.
+        HarnessError: the family has no separate query, key and value maps.
     """
     config: Any = model.config
-    roles = _ROLES if attention else ()
-    seen: dict[str, list[Tensor]] = {role: [] for role in roles}
+    names = _PROJECTIONS if enabled else ()
+    recorded: dict[str, list[Tensor]] = {name: [] for name in names}
     hooks = [
-        _find(model, role, layer).register_forward_hook(_keep(seen[role]))
-        for role in roles
+        _find_projection(model, name, layer).register_forward_hook(_append_output(recorded[name]))
+        for name in names
         for layer in range(config.num_hidden_layers)
     ]
     try:
-        yield seen
+        yield recorded
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _find(model: nn.Module, role: str, layer: int) -> nn.Module:
+def _find_projection(model: nn.Module, name: str, layer: int) -> nn.Module:
     config: Any = model.config
-    family = FAMILIES.get(config.model_type)
-    path = family and getattr(family, role, None)
-    if family is None or not path:
+    layout = LAYOUTS.get(config.model_type)
+    path = layout and getattr(layout, name)
+    if layout is None or not path:
         raise HarnessError(
-            "distill: wanted a model whose attention has a query, key and value map; got "
+            "distill: expected a model whose attention has a query, key and value map; got "
             f"{config.model_type}; take losses of logits or hidden states"
         )
-    return model.get_submodule(f"{family.layers}.{layer}.{path}")
+    return model.get_submodule(f"{layout.layers}.{layer}.{path}")
 
 
-def _keep(into: list[Tensor]) -> Callable[[nn.Module, Any, Tensor], None]:
-    return lambda _module, _inputs, output: into.append(output)
+def _append_output(outputs: list[Tensor]) -> Callable[[nn.Module, Any, Tensor], None]:
+    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        outputs.append(output)
+
+    return hook

@@ -7,33 +7,33 @@ from typing import NamedTuple
 
 from transformers import PreTrainedModel
 
-from harness.models.families.lookup import family_of
+from harness.models.families.table import find_layout
 
 
-class Weight(NamedTuple):
+class PartSize(NamedTuple):
     """How much one part, or a whole model, holds."""
 
     parameters: int
     size_bytes: int
 
 
-def count(model: PreTrainedModel) -> dict[str, Weight]:
+def count_parameters(model: PreTrainedModel) -> dict[str, PartSize]:
     """Gives the weight of each part: embeddings, attention, ffn, norms, mlm_head.
 
     Holds: a tied tensor counts once, with the embeddings; the sum is that of ``model.parameters()``.
     """
-    family = family_of(model)
+    family = find_layout(model)
     word = model.get_submodule(family.word).weight
-    parts = dict.fromkeys(family.axes, Weight(0, 0))
+    parts = dict.fromkeys(family.axes, PartSize(0, 0))
     for name, tensor in model.named_parameters():
         part = "embeddings" if tensor is word else family.locate(name)[0]
         before = parts[part]
         size_bytes = tensor.numel() * tensor.element_size()
-        parts[part] = Weight(before.parameters + tensor.numel(), before.size_bytes + size_bytes)
+        parts[part] = PartSize(before.parameters + tensor.numel(), before.size_bytes + size_bytes)
     return parts
 
 
-def total(parts: Mapping[str, Weight]) -> Weight:
+def sum_parts(parts: Mapping[str, PartSize]) -> PartSize:
     """Gives the sum of the parts."""
     parameters = sum(part.parameters for part in parts.values())
-    return Weight(parameters, sum(part.size_bytes for part in parts.values()))
+    return PartSize(parameters, sum(part.size_bytes for part in parts.values()))

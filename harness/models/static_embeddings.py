@@ -40,10 +40,10 @@ def distil_static(model: nn.Module, tokenizer: Any, width: int) -> Vectors:
         ids_B3 = torch.stack([ends[0], ids_B, ends[1]], dim=1).to(device)
         states = encoder(input_ids=ids_B3, attention_mask=torch.ones_like(ids_B3)).last_hidden_state
         found.append(states[:, 1].float().cpu())
-    return principal(torch.cat(found), width)
+    return principal_components(torch.cat(found), width)
 
 
-def principal(vectors_ND: torch.Tensor, width: int) -> Vectors:
+def principal_components(vectors_ND: torch.Tensor, width: int) -> Vectors:
     """Gives the first principal components of vectors; the sign of each makes its largest entry positive."""
     centred_ND = vectors_ND.double() - vectors_ND.double().mean(dim=0)
     _, axes_DD = torch.linalg.eigh(centred_ND.T @ centred_ND)

@@ -10,8 +10,8 @@ from typing import Any
 from harness.config.scale import Scale
 from harness.data.tasks import task_named
 from harness.errors import UsageError
-from harness.models.loading.checkpoint import locate
-from harness.models.loading.encoder import load_tokenizer, longest_input
+from harness.models.loading.checkpoint import locate_model
+from harness.models.loading.encoder import load_tokenizer, read_max_input_tokens
 from harness.pipeline.execute import Finished
 from harness.pipeline.plan import Plan, Stage
 from harness.plans.evaluation import (
@@ -89,7 +89,7 @@ def _locate(source: str) -> tuple[str, Path]:
     if Path(source).is_dir():
         return str(Path(source).resolve()), Path(source)
     hub_id, _, revision = source.partition("@")
-    folder = locate(hub_id, revision or "main")
+    folder = locate_model(hub_id, revision or "main")
     return f"{hub_id}@{folder.resolve().name}", folder
 
 
@@ -121,7 +121,7 @@ def plan_evaluation(models: Sequence[ModelSource], language: str, scale: Scale) 
         raise UsageError(f"score: wanted one task at least in '{language}'; got none; {told}")
     for one in models:
         load_tokenizer(one.folder)
-    ends = [end for one in models if (end := longest_input(one.folder)) is not None]
+    ends = [end for one in models if (end := read_max_input_tokens(one.folder)) is not None]
     scale = scale.model_copy(update={"sequence_length": min([scale.sequence_length, *ends])})
     first = models[0]
     scored = [

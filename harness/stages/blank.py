@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def run(context: Context) -> None:
     """Writes the fresh student with the model's tokenizer; its embeddings may be the model's own."""
     model, tokenizer = read_model(context)
-    fresh: Any = checkpoint.build(Shape.model_validate(context.config["shape"]), context.config["seed"])
+    fresh: Any = checkpoint.build_model(Shape.model_validate(context.config["shape"]), context.config["seed"])
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(fresh.config, name, getattr(model.config, name, None))
     if context.config["embeddings"] == "copied":

@@ -17,7 +17,7 @@ from harness.export.quantize import INT8_FILE, dynamic_int8
 from harness.measure.onnx_evaluation import Judge
 from harness.measure.parity import probe_batches
 from harness.models.loading.checkpoint import quiet
-from harness.models.loading.encoder import num_types
+from harness.models.loading.encoder import count_token_types
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -36,7 +36,7 @@ def run(context: Context) -> None:
         vocabulary=model.config.vocab_size,
         pad_id=tokenizer.pad_token_id,
         max_length=min(onnx.longest_input(model), max(config["lengths"])),
-        types=num_types(model),
+        types=count_token_types(model),
         seed=config["seed"],
     )
     judge = Judge(model, batches, budget_s=config["seconds"])

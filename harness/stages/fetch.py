@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(context: Context) -> None:
     """Checks the checkpoint and writes it as every other stage writes its model."""
     source = context.inputs.get("folder") or context.config["hub_id"]
-    found = checkpoint.load(source, context.config.get("revision"))
+    found = checkpoint.load_checkpoint(source, context.config.get("revision"))
     _check_shape(str(source), found.model, Shape(**context.config["shape"]))
     context.facts["teacher"] = {
         "name": context.config.get("name") or Path(source).resolve().name,

@@ -9,7 +9,7 @@ from harness.config.shape import Shape
 from harness.data import corpus
 from harness.json_files import read_json, write_json
 from harness.models.loading import checkpoint
-from harness.models.surgery.stacking import deepen
+from harness.models.surgery.stacking import stack_layers
 from harness.stages.io.artifacts import budget, corpus_folder, write_model
 from harness.train.language_model import teacher, training
 
@@ -42,8 +42,8 @@ def run(context: Context) -> None:
     halves = []
     if shallow:
         halves.append(_train_shallow(context, newborn, shallow["tokens"], shallow["learning_rate"]))
-        grown = checkpoint.load(context.checkpoints / "shallow" / "model").model
-        newborn = newborn._replace(model=deepen(grown, shape.layers))
+        grown = checkpoint.load_checkpoint(context.checkpoints / "shallow" / "model").model
+        newborn = newborn._replace(model=stack_layers(grown, shape.layers))
     halves.append(_train(context, newborn, config["tokens"]))
     context.facts["training"] = _join(halves)
     write_model(context, newborn.model, newborn.tokenizer)
@@ -74,7 +74,7 @@ def _train_shallow(context: Context, newborn: Newborn, tokens: int, learning_rat
             folder=folder,
             progress=context.progress,
         )
-        checkpoint.save(newborn.model, newborn.tokenizer, part)
+        checkpoint.save_checkpoint(newborn.model, newborn.tokenizer, part)
         write_json(part / facts.name, trained)
         part.rename(folder / "model")
     told: dict[str, Any] = read_json(facts)

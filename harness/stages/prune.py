@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from harness.models.families.lookup import read_size
+from harness.models.families.table import read_size
 from harness.models.surgery import axes
-from harness.models.surgery.importance import keep_top, score_ffn
+from harness.models.surgery.importance import keep_top, measure_ffn_importance
 from harness.stages.io.artifacts import read_masked, read_model, record_held_out, write_model
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def _widths(now: int, target: int, rounds: int) -> list[int]:
 def _scores(context: Context, model: Any, tokenizer: Any) -> list[Tensor]:
     config = context.config
     if config["score"] == "magnitude":
-        return score_ffn(model, (), "magnitude")
-    return score_ffn(model, read_masked(context, tokenizer, "train"), config["score"])
+        return measure_ffn_importance(model, (), "magnitude")
+    return measure_ffn_importance(model, read_masked(context, tokenizer, "train"), config["score"])
 
 
 def _kept_fraction(scores: list[Tensor], kept: list[Any]) -> float:

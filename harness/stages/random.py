@@ -26,7 +26,7 @@ def run(context: Context) -> None:
         return
     model, tokenizer = read_model(context)
     shape = Shape.from_transformers(model.config.to_dict())
-    fresh = checkpoint.build(shape, context.config["seed"])
+    fresh = checkpoint.build_model(shape, context.config["seed"])
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(fresh.config, name, getattr(model.config, name, None))
     write_model(context, fresh, tokenizer)

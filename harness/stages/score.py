@@ -50,7 +50,7 @@ def run(context: Context) -> None:
             "num_trained": tuned.num_trained,
         }
         if done == 0 and config["keep_model"]:
-            checkpoint.save(tuned.model, tokenizer, context.out / "model")
+            checkpoint.save_checkpoint(tuned.model, tokenizer, context.out / "model")
     record_scores(
         context,
         data,

@@ -26,7 +26,7 @@ def run(context: Context) -> None:
     model, tokenizer = read_model(context)
     keep = _choose(context, tokenizer)
     held_out = list(islice(_lines(context, "held_out"), _CERTIFIED_LINES))
-    trimmed = tokenizers.trim(model, tokenizer, keep, held_out)
+    trimmed = tokenizers.trim_vocabulary(model, tokenizer, keep, held_out)
     if trimmed.certificate is not None:
         context.facts["certificate"] = trimmed.certificate.as_dict()
         write_json(context.out / "certificate.json", context.facts["certificate"])
@@ -42,7 +42,7 @@ def _choose(context: Context, tokenizer: Any) -> tokenizers.Ids:
         lambda done: context.progress(done, num_lines, "lines", {}),
     )
     characters = tokenizers.count_characters(tokenizer, _lines(context, "train"))
-    return tokenizers.choose(counts, context.config["vocabulary"], tokenizer, characters)
+    return tokenizers.choose_tokens(counts, context.config["vocabulary"], tokenizer, characters)
 
 
 def _lines(context: Context, part: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from benchmarks.entries import ENTRIES, STAGES, find
 from benchmarks.stages import UNITS, work_of
 from benchmarks.verdict import changes
 from harness.errors import HarnessError
-from harness.models.loading.checkpoint import load
+from harness.models.loading.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -31,13 +31,13 @@ def counted(folder):
 
 
 def test_the_student_has_the_methods_shape(folder):
-    config = load(folder / "student").model.config
+    config = load_checkpoint(folder / "student").model.config
     shape = (config.num_hidden_layers, config.hidden_size, config.intermediate_size, config.vocab_size)
     assert shape == (3, 48, 256, 900)
 
 
 def test_counts_are_of_the_models_and_files(folder, counted):
-    model = load(folder / "student").model
+    model = load_checkpoint(folder / "student").model
     parts = [value for name, value in counted.items() if name.startswith("parameters of student")]
     assert sum(parts) == sum(one.numel() for one in model.parameters())
     path = folder / "student/onnx/model.onnx"

@@ -182,7 +182,7 @@ def test_everyone_knows_how_many_tokens_a_model_takes(family, tmp_path: Path):
     with torch.inference_mode():
         longest = max(length for length in (10, 12) if _takes(model, length))
     assert onnx_export.longest_input(model) == longest
-    assert encoder.longest_input(tmp_path) == longest
+    assert encoder.read_max_input_tokens(tmp_path) == longest
     assert predict.room(config) == longest
     if node := shutil.which("node"):
         page = (Path(harness.__file__).parent / "web" / "page" / "model.js").as_uri()

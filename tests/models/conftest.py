@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from harness.config.shape import Shape
-from harness.models.loading.checkpoint import build
+from harness.models.loading.checkpoint import build_model
 from harness.models.tokenizers import train_unigram, train_wordpiece
 
 TEXT = {
@@ -102,7 +102,7 @@ def encoder(request, wordpiece, unigram):
     family, tied = request.param
     tokenizer = wordpiece if family == "bert" else unigram
     shape = _shape(family, len(tokenizer), tied=tied)
-    return SimpleNamespace(model=_lively(build(shape, seed=1)), tokenizer=tokenizer, shape=shape)
+    return SimpleNamespace(model=_lively(build_model(shape, seed=1)), tokenizer=tokenizer, shape=shape)
 
 
 @pytest.fixture

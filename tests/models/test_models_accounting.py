@@ -8,31 +8,31 @@ from transformers import BertConfig, BertModel
 
 from harness.config.shape import KNOWN_TEACHERS
 from harness.errors import HarnessError
-from harness.models.families.lookup import CONFIG_KEYS, FAMILIES
-from harness.models.size import count, total
+from harness.models.families.table import CONFIG_KEYS, LAYOUTS
+from harness.models.size import count_parameters, sum_parts
 
 
 def test_parts_are_those_of_the_shape(encoder):
-    parts = count(encoder.model)
+    parts = count_parameters(encoder.model)
     parameters = {name: part.parameters for name, part in parts.items()}
     assert parameters == encoder.shape.parameters()
-    assert total(parts).parameters == sum(one.numel() for one in encoder.model.parameters())
-    assert total(parts).size_bytes == 4 * total(parts).parameters
+    assert sum_parts(parts).parameters == sum(one.numel() for one in encoder.model.parameters())
+    assert sum_parts(parts).size_bytes == 4 * sum_parts(parts).parameters
 
 
 def test_bytes_follow_the_precision(encoder):
     half = type(encoder.model)(encoder.model.config).half()
-    assert total(count(half)).size_bytes == 2 * total(count(half)).parameters
+    assert sum_parts(count_parameters(half)).size_bytes == 2 * sum_parts(count_parameters(half)).parameters
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("mbert", 177_974_523), ("xlmr", 278_295_186)])
 def test_the_published_teachers(name, parameters):
     shape = KNOWN_TEACHERS[name].shape
-    family = FAMILIES[shape.family]
+    family = LAYOUTS[shape.family]
     sizes = {key: getattr(shape, field) for field, key in CONFIG_KEYS.items()}
     with torch.device("meta"):
         model = family.model_class(family.config_class(**sizes, **family.fixed))
-    assert total(count(model)).parameters == parameters == shape.num_parameters
+    assert sum_parts(count_parameters(model)).parameters == parameters == shape.num_parameters
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_the_published_students(name, hidden, parameters):
     """Gurgurov et al. 2025: 6 layers, an FFN of 2,048, 40,000 tokens, the special ones among them."""
     changes = {"layers": 6, "hidden": hidden, "ffn": 2048, "vocabulary": 40_000}
     shape = KNOWN_TEACHERS[name].shape.model_copy(update=changes)
-    family = FAMILIES[shape.family]
+    family = LAYOUTS[shape.family]
     sizes = {key: getattr(shape, field) for field, key in CONFIG_KEYS.items()}
     with torch.device("meta"):
         model = family.model_class(family.config_class(**sizes, **family.fixed))
-    assert total(count(model)).parameters == parameters == shape.num_parameters
+    assert sum_parts(count_parameters(model)).parameters == parameters == shape.num_parameters
 
 
 def test_a_model_without_its_head_is_refused():
@@ -64,11 +64,11 @@ def test_a_model_without_its_head_is_refused():
     with pytest.raises(
         HarnessError, match=r"^model: wanted one of BertForMaskedLM.*got BertModel; load it with"
     ):
-        count(BertModel(config))
+        count_parameters(BertModel(config))
 
 
 def test_an_unknown_tensor_is_refused():
     with pytest.raises(
         HarnessError, match=r"^family bert: wanted a tensor of the table; got 'bert.pooler.dense.weight'"
     ):
-        FAMILIES["bert"].locate("bert.pooler.dense.weight")
+        LAYOUTS["bert"].locate("bert.pooler.dense.weight")

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining, BertModel
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import family_of, is_tied
-from harness.models.loading.checkpoint import assemble, build, load, save
+from harness.models.families.table import find_layout, is_tied
+from harness.models.loading.checkpoint import assemble_model, build_model, load_checkpoint, save_checkpoint
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -28,13 +28,13 @@ def same(one, two) -> bool:
 
 @pytest.fixture
 def folder(encoder, tmp_path) -> Path:
-    save(encoder.model, encoder.tokenizer, tmp_path / "teacher")
+    save_checkpoint(encoder.model, encoder.tokenizer, tmp_path / "teacher")
     return tmp_path / "teacher"
 
 
 def test_build_is_seeded_and_as_large_as_its_shape(encoder):
     state = torch.get_rng_state()
-    one, two, other = (build(encoder.shape, seed) for seed in (3, 3, 4))
+    one, two, other = (build_model(encoder.shape, seed) for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), state)
     assert same(one, two)
     assert not same(one, other)
@@ -48,7 +48,7 @@ def test_build_is_seeded_and_as_large_as_its_shape(encoder):
 
 def test_round_trip(encoder, folder, lines):
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
-    model, tokenizer = load(folder)
+    model, tokenizer = load_checkpoint(folder)
     assert same(model, encoder.model)
     assert is_tied(model) == encoder.shape.tied
     assert not model.training
@@ -61,21 +61,21 @@ def test_round_trip(encoder, folder, lines):
 
 def test_what_a_call_left_in_the_tokenizer_is_not_saved(encoder, folder):
     encoder.tokenizer(["a b c d e", "f"], truncation=True, max_length=3, padding=True)
-    save(encoder.model, encoder.tokenizer, folder)
+    save_checkpoint(encoder.model, encoder.tokenizer, folder)
     settings = json.loads((folder / "tokenizer.json").read_text())
     assert (settings["truncation"], settings["padding"]) == (None, None)
 
 
 def test_half_precision_is_read_as_float32(encoder, folder):
     AutoModelForMaskedLM.from_pretrained(folder).half().save_pretrained(folder)
-    assert {parameter.dtype for parameter in load(folder).model.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in load_checkpoint(folder).model.parameters()} == {torch.float32}
 
 
 def test_a_decoder_that_differs_is_untied(encoder, folder):
     """Published checkpoints exist whose configuration says tied and whose weights are not."""
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {"tie_word_embeddings": True}))
-    model = load(folder).model
+    model = load_checkpoint(folder).model
     assert model.config.tie_word_embeddings == is_tied(model) == encoder.shape.tied
 
 
@@ -87,18 +87,18 @@ def test_offline_hub_cache(encoder, folder, tmp_path, monkeypatch):
     (cache / "models--lab--teacher" / "refs" / "main").write_text(REVISION)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert same(load("lab/teacher", REVISION).model, encoder.model)
-    assert same(load("lab/teacher", "main").model, encoder.model)
+    assert same(load_checkpoint("lab/teacher", REVISION).model, encoder.model)
+    assert same(load_checkpoint("lab/teacher", "main").model, encoder.model)
     with pytest.raises(
         HarnessError, match=r"'lab/teacher': wanted revision 1{40} from the hub or its cache; got \w+; ch"
     ):
-        load("lab/teacher", "1" * 40)
+        load_checkpoint("lab/teacher", "1" * 40)
     with pytest.raises(HarnessError, match=r"'lab/other': wanted revision main"):
-        load("lab/other", "main")
+        load_checkpoint("lab/other", "main")
     with pytest.raises(
         HarnessError, match=r"'lab/teacher': wanted a folder, or a hub id with its revision; got no such"
     ):
-        load("lab/teacher")
+        load_checkpoint("lab/teacher")
 
 
 def test_a_full_disk_is_not_taken_for_a_missing_model(monkeypatch, tmp_path):
@@ -109,7 +109,7 @@ def test_a_full_disk_is_not_taken_for_a_missing_model(monkeypatch, tmp_path):
 
     monkeypatch.setattr("harness.models.loading.checkpoint.snapshot_download", full)
     with pytest.raises(OSError, match="No space left") as caught:
-        load("lab/teacher", REVISION)
+        load_checkpoint("lab/teacher", REVISION)
     assert not isinstance(caught.value, HarnessError)
 
 
@@ -127,7 +127,7 @@ def test_published_heads_beside_the_mlm_head_are_left_out(wordpiece, tmp_path, c
     assert any("gamma" in name for name in old)
     save_file(old, tmp_path / "model.safetensors", metadata={"format": "pt"})
     capfd.readouterr()
-    model = load(tmp_path).model
+    model = load_checkpoint(tmp_path).model
     assert torch.equal(
         model.cls.predictions.transform.dense.weight, full.cls.predictions.transform.dense.weight
     )
@@ -145,12 +145,12 @@ def build_bert_config(vocabulary: int):
 def test_assemble_wants_every_tensor(encoder):
     tensors = {name: value.detach().clone() for name, value in encoder.model.named_parameters()}
     config = encoder.model.config
-    assert same(assemble(family_of(encoder.model), config, tensors), encoder.model)
+    assert same(assemble_model(find_layout(encoder.model), config, tensors), encoder.model)
     name, tensor = tensors.popitem()
     with pytest.raises(HarnessError, match=rf"wanted exactly its tensors; differs in '{name}'"):
-        assemble(family_of(encoder.model), config, tensors)
+        assemble_model(find_layout(encoder.model), config, tensors)
     with pytest.raises(HarnessError, match="differs in 'extra'"):
-        assemble(family_of(encoder.model), config, {**tensors, name: tensor, "extra": tensor})
+        assemble_model(find_layout(encoder.model), config, {**tensors, name: tensor, "extra": tensor})
 
 
 def _rewrite(path: Path, **changes):
@@ -245,7 +245,7 @@ def test_bad_folders_are_refused_in_one_line(folder, name):
     spoil, message = BAD[name]
     spoil(folder)
     with pytest.raises(HarnessError, match=message) as caught:
-        load(folder)
+        load_checkpoint(folder)
     assert str(caught.value).startswith(f"checkpoint '{folder}': ")
     assert "\n" not in str(caught.value)
 
@@ -254,14 +254,14 @@ def test_a_base_model_has_no_head(wordpiece, tmp_path):
     BertModel(build_bert_config(len(wordpiece))).save_pretrained(tmp_path)
     wordpiece.save_pretrained(tmp_path)
     with pytest.raises(HarnessError, match="wanted weights with an MLM head; got none for 'cls"):
-        load(tmp_path)
+        load_checkpoint(tmp_path)
 
 
 def test_a_tokenizer_of_another_size_is_refused(encoder, wordpiece, unigram, folder, tmp_path):
     other = unigram if encoder.tokenizer is wordpiece else wordpiece
     message = rf"one id for each of the {len(encoder.tokenizer)} embedding rows; got {len(other)} ids"
     with pytest.raises(HarnessError, match=f"checkpoint 'save': .*{message}"):
-        save(encoder.model, other, tmp_path / "mixed")
+        save_checkpoint(encoder.model, other, tmp_path / "mixed")
     other.save_pretrained(folder)
     with pytest.raises(HarnessError, match=message):
-        load(folder)
+        load_checkpoint(folder)

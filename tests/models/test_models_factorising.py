@@ -7,15 +7,15 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, ElectraForMaskedLM
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import is_tied
-from harness.models.loading.checkpoint import build, save
-from harness.models.size import count, total
-from harness.models.surgery.embeddings import factorise
+from harness.models.families.table import is_tied
+from harness.models.loading.checkpoint import build_model, save_checkpoint
+from harness.models.size import count_parameters, sum_parts
+from harness.models.surgery.embeddings import factorize_embeddings
 
 
 @pytest.fixture(params=[True, False], ids=["tied", "untied"])
 def model(request, wordpiece, shape_of, lively):
-    return lively(build(shape_of("bert", len(wordpiece), tied=request.param), seed=1))
+    return lively(build_model(shape_of("bert", len(wordpiece), tied=request.param), seed=1))
 
 
 @pytest.fixture
@@ -36,21 +36,21 @@ def error(small, model, batches):
 
 
 def test_wider_embeddings_come_nearer(model, sample):
-    errors = [error(factorise(model, width, sample), model, sample) for width in (4, 12, 22)]
+    errors = [error(factorize_embeddings(model, width, sample), model, sample) for width in (4, 12, 22)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.5
 
 
 def test_the_result_is_stock_and_has_the_parameters_it_should(model, sample, wordpiece, tmp_path):
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    small = factorise(model, 10, sample)
+    small = factorize_embeddings(model, 10, sample)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert is_tied(small) == is_tied(model)
-    vocabulary, parts, layers = len(wordpiece), count(small), count(model)
+    vocabulary, parts, layers = len(wordpiece), count_parameters(small), count_parameters(model)
     assert parts["embeddings"].parameters == (vocabulary + 40 + 2) * 10 + 2 * 10 + 10 * 24 + 24
     assert parts["ffn"] == layers["ffn"]
-    assert total(parts).parameters == sum(one.numel() for one in small.parameters())
-    save(small, wordpiece, tmp_path)
+    assert sum_parts(parts).parameters == sum(one.numel() for one in small.parameters())
+    save_checkpoint(small, wordpiece, tmp_path)
     again = AutoModelForMaskedLM.from_pretrained(tmp_path).eval()
     assert isinstance(again, ElectraForMaskedLM)
     assert torch.equal(logits(again, sample[0]), logits(small, sample[0]))
@@ -60,9 +60,9 @@ def test_the_result_is_stock_and_has_the_parameters_it_should(model, sample, wor
 def test_what_does_not_fit_is_refused(model, sample, shape_of, unigram):
     for width in (0, 24):
         with pytest.raises(HarnessError, match=f"^factorise: wanted embeddings of 1 to 23, .* got {width};"):
-            factorise(model, width, sample)
-    other = build(shape_of("xlm-roberta", len(unigram)), seed=1)
+            factorize_embeddings(model, width, sample)
+    other = build_model(shape_of("xlm-roberta", len(unigram)), seed=1)
     with pytest.raises(HarnessError, match=r"^factorise: wanted a bert encoder, .* got xlm-roberta; narrow"):
-        factorise(other, 10, sample)
+        factorize_embeddings(other, 10, sample)
     with pytest.raises(HarnessError, match="wanted batches of corpus text; got none"):
-        factorise(model, 10, [])
+        factorize_embeddings(model, 10, [])

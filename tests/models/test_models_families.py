@@ -18,14 +18,19 @@ from transformers import (
 )
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import family_of, is_tied, read_size
-from harness.models.families.mlm_head import mlm_head
-from harness.models.loading.checkpoint import load, save
+from harness.models.families.mlm_head import split_mlm_head
+from harness.models.families.table import find_layout, is_tied, read_size
+from harness.models.loading.checkpoint import load_checkpoint, save_checkpoint
 from harness.models.narrowing.narrow import narrow_on_text
-from harness.models.size import count, total
+from harness.models.size import count_parameters, sum_parts
 from harness.models.surgery.axes import narrow, prune_ffn, prune_heads, shorten
-from harness.models.surgery.importance import keep_top, score_ffn, score_heads, score_hidden
-from harness.models.tokenizers import choose, count_tokens, trim
+from harness.models.surgery.importance import (
+    keep_top,
+    measure_ffn_importance,
+    measure_head_importance,
+    measure_hidden_importance,
+)
+from harness.models.tokenizers import choose_tokens, count_tokens, trim_vocabulary
 
 PLAIN = {"num_hidden_layers": 3, "hidden_size": 24, "num_attention_heads": 4, "intermediate_size": 30}
 
@@ -70,8 +75,8 @@ def logits(model, batch):
 
 def test_every_parameter_is_in_the_table(made):
     model, _ = made
-    parts = count(model)
-    assert total(parts).parameters == sum(one.numel() for one in model.parameters())
+    parts = count_parameters(model)
+    assert sum_parts(parts).parameters == sum(one.numel() for one in model.parameters())
     assert all(part.parameters > 0 for part in parts.values())
 
 
@@ -79,7 +84,7 @@ def test_the_head_in_two_halves_is_the_models_own(made, texts):
     model, _ = made
     with torch.no_grad():
         states = model.base_model(input_ids=texts["input_ids"], attention_mask=texts["attention_mask"])[0]
-        head = mlm_head(model)
+        head = split_mlm_head(model)
         found = head.transform(states[texts["attention_mask"].bool()]) @ head.weight_VD.T + head.bias_V
     assert torch.allclose(found, logits(model, texts), atol=1e-4)
 
@@ -87,11 +92,11 @@ def test_the_head_in_two_halves_is_the_models_own(made, texts):
 def test_a_pruned_neuron_is_a_zeroed_one(made, texts):
     model, _ = made
     for kind in ("magnitude", "taylor", "taylor_logits"):
-        scores = score_ffn(model, [texts], kind)
+        scores = measure_ffn_importance(model, [texts], kind)
         assert [tuple(one.shape) for one in scores] == [(30,)] * 3
         assert all((one >= 0).all() for one in scores)
     kept = keep_top(scores, 20)
-    small, family = prune_ffn(model, kept), family_of(model)
+    small, family = prune_ffn(model, kept), find_layout(model)
     zeroed = copy.deepcopy(model)
     for number, one in enumerate(kept):
         dropped = torch.ones(30, dtype=torch.bool).index_fill(0, one, value=False)
@@ -102,9 +107,9 @@ def test_a_pruned_neuron_is_a_zeroed_one(made, texts):
 
 def test_a_pruned_head_writes_nothing(made, texts, tmp_path):
     model, tokenizer = made
-    family = family_of(model)
+    family = find_layout(model)
     for kind in ("magnitude", "taylor", "taylor_logits"):
-        scores = score_heads(model, [texts], kind)
+        scores = measure_head_importance(model, [texts], kind)
         assert [tuple(one.shape) for one in scores] == [(4,)] * 3
     kept = [torch.tensor([0, 2]), torch.tensor([1]), torch.arange(4)]
     small = prune_heads(model, kept)
@@ -120,7 +125,7 @@ def test_a_pruned_head_writes_nothing(made, texts, tmp_path):
         one.remove()
     assert torch.allclose(logits(small, texts), wanted, atol=1e-5)
     assert not torch.allclose(logits(model, texts), wanted, atol=1e-2)
-    save(small, tokenizer, tmp_path)
+    save_checkpoint(small, tokenizer, tmp_path)
     assert torch.equal(
         logits(AutoModelForMaskedLM.from_pretrained(tmp_path).eval(), texts), logits(small, texts)
     )
@@ -134,10 +139,10 @@ def test_keeping_every_layer_and_dimension_loses_nothing(made, texts):
 
 def test_layers_and_whole_heads_may_go(made, texts, tmp_path):
     model, tokenizer = made
-    kept = keep_top([score_hidden(model, [texts], "taylor")], 12)[0]
+    kept = keep_top([measure_hidden_importance(model, [texts], "taylor")], 12)[0]
     small = narrow(shorten(model, [0, 2]), 12, 2, basis=kept, heads_mode="dropped")
-    save(small, tokenizer, tmp_path)
-    again = load(tmp_path).model
+    save_checkpoint(small, tokenizer, tmp_path)
+    again = load_checkpoint(tmp_path).model
     assert torch.equal(logits(again, texts), logits(small, texts))
     assert (again.config.num_hidden_layers, again.config.hidden_size) == (2, 12)
     assert logits(small, texts).isfinite().all()
@@ -168,12 +173,12 @@ def test_distilbert_is_fitted_too(made, texts):
 def test_trimming_keeps_tokens_and_logits(made, lines, texts, tmp_path):
     model, tokenizer = made
     counts = count_tokens(tokenizer, lines[:2])
-    kept = choose(counts, 310 if model.config.model_type == "modernbert" else 200, tokenizer)
-    result = trim(model, tokenizer, kept, lines)
+    kept = choose_tokens(counts, 310 if model.config.model_type == "modernbert" else 200, tokenizer)
+    result = trim_vocabulary(model, tokenizer, kept, lines)
     assert result.certificate.exact
     assert result.certificate.max_logit_difference <= 1e-5
     assert is_tied(result.model)
-    save(result.model, result.tokenizer, tmp_path)
+    save_checkpoint(result.model, result.tokenizer, tmp_path)
     model, tokenizer = AutoModelForMaskedLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     assert tokenizer(lines[0]).input_ids == result.tokenizer(lines[0]).input_ids
     assert model.get_input_embeddings().num_embeddings == len(tokenizer) == len(kept)
@@ -194,5 +199,5 @@ def test_an_electra_without_a_map_between_embeddings_and_layers_is_refused_where
         narrow(model, 4, 2)
     for kind in ("magnitude", "taylor"):
         with pytest.raises(HarnessError, match=wanted):
-            score_hidden(model, [], kind)
+            measure_hidden_importance(model, [], kind)
     assert shorten(model, [1]).config.num_hidden_layers == 1

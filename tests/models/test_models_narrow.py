@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import family_of
+from harness.models.families.table import find_layout
 from harness.models.surgery.axes import narrow
-from harness.models.surgery.importance import keep_top, score_hidden
+from harness.models.surgery.importance import keep_top, measure_hidden_importance
 
 
 def logits(model, batch):
@@ -19,7 +19,7 @@ def logits(model, batch):
 
 
 def attention(model, number):
-    return model.get_submodule(f"{family_of(model).layers}.{number}.attention")
+    return model.get_submodule(f"{find_layout(model).layers}.{number}.attention")
 
 
 def products(layer, heads, columns):
@@ -74,13 +74,13 @@ def test_svd_is_never_further_off_than_the_first_dimensions(encoder):
 @pytest.mark.parametrize("kind", ["magnitude", "taylor"])
 def test_a_dead_dimension_scores_least(encoder, batch, kind):
     model = copy.deepcopy(encoder.model)
-    family = family_of(model)
+    family = find_layout(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             for place, axis in enumerate(family.locate(name)[1]):
                 if axis == "D":
                     parameter.index_fill_(place, torch.tensor([5]), 0)
-    score = score_hidden(model, [batch], kind)
+    score = measure_hidden_importance(model, [batch], kind)
     assert score.shape == (24,)
     assert score[5] == 0
     assert (score > 0).sum() == 23
@@ -91,8 +91,8 @@ def test_a_dead_dimension_scores_least(encoder, batch, kind):
 
 def test_taylor_is_the_slope_of_the_loss_at_every_place(encoder, batch):
     model = copy.deepcopy(encoder.model).double().eval()
-    family = family_of(model)
-    score = score_hidden(model, [batch], "taylor")
+    family = find_layout(model)
+    score = measure_hidden_importance(model, [batch], "taylor")
     places = [family.residual[0]] + [
         f"{family.layers}.{n}.{one}" for n in range(3) for one in family.residual[1:]
     ]
@@ -114,4 +114,4 @@ def test_unknown_ways_are_refused(encoder, batch):
     with pytest.raises(HarnessError, match="unknown way to narrow a head 'last'; there are: first, svd"):
         narrow(encoder.model, 12, 4, within="last")
     with pytest.raises(HarnessError, match=r"unknown score 'noise'; there are: magnitude, taylor, taylor_l"):
-        score_hidden(encoder.model, [batch], "noise")
+        measure_hidden_importance(encoder.model, [batch], "noise")

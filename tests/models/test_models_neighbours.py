@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from harness.config.shape import Shape
-from harness.models.initialization.positional_heads import SHIFTS, attend_to_neighbours
-from harness.models.loading.checkpoint import build
+from harness.models.initialization.positional_heads import SHIFTS, initialize_positional_heads
+from harness.models.loading.checkpoint import build_model
 
 FAMILIES = [("bert", 2, 64), ("xlm-roberta", 1, 66)]
 
@@ -14,7 +14,7 @@ def _model(family: str, types: int, positions: int):
     shape = Shape(
         family=family, layers=2, hidden=128, heads=4, ffn=64, vocabulary=300, positions=positions, types=types
     )
-    return build(shape, 3)
+    return build_model(shape, 3)
 
 
 def _attentions(model, length: int):
@@ -27,7 +27,7 @@ def _attentions(model, length: int):
 @pytest.mark.parametrize(("family", "types", "positions"), FAMILIES)
 def test_the_first_heads_of_every_layer_look_mostly_at_their_neighbour(family, types, positions):
     model = _model(family, types, positions)
-    attend_to_neighbours(model, seed=1)
+    initialize_positional_heads(model, seed=1)
     for layer in _attentions(model, 50):
         for head, shift in enumerate(SHIFTS):
             there = torch.diagonal(layer[:, head], shift, 1, 2)
@@ -39,7 +39,7 @@ def test_the_first_heads_of_every_layer_look_mostly_at_their_neighbour(family, t
 @pytest.mark.parametrize(("family", "types", "positions"), FAMILIES)
 def test_other_heads_stay_as_they_were(family, types, positions):
     model, before = _model(family, types, positions), _model(family, types, positions)
-    attend_to_neighbours(model, seed=1)
+    initialize_positional_heads(model, seed=1)
     old = dict(before.named_parameters())
     changed = {name for name, tensor in model.named_parameters() if not torch.equal(tensor, old[name])}
     assert {name.rsplit(".", 2)[1] for name in changed if "layer" in name} == {"query", "key"}
@@ -55,7 +55,7 @@ def test_other_heads_stay_as_they_were(family, types, positions):
 def test_equal_seeds_give_equal_weights_and_others_do_not():
     models = [_model("bert", 2, 64) for _ in range(3)]
     for model, seed in zip(models, (1, 1, 2), strict=True):
-        attend_to_neighbours(model, seed)
+        initialize_positional_heads(model, seed)
     one, same, other = (model.base_model.embeddings.position_embeddings.weight for model in models)
     assert torch.equal(one, same)
     assert not torch.allclose(one, other)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.models.loading.checkpoint import build, save
-from harness.models.tokenizers import choose, count_tokens, trim
+from harness.models.loading.checkpoint import build_model, save_checkpoint
+from harness.models.tokenizers import choose_tokens, count_tokens, trim_vocabulary
 
 SCRIPT = Path(__file__).with_name("tokenize.mjs")
 SIZES = {"wordpiece": 250, "unigram": 150, "bpe": 320}
@@ -36,10 +36,12 @@ def test_ids_are_the_same_in_node(modules, request, tmp_path, lines, shape_of):
     for kind, size in SIZES.items():
         tokenizer = request.getfixturevalue(kind)
         shape = shape_of("xlm-roberta" if kind == "unigram" else "bert", len(tokenizer))
-        model = build(shape, seed=1)
+        model = build_model(shape, seed=1)
         model.config.pad_token_id = tokenizer.pad_token_id
-        trimmed = trim(model, tokenizer, choose(count_tokens(tokenizer, lines[:3]), size, tokenizer))
-        save(trimmed.model, trimmed.tokenizer, tmp_path / kind)
+        trimmed = trim_vocabulary(
+            model, tokenizer, choose_tokens(count_tokens(tokenizer, lines[:3]), size, tokenizer)
+        )
+        save_checkpoint(trimmed.model, trimmed.tokenizer, tmp_path / kind)
         wanted[kind] = [trimmed.tokenizer(text).input_ids for text in texts]
     script = tmp_path / SCRIPT.name
     shutil.copy(SCRIPT, script)

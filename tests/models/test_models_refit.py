@@ -7,16 +7,23 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import is_tied
-from harness.models.loading.checkpoint import save
+from harness.models.families.table import is_tied
+from harness.models.loading.checkpoint import save_checkpoint
 from harness.models.narrowing import activations
-from harness.models.narrowing.activations import Sample
-from harness.models.narrowing.basis import pick, principal, residual_covariances
-from harness.models.narrowing.least_squares import Gain, Linear, Regression, Spread, roots, with_constant
+from harness.models.narrowing.activations import TextSample
+from harness.models.narrowing.basis import measure_residual_covariances, principal_basis, selection_basis
+from harness.models.narrowing.least_squares import (
+    AffineFit,
+    Covariance,
+    Linear,
+    Regression,
+    append_ones,
+    square_roots,
+)
 from harness.models.narrowing.narrow import narrow_on_text
 from harness.models.narrowing.refit import refit
-from harness.models.size import count, total
-from harness.models.surgery.axes import fold, narrow, rebuild
+from harness.models.size import count_parameters, sum_parts
+from harness.models.surgery.axes import fold_basis, narrow, rebuild_model
 
 
 def drawn(*shape, seed=0):
@@ -78,39 +85,39 @@ def test_a_row_of_weight_zero_does_not_count_and_a_prior_stands_where_rows_are_s
 
 
 def test_moments_are_those_of_all_rows():
-    rows, spread, gain = drawn(40, 3) + 2, Spread(), Gain()
+    rows, spread, gain = drawn(40, 3) + 2, Covariance(), AffineFit()
     for piece in rows.split(9):
         spread.add(piece)
         gain.add(piece, piece * torch.tensor([2.0, -1.0, 0.0]) + 5)
     assert torch.allclose(spread.covariance(), torch.cov(rows.double().T, correction=0), atol=1e-5)
-    ones = with_constant(rows).double()
+    ones = append_ones(rows).double()
     assert torch.allclose(spread.second_moment(), ones.T @ ones / 40, atol=1e-5)
     found, bias = gain.solve()
     assert torch.allclose(found, torch.tensor([2.0, -1.0, 0.0]), atol=1e-4)
     assert torch.allclose(bias, torch.full((3,), 5.0), atol=1e-3)
-    root, inverse = roots(spread.covariance())
+    root, inverse = square_roots(spread.covariance())
     assert torch.allclose(root @ root, spread.covariance(), atol=1e-9)
     assert torch.allclose(root @ inverse, torch.eye(3, dtype=torch.float64), atol=1e-9)
 
 
 def test_a_sample_passes_as_through_the_model(encoder, batch):
-    model, sample = encoder.model, Sample([batch])
+    model, sample = encoder.model, TextSample([batch])
     with torch.no_grad():
-        _, [rows] = activations.embed(model, sample)
+        _, [rows] = activations.run_embeddings(model, sample)
         found = [rows]
         for number in range(3):
             found.append(activations.run_layer(model, number, found[-1], sample.attended[0]).after_ND)
     for one, two in zip(found, states(model, batch), strict=True):
         assert torch.allclose(one, two, atol=1e-5)
     assert int(sample.asked()[0].sum()) == int((batch["labels"] != -100).sum())
-    assert bool(Sample([{**batch, "labels": None}]).asked()[0].all())
+    assert bool(TextSample([{**batch, "labels": None}]).asked()[0].all())
 
 
 @pytest.mark.parametrize("weight", [None, 0.5, 2.0])
 def test_the_principal_basis_holds_more_variance_than_any_dimensions(encoder, sample, weight):
-    basis = principal(encoder.model, sample, 10, embeddings_weight=weight).double()
+    basis = principal_basis(encoder.model, sample, 10, embeddings_weight=weight).double()
     assert torch.allclose(basis.T @ basis, torch.eye(10, dtype=torch.float64), atol=1e-5)
-    places = residual_covariances(encoder.model, sample)
+    places = measure_residual_covariances(encoder.model, sample)
     assert len(places) == 7
     first = 1 if weight is None else 6 * weight
     covariance = first * places[0] + sum(places[1:])
@@ -124,7 +131,9 @@ def test_the_embeddings_weigh_as_asked(encoder, sample):
     """With all the weight on them, the basis is that of the embeddings alone."""
     rows = torch.cat([states(encoder.model, one)[0] for one in sample]).double()
     alone = torch.linalg.eigh(torch.cov(rows.T, correction=0)).eigenvectors.flip(1)[:, :6]
-    kept = {one: principal(encoder.model, sample, 6, embeddings_weight=one).double() for one in (None, 1e6)}
+    kept = {
+        one: principal_basis(encoder.model, sample, 6, embeddings_weight=one).double() for one in (None, 1e6)
+    }
     shared = {one: float((alone.T @ basis).square().sum()) for one, basis in kept.items()}
     assert shared[1e6] == pytest.approx(6, abs=1e-3)
     assert shared[None] < 5.9
@@ -133,14 +142,14 @@ def test_the_embeddings_weigh_as_asked(encoder, sample):
 def test_a_basis_of_dimensions_folds_as_they_are_kept(encoder, batch):
     kept = torch.tensor([0, 3, 4, 7, 8, 9, 12, 13, 17, 20, 21, 23])
     for within in ("first", "svd"):
-        folded = fold(encoder.model, pick(kept, 24), 4, within=within)
+        folded = fold_basis(encoder.model, selection_basis(kept, 24), 4, within=within)
         wanted = narrow(encoder.model, 12, 4, basis=kept, within=within)
         assert torch.allclose(logits(folded, batch), logits(wanted, batch), atol=1e-4)
 
 
 def test_refitting_with_everything_kept_leaves_the_stream_as_it_was(encoder, sample):
     tensors = refit(encoder.model, torch.eye(24), 4, sample)
-    same = rebuild(encoder.model, tensors)
+    same = rebuild_model(encoder.model, tensors)
     for one, two in zip(states(same, sample[0]), states(encoder.model, sample[0]), strict=True):
         assert float((one - two).square().mean()) < 1e-3 * float(two.var())
 
@@ -178,11 +187,11 @@ def test_the_result_is_stock_and_what_came_in_is_left_alone(encoder, sample, tmp
     hidden, heads, within = sizes
     small = narrow_on_text(encoder.model, hidden, heads, iter(sample), basis=basis, within=within)
     shape = encoder.shape.model_copy(update={"hidden": hidden, "heads": heads})
-    assert total(count(small)).parameters == shape.num_parameters
+    assert sum_parts(count_parameters(small)).parameters == shape.num_parameters
     assert is_tied(small) == encoder.shape.tied
     assert all(torch.equal(value, before[name]) for name, value in encoder.model.state_dict().items())
     assert hooks(encoder.model) == watched
-    save(small, encoder.tokenizer, tmp_path)
+    save_checkpoint(small, encoder.tokenizer, tmp_path)
     again = AutoModelForMaskedLM.from_pretrained(tmp_path).eval()
     assert torch.equal(logits(again, sample[0]), logits(small, sample[0]))
     assert all(bool(value.isfinite().all()) for value in small.state_dict().values())

@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import family_of
+from harness.models.families.table import find_layout
 from harness.models.surgery import importance as scores
-from harness.models.surgery.importance import keep_top, score_ffn
+from harness.models.surgery.importance import keep_top, measure_ffn_importance
 from harness.ops import linear_gelu_linear
 
 
 @pytest.mark.parametrize("kind", ["magnitude", "taylor"])
 def test_a_neuron_that_nothing_reads_scores_zero(encoder, batch, kind):
-    family = family_of(encoder.model)
+    family = find_layout(encoder.model)
     ffn_out = encoder.model.get_submodule(f"{family.layers}.1.{family.ffn_out}")
     column = ffn_out.weight[:, 7].detach().clone()
     try:
         ffn_out.weight.data[:, 7] = 0
-        scores = score_ffn(encoder.model, [batch], kind)
+        scores = measure_ffn_importance(encoder.model, [batch], kind)
     finally:
         ffn_out.weight.data[:, 7] = column
     assert [tuple(score.shape) for score in scores] == [(30,)] * 3
@@ -30,21 +30,21 @@ def test_a_neuron_that_nothing_reads_scores_zero(encoder, batch, kind):
 
 
 def test_magnitude_is_the_product_of_norms(encoder):
-    family = family_of(encoder.model)
+    family = find_layout(encoder.model)
     layer = encoder.model.get_submodule(f"{family.layers}.2")
     ffn_in, ffn_out = layer.get_submodule(family.ffn_in), layer.get_submodule(family.ffn_out)
     wanted = ffn_in.weight[3].norm() * ffn_out.weight[:, 3].norm()
-    assert torch.isclose(score_ffn(encoder.model, [], "magnitude")[2][3], wanted)
+    assert torch.isclose(measure_ffn_importance(encoder.model, [], "magnitude")[2][3], wanted)
 
 
 def test_taylor_is_the_slope_of_the_loss_along_each_neuron(encoder, batch):
     """|Σ h ∂L/∂h| is |dL/dgate| at gate 1, measured here by differences in float64."""
     model = type(encoder.model)(encoder.model.config).double().eval()
     model.load_state_dict({name: value.double() for name, value in encoder.model.state_dict().items()})
-    family = family_of(model)
+    family = find_layout(model)
     gate_F = torch.ones(30, dtype=torch.float64)
     ffn_out = model.get_submodule(f"{family.layers}.0.{family.ffn_out}")
-    scores = score_ffn(model, [batch], "taylor")[0]
+    scores = measure_ffn_importance(model, [batch], "taylor")[0]
     hook = ffn_out.register_forward_pre_hook(lambda _, inputs: (inputs[0] * gate_F,))
     for neuron in (0, 11, 29):
         losses = []
@@ -66,8 +66,10 @@ def test_the_models_own_guesses_take_the_place_of_labels(encoder, batch):
         (batch["labels"] != -100, batch),
         (batch["attention_mask"].bool(), inputs),
     ):
-        wanted = score_ffn(encoder.model, [inputs | {"labels": guesses.masked_fill(~asked, -100)}], "taylor")
-        found = score_ffn(encoder.model, [given], "taylor_logits")
+        wanted = measure_ffn_importance(
+            encoder.model, [inputs | {"labels": guesses.masked_fill(~asked, -100)}], "taylor"
+        )
+        found = measure_ffn_importance(encoder.model, [given], "taylor_logits")
         assert all(torch.equal(one, two) for one, two in zip(found, wanted, strict=True))
 
 
@@ -77,7 +79,7 @@ def hooks(model):
 
 def test_the_op_scores_as_the_hooks_do(encoder, batch):
     """The FFN is scored by the op's backward; an activation the op does not have, by what hooks see."""
-    fused = score_ffn(encoder.model, [batch, batch], "taylor")
+    fused = measure_ffn_importance(encoder.model, [batch, batch], "taylor")
     watched = [ffn_out for _, ffn_out in scores._ffn_maps(encoder.model)]
     seen = scores._taylor(encoder.model, [batch, batch], watched, kind="taylor")
     for one, two in zip(fused, seen, strict=True):
@@ -92,7 +94,7 @@ def test_ffn_scores_come_from_the_ops_backward(encoder, batch, monkeypatch):
         return linear_gelu_linear(x, *weights, importance=importance)
 
     monkeypatch.setattr(scores, "linear_gelu_linear", op)
-    found = score_ffn(encoder.model, [batch], "taylor")
+    found = measure_ffn_importance(encoder.model, [batch], "taylor")
     assert [one.data_ptr() for one in asked] == [one.data_ptr() for one in found]
     assert not any("forward" in vars(module) for module in encoder.model.modules())
 
@@ -100,7 +102,7 @@ def test_ffn_scores_come_from_the_ops_backward(encoder, batch, monkeypatch):
 def test_an_activation_the_op_does_not_have_is_scored_by_hooks(encoder, batch, monkeypatch):
     monkeypatch.setattr(scores, "linear_gelu_linear", None)
     monkeypatch.setattr(encoder.model.config, "hidden_act", "relu")
-    assert all((one > 0).any() for one in score_ffn(encoder.model, [batch], "taylor"))
+    assert all((one > 0).any() for one in measure_ffn_importance(encoder.model, [batch], "taylor"))
 
 
 def test_taylor_sums_over_batches_and_leaves_the_model_alone(encoder, batch):
@@ -108,9 +110,9 @@ def test_taylor_sums_over_batches_and_leaves_the_model_alone(encoder, batch):
     watched = hooks(model)
     next(model.parameters()).requires_grad_(False)
     flags = [parameter.requires_grad for parameter in model.parameters()]
-    once = score_ffn(model, [batch], "taylor")
+    once = measure_ffn_importance(model, [batch], "taylor")
     with torch.no_grad():
-        twice = score_ffn(model, iter([batch, batch]), "taylor")
+        twice = measure_ffn_importance(model, iter([batch, batch]), "taylor")
     assert model.training
     assert [parameter.requires_grad for parameter in model.parameters()] == flags
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -125,7 +127,9 @@ def test_padding_does_not_count(encoder, batch):
     }
     pad = encoder.tokenizer.pad_token_id
     longer["input_ids"] = longer["input_ids"].masked_fill(longer["attention_mask"] == 0, pad)
-    pairs = zip(*(score_ffn(encoder.model, [one], "taylor") for one in (batch, longer)), strict=True)
+    pairs = zip(
+        *(measure_ffn_importance(encoder.model, [one], "taylor") for one in (batch, longer)), strict=True
+    )
     assert all(torch.allclose(one, two, rtol=1e-3, atol=1e-6) for one, two in pairs)
 
 
@@ -142,8 +146,8 @@ def test_a_width_that_does_not_exist_is_refused(width):
 
 def test_bad_batches_are_refused(encoder, batch):
     with pytest.raises(HarnessError, match=r"^score: wanted batches of corpus text; got none"):
-        score_ffn(encoder.model, [], "taylor")
+        measure_ffn_importance(encoder.model, [], "taylor")
     with pytest.raises(HarnessError, match=r"^score: wanted batches with labels; got none"):
-        score_ffn(encoder.model, [{"input_ids": batch["input_ids"]}], "taylor")
+        measure_ffn_importance(encoder.model, [{"input_ids": batch["input_ids"]}], "taylor")
     with pytest.raises(HarnessError, match=r"unknown score 'noise'; there are: magnitude, taylor, taylor_l"):
-        score_ffn(encoder.model, [batch], "noise")
+        measure_ffn_importance(encoder.model, [batch], "noise")

@@ -7,9 +7,9 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import family_of, is_tied
-from harness.models.loading.checkpoint import save
-from harness.models.size import count, total
+from harness.models.families.table import find_layout, is_tied
+from harness.models.loading.checkpoint import save_checkpoint
+from harness.models.size import count_parameters, sum_parts
 from harness.models.surgery.axes import narrow, prune_ffn, shorten
 
 
@@ -39,14 +39,14 @@ def test_result_is_stock_and_as_large_as_its_shape(encoder, batch, tmp_path, nam
     settings = encoder.model.config.to_dict()
     small = change(encoder.model)
     shape = encoder.shape.model_copy(update=sizes)
-    assert total(count(small)).parameters == shape.num_parameters
+    assert sum_parts(count_parameters(small)).parameters == shape.num_parameters
     assert is_tied(small) == encoder.shape.tied
     assert not small.training
     assert encoder.model.config.to_dict() == settings
     assert all(torch.equal(value, before[key]) for key, value in encoder.model.state_dict().items())
     addresses = {parameter.data_ptr() for parameter in encoder.model.parameters()}
     assert not addresses & {parameter.data_ptr() for parameter in small.parameters()}
-    save(small, encoder.tokenizer, tmp_path)
+    save_checkpoint(small, encoder.tokenizer, tmp_path)
     again = AutoModelForMaskedLM.from_pretrained(tmp_path).eval()
     assert type(again) is type(encoder.model)
     assert torch.equal(logits(again, batch), logits(small, batch))
@@ -79,7 +79,7 @@ def test_reordered_dimensions_and_neurons_are_lossless(encoder, batch):
 
 def test_pruned_neuron_equals_zeroed_neuron(encoder, batch):
     kept = evenly(encoder.model, 21)
-    family = family_of(encoder.model)
+    family = find_layout(encoder.model)
     hooks = []
     for number, neurons in enumerate(kept):
         gate_F = torch.zeros(30).index_fill(0, neurons, 1.0)
@@ -96,7 +96,7 @@ def test_pruned_neuron_equals_zeroed_neuron(encoder, batch):
 
 def test_layers_keep_the_order_asked_for(encoder):
     small = shorten(encoder.model, [2, 0])
-    layers, small_layers = (one.get_submodule(family_of(one).layers) for one in (encoder.model, small))
+    layers, small_layers = (one.get_submodule(find_layout(one).layers) for one in (encoder.model, small))
     for new, old in enumerate([2, 0]):
         pairs = zip(small_layers[new].parameters(), layers[old].parameters(), strict=True)
         assert all(torch.equal(one, two) for one, two in pairs)
@@ -104,7 +104,7 @@ def test_layers_keep_the_order_asked_for(encoder):
 
 def test_each_head_keeps_its_own_dimensions(encoder):
     """Narrowing 4 heads of 6 to 4 of 3 keeps rows 0-2, 6-8, 12-14, 18-20; dropping keeps the first heads."""
-    attention = f"{family_of(encoder.model).layers}.1.attention"
+    attention = f"{find_layout(encoder.model).layers}.1.attention"
     wide = encoder.model.get_submodule(attention)
     rows = torch.tensor([0, 1, 2, 6, 7, 8, 12, 13, 14, 18, 19, 20])
     small = narrow(encoder.model, 12, 4).get_submodule(attention)
@@ -117,7 +117,7 @@ def test_each_head_keeps_its_own_dimensions(encoder):
 
 def test_scores_of_the_kept_dimensions_stay(encoder):
     """softmax(q·k/√d) over the kept dimensions is the same before and after, though d is smaller."""
-    path = f"{family_of(encoder.model).layers}.0.attention.self"
+    path = f"{find_layout(encoder.model).layers}.0.attention.self"
     wide, small = encoder.model.get_submodule(path), narrow(encoder.model, 12, 4).get_submodule(path)
     hidden_LD = torch.randn(5, 24, generator=torch.Generator().manual_seed(2))
     hidden_LD[:, 12:] = 0

@@ -12,10 +12,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import family_of, is_tied
-from harness.models.loading.checkpoint import build, save
-from harness.models.size import count, total
-from harness.models.tokenizers import choose, count_characters, count_tokens, trim
+from harness.models.families.table import find_layout, is_tied
+from harness.models.loading.checkpoint import build_model, save_checkpoint
+from harness.models.size import count_parameters, sum_parts
+from harness.models.tokenizers import choose_tokens, count_characters, count_tokens, trim_vocabulary
 
 
 @pytest.fixture(params=["bert", "xlm-roberta", "bpe"])
@@ -23,7 +23,7 @@ def kind(request, wordpiece, unigram, bpe, shape_of, lively):  # noqa: PLR0917
     """One encoder for each kind of tokenizer."""
     tokenizer = {"bert": wordpiece, "xlm-roberta": unigram, "bpe": bpe}[request.param]
     shape = shape_of("bert" if request.param == "bpe" else request.param, len(tokenizer))
-    model = build(shape, seed=1)
+    model = build_model(shape, seed=1)
     model.config.pad_token_id = tokenizer.pad_token_id
     return SimpleNamespace(name=request.param, model=lively(model), tokenizer=tokenizer)
 
@@ -32,7 +32,7 @@ def kept_half(kind, lines):
     """Keeps what four of the five languages need, so that some tokens are dropped and some text is whole."""
     counts = count_tokens(kind.tokenizer, [line for number, line in enumerate(lines[:5]) if number != 1])
     size = 310 if kind.name == "bpe" else int((counts > 0).sum()) + 8
-    return choose(counts, size, kind.tokenizer)
+    return choose_tokens(counts, size, kind.tokenizer)
 
 
 def ids(tokenizer, text):
@@ -46,7 +46,7 @@ def logits(model, ids_BL):
 
 def test_whole_text_keeps_tokens_and_logits(kind, lines, tmp_path):
     kept = kept_half(kind, lines)
-    result = trim(kind.model, kind.tokenizer, kept)
+    result = trim_vocabulary(kind.model, kind.tokenizer, kept)
     assert 0 < len(kept) < len(kind.tokenizer)
     new = {old: number for number, old in enumerate(kept.tolist())}
     whole = 0
@@ -67,8 +67,8 @@ def test_whole_text_keeps_tokens_and_logits(kind, lines, tmp_path):
 
 
 def test_result_loads_with_the_stock_classes(kind, lines, tmp_path):
-    result = trim(kind.model, kind.tokenizer, kept_half(kind, lines))
-    save(result.model, result.tokenizer, tmp_path)
+    result = trim_vocabulary(kind.model, kind.tokenizer, kept_half(kind, lines))
+    save_checkpoint(result.model, result.tokenizer, tmp_path)
     model = AutoModelForMaskedLM.from_pretrained(tmp_path).eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert type(model) is type(kind.model)
@@ -94,7 +94,7 @@ def test_what_came_in_is_left_alone(kind, lines):
     vocabulary = kind.tokenizer.get_vocab()
     before = {name: value.clone() for name, value in kind.model.state_dict().items()}
     backend = kind.tokenizer.backend_tokenizer.to_str()
-    trim(kind.model, kind.tokenizer, kept_half(kind, lines), lines[:4])
+    trim_vocabulary(kind.model, kind.tokenizer, kept_half(kind, lines), lines[:4])
     assert kind.tokenizer.get_vocab() == vocabulary
     assert json.loads(kind.tokenizer.backend_tokenizer.to_str())["model"] == json.loads(backend)["model"]
     assert all(torch.equal(value, before[name]) for name, value in kind.model.state_dict().items())
@@ -104,8 +104,8 @@ def test_rows_and_biases_stay_with_their_token(encoder):
     """Tied and untied: embedding rows, decoder rows and decoder bias."""
     specials = encoder.tokenizer.all_special_ids
     kept = np.array([*reversed(range(0, len(encoder.tokenizer), 3)), *specials])
-    result = trim(encoder.model, encoder.tokenizer, np.unique(kept)[::-1])
-    family = family_of(encoder.model)
+    result = trim_vocabulary(encoder.model, encoder.tokenizer, np.unique(kept)[::-1])
+    family = find_layout(encoder.model)
     rows = torch.from_numpy(result.kept)
     assert np.array_equal(result.kept, np.unique(kept))
     assert is_tied(result.model) == is_tied(encoder.model)
@@ -113,11 +113,11 @@ def test_rows_and_biases_stay_with_their_token(encoder):
         before, after = (one.get_parameter(path) for one in (encoder.model, result.model))
         assert torch.equal(after, before[rows])
     shape = encoder.shape.model_copy(update={"vocabulary": len(rows)})
-    assert total(count(result.model)).parameters == shape.num_parameters
+    assert sum_parts(count_parameters(result.model)).parameters == shape.num_parameters
 
 
 def test_keeping_everything_changes_nothing(encoder, lines):
-    result = trim(encoder.model, encoder.tokenizer, range(len(encoder.tokenizer)), lines)
+    result = trim_vocabulary(encoder.model, encoder.tokenizer, range(len(encoder.tokenizer)), lines)
     assert result.tokenizer.get_vocab() == encoder.tokenizer.get_vocab()
     certificate = result.certificate
     assert (certificate.words_unchanged_fraction, certificate.lines_unchanged_fraction) == (1, 1)
@@ -126,7 +126,7 @@ def test_keeping_everything_changes_nothing(encoder, lines):
 
 
 def test_certificate(kind, lines):
-    result = trim(kind.model, kind.tokenizer, kept_half(kind, lines), lines)
+    result = trim_vocabulary(kind.model, kind.tokenizer, kept_half(kind, lines), lines)
     certificate = result.certificate
     assert certificate.exact
     assert certificate.num_words_altered == 0
@@ -140,13 +140,13 @@ def test_certificate(kind, lines):
     assert certificate.words_kept_fraction <= certificate.words_unchanged_fraction < 1
     assert certificate.tokens_per_word_before <= certificate.tokens_per_word_after or kind.name != "bpe"
     assert json.loads(json.dumps(certificate.as_dict()))["exact"] is True
-    assert trim(kind.model, kind.tokenizer, result.kept).certificate is None
+    assert trim_vocabulary(kind.model, kind.tokenizer, result.kept).certificate is None
 
 
 def test_certificate_counts_by_hand(kind, lines):
     """The same fractions, recounted word by word with the public tokenizers."""
     kept = kept_half(kind, lines)
-    result = trim(kind.model, kind.tokenizer, kept, lines[:5])
+    result = trim_vocabulary(kind.model, kind.tokenizer, kept, lines[:5])
     new = dict(zip(kept.tolist(), range(len(kept)), strict=True))
     words = same = whole = 0
     for line in lines[:5]:
@@ -169,14 +169,14 @@ def test_certificate_counts_by_hand(kind, lines):
 
 def test_a_certificate_sees_a_wrong_row(encoder, lines):
     from harness.models.loading.checkpoint import Checkpoint
-    from harness.models.tokenizers.coverage import certify
+    from harness.models.tokenizers.coverage import certify_trimming
 
     kept = np.arange(len(encoder.tokenizer))
-    result = trim(encoder.model, encoder.tokenizer, kept)
-    decoder = result.model.get_submodule(family_of(result.model).decoder)
+    result = trim_vocabulary(encoder.model, encoder.tokenizer, kept)
+    decoder = result.model.get_submodule(find_layout(result.model).decoder)
     decoder.bias.data = decoder.bias.data.roll(1)  # the fault of the published code
     before, after = Checkpoint(encoder.model, encoder.tokenizer), Checkpoint(result.model, result.tokenizer)
-    assert certify(before, after, kept, lines[:2]).max_logit_difference > 0.01
+    assert certify_trimming(before, after, kept, lines[:2]).max_logit_difference > 0.01
 
 
 def test_counts_are_those_of_the_tokenizer(kind, lines):
@@ -196,17 +196,19 @@ def test_counts_are_those_of_the_tokenizer(kind, lines):
 def test_choose_keeps_the_most_frequent(wordpiece):
     counts = np.zeros(len(wordpiece), dtype=np.int64)
     counts[[30, 20, 10]] = [5, 9, 5]
-    assert choose(counts, 7, wordpiece).tolist() == [0, 1, 2, 3, 4, 10, 20]
-    assert choose(counts, 8, wordpiece).tolist() == [0, 1, 2, 3, 4, 10, 20, 30]
-    assert choose(counts, 9, wordpiece).tolist() == [0, 1, 2, 3, 4, 5, 10, 20, 30]
-    assert choose(counts, len(wordpiece), wordpiece).tolist() == list(range(len(wordpiece)))
+    assert choose_tokens(counts, 7, wordpiece).tolist() == [0, 1, 2, 3, 4, 10, 20]
+    assert choose_tokens(counts, 8, wordpiece).tolist() == [0, 1, 2, 3, 4, 10, 20, 30]
+    assert choose_tokens(counts, 9, wordpiece).tolist() == [0, 1, 2, 3, 4, 5, 10, 20, 30]
+    assert choose_tokens(counts, len(wordpiece), wordpiece).tolist() == list(range(len(wordpiece)))
 
 
 def test_choose_keeps_characters_on_request(kind, lines):
     counts = count_tokens(kind.tokenizer, lines[:1])
     characters = count_characters(kind.tokenizer, lines[:1])
     size = 330 if kind.name == "bpe" else 130
-    result = trim(kind.model, kind.tokenizer, choose(counts, size, kind.tokenizer, characters))
+    result = trim_vocabulary(
+        kind.model, kind.tokenizer, choose_tokens(counts, size, kind.tokenizer, characters)
+    )
     assert len(result.kept) == size
     old = kind.tokenizer.get_vocab()
     prefix = {"bert": "##", "xlm-roberta": "▁", "bpe": "▁"}[kind.name]
@@ -217,7 +219,7 @@ def test_choose_keeps_characters_on_request(kind, lines):
 
 def test_bpe_tokens_bring_what_they_are_merged_from(bpe, lines):
     counts = count_tokens(bpe, lines[:1])
-    kept = choose(counts, 300, bpe)
+    kept = choose_tokens(counts, 300, bpe)
     assert len(kept) == 300
     spec = json.loads(bpe.backend_tokenizer.to_str())
     tokens = {bpe.convert_ids_to_tokens(int(one)) for one in kept}
@@ -250,16 +252,16 @@ def test_a_bpe_token_of_two_derivations_brings_the_one_that_is_taken(shape_of):
     )
     counts = count_tokens(tokenizer, ["abcd abcd", "abcd"])
     for size in (12, 13):
-        kept = choose(counts, size, tokenizer)
+        kept = choose_tokens(counts, size, tokenizer)
         assert names.index("abcd") in kept
-        small = trim(build(shape_of("bert", len(names)), seed=1), tokenizer, kept).tokenizer
+        small = trim_vocabulary(build_model(shape_of("bert", len(names)), seed=1), tokenizer, kept).tokenizer
         assert small.tokenize("abcd") == tokenizer.tokenize("abcd") == ["abcd"]
 
 
 def test_unigram_keeps_the_price_of_an_unknown_character(unigram):
     """Unknown characters cost ten less than the worst piece; dropping it would change other segmentations."""
     scores = [score for _, score in json.loads(unigram.backend_tokenizer.to_str())["model"]["vocab"]]
-    assert int(np.argmin(scores)) in choose(np.zeros(len(unigram), dtype=np.int64), 8, unigram)
+    assert int(np.argmin(scores)) in choose_tokens(np.zeros(len(unigram), dtype=np.int64), 8, unigram)
 
 
 def test_added_tokens_are_kept_and_renumbered(kind, lines, tmp_path):
@@ -270,10 +272,12 @@ def test_added_tokens_are_kept_and_renumbered(kind, lines, tmp_path):
     model = copy.deepcopy(kind.model)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     size = 270 if kind.name == "bpe" else 150
-    result = trim(model, tokenizer, choose(count_tokens(tokenizer, lines[:1]), size, tokenizer))
+    result = trim_vocabulary(
+        model, tokenizer, choose_tokens(count_tokens(tokenizer, lines[:1]), size, tokenizer)
+    )
     assert result.tokenizer.convert_tokens_to_ids("<entity>") == size - 1
     assert result.tokenizer("il-kelb <entity>", add_special_tokens=False).input_ids[-1] == size - 1
-    save(result.model, result.tokenizer, tmp_path)
+    save_checkpoint(result.model, result.tokenizer, tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert again("il-kelb <entity>").input_ids == result.tokenizer("il-kelb <entity>").input_ids
 
@@ -284,15 +288,15 @@ def test_bad_choices_are_refused(encoder):
     with pytest.raises(
         HarnessError, match=rf"^trim: wanted at most the {size} tokens there are; got {size + 1}; ask"
     ):
-        choose(counts, size + 1, encoder.tokenizer)
+        choose_tokens(counts, size + 1, encoder.tokenizer)
     with pytest.raises(
         HarnessError, match=r"^trim: wanted at least the \d special tokens and characters .*; got 2; ask"
     ):
-        choose(counts, 2, encoder.tokenizer)
+        choose_tokens(counts, 2, encoder.tokenizer)
     with pytest.raises(
         HarnessError, match=rf"^trim: wanted a count for each of {size} tokens; got 3; count again"
     ):
-        choose(counts[:3], 50, encoder.tokenizer)
+        choose_tokens(counts[:3], 50, encoder.tokenizer)
 
 
 def test_bad_keep_lists_are_refused(encoder, wordpiece, unigram):
@@ -303,22 +307,22 @@ def test_bad_keep_lists_are_refused(encoder, wordpiece, unigram):
     with pytest.raises(
         HarnessError, match=f"^trim: the keep-list lacks the special token '{token}'; add it, or"
     ):
-        trim(model, tokenizer, lacking)
+        trim_vocabulary(model, tokenizer, lacking)
     for bad in ([*range(size), 3], [0.5, 1.5], [[0, 1]], []):
         with pytest.raises(
             HarnessError, match=r"^trim: (wanted a list of different whole ids|the keep-list lacks)"
         ):
-            trim(model, tokenizer, bad)
+            trim_vocabulary(model, tokenizer, bad)
     for bad in ([*range(size + 1)], [-1, *range(size)]):
         with pytest.raises(
             HarnessError, match=rf"^trim: wanted ids of 0 to {size - 1} in the keep-list; got"
         ):
-            trim(model, tokenizer, bad)
+            trim_vocabulary(model, tokenizer, bad)
     other = unigram if tokenizer is wordpiece else wordpiece
     with pytest.raises(
         HarnessError, match=f"^checkpoint 'trim': wanted a tokenizer with one id for each of the {size}"
     ):
-        trim(model, other, everything)
+        trim_vocabulary(model, other, everything)
 
 
 def test_positions_that_follow_the_padding_id_are_guarded(lines, shape_of):
@@ -335,12 +339,12 @@ def test_positions_that_follow_the_padding_id_are_guarded(lines, shape_of):
         ("<mask>", 0.0),
     ]
     tokenizer = XLMRobertaTokenizer(vocab=pieces)
-    model = build(shape_of("xlm-roberta", 7), seed=1)
+    model = build_model(shape_of("xlm-roberta", 7), seed=1)
     model.config.pad_token_id = 2
     with pytest.raises(
         HarnessError, match=r"wanted every token up to the padding token, .* the keep-list lacks 'x'"
     ):
-        trim(model, tokenizer, [1, 2, 3, 4, 5, 6])
+        trim_vocabulary(model, tokenizer, [1, 2, 3, 4, 5, 6])
 
 
 def test_other_kinds_of_tokenizer_are_refused(encoder):
@@ -350,4 +354,4 @@ def test_other_kinds_of_tokenizer_are_refused(encoder):
     words = {str(number): number for number in range(9)}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="0")))
     with pytest.raises(HarnessError, match="wanted a tokenizer of WordPiece, Unigram, BPE; got WordLevel"):
-        choose(np.zeros(9, dtype=np.int64), 5, tokenizer)
+        choose_tokens(np.zeros(9, dtype=np.int64), 5, tokenizer)

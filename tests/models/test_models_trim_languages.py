@@ -10,8 +10,8 @@ import torch
 from transformers import AutoTokenizer
 
 from harness.errors import HarnessError
-from harness.models.loading.checkpoint import build, save
-from harness.models.tokenizers import choose_wanted, count_tokens, trim
+from harness.models.loading.checkpoint import build_model, save_checkpoint
+from harness.models.tokenizers import choose_requested_tokens, count_tokens, trim_vocabulary
 
 LANGUAGES = ("mt", "sk", "sw", "hi", "he")
 
@@ -22,7 +22,7 @@ def whole(request, shape_of, lively):
     tokenizer = request.getfixturevalue(request.param)
     family = "xlm-roberta" if request.param == "unigram" else "bert"
     changes = {"positions": 200}
-    model = build(shape_of(family, len(tokenizer), **changes), seed=1)
+    model = build_model(shape_of(family, len(tokenizer), **changes), seed=1)
     model.config.pad_token_id = tokenizer.pad_token_id
     return lively(model), tokenizer
 
@@ -38,7 +38,9 @@ def test_the_tokens_of_a_text_are_enough_for_it(whole, lines, tmp_path, place):
     text = lines[place]
     before = tokenizer(text).input_ids
     counts = count_tokens(tokenizer, [text])
-    result = trim(model, tokenizer, choose_wanted(counts, np.flatnonzero(counts), tokenizer), [text])
+    result = trim_vocabulary(
+        model, tokenizer, choose_requested_tokens(counts, np.flatnonzero(counts), tokenizer), [text]
+    )
     assert len(result.kept) < len(tokenizer)
     after = result.tokenizer(text).input_ids
     assert result.kept[after].tolist() == before
@@ -46,7 +48,7 @@ def test_the_tokens_of_a_text_are_enough_for_it(whole, lines, tmp_path, place):
     wanted = logits(model, before)[:, torch.from_numpy(result.kept)]
     assert torch.allclose(logits(result.model, after), wanted, atol=1e-5, rtol=0)
     assert result.certificate.words_unchanged_fraction == 1
-    save(result.model, result.tokenizer, tmp_path)
+    save_checkpoint(result.model, result.tokenizer, tmp_path)
     assert AutoTokenizer.from_pretrained(tmp_path)(text).input_ids == after
 
 
@@ -59,7 +61,7 @@ def test_rows_without_a_token_are_refused(whole):
         f"got {rows} ids up to {rows - 1}; use the tokenizer"
     )
     with pytest.raises(HarnessError, match=message):
-        trim(model, tokenizer, np.arange(rows))
+        trim_vocabulary(model, tokenizer, np.arange(rows))
 
 
 def test_ids_with_a_gap_are_refused(wordpiece, whole, monkeypatch):
@@ -68,4 +70,4 @@ def test_ids_with_a_gap_are_refused(wordpiece, whole, monkeypatch):
     last = max(ids, key=ids.__getitem__)
     monkeypatch.setattr(type(tokenizer), "get_vocab", lambda _: {**ids, last: ids[last] + 4})
     with pytest.raises(HarnessError, match=f"got {len(ids)} ids up to {ids[last] + 4}; use the tokenizer"):
-        trim(model, tokenizer, np.arange(len(ids)))
+        trim_vocabulary(model, tokenizer, np.arange(len(ids)))

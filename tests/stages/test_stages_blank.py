@@ -22,7 +22,7 @@ def drawn(tmp_path, corpus_config, make_context, write_data, write_teacher):
     )
     corpus.run(written)
     write_teacher(tmp_path / "teacher" / "model")
-    teacher = checkpoint.load(tmp_path / "teacher" / "model")
+    teacher = checkpoint.load_checkpoint(tmp_path / "teacher" / "model")
 
     def drawn(embeddings, hidden, seed=3):
         shape = {
@@ -33,7 +33,7 @@ def drawn(tmp_path, corpus_config, make_context, write_data, write_teacher):
         out = tmp_path / f"{embeddings}{hidden}{seed}"
         context = make_context(config, {"model": tmp_path / "teacher", "corpus": tmp_path / "corpus"}, out)
         blank.run(context)
-        return teacher, checkpoint.load(out / "model"), context.facts
+        return teacher, checkpoint.load_checkpoint(out / "model"), context.facts
 
     return drawn
 

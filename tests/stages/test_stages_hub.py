@@ -114,7 +114,7 @@ def go(tmp_path, write_scale, write_recipe):
 
 def test_the_published_teacher_is_fetched_at_its_revision(filled, known, go):
     done = go()["teacher"]
-    model, tokenizer = checkpoint.load(done.folder / "model")
+    model, tokenizer = checkpoint.load_checkpoint(done.folder / "model")
     assert done.manifest.facts["shape"] == SMALL.model_dump()
     assert done.manifest.facts["teacher"] == {
         "name": "google-bert/bert-base-multilingual-cased",

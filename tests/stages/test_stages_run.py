@@ -46,7 +46,7 @@ def test_every_step_has_the_shape_the_plan_gave_it(finished):
         assert facts["parameters"] == step.shape.parameters()
         path = finished.folder(step.id) / "model" / "model.safetensors"
         assert facts["size_bytes"] == path.stat().st_size
-        model, tokenizer = checkpoint.load(path.parent)
+        model, tokenizer = checkpoint.load_checkpoint(path.parent)
         assert sum(parameter.numel() for parameter in model.parameters()) == step.shape.num_parameters
         assert len(tokenizer) == step.shape.vocabulary
 

@@ -12,7 +12,7 @@ import torch
 from harness.config.shape import Shape
 from harness.data.batches import IGNORED, Packed, pack
 from harness.data.tasks import TASKS, TaskData, TextExample, TokenExample
-from harness.models.loading.checkpoint import build
+from harness.models.loading.checkpoint import build_model
 from harness.models.tokenizers import train_wordpiece
 from harness.train.language_model.budget import Budget
 
@@ -80,7 +80,7 @@ def make_model(tokenizer):
     def make(family="bert", seed=1, **sizes):
         shape = {"layers": 2, "hidden": 16, "heads": 2, "ffn": 24, "vocabulary": len(tokenizer)} | sizes
         positions, types = (64, 2) if family == "bert" else (66, 1)
-        model = build(Shape(family=family, positions=positions, types=types, **shape), seed)
+        model = build_model(Shape(family=family, positions=positions, types=types, **shape), seed)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in model.parameters():

@@ -14,7 +14,7 @@ from harness.train.finetuning.adapters import add_adapters, add_lora, merge_lora
 @pytest.fixture(params=["bert", "xlm-roberta"])
 def task_model(request, make_model, tokenizer, tmp_path):
     """A task model with a drawn head, of 2 layers of 16, whose FFN is 24 wide."""
-    checkpoint.save(make_model(request.param), tokenizer, tmp_path / "model")
+    checkpoint.save_checkpoint(make_model(request.param), tokenizer, tmp_path / "model")
     torch.manual_seed(3)
     return AutoModelForSequenceClassification.from_pretrained(tmp_path / "model", num_labels=2).eval()
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from harness.config.shape import Shape
-from harness.models.loading.checkpoint import build
+from harness.models.loading.checkpoint import build_model
 from harness.train.trainer import fastest_attention
 
 
 @pytest.fixture
 def model():
     shape = Shape(family="bert", layers=2, hidden=32, heads=2, ffn=64, vocabulary=50, positions=16, types=2)
-    return build(shape, 3).eval()
+    return build_model(shape, 3).eval()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU keeps its fused kernel")

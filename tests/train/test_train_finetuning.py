@@ -33,7 +33,7 @@ PROTOCOL = Protocol(
 
 @pytest.fixture
 def saved(request, make_model, tokenizer, tmp_path):
-    checkpoint.save(make_model(getattr(request, "param", "bert")), tokenizer, tmp_path / "model")
+    checkpoint.save_checkpoint(make_model(getattr(request, "param", "bert")), tokenizer, tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -322,11 +322,11 @@ def pairs(sorted_texts):
 def test_a_model_reads_token_types_as_it_is_trained_and_as_it_predicts(
     saved, taught, tune, pairs, monkeypatch
 ):
-    types = checkpoint.load(saved).model.config.type_vocab_size
+    types = checkpoint.load_checkpoint(saved).model.config.type_vocab_size
     lesson = None
     if taught:
-        checkpoint.save(
-            tune(pairs, epochs=1).model, checkpoint.load(saved).tokenizer, saved.parent / "taught"
+        checkpoint.save_checkpoint(
+            tune(pairs, epochs=1).model, checkpoint.load_checkpoint(saved).tokenizer, saved.parent / "taught"
         )
         lesson = Lesson(saved.parent / "taught", {"class_kl": 1.0}, temperature=2.0)
     seen, task_model = [], finetuning.task_model

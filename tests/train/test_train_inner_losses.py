@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from harness.config.losses import match_layers
 from harness.errors import HarnessError
-from harness.models.hidden_states import Inside, look
+from harness.models.hidden_states import HiddenStates, capture_hidden_states
 from harness.train.losses import attention, hidden_states
 from harness.train.losses.objective import Objective, total_loss
 from harness.train.losses.projection import bridged, weight_of
@@ -20,7 +20,7 @@ def inside(queries, keys=None, heads=1):
     """A model's inside of one layer, from queries (and keys) of one row."""
     queries_BLA = torch.tensor([queries])
     keys_BLA = queries_BLA if keys is None else torch.tensor([keys])
-    return Inside((), (queries_BLA,), (keys_BLA,), (queries_BLA,), heads)
+    return HiddenStates((), (queries_BLA,), (keys_BLA,), (queries_BLA,), heads)
 
 
 TWO = torch.tensor([[True, True]])
@@ -219,7 +219,8 @@ def test_a_projection_is_applied_as_a_matrix(make_model, batch):
     with bridged(student, teacher, seed=5):
         loss, _ = total_loss(Objective({"hidden_mse": 1.0}, projection=True), student, teacher, batch)
         mine, theirs = (
-            look(model, batch).hiddens[-1][batch["attention_mask"].bool()] for model in (student, teacher)
+            capture_hidden_states(model, batch).hidden_states[-1][batch["attention_mask"].bool()]
+            for model in (student, teacher)
         )
         torch.testing.assert_close(
             loss, ((mine @ weight_of(student).T - theirs) ** 2).mean(), rtol=1e-4, atol=1e-6
@@ -228,7 +229,7 @@ def test_a_projection_is_applied_as_a_matrix(make_model, batch):
 
 def test_what_a_model_is_watched_by_is_taken_off_again(make_model, batch):
     model = make_model()
-    look(model, batch, attention=True)
+    capture_hidden_states(model, batch, attention=True)
     assert all(not module._forward_hooks for module in model.modules())
 
 

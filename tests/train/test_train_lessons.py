@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.models.hidden_states import Inside
+from harness.models.hidden_states import HiddenStates
 from harness.models.loading import checkpoint
 from harness.train.finetuning import finetune as finetuning
 from harness.train.finetuning.distillation import Lesson, Told, lesson_loss, start_as
@@ -31,7 +31,9 @@ def lesson(tmp_path, weights, **more):
 
 
 def told(logits, *hiddens):
-    return Told(torch.tensor([logits]), Inside(tuple(torch.tensor([one]) for one in hiddens), (), (), (), 1))
+    return Told(
+        torch.tensor([logits]), HiddenStates(tuple(torch.tensor([one]) for one in hiddens), (), (), (), 1)
+    )
 
 
 def test_classes_are_compared_as_the_papers_have_it(tmp_path):
@@ -75,7 +77,7 @@ def test_what_is_asked_nothing_of_does_not_enter(tmp_path):
 def test_attention_is_compared_after_the_softmax(tmp_path):
     def attending(scale):
         keys = (torch.tensor([[[0.0], [1.0]]]),)
-        return Told(torch.zeros(1, 2), Inside((), (torch.tensor([[[scale], [scale]]]),), keys, keys, 1))
+        return Told(torch.zeros(1, 2), HiddenStates((), (torch.tensor([[[scale], [scale]]]),), keys, keys, 1))
 
     found = lesson_loss(lesson(tmp_path, {"attention_mse": 1}), attending(0.0), attending(math.log(3)), BATCH)
     assert found.item() == pytest.approx(0.25**2), "a half and a half beside a quarter and three quarters"
@@ -92,7 +94,7 @@ def test_a_lesson_that_lacks_something_is_refused(weights, message, tmp_path):
 
 @pytest.fixture
 def run(make_model, tokenizer, sorted_texts, tmp_path):
-    checkpoint.save(make_model(), tokenizer, tmp_path / "student")
+    checkpoint.save_checkpoint(make_model(), tokenizer, tmp_path / "student")
 
     def run(taught_by=None, **changes):
         return finetune(
@@ -115,7 +117,7 @@ def run(make_model, tokenizer, sorted_texts, tmp_path):
 def taught(run, tokenizer, tmp_path):
     """A teacher fine-tuned on the task; the student is the encoder it was."""
     tuned = run()
-    checkpoint.save(tuned.model, tokenizer, tmp_path / "taught")
+    checkpoint.save_checkpoint(tuned.model, tokenizer, tmp_path / "taught")
     return tuned
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from harness.data.tasks import TextExample, TokenExample
-from harness.models.static_embeddings import distil_static, principal
+from harness.models.static_embeddings import distil_static, principal_components
 from harness.train.linear import features
 from harness.train.linear.model import STRENGTHS, fit
 
@@ -70,10 +70,10 @@ def test_components_come_in_the_order_of_what_they_tell():
     drawn = torch.randn(500, 4, generator=torch.Generator().manual_seed(1)) * torch.tensor(
         [1.0, 5.0, 0.1, 2.0]
     )
-    found = principal(drawn, 3)
+    found = principal_components(drawn, 3)
     assert found.std(axis=0) == pytest.approx([5, 2, 1], rel=0.15)
     assert abs(found.mean(axis=0)).max() < 1e-4
-    assert principal(drawn, 9).shape == (500, 4)
+    assert principal_components(drawn, 9).shape == (500, 4)
 
 
 @pytest.mark.parametrize("dense", [True, False])

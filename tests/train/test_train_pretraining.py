@@ -197,7 +197,7 @@ train(found.model, found.tokenizer, rows, budget=budget, folder=folder, progress
 @pytest.fixture
 def beginning(make_model, tokenizer, packed, tmp_path):
     """Gives a folder with a model and its rows, for another process to read."""
-    checkpoint.save(make_model(), tokenizer, tmp_path / "cut" / "model")
+    checkpoint.save_checkpoint(make_model(), tokenizer, tmp_path / "cut" / "model")
     packed.save(tmp_path / "cut" / "rows.npz")
     return tmp_path / "cut"
 

@@ -24,7 +24,7 @@ PROTOCOL = Protocol(
 
 @pytest.fixture
 def folder(make_model, tokenizer, tmp_path):
-    checkpoint.save(make_model(), tokenizer, tmp_path / "model")
+    checkpoint.save_checkpoint(make_model(), tokenizer, tmp_path / "model")
     return tmp_path / "model"
 
 

@@ -61,7 +61,7 @@ def _modernbert(model: Any) -> MlmHead:
     return MlmHead(model.head, model.decoder.weight, model.decoder.bias)
 
 
-HEADS: Mapping[str, Callable[[Any], MlmHead]] = MappingProxyType(
+MLM_HEADS: Mapping[str, Callable[[Any], MlmHead]] = MappingProxyType(
     {
         "bert": _bert,
         "xlm-roberta": _roberta,
@@ -72,13 +72,13 @@ HEADS: Mapping[str, Callable[[Any], MlmHead]] = MappingProxyType(
 )
 
 
-def mlm_head(model: nn.Module) -> MlmHead:
+def split_mlm_head(model: nn.Module) -> MlmHead:
     """Gives the two halves of a model's head; the model's own logits are exactly their composition.
 
     Raises:
         UsageError: the head of this family is not in the table.
     """
     config: Any = model.config
-    if config.model_type not in HEADS:
-        raise unknown("masked-language head of model type", config.model_type, HEADS)
-    return HEADS[config.model_type](model)
+    if config.model_type not in MLM_HEADS:
+        raise unknown("masked-language head of model type", config.model_type, MLM_HEADS)
+    return MLM_HEADS[config.model_type](model)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from transformers import (
     BertConfig,
@@ -19,11 +20,13 @@ from transformers import (
     ElectraForMaskedLM,
     ModernBertConfig,
     ModernBertForMaskedLM,
+    PreTrainedModel,
     XLMRobertaConfig,
     XLMRobertaForMaskedLM,
 )
 
-from harness.models.families.family import Family
+from harness.errors import HarnessError
+from harness.models.families.layout import FamilyLayout
 
 
 def _embeddings(prefix: str, width: str = "D") -> dict[str, str]:
@@ -58,9 +61,9 @@ def _norms(prefix: str) -> dict[str, str]:
     }
 
 
-FAMILIES: Mapping[str, Family] = MappingProxyType(
+LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
     {
-        "bert": Family(
+        "bert": FamilyLayout(
             model_type="bert",
             model_class=BertForMaskedLM,
             config_class=BertConfig,
@@ -90,7 +93,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             head_norm="cls.predictions.transform.LayerNorm",
             fixed={"layer_norm_eps": 1e-12, "pad_token_id": 0},
         ),
-        "xlm-roberta": Family(
+        "xlm-roberta": FamilyLayout(
             model_type="xlm-roberta",
             model_class=XLMRobertaForMaskedLM,
             config_class=XLMRobertaConfig,
@@ -121,7 +124,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             positions_follow_padding=True,
             fixed={"layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
         ),
-        "distilbert": Family(
+        "distilbert": FamilyLayout(
             model_type="distilbert",
             model_class=DistilBertForMaskedLM,
             config_class=DistilBertConfig,
@@ -163,7 +166,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             keys={"intermediate_size": "hidden_dim"},
             fixed={"pad_token_id": 0},
         ),
-        "electra": Family(
+        "electra": FamilyLayout(
             model_type="electra",
             model_class=ElectraForMaskedLM,
             config_class=ElectraConfig,
@@ -193,7 +196,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             post_norm=False,
             fixed={"layer_norm_eps": 1e-12, "pad_token_id": 0},
         ),
-        "modernbert": Family(
+        "modernbert": FamilyLayout(
             model_type="modernbert",
             model_class=ModernBertForMaskedLM,
             config_class=ModernBertConfig,
@@ -230,3 +233,67 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         ),
     }
 )
+
+#: What a shape calls a size, and what the configuration of a model calls it.
+CONFIG_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "layers": "num_hidden_layers",
+        "hidden": "hidden_size",
+        "heads": "num_attention_heads",
+        "ffn": "intermediate_size",
+        "vocabulary": "vocab_size",
+        "positions": "max_position_embeddings",
+        "types": "type_vocab_size",
+        "tied": "tie_word_embeddings",
+    }
+)
+
+
+def read_size(model: PreTrainedModel, key: str) -> int:
+    """Gives a size of a model's configuration by BERT's name for it, as ``intermediate_size``."""
+    return int(getattr(model.config, find_layout(model).keys.get(key, key)))
+
+
+def write_size(family: FamilyLayout, config: Any, key: str, value: Any) -> None:
+    """Sets a size of a configuration by BERT's name for it."""
+    setattr(config, family.keys.get(key, key), value)
+
+
+def find_layout(model: PreTrainedModel) -> FamilyLayout:
+    """Gives the row of a model.
+
+    Raises:
+        HarnessError: the model is of another family, or has no MLM head.
+    """
+    family = LAYOUTS.get(model.config.model_type)
+    if family is None or not isinstance(model, family.model_class):
+        known = ", ".join(row.model_class.__name__ for row in LAYOUTS.values())
+        got = type(model).__name__
+        raise HarnessError(f"model: wanted one of {known}; got {got}; load it with its MLM head")
+    return family
+
+
+def check_residual_width(model: PreTrainedModel) -> None:
+    """Checks that a model's residual stream has a width of its own.
+
+    Raises:
+        HarnessError: it is an Electra whose embeddings, being as wide as the stream, are added without a map.
+    """
+    config = model.config
+    if config.model_type == "electra" and config.embedding_size == config.hidden_size:
+        raise HarnessError(
+            f"model: wanted an Electra whose embeddings are narrower than its hidden states; got both "
+            f"{config.hidden_size} wide, with no map between them; prune or trim it, or take another model"
+        )
+
+
+def max_sequence_tokens(model: PreTrainedModel) -> int:
+    """Gives the most tokens, special ones included, that one sequence can hold."""
+    unused = model.config.pad_token_id + 1 if find_layout(model).positions_follow_padding else 0
+    return int(model.config.max_position_embeddings) - unused
+
+
+def is_tied(model: PreTrainedModel) -> bool:
+    """Says whether the decoder's weight and the word embeddings are one tensor."""
+    family = find_layout(model)
+    return model.get_submodule(family.decoder).weight is model.get_submodule(family.word).weight

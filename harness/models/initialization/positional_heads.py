@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from harness.models.families.lookup import family_of
+from harness.models.families.table import find_layout
 
 SHIFTS = (-1, 1)
 """Where the first heads of a layer look, in positions from their own."""
@@ -30,7 +30,7 @@ _SHARE = 0.4  # of a token's squared length after the first norm that tells its 
 _PEAK = 9.0  # attention score of the neighbour; that of positions further off is near 0
 
 
-def attend_to_neighbours(model: PreTrainedModel, seed: int) -> None:
+def initialize_positional_heads(model: PreTrainedModel, seed: int) -> None:
     """Writes sinusoidal positions, and heads that look one token to the left and right, into a model.
 
     The word embeddings lose their part in the subspace of the positions (one head size wide) and are
@@ -42,7 +42,7 @@ def attend_to_neighbours(model: PreTrainedModel, seed: int) -> None:
         model: BERT or XLM-R with random weights, at least two heads, of an even size; changed in place.
         seed: of the subspace.
     """
-    family, config = family_of(model), model.config
+    family, config = find_layout(model), model.config
     size = config.hidden_size // config.num_attention_heads
     generator = torch.Generator().manual_seed(seed)
     square_DD = torch.randn(config.hidden_size, config.hidden_size, generator=generator, dtype=torch.float64)

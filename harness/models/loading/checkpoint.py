@@ -24,7 +24,8 @@ from transformers.utils import logging
 
 from harness.config.shape import Shape
 from harness.errors import HarnessError
-from harness.models.families.lookup import CONFIG_KEYS, FAMILIES, Family, is_tied
+from harness.models.families.layout import FamilyLayout
+from harness.models.families.table import CONFIG_KEYS, LAYOUTS, is_tied
 from harness.models.loading.backend import bare_backend
 
 _BERT_SPREAD, _BERT_WIDTH = 0.02, 768
@@ -42,7 +43,7 @@ class Checkpoint(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
 
 
-def build(shape: Shape, seed: int) -> PreTrainedModel:
+def build_model(shape: Shape, seed: int) -> PreTrainedModel:
     """Gives a masked-language model of a shape with random weights; the same seed gives the same weights.
 
     Weights have BERT's standard deviation of 0.02 at BERT's width of 768, and more in narrower models in
@@ -61,7 +62,7 @@ def build(shape: Shape, seed: int) -> PreTrainedModel:
         return family.model_class(config).eval()
 
 
-def assemble(family: Family, config: Any, tensors: Mapping[str, torch.Tensor]) -> PreTrainedModel:
+def assemble_model(family: FamilyLayout, config: Any, tensors: Mapping[str, torch.Tensor]) -> PreTrainedModel:
     """Gives the stock model that holds these tensors, without drawing random weights first.
 
     Holds: every parameter is one of ``tensors``, or tied to one by the configuration; nothing is copied.
@@ -81,7 +82,7 @@ def assemble(family: Family, config: Any, tensors: Mapping[str, torch.Tensor]) -
     return model.eval()
 
 
-def load(source: str | Path, revision: str | None = None) -> Checkpoint:
+def load_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoint:
     """Reads an encoder and its tokenizer from a folder, or from the hub at a pinned revision.
 
     Holds: float32 weights, evaluation mode, one embedding row per token id.
@@ -93,7 +94,7 @@ def load(source: str | Path, revision: str | None = None) -> Checkpoint:
     Raises:
         HarnessError: one line for whatever is missing or unfit.
     """
-    folder = locate(source, revision)
+    folder = locate_model(source, revision)
     family = _check_files(folder, str(source))
     model = _load_model(family, folder, str(source))
     tokenizer = _load_tokenizer(folder, str(source))
@@ -101,7 +102,7 @@ def load(source: str | Path, revision: str | None = None) -> Checkpoint:
     return Checkpoint(model, tokenizer)
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
+def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
     """Writes ``model.safetensors``, ``config.json`` and the tokenizer's files for the ``Auto`` classes."""
     check_match(model, tokenizer, "save")
     bare_backend(tokenizer)
@@ -110,7 +111,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str |
     tokenizer.save_pretrained(path)
 
 
-def locate(source: str | Path, revision: str | None = None) -> Path:
+def locate_model(source: str | Path, revision: str | None = None) -> Path:
     """Gives the local folder of a source, fetching a hub id's files (never pickles) when need be.
 
     Raises:
@@ -193,13 +194,13 @@ def _read_json(path: Path, where: str) -> dict[str, Any]:
     return settings
 
 
-def _family(name: str, where: str) -> Family:
-    if name not in FAMILIES:
-        raise _refusal(where, f"a model family of {', '.join(FAMILIES)}", f"'{name}'", "choose one of these")
-    return FAMILIES[name]
+def _family(name: str, where: str) -> FamilyLayout:
+    if name not in LAYOUTS:
+        raise _refusal(where, f"a model family of {', '.join(LAYOUTS)}", f"'{name}'", "choose one of these")
+    return LAYOUTS[name]
 
 
-def _check_files(folder: Path, where: str) -> Family:
+def _check_files(folder: Path, where: str) -> FamilyLayout:
     if not (folder / "config.json").is_file():
         raise _refusal(where, "config.json", "none", "name the folder of a saved model")
     settings = _read_json(folder / "config.json", where)
@@ -232,7 +233,7 @@ def _check_weights(folder: Path, where: str) -> None:
             ) from error
 
 
-def _load_model(family: Family, folder: Path, where: str) -> PreTrainedModel:
+def _load_model(family: FamilyLayout, folder: Path, where: str) -> PreTrainedModel:
     try:
         with quiet():
             model, faults = family.model_class.from_pretrained(
@@ -251,7 +252,7 @@ def _load_model(family: Family, folder: Path, where: str) -> PreTrainedModel:
     return model.eval()
 
 
-def _check_missing(family: Family, missing: Iterable[str], where: str) -> None:
+def _check_missing(family: FamilyLayout, missing: Iterable[str], where: str) -> None:
     absent = sorted(missing)
     heads = [name for name in absent if family.locate(name)[0] == "mlm_head"]
     stock = family.model_class.__name__

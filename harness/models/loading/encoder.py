@@ -44,7 +44,7 @@ def _has_one(tokenizer: Any, names: Sequence[str]) -> bool:
     return any(getattr(tokenizer, f"{name}_token_id") is not None for name in names)
 
 
-def num_types(model: Any) -> int:
+def count_token_types(model: Any) -> int:
     """Gives how many token types a model tells apart, as those of a pair's two texts; one at least."""
     return max(1, getattr(model.config, "type_vocab_size", None) or 1)
 
@@ -75,12 +75,12 @@ def draw_encoder(folder: Path, seed: int) -> Any:
     )
 
 
-def longest_input(folder: Path) -> int | None:
+def read_max_input_tokens(folder: Path) -> int | None:
     """Gives how many tokens the positions of a model hold; None where they have no end."""
-    return room(read_config(folder))
+    return max_input_tokens(read_config(folder))
 
 
-def room(config: Mapping[str, Any]) -> int | None:
+def max_input_tokens(config: Mapping[str, Any]) -> int | None:
     """Gives how many tokens the positions of a config hold; None where they have no end."""
     positions = config.get("max_position_embeddings")
     if positions is None:

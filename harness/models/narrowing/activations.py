@@ -18,13 +18,13 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import family_of
+from harness.models.families.table import find_layout
 from harness.models.surgery.importance import Batch
 
 States = list[Tensor]
 
 
-class Sample:
+class TextSample:
     """Batches of token ids, and which of their places are attended, and asked for.
 
     Attributes:
@@ -51,7 +51,7 @@ class Sample:
         return rows
 
 
-class Passed(NamedTuple):
+class LayerActivations(NamedTuple):
     """What one layer makes of its rows, by place.
 
     Attributes:
@@ -71,10 +71,10 @@ class Passed(NamedTuple):
     after_ND: Tensor
 
 
-def embed(model: PreTrainedModel, sample: Sample) -> tuple[States, States]:
+def run_embeddings(model: PreTrainedModel, sample: TextSample) -> tuple[States, States]:
     """Gives the embeddings' sums before their norm, and the stream after it."""
     embeddings: Any = model.base_model.get_submodule("embeddings")
-    norm = model.get_submodule(family_of(model).residual[0])
+    norm = model.get_submodule(find_layout(model).residual[0])
     summed: States = []
     hook = norm.register_forward_pre_hook(lambda _, inputs: summed.append(inputs[0]))
     try:
@@ -86,27 +86,27 @@ def embed(model: PreTrainedModel, sample: Sample) -> tuple[States, States]:
     return before, after
 
 
-def run_layer(model: PreTrainedModel, number: int, rows_ND: Tensor, attended_BL: Tensor) -> Passed:
+def run_layer(model: PreTrainedModel, number: int, rows_ND: Tensor, attended_BL: Tensor) -> LayerActivations:
     """Gives what a layer of the model makes of rows, equal to the layer's own forward pass."""
-    part = layer_parts(model, number)
+    part = layer_modules(model, number)
     query_NA, key_NA, value_NA = (part[name](rows_ND) for name in ("query", "key", "value"))
-    weights_BHLL = weigh(query_NA, key_NA, attended_BL, model.config.num_attention_heads)
-    mixed_NA = mix(weights_BHLL, value_NA, attended_BL)
+    weights_BHLL = attention_weights(query_NA, key_NA, attended_BL, model.config.num_attention_heads)
+    mixed_NA = mix_values(weights_BHLL, value_NA, attended_BL)
     attention_ND = part["attention_out"](mixed_NA)
     middle_ND = part["attention_norm"](rows_ND + attention_ND)
-    ffn_ND = part["ffn_out"](activation(model)(part["ffn_in"](middle_ND)))
+    ffn_ND = part["ffn_out"](ffn_activation(model)(part["ffn_in"](middle_ND)))
     after_ND = part["ffn_norm"](middle_ND + ffn_ND)
-    return Passed(weights_BHLL, mixed_NA, attention_ND, middle_ND, ffn_ND, after_ND)
+    return LayerActivations(weights_BHLL, mixed_NA, attention_ND, middle_ND, ffn_ND, after_ND)
 
 
-def layer_parts(model: PreTrainedModel, number: int) -> dict[str, Any]:
+def layer_modules(model: PreTrainedModel, number: int) -> dict[str, Any]:
     """Gives the modules of a layer by what they do."""
     return {name: model.get_submodule(path) for name, path in layer_paths(model, number).items()}
 
 
 def layer_paths(model: PreTrainedModel, number: int) -> dict[str, str]:
     """Gives the paths of the modules of a layer by what they do."""
-    family = family_of(model)
+    family = find_layout(model)
     _, attention_norm, ffn_norm = family.residual
     paths = {
         "query": family.query,
@@ -121,19 +121,19 @@ def layer_paths(model: PreTrainedModel, number: int) -> dict[str, str]:
     return {name: f"{family.layers}.{number}.{path}" for name, path in paths.items()}
 
 
-def activation(model: PreTrainedModel) -> nn.Module:
+def ffn_activation(model: PreTrainedModel) -> nn.Module:
     """Gives the function between the FFN's two maps."""
-    function: nn.Module = ACT2FN[getattr(model.config, family_of(model).activation)]
+    function: nn.Module = ACT2FN[getattr(model.config, find_layout(model).activation)]
     return function
 
 
 def norm_eps(model: PreTrainedModel) -> float:
     """Gives what the model's norms add to a variance."""
-    norm: Any = model.get_submodule(family_of(model).head_norm)
+    norm: Any = model.get_submodule(find_layout(model).head_norm)
     return float(norm.eps)
 
 
-def weigh(query_NA: Tensor, key_NA: Tensor, attended_BL: Tensor, heads: int) -> Tensor:
+def attention_weights(query_NA: Tensor, key_NA: Tensor, attended_BL: Tensor, heads: int) -> Tensor:
     """Gives the attention weights B × H × L × L of rows; none goes to padding."""
     query_BHLK, key_BHLK = (_spread(one, attended_BL, heads) for one in (query_NA, key_NA))
     score_BHLL = query_BHLK @ key_BHLK.mT * query_BHLK.shape[-1] ** -0.5
@@ -142,13 +142,13 @@ def weigh(query_NA: Tensor, key_NA: Tensor, attended_BL: Tensor, heads: int) -> 
     return weights_BHLL
 
 
-def mix(weights_BHLL: Tensor, value_NA: Tensor, attended_BL: Tensor) -> Tensor:
+def mix_values(weights_BHLL: Tensor, value_NA: Tensor, attended_BL: Tensor) -> Tensor:
     """Gives the rows N × A that attention makes of values, each head of its own."""
     mixed_BHLK = weights_BHLL @ _spread(value_NA, attended_BL, weights_BHLL.shape[1])
     return mixed_BHLK.transpose(1, 2).flatten(2)[attended_BL]
 
 
-def mix_whole(weights_BHLL: Tensor, rows_ND: Tensor, attended_BL: Tensor) -> Tensor:
+def mix_rows(weights_BHLL: Tensor, rows_ND: Tensor, attended_BL: Tensor) -> Tensor:
     """Gives the rows N × H × D that each head would see if it looked at whole rows."""
     mixed_BHLD = weights_BHLL @ _spread(rows_ND, attended_BL, 1)
     return mixed_BHLD.transpose(1, 2)[attended_BL]

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError
-from harness.models.narrowing.least_squares import Spread
-from harness.models.surgery.importance import Batch, residual
+from harness.models.narrowing.least_squares import Covariance
+from harness.models.surgery.importance import Batch, residual_writers
 
 
-def first(width: int) -> Tensor:
+def first_dimensions(width: int) -> Tensor:
     """Gives the first dimensions."""
     return torch.arange(width)
 
 
-def pick(dimensions: Tensor, hidden: int) -> Tensor:
+def selection_basis(dimensions: Tensor, hidden: int) -> Tensor:
     """Gives the basis D × S that keeps the dimensions named."""
     return torch.eye(hidden)[:, dimensions]
 
@@ -31,7 +31,7 @@ EMBEDDINGS_WEIGHT = 2.0
 """How much the embeddings count beside all sublayers together: what they lose, no later layer can know."""
 
 
-def principal(
+def principal_basis(
     model: PreTrainedModel,
     batches: Iterable[Batch],
     width: int,
@@ -56,14 +56,14 @@ def principal(
     Raises:
         HarnessError: no batch.
     """
-    covariances = residual_covariances(model, batches)
-    first = 1.0 if embeddings_weight is None else embeddings_weight * (len(covariances) - 1)
-    covariance_DD = first * covariances[0] + torch.stack(covariances[1:]).sum(0)
+    covariances = measure_residual_covariances(model, batches)
+    embeddings_share = 1.0 if embeddings_weight is None else embeddings_weight * (len(covariances) - 1)
+    covariance_DD = embeddings_share * covariances[0] + torch.stack(covariances[1:]).sum(0)
     vectors_DD: Tensor = torch.linalg.eigh(covariance_DD).eigenvectors
     return vectors_DD.flip(1)[:, :width].float().contiguous()
 
 
-def residual_covariances(model: PreTrainedModel, batches: Iterable[Batch]) -> list[Tensor]:
+def measure_residual_covariances(model: PreTrainedModel, batches: Iterable[Batch]) -> list[Tensor]:
     """Gives the covariance D × D of the residual stream at every place that writes it; float64.
 
     The embeddings come first, the sublayers after them.
@@ -71,11 +71,11 @@ def residual_covariances(model: PreTrainedModel, batches: Iterable[Batch]) -> li
     Raises:
         HarnessError: no batch.
     """
-    places = residual(model)
-    spreads = [Spread() for _ in places]
+    places = residual_writers(model)
+    spreads = [Covariance() for _ in places]
     attended_BL: list[Tensor] = []
 
-    def watch(spread: Spread) -> Callable[[nn.Module, Any, Tensor], None]:
+    def watch(spread: Covariance) -> Callable[[nn.Module, Any, Tensor], None]:
         def record(_: nn.Module, __: Any, output_BLD: Tensor) -> None:
             spread.add(output_BLD[attended_BL[-1]])
 

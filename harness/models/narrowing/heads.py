@@ -15,13 +15,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.models.families.lookup import Family
-from harness.models.narrowing.least_squares import roots
+from harness.models.families.layout import FamilyLayout
+from harness.models.narrowing.least_squares import square_roots
 
 Tensors = dict[str, Tensor]
 
 
-def narrow_heads(family: Family, tensors: Tensors, layers: int, heads: int, size: int) -> Tensors:
+def narrow_heads(family: FamilyLayout, tensors: Tensors, layers: int, heads: int, size: int) -> Tensors:
     """Gives the tensors with ``size`` dimensions in each head, its scores' divisor accounted for.
 
     Holds: a head whose products have rank ``size`` or less computes exactly what it computed.
@@ -50,7 +50,7 @@ def narrow_heads(family: Family, tensors: Tensors, layers: int, heads: int, size
     return narrowed
 
 
-def narrow_scores(
+def narrow_queries_and_keys(
     query_HKD: Tensor, key_HKD: Tensor, size: int, read: tuple[Tensor, Tensor], seen: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Gives the queries and keys of ``size`` dimensions with the nearest scores on text.
@@ -70,7 +70,7 @@ def narrow_scores(
     return query, torch.nn.functional.pad(key @ seen[1], (0, 1))
 
 
-def narrow_values(
+def narrow_values_and_outputs(
     value_HKD: Tensor, out_HKY: Tensor, size: int, moment_HDD: Tensor, gain_Y: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gives the values and the maps out of ``size`` dimensions that write nearly the same on text.
@@ -82,7 +82,7 @@ def narrow_values(
         moment_HDD: second moment, with the constant, of what each head sees.
         gain_Y: how much an error in each place that is written counts.
     """
-    spread = [roots(moment_DD) for moment_DD in moment_HDD]
+    spread = [square_roots(moment_DD) for moment_DD in moment_HDD]
     root_HDD, inverse_HDD = (torch.stack(pair) for pair in zip(*spread, strict=True))
     value_HKD, out_HKY = value_HKD.double(), out_HKY.double()
     narrow_HKD = _factor(out_HKY * gain_Y.double(), value_HKD @ root_HDD, size)[1] @ inverse_HDD

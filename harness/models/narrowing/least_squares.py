@@ -38,7 +38,7 @@ class Regression:
 
     def add(self, rows_NX: Tensor, wanted_NY: Tensor, weight_N: Tensor | None = None) -> None:
         """Adds rows; a row of weight w counts as w² rows."""
-        rows_NX = with_constant(rows_NX)
+        rows_NX = append_ones(rows_NX)
         if weight_N is not None:
             rows_NX, wanted_NY = rows_NX * weight_N[:, None], wanted_NY * weight_N[:, None]
         gram_XX, cross_XY = (rows_NX.T @ rows_NX).double(), (rows_NX.T @ wanted_NY).double()
@@ -58,11 +58,11 @@ class Regression:
         gram_XX = self._gram_XX + pull * torch.eye(len(self._gram_XX), dtype=torch.float64)
         cross_XY = self._cross_XY
         if prior is not None:
-            cross_XY = cross_XY + pull * joined(prior).double().T
-        return parted(torch.linalg.solve(gram_XX, cross_XY).T.float())
+            cross_XY = cross_XY + pull * append_bias(prior).double().T
+        return split_bias(torch.linalg.solve(gram_XX, cross_XY).T.float())
 
 
-class Spread:
+class Covariance:
     """The sums of a covariance of rows."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Spread:
         return torch.cat([upper, last_X[None]]) / self._count
 
 
-class Gain:
+class AffineFit:
     """The sums of a regression of each column on its own: ``wanted ≈ gain · row + bias``."""
 
     def __init__(self) -> None:
@@ -114,22 +114,22 @@ class Gain:
         return gain_X.float(), (wanted_X - gain_X * row_X).float()
 
 
-def with_constant(rows_NX: Tensor) -> Tensor:
+def append_ones(rows_NX: Tensor) -> Tensor:
     """Gives the rows with a one at the end of each."""
     return torch.cat([rows_NX, rows_NX.new_ones(len(rows_NX), 1)], dim=1)
 
 
-def joined(one: Linear) -> Tensor:
+def append_bias(one: Linear) -> Tensor:
     """Gives weight and bias of a map side by side, Y × (X + 1)."""
     return torch.cat([one.weight_YX, one.bias_Y[:, None]], dim=1)
 
 
-def parted(weight_YX: Tensor) -> Linear:
+def split_bias(weight_YX: Tensor) -> Linear:
     """Gives the map whose weight and bias stand side by side."""
     return Linear(weight_YX[:, :-1].contiguous(), weight_YX[:, -1].contiguous())
 
 
-def roots(moment_XX: Tensor) -> tuple[Tensor, Tensor]:
+def square_roots(moment_XX: Tensor) -> tuple[Tensor, Tensor]:
     """Gives the square root of a symmetric matrix, and its inverse, directions of no weight left out."""
     values_X, vectors_XX = torch.linalg.eigh(moment_XX)
     values_X = values_X.clamp_min(values_X.max() * 1e-10 + _TINY)

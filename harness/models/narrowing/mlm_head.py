@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 from transformers import PreTrainedModel
 
-from harness.models.families.lookup import family_of, is_tied
-from harness.models.families.mlm_head import mlm_head
-from harness.models.narrowing.activations import States, activation, norm_eps
-from harness.models.narrowing.least_squares import Gain, Linear, Regression, Spread
+from harness.models.families.mlm_head import split_mlm_head
+from harness.models.families.table import find_layout, is_tied
+from harness.models.narrowing.activations import States, ffn_activation, norm_eps
+from harness.models.narrowing.least_squares import AffineFit, Covariance, Linear, Regression
 
 _RIDGE = 1e-4
 _OFFSET = 3.0
@@ -49,8 +49,8 @@ def fit_head(
         student: the narrow model's.
         asked: which rows count.
     """
-    family, eps = family_of(model), norm_eps(model)
-    head = mlm_head(model)
+    family, eps = find_layout(model), norm_eps(model)
+    head = split_mlm_head(model)
     features = [head.transform(rows_ND[kept_N]) for rows_ND, kept_N in zip(teacher, asked, strict=True)]
     rows = [rows_NS[kept_N] for rows_NS, kept_N in zip(student, asked, strict=True)]
     decoder_VS = word_VS if is_tied(model) else head.weight_VD @ _principal(features, word_VS.shape[1])
@@ -58,7 +58,7 @@ def fit_head(
     share_V = _mean_probability(features, head.weight_VD, bias_V)
     aim_SD = _aim(decoder_VS, head.weight_VD, share_V)
     wanted = [features_ND @ aim_SD.T for features_ND in features]
-    dense, norm, given = _fit(rows, wanted, activation(model), eps)
+    dense, norm, given = _fit(rows, wanted, ffn_activation(model), eps)
     found = {
         f"{family.head_dense}.weight": dense.weight_YX,
         f"{family.head_dense}.bias": dense.bias_Y,
@@ -75,7 +75,7 @@ def fit_head(
 
 
 def _principal(features: States, width: int) -> Tensor:
-    spread = Spread()
+    spread = Covariance()
     for features_ND in features:
         spread.add(features_ND)
     vectors_DD: Tensor = torch.linalg.eigh(spread.covariance()).eigenvectors
@@ -115,7 +115,7 @@ def _fit(rows: States, wanted: States, function: Any, eps: float) -> tuple[Linea
         regression.add(rows_NS, (one_NS - mean_S) / deviation_S)
     dense = regression.solve(_RIDGE)
     dense = Linear(dense.weight_YX, dense.bias_Y + _offsets(len(mean_S)))
-    gain, normed = Gain(), []
+    gain, normed = AffineFit(), []
     for rows_NS, one_NS in zip(rows, wanted, strict=True):
         normed.append(layer_norm(function(dense(rows_NS)), mean_S.shape, eps=eps))
         gain.add(normed[-1], one_NS)

@@ -12,11 +12,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError, unknown
-from harness.models.families.lookup import family_of
+from harness.models.families.table import find_layout
 from harness.models.narrowing import basis as bases
 from harness.models.narrowing.refit import refit as refit_tensors
-from harness.models.surgery.axes import check_heads, fold, narrow, rebuild
-from harness.models.surgery.importance import Batch, keep_top, score_hidden
+from harness.models.surgery.axes import check_heads, fold_basis, narrow, rebuild_model
+from harness.models.surgery.importance import Batch, keep_top, measure_hidden_importance
 
 BASES = ("first", "importance", "pca")
 
@@ -59,8 +59,8 @@ def narrow_on_text(
         raise unknown("basis", basis, BASES)
     check_heads(model.config, hidden, heads, heads_mode)
     sample = list(batches)
-    if (basis == "pca" or refit) and not family_of(model).post_norm:
-        got = family_of(model).model_type
+    if (basis == "pca" or refit) and not find_layout(model).post_norm:
+        got = find_layout(model).model_type
         raise HarnessError(
             f"narrow: wanted a family with norms after each sublayer for basis: pca and refit; got {got}; "
             "take basis: first or importance, without refit"
@@ -70,19 +70,19 @@ def narrow_on_text(
         return narrow(model, hidden, heads, basis=kept, heads_mode=heads_mode, within=within)
     basis_DS = _basis(model, basis, sample, hidden)
     if not refit:
-        return fold(model, basis_DS, heads, within=within)
+        return fold_basis(model, basis_DS, heads, within=within)
     tensors = refit_tensors(model, basis_DS, heads, sample, within=within)
-    return rebuild(model, tensors, hidden_size=hidden, num_attention_heads=heads)
+    return rebuild_model(model, tensors, hidden_size=hidden, num_attention_heads=heads)
 
 
 def _basis(model: PreTrainedModel, basis: str, sample: Sequence[Batch], hidden: int) -> Tensor:
     if basis == "pca":
-        return bases.principal(model, sample, hidden)
+        return bases.principal_basis(model, sample, hidden)
     kept = _dimensions(model, basis, sample, hidden)
-    return bases.pick(kept, model.config.hidden_size)
+    return bases.selection_basis(kept, model.config.hidden_size)
 
 
 def _dimensions(model: PreTrainedModel, basis: str, sample: Sequence[Batch], hidden: int) -> Tensor:
     if basis == "first":
-        return bases.first(hidden)
-    return keep_top([score_hidden(model, sample, "taylor")], hidden)[0]
+        return bases.first_dimensions(hidden)
+    return keep_top([measure_hidden_importance(model, sample, "taylor")], hidden)[0]

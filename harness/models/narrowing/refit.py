@@ -29,11 +29,20 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 from transformers import PreTrainedModel
 
-from harness.models.families.lookup import Family, family_of
+from harness.models.families.layout import FamilyLayout
+from harness.models.families.table import find_layout
 from harness.models.narrowing import activations
-from harness.models.narrowing.activations import Passed, Sample, States, norm_eps
-from harness.models.narrowing.heads import narrow_scores, narrow_values
-from harness.models.narrowing.least_squares import Gain, Linear, Regression, Spread, joined, parted, roots
+from harness.models.narrowing.activations import LayerActivations, States, TextSample, norm_eps
+from harness.models.narrowing.heads import narrow_queries_and_keys, narrow_values_and_outputs
+from harness.models.narrowing.least_squares import (
+    AffineFit,
+    Covariance,
+    Linear,
+    Regression,
+    append_bias,
+    split_bias,
+    square_roots,
+)
 from harness.models.narrowing.mlm_head import fit_head
 from harness.models.surgery.importance import Batch
 
@@ -59,7 +68,7 @@ def refit(
         batches: corpus text, ``input_ids``, ``attention_mask`` and ``labels`` where masked.
         within: ``svd`` (weighted by the text), or ``first`` dimensions of each head.
     """
-    fit = _Refit(model, basis_DS, heads, Sample(batches), within)
+    fit = _Refit(model, basis_DS, heads, TextSample(batches), within)
     fit.embeddings()
     for number in range(model.config.num_hidden_layers):
         fit.layer(number)
@@ -103,9 +112,9 @@ class _Refit:
     student: States
 
     def __init__(
-        self, model: PreTrainedModel, basis_DS: Tensor, heads: int, sample: Sample, within: str
+        self, model: PreTrainedModel, basis_DS: Tensor, heads: int, sample: TextSample, within: str
     ) -> None:
-        self.model, self.family, self.sample, self.within = model, family_of(model), sample, within
+        self.model, self.family, self.sample, self.within = model, find_layout(model), sample, within
         self.basis_DS, self.heads = basis_DS, heads
         self.size = basis_DS.shape[1] // heads
         self.eps = norm_eps(model)
@@ -113,7 +122,7 @@ class _Refit:
 
     def embeddings(self) -> None:
         """Folds the norm's gain into the tables, but for its mean; then fits gains and biases anew."""
-        summed, self.teacher = activations.embed(self.model, self.sample)
+        summed, self.teacher = activations.run_embeddings(self.model, self.sample)
         norm: Any = self.model.get_submodule(self.family.residual[0])
         mean_S = (norm.weight.square() @ self.basis_DS.square()).sqrt().clamp_min(1e-6)
         fold_DS = norm.weight[:, None] * self.basis_DS / mean_S
@@ -127,7 +136,7 @@ class _Refit:
     def layer(self, number: int) -> None:
         """Fits one layer and moves both models past it."""
         paths, parts = (
-            read(self.model, number) for read in (activations.layer_paths, activations.layer_parts)
+            read(self.model, number) for read in (activations.layer_paths, activations.layer_modules)
         )
         passes = self._pass(number)
         prior = self._attention(paths, parts, passes)
@@ -142,18 +151,20 @@ class _Refit:
         self._write(_Sublayer(*names, self._neurons(paths["ffn_in"]), added, after, prior))
         self.teacher = after
 
-    def _pass(self, number: int) -> list[Passed]:
+    def _pass(self, number: int) -> list[LayerActivations]:
         return [
             activations.run_layer(self.model, number, rows_ND, attended_BL)
             for rows_ND, attended_BL in zip(self.teacher, self.sample.attended, strict=True)
         ]
 
-    def _attention(self, paths: dict[str, str], parts: dict[str, Any], passes: Sequence[Passed]) -> Linear:
+    def _attention(
+        self, paths: dict[str, str], parts: dict[str, Any], passes: Sequence[LayerActivations]
+    ) -> Linear:
         """Fits query, key and value; gives a first guess of the map out."""
         guess = self._guess(self.teacher)
         whole = self.model.config.num_attention_heads
         query, key, value = (
-            joined(_compose(parts[name], guess)).view(whole, -1, self.basis_DS.shape[1] + 1)
+            append_bias(_compose(parts[name], guess)).view(whole, -1, self.basis_DS.shape[1] + 1)
             for name in ("query", "key", "value")
         )
         out_HKS = (self.basis_DS.T @ parts["attention_out"].weight).T.unflatten(0, (whole, -1))
@@ -161,15 +172,15 @@ class _Refit:
         whole_heads = _Heads(query[kept], key[kept], value[kept], out_HKS[kept])
         narrowed = self._within(whole_heads, kept, parts["attention_norm"].weight, passes)
         for name, map_HKS in zip(("query", "key", "value"), narrowed[:3], strict=True):
-            self._put(paths[name], parted(map_HKS.flatten(0, 1).float()))
+            self._put(paths[name], split_bias(map_HKS.flatten(0, 1).float()))
         bias_S = parts["attention_out"].bias @ self.basis_DS
         return Linear(narrowed.out_HKS.flatten(0, 1).T.float().contiguous(), bias_S)
 
-    def _loudest(self, out_HKS: Tensor, gain_D: Tensor, passes: Sequence[Passed]) -> Tensor:
+    def _loudest(self, out_HKS: Tensor, gain_D: Tensor, passes: Sequence[LayerActivations]) -> Tensor:
         """Gives the heads to keep, in order: those whose writing varies most on text."""
         if self.heads == len(out_HKS):
             return torch.arange(self.heads)
-        spread = Spread()
+        spread = Covariance()
         for one in passes:
             spread.add(one.mixed_NA)
         size = out_HKS.shape[1]
@@ -183,7 +194,9 @@ class _Refit:
         energy_H = (out_HKS * (blocks_HKK @ out_HKS)).sum((1, 2))
         return energy_H.argsort(descending=True)[: self.heads].sort().values
 
-    def _within(self, heads: _Heads, kept: Tensor, gain_D: Tensor, passes: Sequence[Passed]) -> _Heads:
+    def _within(
+        self, heads: _Heads, kept: Tensor, gain_D: Tensor, passes: Sequence[LayerActivations]
+    ) -> _Heads:
         """Gives the heads with fewer dimensions each."""
         old, size = heads.query_HKS.shape[1], self.size
         if size == old:
@@ -191,21 +204,23 @@ class _Refit:
         if self.within == "first":
             first = _Heads(*(one_HKS[:, :size] for one_HKS in heads))
             return first._replace(query_HKS=first.query_HKS * (size / old) ** 0.5)
-        seen = Spread()
+        seen = Covariance()
         for rows_NS in self.student:
             seen.add(rows_NS)
-        moments = roots(seen.second_moment()), roots(seen.covariance())
-        query_HKS, key_HKS = narrow_scores(heads.query_HKS, heads.key_HKS, size, *moments)
+        moments = square_roots(seen.second_moment()), square_roots(seen.covariance())
+        query_HKS, key_HKS = narrow_queries_and_keys(heads.query_HKS, heads.key_HKS, size, *moments)
         gain_S = (gain_D @ self.basis_DS.square()).abs()
         moment_HSS = self._seen_by_heads(kept, passes)
-        value_HKS, out_HKS = narrow_values(heads.value_HKS, heads.out_HKS, size, moment_HSS, gain_S)
+        value_HKS, out_HKS = narrow_values_and_outputs(
+            heads.value_HKS, heads.out_HKS, size, moment_HSS, gain_S
+        )
         return _Heads(query_HKS, key_HKS, value_HKS, out_HKS)
 
-    def _seen_by_heads(self, kept: Tensor, passes: Sequence[Passed]) -> Tensor:
+    def _seen_by_heads(self, kept: Tensor, passes: Sequence[LayerActivations]) -> Tensor:
         """Gives the second moment, with the constant, of the student's rows as each kept head mixes them."""
-        spreads = [Spread() for _ in kept]
+        spreads = [Covariance() for _ in kept]
         for one, rows_NS, attended_BL in zip(passes, self.student, self.sample.attended, strict=True):
-            mixed_NHS = activations.mix_whole(one.weights_BHLL[:, kept], rows_NS, attended_BL)
+            mixed_NHS = activations.mix_rows(one.weights_BHLL[:, kept], rows_NS, attended_BL)
             for head, spread in enumerate(spreads):
                 spread.add(mixed_NHS[:, head])
         return torch.stack([spread.second_moment() for spread in spreads])
@@ -215,15 +230,17 @@ class _Refit:
         query, key, value = (self._get(paths[name]) for name in ("query", "key", "value"))
         mixed = []
         for rows_NS, attended_BL in zip(self.student, self.sample.attended, strict=True):
-            weights_BHLL = activations.weigh(query(rows_NS), key(rows_NS), attended_BL, self.heads)
-            mixed.append(activations.mix(weights_BHLL, value(rows_NS), attended_BL))
+            weights_BHLL = activations.attention_weights(
+                query(rows_NS), key(rows_NS), attended_BL, self.heads
+            )
+            mixed.append(activations.mix_values(weights_BHLL, value(rows_NS), attended_BL))
         return mixed
 
     def _neurons(self, path: str) -> Callable[[int], Tensor]:
         """Gives what gives the student's FFN activations of a batch; they are too many to keep."""
         ffn_in, function, student = (
             self._get(path),
-            activations.activation(self.model),
+            activations.ffn_activation(self.model),
             self.student,
         )
 
@@ -266,7 +283,7 @@ class _Refit:
         self.student = [layer_norm(rows_NS, gain_S.shape, gain_S, bias_S, self.eps) for rows_NS in before]
 
     def _gains(self, before: States, wanted: States) -> tuple[Tensor, Tensor]:
-        gain = Gain()
+        gain = AffineFit()
         for rows_NS, wanted_NS in zip(before, wanted, strict=True):
             gain.add(layer_norm(rows_NS, rows_NS.shape[-1:], eps=self.eps), wanted_NS)
         return gain.solve()
@@ -292,7 +309,7 @@ def _not_tiny(gain_S: Tensor) -> Tensor:
     return torch.where(gain_S < 0, gain_S.clamp_max(-least), gain_S.clamp_min(least))
 
 
-def _is_table(family: Family, name: str) -> bool:
+def _is_table(family: FamilyLayout, name: str) -> bool:
     """Says whether a parameter is a table of the embeddings."""
     part, axes, _ = family.locate(name)
     return part == "embeddings" and len(axes) == 2

@@ -17,8 +17,14 @@ from torch import LongTensor, Tensor
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError, unknown
-from harness.models.families.lookup import Family, check_residual, family_of, read_size, write_size
-from harness.models.loading.checkpoint import assemble
+from harness.models.families.layout import FamilyLayout
+from harness.models.families.table import (
+    check_residual_width,
+    find_layout,
+    read_size,
+    write_size,
+)
+from harness.models.loading.checkpoint import assemble_model
 from harness.models.narrowing.heads import narrow_heads
 
 #: Indices kept along each axis: the same in every layer, or one tensor for each layer.
@@ -39,7 +45,7 @@ def shorten(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
             f"shorten: wanted one or more different layers of 0 to {count - 1}; got {list(layers)}; "
             "name others"
         )
-    family = family_of(model)
+    family = find_layout(model)
     if family.first_layer_lacks_norm and layers[0] != 0:
         raise HarnessError(
             f"shorten: wanted layer 0 kept as the first, as it alone has no norm in {family.model_type}; "
@@ -56,7 +62,7 @@ def shorten(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
             tensors[name.replace(old, new, 1)] = tensor.detach().clone()
     kinds = getattr(model.config, "layer_types", None)
     more = {"layer_types": [kinds[layer] for layer in layers]} if kinds else {}
-    return rebuild(model, tensors, num_hidden_layers=len(layers), **more)
+    return rebuild_model(model, tensors, num_hidden_layers=len(layers), **more)
 
 
 def prune_ffn(model: PreTrainedModel, keep: Sequence[LongTensor]) -> PreTrainedModel:
@@ -84,7 +90,7 @@ def prune_ffn(model: PreTrainedModel, keep: Sequence[LongTensor]) -> PreTrainedM
         )
     for number, kept in enumerate(keep):
         _check_indices(f"prune: layer {number}", "neurons", kept, width)
-    return rebuild(model, select(model, {"F": keep}), intermediate_size=sizes[0])
+    return rebuild_model(model, select_indices(model, {"F": keep}), intermediate_size=sizes[0])
 
 
 def prune_heads(model: PreTrainedModel, keep: Sequence[LongTensor]) -> PreTrainedModel:
@@ -102,19 +108,19 @@ def prune_heads(model: PreTrainedModel, keep: Sequence[LongTensor]) -> PreTraine
     Raises:
         HarnessError: a layer without its list, or heads that do not exist.
     """
-    family, heads = family_of(model), model.config.num_attention_heads
+    family, heads = find_layout(model), model.config.num_attention_heads
     if len(keep) != model.config.num_hidden_layers:
         raise HarnessError(
             f"prune: wanted a list of heads for each of {model.config.num_hidden_layers} layers; "
             f"got {len(keep)} lists"
         )
-    tensors = select(model, {})
+    tensors = select_indices(model, {})
     for number, kept in enumerate(keep):
         _check_indices(f"prune: layer {number}", "heads", kept, heads)
         dropped = torch.ones(heads, dtype=torch.bool).index_fill(0, kept, value=False)
         weight_DA = tensors[f"{family.layers}.{number}.{family.attention_out}.weight"]
         weight_DA.view(len(weight_DA), heads, -1)[:, dropped] = 0
-    return rebuild(model, tensors)
+    return rebuild_model(model, tensors)
 
 
 def narrow(
@@ -149,25 +155,25 @@ def narrow(
         HarnessError: a width no head fits, dimensions that do not exist, or an Electra without a map.
     """
     config = model.config
-    check_residual(model)
+    check_residual_width(model)
     check_heads(config, hidden, heads, heads_mode)
     _check_rotary(model, hidden // heads)
     dimensions = _dimensions(basis, hidden, config.hidden_size)
-    tensors = _narrow_heads(model, select(model, {"D": dimensions}), heads, hidden // heads, within)
-    return rebuild(model, tensors, hidden_size=hidden, num_attention_heads=heads)
+    tensors = _narrow_heads(model, select_indices(model, {"D": dimensions}), heads, hidden // heads, within)
+    return rebuild_model(model, tensors, hidden_size=hidden, num_attention_heads=heads)
 
 
-def select(model: PreTrainedModel, kept: Kept) -> dict[str, Tensor]:
+def select_indices(model: PreTrainedModel, kept: Kept) -> dict[str, Tensor]:
     """Gives a copy of every parameter, tied ones once, with only the kept indices along each axis."""
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    tensors = _keep(family_of(model), parameters, kept)
+    tensors = _keep(find_layout(model), parameters, kept)
     return {
         name: tensor.clone() if tensor.data_ptr() == parameters[name].data_ptr() else tensor
         for name, tensor in tensors.items()
     }
 
 
-def _keep(family: Family, tensors: Mapping[str, Tensor], kept: Kept) -> dict[str, Tensor]:
+def _keep(family: FamilyLayout, tensors: Mapping[str, Tensor], kept: Kept) -> dict[str, Tensor]:
     """Gives the tensors with only the kept indices; one that loses nothing is passed on as it is."""
     found = dict(tensors)
     for name, tensor in tensors.items():
@@ -189,7 +195,7 @@ def _indices(kept: Tensor | Sequence[Tensor], layer: int | None) -> Tensor:
     return kept[layer]
 
 
-def fold(
+def fold_basis(
     model: PreTrainedModel, basis_DS: Tensor, heads: int, *, within: Literal["first", "svd"] = "first"
 ) -> PreTrainedModel:
     """Gives the narrower model whose every weight has a basis of the residual stream folded in.
@@ -203,7 +209,7 @@ def fold(
         heads: the new number of heads.
         within: as in `narrow`.
     """
-    family, width = family_of(model), basis_DS.shape[1]
+    family, width = find_layout(model), basis_DS.shape[1]
     check_heads(model.config, width, heads, None)
     tensors = {}
     for name, parameter in model.named_parameters():
@@ -215,22 +221,22 @@ def fold(
                 tensor = (tensor.movedim(dimension, -1) @ turn_DS).movedim(-1, dimension)
         tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
     narrowed = _narrow_heads(model, tensors, heads, width // heads, within)
-    return rebuild(model, narrowed, hidden_size=width, num_attention_heads=heads)
+    return rebuild_model(model, narrowed, hidden_size=width, num_attention_heads=heads)
 
 
-def rebuild(model: PreTrainedModel, tensors: Mapping[str, Tensor], **changes: Any) -> PreTrainedModel:
+def rebuild_model(model: PreTrainedModel, tensors: Mapping[str, Tensor], **changes: Any) -> PreTrainedModel:
     """Gives the stock model of these tensors, with the model's configuration but for the changes."""
     config = copy.deepcopy(model.config)
     for key, value in changes.items():
-        write_size(family_of(model), config, key, value)
-    return assemble(family_of(model), config, tensors)
+        write_size(find_layout(model), config, key, value)
+    return assemble_model(find_layout(model), config, tensors)
 
 
 def _narrow_heads(
     model: PreTrainedModel, tensors: dict[str, Tensor], heads: int, new: int, within: str
 ) -> dict[str, Tensor]:
     """Gives the tensors with the first heads only, each narrowed to a new size."""
-    config, family = model.config, family_of(model)
+    config, family = model.config, find_layout(model)
     old = config.hidden_size // config.num_attention_heads
     if within not in ("first", "svd"):
         raise unknown("way to narrow a head", within, ("first", "svd"))
@@ -243,7 +249,7 @@ def _narrow_heads(
     return tensors
 
 
-def _scale_queries(family: Family, tensors: Mapping[str, Tensor], factor: float) -> None:
+def _scale_queries(family: FamilyLayout, tensors: Mapping[str, Tensor], factor: float) -> None:
     for name in tensors:
         if factor != 1 and name.startswith(family.layers) and f".{family.query}." in name:
             tensors[name].mul_(factor)
@@ -260,7 +266,7 @@ def _check_indices(where: str, what: str, kept: Tensor, limit: int) -> None:
 
 def _check_rotary(model: PreTrainedModel, size: int) -> None:
     now = model.config.hidden_size // model.config.num_attention_heads
-    if family_of(model).rotary and size != now:
+    if find_layout(model).rotary and size != now:
         raise HarnessError(
             f"narrow: wanted whole heads of {now}, as positions turn their dimensions in pairs; got {size}; "
             "say heads: dropped"

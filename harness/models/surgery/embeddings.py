@@ -14,16 +14,16 @@ from torch.nn.functional import layer_norm
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import FAMILIES, family_of, is_tied
-from harness.models.loading.checkpoint import assemble
+from harness.models.families.table import LAYOUTS, find_layout, is_tied
+from harness.models.loading.checkpoint import assemble_model
 from harness.models.narrowing import activations
-from harness.models.narrowing.activations import Sample, States
-from harness.models.narrowing.least_squares import Gain, Linear, Regression, Spread
+from harness.models.narrowing.activations import States, TextSample
+from harness.models.narrowing.least_squares import AffineFit, Covariance, Linear, Regression
 from harness.models.narrowing.mlm_head import fit_head
 from harness.models.surgery.importance import Batch
 
 _RIDGE = 1e-6
-_ELECTRA = FAMILIES["electra"]
+_ELECTRA = LAYOUTS["electra"]
 _HEAD = {
     "cls.predictions.transform.dense": _ELECTRA.head_dense,
     "cls.predictions.transform.LayerNorm": _ELECTRA.head_norm,
@@ -46,7 +46,7 @@ _COPIED = (
 
 
 @torch.no_grad()
-def factorise(model: PreTrainedModel, embedding: int, batches: Iterable[Batch]) -> PreTrainedModel:
+def factorize_embeddings(model: PreTrainedModel, embedding: int, batches: Iterable[Batch]) -> PreTrainedModel:
     """Gives the Electra encoder whose embeddings are V × E and E × D, fitted to a BERT encoder on text.
 
     The tables hold what of the embeddings varies most on the text; their norm, the map to D and the head,
@@ -64,7 +64,7 @@ def factorise(model: PreTrainedModel, embedding: int, batches: Iterable[Batch]) 
         HarnessError: another family, no text, or a width that saves nothing.
     """
     config: Any = model.config
-    if family_of(model).model_type != "bert":
+    if find_layout(model).model_type != "bert":
         raise HarnessError(
             f"factorise: wanted a bert encoder, whose layers Electra's are; got {config.model_type}; "
             "narrow or trim it instead"
@@ -74,7 +74,7 @@ def factorise(model: PreTrainedModel, embedding: int, batches: Iterable[Batch]) 
             f"factorise: wanted embeddings of 1 to {config.hidden_size - 1}, below the hidden size; "
             f"got {embedding}; choose another width"
         )
-    sample = Sample(batches)
+    sample = TextSample(batches)
     tensors, teacher, student = _embeddings(model, embedding, sample)
     for name, parameter in model.named_parameters():
         if name.startswith("bert.encoder."):
@@ -83,7 +83,7 @@ def factorise(model: PreTrainedModel, embedding: int, batches: Iterable[Batch]) 
         teacher, student = (_pass(model, number, rows, sample) for rows in (teacher, student))
     word_VE = tensors[f"{_ELECTRA.word}.weight"]
     tensors |= _renamed(model, fit_head(model, word_VE, teacher, student, sample.asked()))
-    return assemble(_ELECTRA, _config(model, embedding), tensors)
+    return assemble_model(_ELECTRA, _config(model, embedding), tensors)
 
 
 def _config(model: PreTrainedModel, embedding: int) -> Any:
@@ -91,10 +91,10 @@ def _config(model: PreTrainedModel, embedding: int) -> Any:
     return _ELECTRA.config_class(**kept, embedding_size=embedding, tie_word_embeddings=is_tied(model))
 
 
-def _embeddings(model: Any, embedding: int, sample: Sample) -> tuple[dict[str, Tensor], States, States]:
+def _embeddings(model: Any, embedding: int, sample: TextSample) -> tuple[dict[str, Tensor], States, States]:
     """Gives the tables, their norm and the map; then the teacher's stream after them, and the student's."""
-    summed, teacher = activations.embed(model, sample)
-    spread, gain, regression = Spread(), Gain(), Regression()
+    summed, teacher = activations.run_embeddings(model, sample)
+    spread, gain, regression = Covariance(), AffineFit(), Regression()
     for rows_ND in teacher:
         spread.add(rows_ND)
     basis_DE = torch.linalg.eigh(spread.covariance()).eigenvectors.flip(1)[:, :embedding].float()
@@ -126,7 +126,7 @@ def _without(across: Linear, norm: Linear) -> Linear:
     return Linear(weight_DE, across.bias_Y - weight_DE @ norm.bias_Y)
 
 
-def _pass(model: PreTrainedModel, number: int, states: States, sample: Sample) -> States:
+def _pass(model: PreTrainedModel, number: int, states: States, sample: TextSample) -> States:
     return [
         activations.run_layer(model, number, rows_ND, attended_BL).after_ND
         for rows_ND, attended_BL in zip(states, sample.attended, strict=True)
@@ -138,6 +138,6 @@ def _renamed(model: PreTrainedModel, head: dict[str, Tensor]) -> dict[str, Tenso
     found = {}
     for name, tensor in head.items():
         module, _, kind = name.rpartition(".")
-        axes = family_of(model).locate(name)[1]
+        axes = find_layout(model).locate(name)[1]
         found[f"{_HEAD.get(module, _ELECTRA.decoder)}.{'bias' if axes == ('V',) else kind}"] = tensor
     return found

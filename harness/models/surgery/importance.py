@@ -15,17 +15,17 @@ from torch import LongTensor, Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError, unknown
-from harness.models.families.lookup import check_residual, family_of
+from harness.models.families.table import check_residual_width, find_layout
 from harness.ops import linear_gelu_linear
 
 Batch = Mapping[str, Tensor]
-Kind = Literal["magnitude", "taylor", "taylor_logits"]
-KINDS: tuple[str, ...] = ("magnitude", "taylor", "taylor_logits")
+Criterion = Literal["magnitude", "taylor", "taylor_logits"]
+CRITERIA: tuple[str, ...] = ("magnitude", "taylor", "taylor_logits")
 _FUSED_ACTIVATION = "gelu"
 """What `harness.ops.linear_gelu_linear` computes; the FFN of another is scored by what it is seen to do."""
 
 
-def score_ffn(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> list[Tensor]:
+def measure_ffn_importance(model: PreTrainedModel, batches: Iterable[Batch], kind: Criterion) -> list[Tensor]:
     """Gives for each layer the importance of its neurons, a tensor F of zeros or more.
 
     - ``magnitude``: the norm of the row that writes a neuron times the norm of the column that reads it.
@@ -48,14 +48,14 @@ def score_ffn(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> l
     """
     if kind == "magnitude":
         return [_magnitude(ffn_in, ffn_out) for ffn_in, ffn_out in _ffn_maps(model)]
-    if kind in KINDS:
+    if kind in CRITERIA:
         if getattr(model.config, "hidden_act", None) == _FUSED_ACTIVATION:
             return _taylor_fused(model, batches, kind)
         return _taylor(model, batches, [ffn_out for _, ffn_out in _ffn_maps(model)], kind=kind)
-    raise unknown("score", kind, KINDS)
+    raise unknown("score", kind, CRITERIA)
 
 
-def score_hidden(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> Tensor:
+def measure_hidden_importance(model: PreTrainedModel, batches: Iterable[Batch], kind: Criterion) -> Tensor:
     """Gives the importance of each dimension of the residual stream, a tensor D of zeros or more.
 
     - ``magnitude``: the norm of all weights that read or write a dimension; gains and biases of norms count.
@@ -66,15 +66,17 @@ def score_hidden(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -
     Raises:
         HarnessError: an Electra whose embeddings are as wide as its hidden states.
     """
-    check_residual(model)
+    check_residual_width(model)
     if kind == "magnitude":
         return _magnitude_hidden(model)
-    if kind in KINDS:
-        return torch.stack(_taylor(model, batches, residual(model), kind=kind, read=False)).sum(0)
-    raise unknown("score", kind, KINDS)
+    if kind in CRITERIA:
+        return torch.stack(_taylor(model, batches, residual_writers(model), kind=kind, read=False)).sum(0)
+    raise unknown("score", kind, CRITERIA)
 
 
-def score_heads(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> list[Tensor]:
+def measure_head_importance(
+    model: PreTrainedModel, batches: Iterable[Batch], kind: Criterion
+) -> list[Tensor]:
     """Gives for each layer the importance of its heads, a tensor H of zeros or more.
 
     - ``magnitude``: the norm of the map that each head writes by.
@@ -83,7 +85,7 @@ def score_heads(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) ->
 
     The heads to keep are ``keep_top(scores, number)``, for `harness.models.surgery.axes.prune_heads`.
     """
-    family, heads = family_of(model), model.config.num_attention_heads
+    family, heads = find_layout(model), model.config.num_attention_heads
     paths = [
         f"{family.layers}.{number}.{family.attention_out}" for number in range(model.config.num_hidden_layers)
     ]
@@ -91,9 +93,9 @@ def score_heads(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) ->
     if kind == "magnitude":
         blocks = [out.weight.detach().reshape(out.out_features, heads, -1) for out in outs]
         return [torch.linalg.vector_norm(block_DHK, dim=(0, 2)) for block_DHK in blocks]
-    if kind in KINDS:
+    if kind in CRITERIA:
         return _taylor(model, batches, outs, kind=kind, groups=heads)
-    raise unknown("score", kind, KINDS)
+    raise unknown("score", kind, CRITERIA)
 
 
 def keep_top(scores: Sequence[Tensor], width: int) -> list[LongTensor]:
@@ -110,7 +112,7 @@ def keep_top(scores: Sequence[Tensor], width: int) -> list[LongTensor]:
 
 
 def _ffn_maps(model: PreTrainedModel) -> Iterator[tuple[nn.Linear, nn.Linear]]:
-    family = family_of(model)
+    family = find_layout(model)
     for number in range(model.config.num_hidden_layers):
         layer = f"{family.layers}.{number}"
         ffn_in, ffn_out = (model.get_submodule(f"{layer}.{path}") for path in (family.ffn_in, family.ffn_out))
@@ -126,7 +128,7 @@ def _magnitude(ffn_in: nn.Linear, ffn_out: nn.Linear) -> Tensor:
 
 
 def _magnitude_hidden(model: PreTrainedModel) -> Tensor:
-    family = family_of(model)
+    family = find_layout(model)
     squares_D = torch.zeros(model.config.hidden_size, device=model.device)
     for name, tensor in model.named_parameters():
         axes = family.locate(name)[1]
@@ -137,9 +139,9 @@ def _magnitude_hidden(model: PreTrainedModel) -> Tensor:
     return squares_D.sqrt()
 
 
-def residual(model: PreTrainedModel) -> list[nn.Module]:
+def residual_writers(model: PreTrainedModel) -> list[nn.Module]:
     """Gives the modules whose output is the residual stream: the embeddings and each sublayer, in order."""
-    family = family_of(model)
+    family = find_layout(model)
     first, *others = family.residual
     numbers = range(model.config.num_hidden_layers)
     paths = [first, *(f"{family.layers}.{number}.{path}" for number in numbers for path in others)]
@@ -151,7 +153,7 @@ def _taylor(
     batches: Iterable[Batch],
     modules: Sequence[nn.Module],
     *,
-    kind: Kind,
+    kind: Criterion,
     read: bool = True,
     groups: int | None = None,
 ) -> list[Tensor]:
@@ -168,7 +170,7 @@ def _taylor(
     return scores
 
 
-def _taylor_fused(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> list[Tensor]:
+def _taylor_fused(model: PreTrainedModel, batches: Iterable[Batch], kind: Criterion) -> list[Tensor]:
     """Gives the same of every FFN, added up by the op while it propagates the loss back to the embeddings."""
     dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
     scores = [
@@ -187,7 +189,7 @@ def _taylor_fused(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) 
 @contextmanager
 def _fused(model: PreTrainedModel, scores: Sequence[Tensor]) -> Iterator[None]:
     """Runs every FFN as one op: the first half hands its input on, the second computes both."""
-    family = family_of(model)
+    family = find_layout(model)
     first_half = family.ffn_in.rpartition(".")[0]
     replaced: list[nn.Module] = []
     for number, (ffn_in, ffn_out) in enumerate(_ffn_maps(model)):
@@ -212,7 +214,9 @@ def _block(ffn_in: nn.Linear, ffn_out: nn.Linear, score_F: Tensor, x_BLD: Tensor
     )
 
 
-def _labelled(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> Iterator[dict[str, Tensor]]:
+def _labelled(
+    model: PreTrainedModel, batches: Iterable[Batch], kind: Criterion
+) -> Iterator[dict[str, Tensor]]:
     """Gives the batches with what is asked of the model in them.
 
     Raises:
@@ -226,7 +230,7 @@ def _labelled(model: PreTrainedModel, batches: Iterable[Batch], kind: Kind) -> I
         raise HarnessError("score: wanted batches of corpus text; got none; prepare the corpus first")
 
 
-def _labels(model: PreTrainedModel, batch: Batch, kind: Kind) -> Tensor:
+def _labels(model: PreTrainedModel, batch: Batch, kind: Criterion) -> Tensor:
     """Gives the batch's labels, or the model's own best guesses in their place."""
     if kind == "taylor_logits":
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}

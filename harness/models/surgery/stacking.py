@@ -10,11 +10,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import Family, family_of
-from harness.models.loading.checkpoint import assemble
+from harness.models.families.layout import FamilyLayout
+from harness.models.families.table import find_layout
+from harness.models.loading.checkpoint import assemble_model
 
 
-def deepen(model: PreTrainedModel, layers: int) -> PreTrainedModel:
+def stack_layers(model: PreTrainedModel, layers: int) -> PreTrainedModel:
     """Gives a model of more layers: each layer is followed by copies of it that at first add nothing.
 
     Training a shallow model and deepening it costs a fraction of training the deep one from random weights
@@ -33,16 +34,16 @@ def deepen(model: PreTrainedModel, layers: int) -> PreTrainedModel:
         raise HarnessError(
             f"deepen: wanted a multiple of the {count} layers there are; got {layers}; change it"
         )
-    family = family_of(model)
+    family = find_layout(model)
     config = copy.deepcopy(model.config)
     config.num_hidden_layers = layers
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         tensors |= _copies(family, name, parameter.detach(), layers // count)
-    return assemble(family, config, tensors)
+    return assemble_model(family, config, tensors)
 
 
-def _copies(family: Family, name: str, tensor: Tensor, times: int) -> Mapping[str, Tensor]:
+def _copies(family: FamilyLayout, name: str, tensor: Tensor, times: int) -> Mapping[str, Tensor]:
     """Gives a tensor under each name it has in the deeper model."""
     _, axes, layer = family.locate(name)
     if layer is None:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from harness.models.tokenizers.counting import count_characters, count_documents, count_tokens
 from harness.models.tokenizers.coverage import Certificate
-from harness.models.tokenizers.selection import balance, choose, choose_wanted, covering, in_documents
+from harness.models.tokenizers.selection import (
+    balance_counts,
+    choose_requested_tokens,
+    choose_tokens,
+    select_by_coverage,
+    select_by_document_frequency,
+)
 from harness.models.tokenizers.training import train_unigram, train_wordpiece
-from harness.models.tokenizers.trimming import Trimmed, trim
+from harness.models.tokenizers.trimming import Trimmed, trim_vocabulary
 from harness.models.tokenizers.vocabulary import Ids
 
 __all__ = [
     "Certificate",
     "Ids",
     "Trimmed",
-    "balance",
-    "choose",
-    "choose_wanted",
+    "balance_counts",
+    "choose_requested_tokens",
+    "choose_tokens",
     "count_characters",
     "count_documents",
     "count_tokens",
-    "covering",
-    "in_documents",
+    "select_by_coverage",
+    "select_by_document_frequency",
     "train_unigram",
     "train_wordpiece",
-    "trim",
+    "trim_vocabulary",
 ]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.models.families.lookup import max_length
+from harness.models.families.table import max_sequence_tokens
 from harness.models.loading.backend import bare_backend
 from harness.models.loading.checkpoint import Checkpoint
 from harness.models.tokenizers.vocabulary import Ids, renumber
@@ -74,7 +74,7 @@ class Certificate:
 _Line = dict[int | None, tuple[int, ...]]
 
 
-def certify(before: Checkpoint, after: Checkpoint, kept: Ids, lines: Sequence[str]) -> Certificate:
+def certify_trimming(before: Checkpoint, after: Checkpoint, kept: Ids, lines: Sequence[str]) -> Certificate:
     """Gives the certificate of a trimming.
 
     Args:
@@ -146,7 +146,7 @@ def _logit_difference(
 ) -> float | None:
     """Gives the greatest |Δlogit| over a few lines, their dropped tokens left out."""
     worst: float | None = None
-    most = min(_PROBED_TOKENS, max_length(model))
+    most = min(_PROBED_TOKENS, max_sequence_tokens(model))
     rows_V = torch.from_numpy(kept).to(model.device)
     for line in lines[:_PROBED_LINES]:
         ids = np.array([number for word in line.values() for number in word], dtype=np.int64)

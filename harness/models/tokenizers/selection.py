@@ -19,7 +19,7 @@ from harness.models.tokenizers.vocabulary import Ids, Spec
 _BALANCED = 10**12
 
 
-def choose(
+def choose_tokens(
     counts: Counts,
     size: int,
     tokenizer: PreTrainedTokenizerBase,
@@ -59,7 +59,7 @@ def choose(
     return _fill(counts, size, np.union1d(forced, np.asarray(wanted, np.int64)), forced, spec)
 
 
-def choose_wanted(
+def choose_requested_tokens(
     counts: Counts,
     wanted: ArrayLike,
     tokenizer: PreTrainedTokenizerBase,
@@ -89,10 +89,10 @@ def choose_wanted(
     if parents:
         needed = _with_parents(needed, len(counts), parents)
     size = min(len(counts), -(-len(needed) // multiple) * multiple)
-    return choose(counts, size, tokenizer, characters, needed)
+    return choose_tokens(counts, size, tokenizer, characters, needed)
 
 
-def covering(counts: Counts, fraction: float) -> Ids:
+def select_by_coverage(counts: Counts, fraction: float) -> Ids:
     """Gives the fewest ids that make up a share of all tokens of the text, the most frequent first.
 
     Raises:
@@ -106,7 +106,7 @@ def covering(counts: Counts, fraction: float) -> Ids:
     return found
 
 
-def in_documents(counts: Counts, num_documents: int, fraction: float) -> Ids:
+def select_by_document_frequency(counts: Counts, num_documents: int, fraction: float) -> Ids:
     """Gives the ids that occur in a share of the documents or more (0.0005: Eliquare; 0.00005: Geotrend).
 
     Args:
@@ -121,7 +121,7 @@ def in_documents(counts: Counts, num_documents: int, fraction: float) -> Ids:
     return np.flatnonzero(counts >= max(1.0, fraction * num_documents * (1 - 1e-12))).astype(np.int64)
 
 
-def balance(counts: Sequence[Counts]) -> Counts:
+def balance_counts(counts: Sequence[Counts]) -> Counts:
     """Gives the counts of several languages as if each had as much text.
 
     Raises:

@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
-from harness.models.families.lookup import family_of
-from harness.models.loading.checkpoint import Checkpoint, assemble, check_match
-from harness.models.surgery.axes import select
+from harness.models.families.table import find_layout
+from harness.models.loading.checkpoint import Checkpoint, assemble_model, check_match
+from harness.models.surgery.axes import select_indices
 from harness.models.tokenizers import vocabulary
-from harness.models.tokenizers.coverage import Certificate, certify
+from harness.models.tokenizers.coverage import Certificate, certify_trimming
 from harness.models.tokenizers.vocabulary import Ids, Spec
 
 _SPECIAL_IDS = ("pad", "bos", "eos", "sep", "cls", "mask", "unk", "decoder_start")
@@ -41,7 +41,7 @@ class Trimmed(NamedTuple):
     kept: Ids
 
 
-def trim(
+def trim_vocabulary(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     keep: ArrayLike,
@@ -70,7 +70,7 @@ def trim(
     small = vocabulary.replace_backend(tokenizer, vocabulary.rewrite(spec, kept, new))
     result = _trim_model(model, kept, new)
     before, after = Checkpoint(model, tokenizer), Checkpoint(result, small)
-    return Trimmed(result, small, certify(before, after, kept, lines) if lines else None, kept)
+    return Trimmed(result, small, certify_trimming(before, after, kept, lines) if lines else None, kept)
 
 
 def _checked(keep: ArrayLike, tokenizer: PreTrainedTokenizerBase, spec: Spec) -> Ids:
@@ -94,7 +94,7 @@ def _checked(keep: ArrayLike, tokenizer: PreTrainedTokenizerBase, spec: Spec) ->
 
 def _check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new: Ids) -> None:
     padding = model.config.pad_token_id
-    if family_of(model).positions_follow_padding and new[padding] != padding:
+    if find_layout(model).positions_follow_padding and new[padding] != padding:
         token = tokenizer.convert_ids_to_tokens(int(np.flatnonzero(new[:padding] < 0)[0]))
         raise HarnessError(
             "trim: wanted every token up to the padding token, as positions are numbered from its id; "
@@ -109,4 +109,4 @@ def _trim_model(model: PreTrainedModel, kept: Ids, new: Ids) -> PreTrainedModel:
         old = getattr(config, f"{role}_token_id", None)
         if isinstance(old, int):
             setattr(config, f"{role}_token_id", int(new[old]))
-    return assemble(family_of(model), config, select(model, {"V": torch.from_numpy(kept)}))
+    return assemble_model(find_layout(model), config, select_indices(model, {"V": torch.from_numpy(kept)}))

@@ -17,7 +17,7 @@ from harness.data.tasks import TaskData, TextExample, TokenExample, task_named
 from harness.errors import HarnessError
 from harness.json_files import read_json, write_json
 from harness.models.loading import checkpoint
-from harness.models.size import count
+from harness.models.size import count_parameters
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
 from harness.train.language_model.training import held_out_loss
@@ -60,13 +60,13 @@ def model_folder(context: Context, role: str = "model") -> Path:
 
 def read_model(context: Context, role: str = "model") -> checkpoint.Checkpoint:
     """Reads the model that an earlier stage left."""
-    return checkpoint.load(context.inputs[role] / "model")
+    return checkpoint.load_checkpoint(context.inputs[role] / "model")
 
 
 def write_model(context: Context, model: Any, tokenizer: Any) -> None:
     """Writes the stage's model and records its size and its shape."""
-    checkpoint.save(model, tokenizer, context.out / "model")
-    parts = count(model)
+    checkpoint.save_checkpoint(model, tokenizer, context.out / "model")
+    parts = count_parameters(model)
     context.facts["shape"] = Shape.from_transformers(model.config.to_dict()).model_dump()
     context.facts["parameters"] = {name: part.parameters for name, part in parts.items()}
     context.facts["size_bytes"] = (context.out / "model" / "model.safetensors").stat().st_size

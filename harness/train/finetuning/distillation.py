@@ -18,8 +18,8 @@ from transformers import Trainer
 from harness.config.losses import TASK_LOSSES, LayerMap, match_layers
 from harness.data.batches import IGNORED
 from harness.errors import HarnessError, unknown
-from harness.models.families.lookup import FAMILIES
-from harness.models.hidden_states import Inside, gather, watch
+from harness.models.families.table import LAYOUTS
+from harness.models.hidden_states import HiddenStates, collect_hidden_states, record_attention
 from harness.train.losses import attention, hidden_states
 
 
@@ -69,7 +69,7 @@ class Told(NamedTuple):
     """
 
     logits_NC: Tensor
-    inside: Inside
+    inside: HiddenStates
 
 
 def start_as(student: Any, teacher: Any, kept_layers: tuple[int, ...]) -> None:
@@ -77,7 +77,7 @@ def start_as(student: Any, teacher: Any, kept_layers: tuple[int, ...]) -> None:
 
     Holds: the student then computes what the teacher computes without its other layers.
     """
-    prefix = f"{FAMILIES[student.config.model_type].layers}."
+    prefix = f"{LAYOUTS[student.config.model_type].layers}."
     theirs = teacher.state_dict()
 
     def source(name: str) -> str:
@@ -105,18 +105,20 @@ def lesson_loss(lesson: Lesson, student: Told, teacher: Told, batch: Mapping[str
         "labels": lambda: functional.cross_entropy(student.logits_NC, labels_N),
         "class_kl": lambda: _class_kl(student.logits_NC, teacher.logits_NC, lesson.temperature or 1.0),
         "class_mse": lambda: functional.mse_loss(student.logits_NC, teacher.logits_NC),
-        "patient": lambda: hidden_states.patient(one.hiddens, other.hiddens, pairs, None),
+        "patient": lambda: hidden_states.patient(one.hidden_states, other.hidden_states, pairs, None),
         "embedding_mse": lambda: hidden_states.feature_mse(
-            one.hiddens, other.hiddens, [(0, 0)], mask_BL, None
+            one.hidden_states, other.hidden_states, [(0, 0)], mask_BL, None
         ),
-        "feature_mse": lambda: hidden_states.feature_mse(one.hiddens, other.hiddens, pairs, mask_BL, None),
+        "feature_mse": lambda: hidden_states.feature_mse(
+            one.hidden_states, other.hidden_states, pairs, mask_BL, None
+        ),
         "attention_mse": lambda: attention.map_mse(one, other, pairs, mask_BL),
     }
     return torch.stack([weight * losses[name]() for name, weight in lesson.weights.items()]).sum()
 
 
-def _depth(inside: Inside) -> int:
-    return max(len(inside.hiddens) - 1, len(inside.queries))
+def _depth(inside: HiddenStates) -> int:
+    return max(len(inside.hidden_states) - 1, len(inside.queries))
 
 
 def _class_kl(student_NC: Tensor, teacher_NC: Tensor, temperature: float) -> Tensor:
@@ -162,9 +164,9 @@ class TaughtTrainer(Trainer):  # type: ignore[misc]
 
     def _ask(self, model: Any, inputs: dict[str, Tensor]) -> Told:
         deep = self.lesson.looks_at("hidden")
-        with watch(model, attention=self.lesson.looks_at("attention")) as seen:
+        with record_attention(model, enabled=self.lesson.looks_at("attention")) as seen:
             given = {name: value for name, value in inputs.items() if name != "labels"}
             outputs = model(**given, output_hidden_states=deep)
         states = tuple(outputs.hidden_states) if deep else ()
         logits_NC = outputs.logits[inputs["labels"] != IGNORED].float()
-        return Told(logits_NC, gather(states, seen, model.config))
+        return Told(logits_NC, collect_hidden_states(states, seen, model.config))

@@ -25,7 +25,7 @@ from transformers import (
 
 from harness.data.tasks import TaskData
 from harness.models.loading.checkpoint import quiet
-from harness.models.loading.encoder import num_types
+from harness.models.loading.encoder import count_token_types
 from harness.train.finetuning.adapters import add_adapters, add_lora, merge_lora, num_trained
 from harness.train.finetuning.distillation import Lesson, TaughtTrainer, start_as
 from harness.train.finetuning.encoding import Encoded, encode, pad
@@ -140,7 +140,11 @@ def finetune(
     set_seed(seed)
     model = task_model(checkpoint, data)
     rows_of = partial(
-        encode, data=data, tokenizer=tokenizer, max_length=protocol.max_length, typed=num_types(model) > 1
+        encode,
+        data=data,
+        tokenizer=tokenizer,
+        max_length=protocol.max_length,
+        typed=count_token_types(model) > 1,
     )
     trainer_class = Trainer if lesson is None else _taught(lesson, model, data)
     model = fitted(model, protocol)

@@ -9,8 +9,8 @@ import torch
 
 from harness.config.shape import Shape
 from harness.data.batches import Packed, pack
-from harness.models.initialization.positional_heads import attend_to_neighbours
-from harness.models.loading.checkpoint import build
+from harness.models.initialization.positional_heads import initialize_positional_heads
+from harness.models.loading.checkpoint import build_model
 from harness.models.tokenizers import train_unigram, train_wordpiece
 from harness.train.language_model.cooccurrence import token_vectors
 from harness.train.language_model.language_mixing import mix, sample_lines
@@ -58,11 +58,11 @@ def prepare(
     packed = {
         language: pack(documents, tokenizer, sequence_length) for language, documents in corpora.items()
     }
-    model, mixed = build(shape, seed), mix(packed, smoothing, seed)
+    model, mixed = build_model(shape, seed), mix(packed, smoothing, seed)
     if embeddings == "cooccurrence":
         _start_from_vectors(model, mixed, set(tokenizer.all_special_ids), seed)
     if attention == "neighbours":
-        attend_to_neighbours(model, seed)
+        initialize_positional_heads(model, seed)
     return Newborn(model, tokenizer, mixed)
 
 

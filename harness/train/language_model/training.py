@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.data.batches import IGNORED, Packed, pack
-from harness.models.families.lookup import family_of
-from harness.models.families.mlm_head import mlm_head
+from harness.models.families.mlm_head import split_mlm_head
+from harness.models.families.table import find_layout
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
 from harness.train.losses.objective import MLM, Objective, constant_gram, total_loss
@@ -78,7 +78,7 @@ def train(
 @contextmanager
 def frozen(student: Any, parts: Sequence[str]) -> Iterator[None]:
     """Keeps some parts of a model as they are while it trains."""
-    family = family_of(student) if parts else None
+    family = find_layout(student) if parts else None
     kept = [one for name, one in student.named_parameters() if family and family.locate(name)[0] in parts]
     for parameter in kept:
         parameter.requires_grad_(False)
@@ -176,7 +176,7 @@ def _score(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[float, int, i
     states_BLD = encoder(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
     ).last_hidden_state
-    head = mlm_head(model)
+    head = split_mlm_head(model)
     logits_NV = nn.functional.linear(head.transform(states_BLD[asked_BL]), head.weight_VD, head.bias_V)
     labels_N = batch["labels"][asked_BL]
     loss = nn.functional.cross_entropy(logits_NV.float(), labels_N, reduction="sum")

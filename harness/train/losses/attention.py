@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.hidden_states import Inside
+from harness.models.hidden_states import HiddenStates
 from harness.train.losses.hidden_states import Pairs
 
 
-def score_mse(student: Inside, teacher: Inside, pairs: Pairs, mask_BL: Tensor) -> Tensor:
+def score_mse(student: HiddenStates, teacher: HiddenStates, pairs: Pairs, mask_BL: Tensor) -> Tensor:
     """Gives the mean squared difference of attention before the softmax, q·k / √S.
 
     The mean is over pairs of positions, heads and layers. Source: Jiao et al. 2020, equation 7; their code
@@ -30,7 +30,7 @@ def score_mse(student: Inside, teacher: Inside, pairs: Pairs, mask_BL: Tensor) -
     return torch.stack(losses).mean()
 
 
-def map_mse(student: Inside, teacher: Inside, pairs: Pairs, mask_BL: Tensor) -> Tensor:
+def map_mse(student: HiddenStates, teacher: HiddenStates, pairs: Pairs, mask_BL: Tensor) -> Tensor:
     """Gives the mean squared difference of attention after the softmax, over pairs, heads and layers.
 
     Source: Ansell et al. 2023 (BiStil), whose code likewise leaves out padded pairs.
@@ -50,7 +50,7 @@ def map_mse(student: Inside, teacher: Inside, pairs: Pairs, mask_BL: Tensor) -> 
     return torch.stack(losses).mean()
 
 
-def map_kl(student: Inside, teacher: Inside, pairs: Pairs, mask_BL: Tensor) -> Tensor:
+def map_kl(student: HiddenStates, teacher: HiddenStates, pairs: Pairs, mask_BL: Tensor) -> Tensor:
     """Gives KL(teacher ‖ student) of what each position attends to, mean over positions, heads and layers.
 
     Source: Sun et al. 2020 (MobileBERT), attention transfer, summed there over layers.
@@ -80,7 +80,7 @@ def _split(vectors_BLA: Tensor, num_heads: int) -> Tensor:
     return vectors_BLA.float().reshape(batch, length, num_heads, -1).transpose(1, 2)
 
 
-def _scores(model: Inside, layer: int) -> Tensor:
+def _scores(model: HiddenStates, layer: int) -> Tensor:
     """Gives q·k / √S of a layer, counted from one; B × H × L × L."""
     queries_BHLS = _split(model.queries[layer - 1], model.num_heads)
     keys_BHLS = _split(model.keys[layer - 1], model.num_heads)

@@ -22,8 +22,8 @@ from harness import ops
 from harness.config.losses import LOSSES, LayerMap, match_layers, names_of
 from harness.data.batches import IGNORED
 from harness.errors import HarnessError, unknown
-from harness.models.families.mlm_head import MlmHead, mlm_head
-from harness.models.hidden_states import Inside, look
+from harness.models.families.mlm_head import MlmHead, split_mlm_head
+from harness.models.hidden_states import HiddenStates, capture_hidden_states
 from harness.train.losses import attention, hidden_states
 from harness.train.losses import projection as bridge
 
@@ -88,7 +88,7 @@ class _Seen:
         head: the model's MLM head.
     """
 
-    inside: Inside
+    inside: HiddenStates
     hidden_ND: Tensor
     features_ND: Tensor | None
     head: MlmHead
@@ -116,7 +116,7 @@ class _Compared:
     @property
     def pairs(self) -> list[tuple[int, int]]:
         """Layers that are compared, counted from one."""
-        deep = self.student.inside.hiddens, self.teacher.inside.hiddens
+        deep = self.student.inside.hidden_states, self.teacher.inside.hidden_states
         if len(deep[0]) > 1:
             return match_layers(self.objective.layers, len(deep[0]) - 1, len(deep[1]) - 1)
         queries = self.student.inside.queries, self.teacher.inside.queries
@@ -127,7 +127,7 @@ def constant_gram(objective: Objective, teacher: nn.Module | None) -> Tensor | N
     """Gives what `total_loss` needs of a teacher's projection at every step, to be formed once."""
     if teacher is None or "logit_mse" not in objective.weights:
         return None
-    return ops.teacher_gram(mlm_head(teacher).weight_VD)
+    return ops.teacher_gram(split_mlm_head(teacher).weight_VD)
 
 
 def total_loss(
@@ -182,9 +182,11 @@ def _see(
     objective: Objective, model: nn.Module, batch: Mapping[str, Tensor], chosen_BL: Tensor, *, head: bool
 ) -> _Seen:
     names = objective.weights.keys()
-    inside = look(model, batch, hiddens=bool(names & _DEEP), attention=bool(names & (_ATTENTION | _RELATION)))
-    hidden_ND = inside.hiddens[-1][chosen_BL]
-    parts = mlm_head(model)
+    inside = capture_hidden_states(
+        model, batch, every_layer=bool(names & _DEEP), attention=bool(names & (_ATTENTION | _RELATION))
+    )
+    hidden_ND = inside.hidden_states[-1][chosen_BL]
+    parts = split_mlm_head(model)
     return _Seen(inside, hidden_ND, parts.transform(hidden_ND) if head else None, parts)
 
 
@@ -312,22 +314,22 @@ def _entropy(features_ND: Tensor, head: MlmHead, temperature: float) -> Tensor:
 
 
 def _embedding_mse(compared: _Compared) -> Tensor:
-    hiddens = compared.student.inside.hiddens, compared.teacher.inside.hiddens
+    hiddens = compared.student.inside.hidden_states, compared.teacher.inside.hidden_states
     return hidden_states.feature_mse(*hiddens, [(0, 0)], compared.mask_BL, compared.bridge_TD)
 
 
 def _feature_mse(compared: _Compared) -> Tensor:
-    hiddens = compared.student.inside.hiddens, compared.teacher.inside.hiddens
+    hiddens = compared.student.inside.hidden_states, compared.teacher.inside.hidden_states
     return hidden_states.feature_mse(*hiddens, compared.pairs, compared.mask_BL, compared.bridge_TD)
 
 
 def _patient(compared: _Compared) -> Tensor:
-    hiddens = compared.student.inside.hiddens, compared.teacher.inside.hiddens
+    hiddens = compared.student.inside.hidden_states, compared.teacher.inside.hidden_states
     return hidden_states.patient(*hiddens, compared.pairs, compared.bridge_TD)
 
 
 def _attended(
-    loss: Callable[[Inside, Inside, hidden_states.Pairs, Tensor], Tensor],
+    loss: Callable[[HiddenStates, HiddenStates, hidden_states.Pairs, Tensor], Tensor],
 ) -> Callable[[_Compared], Tensor]:
     return lambda compared: loss(
         compared.student.inside, compared.teacher.inside, compared.pairs, compared.mask_BL

@@ -18,7 +18,7 @@ _LAYER = re.compile(r"\.(\d+)\.")
 
 
 @dataclass(frozen=True)
-class Family:
+class FamilyLayout:
     """One row of the table.
 
     Attributes:
