@@ -85,10 +85,10 @@ bench: $(READY) ## time ops, encoders and stages, print tables and write a recor
 	@THP_MEM_ALLOC_ENABLE=1 $(VENV)/bin/python -m pytest benchmarks --record "$(RECORDS)"
 
 bench-compare: _base $(READY) ## BASE=<record or git revision>: is this checkout slower or larger? (also CLOCK=wall|cpu ACCEPT ONLY)
-	@$(VENV)/bin/python -m benchmarks.compare "$(BASE)" --clock "$(CLOCK)" $(if $(ACCEPT),--accept "$(ACCEPT)") $(if $(ONLY),--only "$(ONLY)")
+	@$(VENV)/bin/python -m benchmarks.regression "$(BASE)" --clock "$(CLOCK)" $(if $(ACCEPT),--accept "$(ACCEPT)") $(if $(ONLY),--only "$(ONLY)")
 
 bench-history: $(READY) ## draw the records of make bench over time, into build/history
-	@$(VENV)/bin/python -m benchmarks.history
+	@$(VENV)/bin/python -m benchmarks.records history
 
 lock: ## renew requirements.lock and lint.lock from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra build --extra develop --python-version 3.11 --generate-hashes \

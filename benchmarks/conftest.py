@@ -7,22 +7,22 @@ pytest-benchmark its samples, by a clock that runs through them. ``--record FOLD
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import instructions
-from benchmarks.compare import prepare
-from benchmarks.level import Group, Measured, measure, table
-from benchmarks.recording import environment, write
-from benchmarks.revisions import ROOT
-from benchmarks.rounds import HEAD
+from benchmarks.common.interleaved import Group, Measured, Replay, measure, table
+from benchmarks.common.paths import ROOT
+from benchmarks.common.recording import environment, write
+from benchmarks.regression import instructions
+from benchmarks.regression.compare import prepare
+from benchmarks.regression.two_revisions import HEAD
 
 
-class Replay:
+class SampleClock:
     """A clock that a call moves on by the next sample."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 
 
 @pytest.fixture
-def replay(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Callable[[Group, str], Measured]:
+def replay(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Replay:
     """Gives a function that hands pytest-benchmark a variant's samples, and gives what its group measured."""
 
     def run(group: Group, variant: str) -> Measured:
@@ -74,7 +74,7 @@ def replay(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Calla
         if group.name not in known:
             known[group.name] = measure(group, budget_s=pytestconfig.getoption("--budget-s"))
         found = known[group.name]
-        clock, durations = Replay(), found.samples[variant].durations_ns
+        clock, durations = SampleClock(), found.samples[variant].durations_ns
         request.node.add_marker(pytest.mark.benchmark(timer=clock.read, group=group.name))
         benchmark = request.getfixturevalue("benchmark")
         benchmark.extra_info.update(found.facts[variant])
@@ -94,13 +94,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line("\n".join(lines))
     folder = config.getoption("--record")
     if folder:
-        numbers: Mapping[str, Any] = {
-            "groups": [asdict(one) for one in measured.values()],
-            "counts": config.stash[_COUNTS],
-        }
-        path = write(
-            folder, "bench", environment("cpu"), numbers, [*lines, *count_lines(config.stash[_COUNTS])]
-        )
+        groups = [asdict(one) for one in measured.values()]
+        counts = config.stash[_COUNTS]
+        numbers = {"groups": groups, "counts": counts}
+        path = write(folder, "bench", environment("cpu"), numbers, [*lines, *count_lines(counts)])
         terminalreporter.write_line(f"written: {path}")
 
 

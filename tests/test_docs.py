@@ -87,7 +87,10 @@ def test_commands_exist(page):
             assert {name for name in names if not name.startswith("-")} <= rules, words
             assert set(values) <= settings | exported(), words
         elif program.startswith("python -m benchmarks"):
-            assert (ROOT / f"{program.split()[-1].replace('.', '/')}.py").is_file(), program
+            main = ROOT / program.split()[-1].replace(".", "/") / "__main__.py"
+            assert main.is_file(), program
+            programs = re.findall(r'"([a-z]+)": \w+\.main', text_of(main))
+            assert not programs or words[0] in programs, words
 
 
 def exported():

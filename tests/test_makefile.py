@@ -155,13 +155,13 @@ def python(tmp_path):
     ("rule", "wanted"),
     [
         (["bench"], ["-m", "pytest", "benchmarks", "--record", "benchmarks/records"]),
-        (["bench-history"], ["-m", "benchmarks.history"]),
-        (["bench-compare", "BASE=a b"], ["-m", "benchmarks.compare", "a b", "--clock", "wall"]),
+        (["bench-history"], ["-m", "benchmarks.records", "history"]),
+        (["bench-compare", "BASE=a b"], ["-m", "benchmarks.regression", "a b", "--clock", "wall"]),
         (
             ["bench-compare", "BASE=main", "CLOCK=cpu", "ACCEPT=operators*", "ONLY=ops: *"],
             [
                 "-m",
-                "benchmarks.compare",
+                "benchmarks.regression",
                 "main",
                 "--clock",
                 "cpu",

@@ -1,0 +1,1 @@
+"""Benchmarks: each room measures one thing, over shared helpers in `common`."""

@@ -1,0 +1,1 @@
+"""What all rooms share: interleaved timing, records, and where they are kept."""

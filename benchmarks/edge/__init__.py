@@ -1,0 +1,1 @@
+"""Students of the recipes' shapes on a small device."""

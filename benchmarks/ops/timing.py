@@ -1,0 +1,248 @@
+"""Times the ops: one row an op × variant × shape × dtype, all variants of a case in the same rounds.
+
+    python -m benchmarks.ops [--shapes small|full] [--only NAME …] [--budget-s 20] [--record FOLDER]
+
+Outputs are checked against eager before anything is timed. Ratios are of medians within one run, with a
+bootstrap interval; one whose interval holds 1 is printed as none. Shares of peak are of a copy and a matrix
+product timed in the same process. Set THP_MEM_ALLOC_ENABLE=1: it makes every variant faster, eager most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.common.programs import make_parser
+from benchmarks.common.recording import environment, write
+from benchmarks.ops.cases import BUILDERS, SHAPES, Case
+from benchmarks.ops.targets import SLACK, verdicts
+from harness.errors import HarnessError
+from harness.measure.interval import Interval
+from harness.measure.latency import Samples, interleave, ratio, speedup
+from harness.measure.memory import peak_memory
+from harness.units import format_bytes
+
+ALLOWED = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
+_PROBE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant of one case; every sample is kept.
+
+    Attributes:
+        op: its name.
+        shape: its sizes, by letter.
+        dtype: of its inputs.
+        variant: whose step was timed.
+        median_ms: of the samples.
+        ratio_to_eager: how many times as fast as eager: value, low, high.
+        peak_bytes: memory a step added, results included; ``None`` where the system does not
+            tell, or tells less than the results hold.
+        results_bytes: of the loss and the gradients.
+        bandwidth_fraction: declared bytes over time, as a share of a copy's; ``None`` for products.
+        flops_fraction: declared FLOPs over time, as a share of a square product's; ``None`` without.
+        mistake: largest relative distance of loss or gradient from eager's.
+        samples_ms: of every round.
+    """
+
+    op: str
+    shape: Mapping[str, int]
+    dtype: str
+    variant: str
+    median_ms: float
+    ratio_to_eager: tuple[float, float, float]
+    peak_bytes: int | None
+    results_bytes: int
+    bandwidth_fraction: float | None
+    flops_fraction: float | None
+    mistake: float | None
+    samples_ms: tuple[float, ...]
+
+
+def mistake_of(results: list[Tensor], truths: list[Tensor]) -> float:
+    """Gives the largest relative distance between two variants' losses and gradients."""
+    pairs = [(a.detach().double(), b.detach().double()) for a, b in zip(results, truths, strict=True)]
+    return max(float((a - b).norm() / b.norm().clamp(min=1e-30)) for a, b in pairs)
+
+
+def check(case: Case) -> tuple[dict[str, float], int]:
+    """Gives each variant's distance from eager, and the size of the results.
+
+    Raises:
+        HarnessError: a variant computes something else.
+    """
+    truths = case.variants["eager"]()
+    found: dict[str, float] = {}
+    for name, variant in case.variants.items():
+        found[name] = mistake_of(variant(), truths)
+        if not found[name] < ALLOWED[case.dtype]:
+            raise HarnessError(
+                f"benchmark of {case.name}: wanted {name} within {ALLOWED[case.dtype]:.0e} of eager; got "
+                f"{found[name]:.1e}; it computes something else"
+            )
+    return found, sum(one.nbytes for one in truths)
+
+
+def probe(dtype: torch.dtype, device: str) -> tuple[float, float]:
+    """Gives the peaks of this machine now: a copy's bytes per second, a square product's FLOPs per second."""
+    source = torch.ones(_PROBE_BYTES // dtype.itemsize, dtype=dtype, device=device)
+    target, square = torch.empty_like(source), torch.randn(2048, 2048, device=device).to(dtype)
+    calls = {"copy": lambda: target.copy_(source), "product": lambda: square @ square}
+    taken = interleave(synchronised(calls, device), warmup_s=0.2, budget_s=1.0, min_rounds=5)
+    copied, multiplied = (1e9 / min(taken[name].durations_ns) for name in ("copy", "product"))
+    return 2 * _PROBE_BYTES * copied, 2 * 2048**3 * multiplied
+
+
+def synchronised(calls: Mapping[str, Callable[[], object]], device: str) -> dict[str, Callable[[], object]]:
+    """Gives the calls, each of which ends when the device has."""
+    if device == "cpu":
+        return dict(calls)
+
+    def ended(call: Callable[[], object]) -> Callable[[], None]:
+        def run() -> None:
+            call()
+            torch.cuda.synchronize()
+
+        return run
+
+    return {name: ended(call) for name, call in calls.items()}
+
+
+def give_freed_back() -> None:
+    """Gives what was freed back to the system where the allocator can: else a step grows into it unseen."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def peak_of(variant: Callable[[], object], device: str) -> int | None:
+    """Gives the memory one step adds, results included."""
+    gc.collect()
+    if device == "cpu":
+        give_freed_back()
+        with peak_memory() as peak:
+            variant()
+        return peak.grown_bytes
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    variant()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _whole(peak_bytes: int | None, results_bytes: int, variant: str) -> int | None:
+    """Gives the memory a step adds; None where it seems less than the results: it grew into freed memory."""
+    if peak_bytes is None or "in place" in variant:
+        return peak_bytes
+    return peak_bytes if peak_bytes >= (1 - SLACK) * results_bytes else None
+
+
+def measure(
+    case: Case, device: str, budget_s: float, min_rounds: int
+) -> tuple[list[Row], dict[str, Samples]]:
+    """Gives one row a variant, and the samples."""
+    mistakes, results_bytes = check(case)
+    peaks = {
+        name: _whole(peak_of(variant, device), results_bytes, name) for name, variant in case.variants.items()
+    }
+    copy_rate, product_rate = probe(case.dtype, device)
+    calls = synchronised(case.variants, device)
+    taken = interleave(calls, warmup_s=0.0, budget_s=budget_s, min_rounds=min_rounds)
+    rows = []
+    for name, samples in taken.items():
+        gain, median_s = ratio(taken["eager"], samples), samples.median_ms / 1e3
+        rows.append(
+            Row(
+                op=case.name,
+                shape=case.shape,
+                dtype=str(case.dtype).removeprefix("torch."),
+                variant=name,
+                median_ms=samples.median_ms,
+                ratio_to_eager=(gain.value, gain.low, gain.high),
+                peak_bytes=peaks[name],
+                results_bytes=results_bytes,
+                bandwidth_fraction=case.traffic_bytes / median_s / copy_rate if case.traffic_bytes else None,
+                flops_fraction=case.flops / median_s / product_rate if case.flops else None,
+                mistake=mistakes[name],
+                samples_ms=tuple(one / 1e6 for one in samples.durations_ns),
+            )
+        )
+    return rows, taken
+
+
+def told(interval: Interval) -> str:
+    """Prints a speed-up, or that there is none."""
+    gain = speedup(interval)
+    return "–" if gain is None else f"{gain:.2f}x ({interval.low:.2f}–{interval.high:.2f})"
+
+
+def share(fraction: float | None) -> str:
+    """Prints a share in percent."""
+    return "–" if fraction is None else f"{100 * fraction:.0f} %"
+
+
+def table(rows: list[Row], taken: Mapping[str, Samples]) -> str:
+    """Gives one case as a Markdown table: against eager, and how many times as fast ours is as each."""
+    first = rows[0]
+    sizes = ", ".join(f"{letter} = {size:,}" for letter, size in first.shape.items())
+    lines = [
+        f"### {first.op}: {sizes}, {first.dtype}",
+        "",
+        "| variant | median ms | faster than eager | harness faster by | added memory | bandwidth | FLOPs |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        against = told(ratio(taken[row.variant], taken["harness"])) if row.variant != "harness" else "–"
+        memory = "–" if row.peak_bytes is None else format_bytes(row.peak_bytes)
+        lines.append(
+            f"| {row.variant} | {row.median_ms:.2f} | {told(Interval(*row.ratio_to_eager))} | {against} "
+            f"| {memory} | {share(row.bandwidth_fraction)} | {share(row.flops_fraction)} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = make_parser("benchmarks.ops", __doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--shapes", choices=("small", "full"), default="full")
+    parser.add_argument("--only", nargs="*", choices=tuple(BUILDERS), default=tuple(BUILDERS))
+    parser.add_argument("--budget-s", type=float, default=20.0, help="for all variants of one case")
+    parser.add_argument("--min-rounds", type=int, default=5)
+    parser.add_argument("--record", type=Path, help="the folder the record is written to")
+    return parser.parse_args(given)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Runs the chosen cases, prints a table each, and writes the record."""
+    asked = arguments(given)
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        sys.exit(
+            "benchmarks.ops: --device cuda: wanted an NVIDIA GPU that torch can use; got none; leave it out"
+        )
+    torch.manual_seed(0)
+    rows: list[Row] = []
+    tables: list[str] = []
+    for name, shape, dtype in SHAPES[asked.device][asked.shapes]:
+        if name not in asked.only:
+            continue
+        case = BUILDERS[name](shape, dtype, asked.device)
+        case_rows, taken = measure(case, asked.device, asked.budget_s, asked.min_rounds)
+        rows += case_rows
+        told = "\n".join([table(case_rows, taken), *verdicts(case_rows, taken, case.variants)])
+        tables.append(told)
+        print(told, flush=True)
+    if asked.record:
+        numbers = {"rows": [asdict(row) for row in rows]}
+        print(f"written: {write(asked.record, 'ops', environment(asked.device), numbers, tables)}")
+    return 0

@@ -1,0 +1,1 @@
+"""Committed records, and the programs that keep and draw them."""

@@ -1,0 +1,35 @@
+"""Teacher and student asked one text after another, and all texts at once, by each runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.common.interleaved import Group, Replay, Step
+from benchmarks.regression import models, scenarios
+
+VARIANTS = [f"{role}, {runtime}" for role in models.ROLES for runtime in scenarios.RUNTIMES]
+REFERENCES = {one: f"{one.split(', ')[0]}, torch" for one in VARIANTS}
+NUM_QUERIES = len(models.topics().test)
+
+
+def group_of(scenario: str, folder: Path) -> Group:
+    """Gives the group of a scenario."""
+
+    def make() -> dict[str, Step]:
+        make_step = getattr(scenarios, scenario)
+        return {one: make_step(folder / one.split(", ")[0], one.split(", ")[1]) for one in VARIANTS}
+
+    work = {"": NUM_QUERIES if scenario == "offline" else 1}
+    return Group(f"encoders: {scenario.replace('_', ' ')}", make, work, "queries", REFERENCES)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("scenario", ["single_stream", "offline"])
+def test_scenario(replay: Replay, folder: Path, scenario: str, variant: str) -> None:
+    """What counts is the 90th percentile of a query, or queries a second, at an accuracy told beside it."""
+    facts = replay(group_of(scenario, folder), variant).facts[variant]
+    assert facts["accuracy"] is not None, "every query was asked"
+    if variant.endswith((", torch", ", onnx")):
+        assert facts["valid"], "in full precision the graph answers as the model does"

@@ -1,0 +1,1 @@
+"""Studies of scores that need whole runs."""

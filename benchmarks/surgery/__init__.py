@@ -1,0 +1,1 @@
+"""What changes of shape lose, and what trimming costs."""

@@ -1,0 +1,1 @@
+"""Distilling mBERT's shape: this trainer and the published loop."""
