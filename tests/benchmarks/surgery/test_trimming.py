@@ -16,7 +16,7 @@ def test_the_quadratic_method_keeps_the_pieces_asked_for():
 def test_what_is_trimmed_has_a_row_for_each_piece():
     made = trimming.make(400, 12)
     kept = trimming.kept_ids(made, 120)
-    trimmed = trimming.trim(made.model, made.tokenizer, kept)
+    trimmed = trimming.trim_vocabulary(made.model, made.tokenizer, kept)
     assert len(trimmed.tokenizer) == trimmed.model.config.vocab_size == 120
 
 
