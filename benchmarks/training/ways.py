@@ -31,7 +31,7 @@ from harness.models.surgery.axes import shorten
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
 from harness.train.language_model.training import train
-from harness.train.losses.objective import Objective, constant_gram, total_loss
+from harness.train.losses.objective import Objective, compute_teacher_gram, total_loss
 from harness.train.trainer import OrderedTrainer, arguments, dropout
 
 Batch = Mapping[str, Tensor]
@@ -350,7 +350,7 @@ def agreement(sizes: Sizes, num_steps: int, folder: Path) -> list[tuple[float, f
             published.append(loop.add(published_loss, batches[number]))
             loop.update()
         loop.optimizer.state.clear()
-        gram = constant_gram(OBJECTIVE, pair.teacher)
+        gram = compute_teacher_gram(OBJECTIVE, pair.teacher)
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             value = total_loss(OBJECTIVE, model, pair.teacher, batch, gram)[0]

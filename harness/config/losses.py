@@ -1,97 +1,143 @@
-"""The losses a step may weigh, as tables: what each looks at, and what it asks of the two models."""
+"""The losses that a step may weigh, a row each; `harness.train.losses` has the function of each row.
+
+A loss is a mean over the positions it looks at (never padding) and over the compared layers, so that a weight
+means the same at any length and depth; a paper that sums over M layers is followed by M times the weight.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple
-
-from harness.config.shape import Shape
+from typing import Literal, NamedTuple, Protocol
 
 LayerMap = Literal["uniform", "last"]
+LossStep = Literal["distill", "tune"]
 
 
 class Loss(NamedTuple):
-    """One row: a loss and what it needs.
+    """A row of the table.
 
     Attributes:
-        looks_at: ``labels``, ``classes`` of a task, ``logits``, ``hidden`` states, ``attention`` or
-            ``relations``.
-        layerwise: whether it compares several layers of the student, each with one of the teacher.
+        looks_at: what it is computed from: ``labels``; ``classes``, the logits of a task; ``logits`` of the
+            vocabulary; ``last_state``, the last hidden states; ``states`` of several layers; ``attention``
+            or ``relations``.
         source: the paper, with the authors' normalisation where ours differs or theirs is known from code.
+        steps: the kinds of step that may weigh it.
+        requires: what teacher and student must share; a learned projection makes up for unequal widths.
+        setting: the setting of the step that it cannot do without.
+        layerwise: whether it compares several layers of the student, each with one of the teacher.
+        min_layers: how many layers the student must have.
     """
 
-    looks_at: Literal["labels", "classes", "logits", "hidden", "attention", "relations"]
-    layerwise: bool
+    looks_at: Literal["labels", "classes", "logits", "last_state", "states", "attention", "relations"]
     source: str
+    steps: tuple[LossStep, ...] = ("distill",)
+    requires: Literal["vocabulary", "width", "heads", "relation_heads"] | None = None
+    setting: Literal["temperature", "relation_split"] | None = None
+    layerwise: bool = False
+    min_layers: int = 1
 
+
+_BOTH: tuple[LossStep, ...] = ("distill", "tune")
+_MINILM = "Wang et al. 2021 (MiniLMv2); mean over relation heads and positions"
 
 LOSSES: Mapping[str, Loss] = MappingProxyType(
     {
-        "mlm": Loss("labels", False, "Devlin et al. 2019; mean over masked positions"),
-        "logit_mse": Loss("logits", False, "Gurgurov et al. 2025; mean over positions and vocabulary"),
-        "logit_kl": Loss("logits", False, "Hinton et al. 2015; mean over positions, times τ²"),
-        "logit_ce": Loss("logits", False, "Jiao et al. 2020, equation 10; mean over positions, no τ²"),
-        "hidden_cosine": Loss("hidden", False, "Sanh et al. 2019; last layer, mean over positions"),
-        "hidden_mse": Loss("hidden", False, "last layer, mean over positions and dimensions"),
+        "mlm": Loss("labels", "Devlin et al. 2019; mean over masked positions"),
+        "labels": Loss(
+            "labels", "cross-entropy with the gold labels; mean over texts, or labelled words", ("tune",)
+        ),
+        "class_kl": Loss(
+            "classes",
+            "Hinton et al. 2015; times τ²; Sun et al. 2019 take the mean over classes too",
+            ("tune",),
+            setting="temperature",
+        ),
+        "class_mse": Loss("classes", "Kim et al. 2021; mean over texts (or words) and classes", ("tune",)),
+        "logit_mse": Loss(
+            "logits", "Gurgurov et al. 2025; mean over positions and vocabulary", requires="vocabulary"
+        ),
+        "logit_kl": Loss(
+            "logits",
+            "Hinton et al. 2015; mean over positions, times τ²",
+            requires="vocabulary",
+            setting="temperature",
+        ),
+        "logit_ce": Loss(
+            "logits",
+            "Jiao et al. 2020, equation 10; mean over positions, no τ²",
+            requires="vocabulary",
+            setting="temperature",
+        ),
+        "hidden_cosine": Loss(
+            "last_state", "Sanh et al. 2019; last layer, mean over positions", requires="width"
+        ),
+        "hidden_mse": Loss("last_state", "last layer, mean over positions and dimensions", requires="width"),
         "embedding_mse": Loss(
-            "hidden", False, "Jiao et al. 2020, equation 9; mean over positions, dimensions"
+            "states", "Jiao et al. 2020, equation 9; mean over positions, dimensions", _BOTH, requires="width"
         ),
         "feature_mse": Loss(
-            "hidden",
-            True,
+            "states",
             "Jiao et al. 2020, equation 8; Sun et al. 2020, feature map transfer; both sum over layers",
+            _BOTH,
+            requires="width",
+            layerwise=True,
         ),
         "patient": Loss(
-            "hidden", True, "Sun et al. 2019, L_PT; their code takes the mean over everything, as here"
+            "states",
+            "Sun et al. 2019, L_PT; their code takes the mean over everything, as here",
+            _BOTH,
+            requires="width",
+            layerwise=True,
+            min_layers=2,
         ),
         "attention_score_mse": Loss(
-            "attention", True, "Jiao et al. 2020, equation 7; before the softmax; the authors sum over layers"
+            "attention",
+            "Jiao et al. 2020, equation 7; before the softmax; the authors sum over layers",
+            requires="heads",
+            layerwise=True,
         ),
-        "attention_mse": Loss("attention", True, "Ansell et al. 2023; after the softmax, mean over layers"),
+        "attention_mse": Loss(
+            "attention",
+            "Ansell et al. 2023; after the softmax, mean over layers",
+            _BOTH,
+            requires="heads",
+            layerwise=True,
+        ),
         "attention_kl": Loss(
-            "attention", True, "Sun et al. 2020, attention transfer; the authors sum over layers"
+            "attention",
+            "Sun et al. 2020, attention transfer; the authors sum over layers",
+            requires="heads",
+            layerwise=True,
         ),
-        "relation_qq": Loss(
-            "relations", False, "Wang et al. 2021 (MiniLMv2); mean over relation heads and positions"
-        ),
-        "relation_kk": Loss(
-            "relations", False, "Wang et al. 2021 (MiniLMv2); mean over relation heads and positions"
-        ),
-        "relation_vv": Loss(
-            "relations", False, "Wang et al. 2021 (MiniLMv2); mean over relation heads and positions"
-        ),
+        "relation_qq": Loss("relations", _MINILM, requires="relation_heads", setting="relation_split"),
+        "relation_kk": Loss("relations", _MINILM, requires="relation_heads", setting="relation_split"),
+        "relation_vv": Loss("relations", _MINILM, requires="relation_heads", setting="relation_split"),
     }
 )
-"""Each is a mean over the positions looked at (never padding) and over the compared layers, so that a weight
-means the same at any length and depth; a paper that sums over M layers is followed by M times the weight."""
-
-TASK_LOSSES: Mapping[str, Loss] = MappingProxyType(
-    {
-        "labels": Loss("labels", False, "cross-entropy with the truth; mean over texts, or labelled words"),
-        "class_kl": Loss(
-            "classes", False, "Hinton et al. 2015; times τ²; Sun et al. 2019 take the mean over classes too"
-        ),
-        "class_mse": Loss("classes", False, "Kim et al. 2021; mean over texts (or words) and classes"),
-        "patient": LOSSES["patient"],
-        "embedding_mse": LOSSES["embedding_mse"],
-        "feature_mse": LOSSES["feature_mse"],
-        "attention_mse": LOSSES["attention_mse"],
-    }
-)
-"""What a tune step may weigh: the student and the teacher fine-tuned on the task, on the task's own texts."""
 
 
-def names_of(looks_at: str) -> tuple[str, ...]:
-    """Gives the losses that look at one thing."""
-    return tuple(name for name, loss in LOSSES.items() if loss.looks_at == looks_at)
+def _select(step: LossStep) -> Mapping[str, Loss]:
+    return MappingProxyType({name: loss for name, loss in LOSSES.items() if step in loss.steps})
+
+
+DISTILL_LOSSES = _select("distill")
+"""Of two language models, on the text of a corpus."""
+
+TASK_LOSSES = _select("tune")
+"""Of the student and the teacher fine-tuned on the task, on the task's own texts."""
+
+
+def list_losses(*looks_at: str) -> tuple[str, ...]:
+    """Return the names of the losses that are computed from one of these."""
+    return tuple(name for name, loss in LOSSES.items() if loss.looks_at in looks_at)
 
 
 def match_layers(way: LayerMap, student: int, teacher: int) -> list[tuple[int, int]]:
-    """Gives which layer of the teacher each layer of the student is compared with, both counted from one.
+    """Return which layer of the teacher each layer of the student is compared with, both counted from 1.
 
     ``uniform`` takes every few (m ↦ ⌊m·N/M⌋, the last with the last: TinyBERT's map, PKD-Skip), ``last`` the
-    last M (PKD-Last). The student must not be the deeper one.
+    last M (PKD-Last). The student must not be the deeper model.
     """
     if way == "last":
         return [(layer, teacher - student + layer) for layer in range(1, student + 1)]
@@ -99,88 +145,141 @@ def match_layers(way: LayerMap, student: int, teacher: int) -> list[tuple[int, i
 
 
 class LossSettings(NamedTuple):
-    """What a step asks beside its weights: the settings that some losses use."""
+    """The settings of a step that some losses use.
 
-    projection: bool
-    relation_split: int | None
+    Attributes:
+        temperature: τ of the softened losses.
+        layers: which layers are compared where several are.
+        projection: whether a learned projection joins two widths; no ``tune`` step has one.
+        relation_split: into how many relation heads each head of the teacher is split.
+    """
+
+    temperature: float | None = None
+    layers: LayerMap | None = None
+    projection: bool = False
+    relation_split: int | None = None
+
+
+_EXAMPLES = {"temperature": "temperature: 2", "relation_split": "relation_split: 4"}
+
+
+def find_missing_setting(names: Iterable[str], settings: LossSettings) -> str | None:
+    """Return which setting one of the losses lacks, as the rest of a message; ``None`` if none does."""
+    for name in names:
+        setting = LOSSES[name].setting
+        if setting is not None and getattr(settings, setting) is None:
+            return f"expected a {setting} with {name}; got none; add one, as {_EXAMPLES[setting]}"
+    return None
+
+
+def find_unused_setting(names: Iterable[str], settings: LossSettings, step: LossStep) -> str | None:
+    """Return which setting no loss of a step uses, as the rest of a message; ``None`` if all are used."""
+    weighed = set(names)
+    for setting, value in settings._asdict().items():
+        users = [name for name, loss in _select(step).items() if _uses(loss, setting)]
+        if value and weighed.isdisjoint(users):
+            return f"{setting} is used by {', '.join(users)} only; remove it, or weigh one of them"
+    return None
+
+
+def _uses(loss: Loss, setting: str) -> bool:
+    if setting == "layers":
+        return loss.layerwise
+    if setting == "projection":
+        return loss.requires == "width"
+    return loss.setting == setting
+
+
+class Sizes(Protocol):
+    """The numbers of a model by which losses compare; a `harness.config.shape.Shape` has them."""
+
+    @property
+    def layers(self) -> int:
+        """Transformer layers."""
+
+    @property
+    def hidden(self) -> int:
+        """Width of the hidden states."""
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of a layer."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens, counting the special ones."""
 
 
 def check_compatible(
-    names: Iterable[str], question: LossSettings, student: Shape, teacher: Shape
+    names: Iterable[str], settings: LossSettings, student: Sizes, teacher: Sizes
 ) -> str | None:
-    """Gives why two models cannot be compared by these losses; ``None`` where they can."""
+    """Return why two models cannot be compared by some losses; ``None`` where they can."""
     for name in names:
-        loss = LOSSES.get(name) or TASK_LOSSES[name]
-        reason = _MISFITS[loss.looks_at](name, question, student, teacher)
-        if reason is None and loss.layerwise:
-            reason = _depth(name, student, teacher)
+        loss = LOSSES[name]
+        check = _CHECKS[loss.requires] if loss.requires else None
+        reason = check(name, settings, student, teacher) if check else None
+        reason = reason or _check_depth(name, loss, student, teacher)
         if reason is not None:
             return reason
     return None
 
 
-def _labels(name: str, question: LossSettings, student: Shape, teacher: Shape) -> str | None:
-    del name, question, student, teacher
-    return None
-
-
-def _logits(name: str, question: LossSettings, student: Shape, teacher: Shape) -> str | None:
-    del name, question
+def _check_vocabulary(name: str, _: LossSettings, student: Sizes, teacher: Sizes) -> str | None:
     if teacher.vocabulary == student.vocabulary:
         return None
     return (
-        f"the teacher has {teacher.vocabulary} tokens, the student {student.vocabulary}; "
-        "their logits cannot be compared: distill before trim, or trim both"
+        f"{name} expected one vocabulary in teacher and student; got {teacher.vocabulary} and "
+        f"{student.vocabulary} tokens; distill before trim, or trim both"
     )
 
 
-def _hidden(name: str, question: LossSettings, student: Shape, teacher: Shape) -> str | None:
-    if teacher.hidden == student.hidden or question.projection:
+def _check_width(name: str, settings: LossSettings, student: Sizes, teacher: Sizes) -> str | None:
+    if teacher.hidden == student.hidden or settings.projection:
         return None
     return (
-        f"{name} needs equal widths; the teacher has {teacher.hidden}, the student {student.hidden}: add "
-        "projection: learned, take a logit or relation loss, or distill before narrow"
+        f"{name} expected one hidden size in teacher and student; got {teacher.hidden} and "
+        f"{student.hidden}; take losses of logits, relations or classes, move the step before narrow, or add "
+        "projection: learned to a distill step"
     )
 
 
-def _attention(name: str, question: LossSettings, student: Shape, teacher: Shape) -> str | None:
-    del question
+def _check_heads(name: str, _: LossSettings, student: Sizes, teacher: Sizes) -> str | None:
     if teacher.heads == student.heads:
         return None
     return (
-        f"{name} compares head with head; the teacher has {teacher.heads}, the student {student.heads}: "
+        f"{name} expected as many heads in teacher and student; got {teacher.heads} and {student.heads}; "
         "keep all heads, or take relation losses"
     )
 
 
-def _relations(name: str, question: LossSettings, student: Shape, teacher: Shape) -> str | None:
-    assert question.relation_split is not None
-    heads = teacher.heads * question.relation_split
-    for whose, shape in (("teacher", teacher), ("student", student)):
-        if shape.hidden % heads:
+def _check_relation_heads(name: str, settings: LossSettings, student: Sizes, teacher: Sizes) -> str | None:
+    heads = teacher.heads * (settings.relation_split or 1)
+    for whose, sizes in (("teacher", teacher), ("student", student)):
+        if sizes.hidden % heads:
             return (
-                f"{name} needs widths that {heads} relation heads divide; the {whose} is {shape.hidden} "
-                "wide: change relation_split or the width"
+                f"{name} expected widths that {heads} relation heads divide; got {sizes.hidden} in the "
+                f"{whose}; change relation_split or the width"
             )
     return None
 
 
-_MISFITS = {
-    "labels": _labels,
-    "classes": _labels,
-    "logits": _logits,
-    "hidden": _hidden,
-    "attention": _attention,
-    "relations": _relations,
+_CHECKS: Mapping[str, Callable[[str, LossSettings, Sizes, Sizes], str | None]] = {
+    "vocabulary": _check_vocabulary,
+    "width": _check_width,
+    "heads": _check_heads,
+    "relation_heads": _check_relation_heads,
 }
 
 
-def _depth(name: str, student: Shape, teacher: Shape) -> str | None:
-    if student.layers > teacher.layers:
+def _check_depth(name: str, loss: Loss, student: Sizes, teacher: Sizes) -> str | None:
+    if loss.layerwise and student.layers > teacher.layers:
         return (
-            f"{name} needs a student no deeper than its teacher; it has {student.layers} layers, the teacher "
-            f"{teacher.layers}: shorten it"
+            f"{name} expected a student no deeper than its teacher; got {student.layers} layers and the "
+            f"teacher's {teacher.layers}; shorten the student"
         )
-    if name == "patient" and student.layers < 2:
-        return "patient compares the layers below the last; the student has one layer: keep two or more"
+    if student.layers < loss.min_layers:
+        return (
+            f"{name} expected a student of {loss.min_layers} layers or more, since it compares the layers "
+            f"below the last; got {student.layers}; keep more layers"
+        )
     return None

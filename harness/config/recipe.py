@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from harness.config.losses import LOSSES, TASK_LOSSES, LayerMap, Loss, names_of
+from harness.config.losses import (
+    DISTILL_LOSSES,
+    TASK_LOSSES,
+    LayerMap,
+    Loss,
+    LossSettings,
+    LossStep,
+    find_missing_setting,
+    find_unused_setting,
+    list_losses,
+)
 from harness.config.shape import FAMILIES, KNOWN_TEACHERS
 from harness.config.values import (
     Count,
@@ -26,10 +36,6 @@ PARTS = ("embeddings", "attention", "ffn", "norms", "mlm_head")
 
 KEEPS = ("first", "last", "strided", "strided-last", "spread")
 """Which layers a shorter model may keep, beside a list of them."""
-
-SOFTENED = ("logit_kl", "logit_ce")
-_LAYERWISE = tuple(name for name, loss in LOSSES.items() if loss.layerwise)
-_LAYERWISE_OF_TASKS = tuple(name for name, loss in TASK_LOSSES.items() if loss.layerwise)
 
 
 class Step(Strict):
@@ -122,15 +128,11 @@ def _weights(value: Any, known: Mapping[str, Loss], example: str) -> dict[str, A
     return dict(value)
 
 
-def _check_use(
-    loss: Mapping[str, Any], setting: str, value: Any, users: Sequence[str], example: str | None = None
-) -> None:
-    """Refuses a setting that no loss uses and, where there is an example, a loss that lacks it."""
-    used = [name for name in users if name in loss]
-    if used and value is None and example:
-        raise refusal(f"{used[0]} needs a {setting}; add one, as {example}")
-    if value is not None and not used:
-        raise refusal(f"{setting} is used by {', '.join(users)} only; remove it, or weigh one of them")
+def _check_settings(names: Collection[str], settings: LossSettings, step: LossStep) -> None:
+    """Refuse a setting that no loss uses, and a loss that lacks its setting."""
+    reason = find_missing_setting(names, settings) or find_unused_setting(names, settings, step)
+    if reason is not None:
+        raise refusal(reason)
 
 
 class Distill(TrainedStep):
@@ -150,18 +152,19 @@ class Distill(TrainedStep):
     projection: Literal["learned"] | None = None
     relation_split: Count | None = None
 
+    @property
+    def loss_settings(self) -> LossSettings:
+        """The settings that some losses use."""
+        return LossSettings(self.temperature, self.layers, self.projection is not None, self.relation_split)
+
     @field_validator("loss", mode="before")
     @classmethod
     def _read_loss(cls, value: Any) -> Any:
-        return _weights(value, LOSSES, "{mlm: 0.5, logit_mse: 0.5}")
+        return _weights(value, DISTILL_LOSSES, "{mlm: 0.5, logit_mse: 0.5}")
 
     @model_validator(mode="after")
     def _check(self) -> Distill:
-        _check_use(self.loss, "temperature", self.temperature, SOFTENED, "temperature: 2")
-        relations = names_of("relations")
-        _check_use(self.loss, "relation_split", self.relation_split, relations, "relation_split: 4")
-        _check_use(self.loss, "layers", self.layers, _LAYERWISE)
-        _check_use(self.loss, "projection", self.projection, names_of("hidden"))
+        _check_settings(self.loss, self.loss_settings, "distill")
         if set(self.loss) == {"mlm"}:
             raise refusal("wanted a loss that looks at the teacher; mlm alone is an adapt step")
         return self
@@ -259,6 +262,11 @@ class Tune(Step):
     method: Literal["full", "sft"] = "full"
     density: Share | None = None
 
+    @property
+    def loss_settings(self) -> LossSettings:
+        """The settings that some losses use."""
+        return LossSettings(self.temperature, self.layers)
+
     @field_validator("loss", mode="before")
     @classmethod
     def _read_loss(cls, value: Any) -> Any:
@@ -266,8 +274,7 @@ class Tune(Step):
 
     @model_validator(mode="after")
     def _check(self) -> Tune:
-        _check_use(self.loss, "temperature", self.temperature, ("class_kl",), "temperature: 2")
-        _check_use(self.loss, "layers", self.layers, _LAYERWISE_OF_TASKS)
+        _check_settings(self.loss, self.loss_settings, "tune")
         if (self.method == "sft") != (self.density is not None):
             raise refusal("method: sft and density go together, as density: 0.08; add or remove one")
         if set(self.loss) == {"labels"} and self.start == "student":
@@ -285,7 +292,7 @@ def learns_from_scratch(kind: str, loss: Collection[str], earlier: Collection[st
         loss: names of its losses; a step without any has none.
         earlier: ids of the steps before it.
     """
-    words = {"mlm", *names_of("logits")}
+    words = {"mlm", *list_losses("logits")}
     return kind == Distill.kind and Blank.kind in earlier and words.issuperset(loss)
 
 

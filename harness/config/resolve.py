@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from pydantic_core import PydanticCustomError
 
-from harness.config.losses import TASK_LOSSES, LossSettings, check_compatible
+from harness.config.losses import check_compatible
 from harness.config.recipe import (
     Adapt,
     Blank,
@@ -171,10 +171,9 @@ def _teacher(step: Distill | Tune, state: _State) -> Shape:
 
 def _distill(step: Distill, state: _State) -> _Resolved:
     teacher, student = _teacher(step, state), state.now
-    question = LossSettings(step.projection is not None, step.relation_split)
-    misfit = check_compatible(step.loss, question, student, teacher)
-    if misfit is not None:
-        state.refuse(f"teacher '{step.teacher}': {misfit}")
+    reason = check_compatible(step.loss, step.loss_settings, student, teacher)
+    if reason is not None:
+        state.refuse(f"teacher '{step.teacher}': {reason}")
     config: dict[str, Any] = {"teacher": step.teacher, "loss": dict(step.loss), "positions": step.positions}
     for name in ("temperature", "layers", "projection", "relation_split"):
         if getattr(step, name) is not None:
@@ -281,17 +280,9 @@ def _trim(step: Trim, state: _State) -> _Resolved:
 
 def _tune(step: Tune, state: _State) -> _Resolved:
     teacher, student = _teacher(step, state), state.now
-    inside = [name for name in step.loss if TASK_LOSSES[name].looks_at == "hidden"]
-    if inside and teacher.hidden != student.hidden:
-        state.refuse(
-            f"teacher '{step.teacher}': {inside[0]} needs equal widths; the teacher has {teacher.hidden}, "
-            f"the student {student.hidden}: take losses of classes alone"
-        )
-    misfit = check_compatible(
-        step.loss, LossSettings(projection=False, relation_split=None), student, teacher
-    )
-    if misfit is not None:
-        state.refuse(f"teacher '{step.teacher}': {misfit}")
+    reason = check_compatible(step.loss, step.loss_settings, student, teacher)
+    if reason is not None:
+        state.refuse(f"teacher '{step.teacher}': {reason}")
     made_by = list(state.shapes)[1:]
     if step.start == "tuned" and (step.teacher, made_by) != (TEACHER, [Shorten.kind]):
         state.refuse(

@@ -11,7 +11,7 @@ from harness.models.loading import checkpoint
 from harness.models.loading.encoder import load_tokenizer
 from harness.stages.io.artifacts import model_folder, precision, read_task
 from harness.stages.io.scores import model_name, record_scores
-from harness.train.finetuning.distillation import Lesson
+from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.finetune import Protocol, epochs_within, finetune
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def run(context: Context) -> None:
     asked = {**config["protocol"], "precision": precision(config["protocol"]["precision"])}
     asked["epochs"] = epochs_within(asked["epochs"], asked.pop("max_examples", None), len(data.train))
     protocol = Protocol(**asked)
-    lesson = _lesson(context)
-    settings = protocol.settings if lesson is None else protocol.settings | {"lesson": str(lesson)}
+    distillation = _read_distillation(context)
+    settings = protocol.settings | ({"lesson": str(distillation)} if distillation else {})
     gold_dev = gold_labels(data, "dev")
     predictions, seeds = {}, {}
     for done, seed in enumerate(config["seeds"]):
@@ -41,7 +41,7 @@ def run(context: Context) -> None:
             seed=seed,
             score=lambda labels: score(data.task.metrics[0], gold_dev, labels),
             folder=context.out / "scratch",
-            lesson=lesson,
+            distillation=distillation,
         )
         predictions[seed] = tuned.predictions
         seeds[str(seed)] = {
@@ -62,13 +62,13 @@ def run(context: Context) -> None:
     )
 
 
-def _lesson(context: Context) -> Lesson | None:
-    """Gives what the teacher fine-tuned on the task adds, where the recipe has it teach."""
+def _read_distillation(context: Context) -> TaskDistillation | None:
+    """Return the task distillation that the recipe's tune step asks for, if any."""
     told = context.config.get("lesson")
     if told is None:
         return None
     kept = told.get("kept_layers")
-    return Lesson(
+    return TaskDistillation(
         context.inputs["teacher"] / "model",
         told["loss"],
         told.get("temperature"),

@@ -146,16 +146,16 @@ RECIPES = [
     (step(2, positions="all"), "steps[2].distill.positions: unknown value 'all'; there are: attended, masked"),
     (append({"tune": {"teacher": "teacher", "loss": {"labels": 1}}}), "steps[7].tune: wanted a loss that looks at the teacher; labels alone is how every student "
      "learns a task"),
-    (append({"tune": {"teacher": "teacher", "loss": {"mlm": 1}}}), "steps[7].tune.loss: unknown loss 'mlm'; there are: labels, class_kl, class_mse, patient, embedding_mse, "
-     "feature_mse, attention_mse"),
-    (append({"tune": {"teacher": "teacher", "loss": {"class_kl": 1}}}), "steps[7].tune: class_kl needs a temperature; add one, as temperature: 2"),
-    (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "layers": "last"}}), "steps[7].tune: layers is used by patient, feature_mse, attention_mse only; remove it, "
+    (append({"tune": {"teacher": "teacher", "loss": {"mlm": 1}}}), "steps[7].tune.loss: unknown loss 'mlm'; there are: labels, class_kl, class_mse, embedding_mse, feature_mse, "
+     "patient, attention_mse"),
+    (append({"tune": {"teacher": "teacher", "loss": {"class_kl": 1}}}), "steps[7].tune: expected a temperature with class_kl; got none; add one, as temperature: 2"),
+    (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "layers": "last"}}), "steps[7].tune: layers is used by feature_mse, patient, attention_mse only; remove it, "
      "or weigh one of them"),
     (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "method": "sft"}}), "steps[7].tune: method: sft and density go "
      "together, as density: 0.08; add or remove one"),
     (step(2, temperature=2), "steps[2].distill: temperature is used by logit_kl, logit_ce only; remove it, or weigh one of them"),
-    (step(2, loss={"logit_kl": 1}), "steps[2].distill: logit_kl needs a temperature; add one, as temperature: 2"),
-    (step(2, loss={"relation_kk": 1}), "steps[2].distill: relation_kk needs a relation_split; add one, as relation_split: 4"),
+    (step(2, loss={"logit_kl": 1}), "steps[2].distill: expected a temperature with logit_kl; got none; add one, as temperature: 2"),
+    (step(2, loss={"relation_kk": 1}), "steps[2].distill: expected a relation_split with relation_kk; got none; add one, as relation_split: 4"),
     (step(2, relation_split=4), "steps[2].distill: relation_split is used by relation_qq, relation_kk, relation_vv only; "
      "remove it, or weigh one of them"),
     (step(2, projection="learned"), "steps[2].distill: projection is used by hidden_cosine, hidden_mse, embedding_mse, "

@@ -280,21 +280,22 @@ REFUSED = [
     (edited(1, keep=[0, 1]), "steps[1].shorten: keep lists 2 layers, the ratio keeps 6; make them agree"),
     (edited(1, keep=[0, 1, 2, 3, 4, 12]), "steps[1].shorten: keep [0, 1, 2, 3, 4, 12] is not a rising list of layers from "
      "0 to 11; mend it"),
-    (edited(5, loss={"hidden_mse": 1}), "steps[5].distill: teacher 'prune': hidden_mse needs equal widths; the teacher has "
-     "768, the student 312: add projection: learned, take a logit or relation loss, or distill before narrow"),
-    (edited(5, loss={"relation_qq": 1}, relation_split=5), "steps[5].distill: teacher 'prune': relation_qq needs widths that 60 relation heads divide; "
-     "the teacher is 768 wide: change relation_split or the width"),
-    (edited(5, loss={"relation_vv": 1}, relation_split=4), "steps[5].distill: teacher 'prune': relation_vv needs widths that 48 relation heads divide; "
-     "the student is 312 wide: change relation_split or the width"),
-    (both(edited(4, width="384/768", heads="dropped"), edited(5, loss={"attention_kl": 1})), "steps[5].distill: teacher 'prune': attention_kl compares head with head; "
-     "the teacher has 12, the student 6: keep all heads, or take relation losses"),
-    (both(edited(1, layers="1/12"), edited(2, loss={"patient": 1})), "steps[2].distill: teacher 'adapt': patient compares the layers below the last; "
-     "the student has one layer: keep two or more"),
+    (edited(5, loss={"hidden_mse": 1}), "steps[5].distill: teacher 'prune': hidden_mse expected one hidden size in "
+     "teacher and student; got 768 and 312; take losses of logits, relations or classes, move the step before narrow, or add "
+     "projection: learned to a distill step"),
+    (edited(5, loss={"relation_qq": 1}, relation_split=5), "steps[5].distill: teacher 'prune': relation_qq expected widths that 60 relation heads divide; "
+     "got 768 in the teacher; change relation_split or the width"),
+    (edited(5, loss={"relation_vv": 1}, relation_split=4), "steps[5].distill: teacher 'prune': relation_vv expected widths that 48 relation heads divide; "
+     "got 312 in the student; change relation_split or the width"),
+    (both(edited(4, width="384/768", heads="dropped"), edited(5, loss={"attention_kl": 1})), "steps[5].distill: teacher 'prune': attention_kl expected as many heads in teacher "
+     "and student; got 12 and 6; keep all heads, or take relation losses"),
+    (both(edited(1, layers="1/12"), edited(2, loss={"patient": 1})), "steps[2].distill: teacher 'adapt': patient expected a student of 2 layers or "
+     "more, since it compares the layers below the last; got 1; keep more layers"),
     (insert(2, {"blank": {"layers": "0/12", "width": "1/2", "ffn": "1/2"}}), "steps[2].blank: 0/12 leaves no layer; take more"),
     (insert(2, {"blank": {"layers": "1/2", "width": "1/2", "ffn": "1/2", "embeddings": "copied"}}), "steps[2].blank: embeddings of 768 cannot be "
      "copied into a width of 384; take random ones"),
-    (deeper, "steps[3].distill: teacher 'shorten': feature_mse needs a student no deeper than its teacher; it has 12 layers, "
-     "the teacher 6: shorten it"),
+    (deeper, "steps[3].distill: teacher 'shorten': feature_mse expected a student no deeper than its teacher; got 12 layers "
+     "and the teacher's 6; shorten the student"),
     (insert(1, {"trim": {"tokens": 1000}}), "steps[3].distill: teacher 'adapt' has 119547 tokens, the student 1000; "
      "one text would be other tokens to each: distill before trim, or trim both"),
     (edited(0, tokens=100), "steps[0].adapt: 100 tokens are fewer than one batch of 16384; raise tokens"),
@@ -305,13 +306,13 @@ REFUSED = [
      "the student 40000; one text would be other tokens to each: tune before trim, or trim both"),
     (tuned(teacher="narow"), "steps[6].tune: teacher 'narow' is no earlier step; there are: teacher, adapt, shorten, distill, "
      "prune, narrow, distill-2"),
-    (tuned(loss={"patient": 1}), "steps[6].tune: teacher 'teacher': patient needs equal widths; the teacher has 768, the student "
-     "312: take losses of classes alone"),
+    (tuned(loss={"patient": 1}), "steps[6].tune: teacher 'teacher': patient expected one hidden size in teacher and student; got "
+     "768 and 312; take losses of logits, relations or classes, move the step before narrow, or add projection: learned to a distill step"),
     (tuned(start="tuned"), "steps[6].tune: start: tuned takes layers of the fine-tuned teacher; wanted one shorten before it and "
      "teacher: teacher; got adapt, shorten, distill, prune, narrow, distill-2, and teacher; take start: student, or leave the "
      "other steps out"),
     (tuned(edited(1, layers="1/12"), edited(4, width="1/1"), teacher="adapt", loss={"patient": 1}), "steps[6].tune: teacher "
-     "'adapt': patient compares the layers below the last; the student has one layer: keep two or more"),
+     "'adapt': patient expected a student of 2 layers or more, since it compares the layers below the last; got 1; keep more layers"),
     (without_tokens, "steps[0].adapt: neither the recipe nor the scale 'paper' states tokens; add it"),
 ]  # fmt: skip
 

@@ -241,8 +241,8 @@ def test_losses_that_need_layers_the_student_lacks_are_refused_before_training(t
     with pytest.raises(RefusedError) as refused:
         plan_study(TOPIC, "mt", entries_of(load_study(str(path))), load_scale("mini"))
     assert refused.value.lines == (
-        "shallow: eliquare2023: steps[1].distill: teacher 'teacher': patient compares the layers below the "
-        "last; the student has one layer: keep two or more",
+        "shallow: eliquare2023: steps[1].distill: teacher 'teacher': patient expected a student of 2 layers "
+        "or more, since it compares the layers below the last; got 1; keep more layers",
     )
 
 

@@ -16,7 +16,7 @@ from harness.data.tasks import TASKS, TaskData, TextExample, TokenExample, label
 from harness.errors import HarnessError
 from harness.models.loading import checkpoint
 from harness.train.finetuning import finetune as finetuning
-from harness.train.finetuning.distillation import Lesson
+from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.encoding import encode, pad, pieces_of
 from harness.train.finetuning.finetune import Protocol, epochs_within, finetune, predict
 
@@ -39,7 +39,7 @@ def saved(request, make_model, tokenizer, tmp_path):
 
 @pytest.fixture
 def tune(saved, tokenizer, tmp_path):
-    def tune(data, seed=1, score=None, lesson=None, **changes):
+    def tune(data, seed=1, score=None, distillation=None, **changes):
         protocol = Protocol(**(vars(PROTOCOL) | changes))
         return finetune(
             saved,
@@ -49,7 +49,7 @@ def tune(saved, tokenizer, tmp_path):
             seed=seed,
             score=score or (lambda _: 0.0),
             folder=tmp_path / "scratch",
-            lesson=lesson,
+            distillation=distillation,
         )
 
     return tune
@@ -323,12 +323,12 @@ def test_a_model_reads_token_types_as_it_is_trained_and_as_it_predicts(
     saved, taught, tune, pairs, monkeypatch
 ):
     types = checkpoint.load_checkpoint(saved).model.config.type_vocab_size
-    lesson = None
+    distillation = None
     if taught:
         checkpoint.save_checkpoint(
             tune(pairs, epochs=1).model, checkpoint.load_checkpoint(saved).tokenizer, saved.parent / "taught"
         )
-        lesson = Lesson(saved.parent / "taught", {"class_kl": 1.0}, temperature=2.0)
+        distillation = TaskDistillation(saved.parent / "taught", {"class_kl": 1.0}, temperature=2.0)
     seen, task_model = [], finetuning.task_model
 
     def watched(*told):
@@ -340,7 +340,7 @@ def test_a_model_reads_token_types_as_it_is_trained_and_as_it_predicts(
         return model
 
     monkeypatch.setattr(finetuning, "task_model", watched)
-    tune(pairs, epochs=1, lesson=lesson)
+    tune(pairs, epochs=1, distillation=distillation)
     assert {training for training, _ in seen} == {True, False}
     if types == 1:
         assert all(types_BL is None for _, types_BL in seen)

@@ -6,15 +6,18 @@ import pytest
 import torch
 from torch.nn import functional
 
+from harness.config.losses import DISTILL_LOSSES, LOSSES, TASK_LOSSES
 from harness.errors import HarnessError
-from harness.train.losses.objective import LOSSES, MLM, Objective, constant_gram, total_loss
+from harness.train.losses import task
+from harness.train.losses.inputs import FUNCTIONS
+from harness.train.losses.objective import MLM, Objective, compute_teacher_gram, total_loss
 
-OUTER = ("mlm", "logit_mse", "logit_kl", "logit_ce", "hidden_cosine", "hidden_mse")
-"""What is seen from outside a model; the others are tried in test_train_inner_losses.py."""
+OUTPUT_LOSSES = ("mlm", "logit_mse", "logit_kl", "logit_ce", "hidden_cosine", "hidden_mse")
+"""The losses of a model's outputs; test_train_layer_losses.py has those of its inner layers."""
 
 
-def aim(weights, positions="attended"):
-    """Gives an objective with every setting its losses may want."""
+def make_objective(weights, positions="attended"):
+    """Return an objective with every setting that its losses may need."""
     return Objective(weights, positions, 2.0, relation_split=2)
 
 
@@ -29,31 +32,31 @@ def shift_for(family, batch):
     return batch | {"input_ids": torch.where(ids_BL == 0, 1, ids_BL)}
 
 
-def look(model, batch):
-    """Gives every logit (B × L × V) and last hidden state (B × L × D), as the stock class has them."""
-    seen = model(
+def run_model(model, batch):
+    """Return every logit (B × L × V) and last hidden state (B × L × D), as the stock class computes them."""
+    outputs = model(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True
     )
-    return seen.logits, seen.hidden_states[-1]
+    return outputs.logits, outputs.hidden_states[-1]
 
 
 def by_hand(name, student, teacher, batch, *, positions, temperature=2.0):
     """The formula of one loss, over all positions of a batch at once."""
-    logits_BLV, hidden_BLD = look(student, batch)
+    logits_BLV, hidden_BLD = run_model(student, batch)
     with torch.no_grad():
-        wanted_BLV, target_BLD = look(teacher, batch)
-    attended_BL, asked_BL = batch["attention_mask"].bool(), batch["labels"] != -100
+        teacher_logits_BLV, teacher_hidden_BLD = run_model(teacher, batch)
+    attended_BL, masked_BL = batch["attention_mask"].bool(), batch["labels"] != -100
     if name == "mlm":
-        return functional.cross_entropy(logits_BLV[asked_BL], batch["labels"][asked_BL])
+        return functional.cross_entropy(logits_BLV[masked_BL], batch["labels"][masked_BL])
     if name == "hidden_cosine":
-        return (1 - functional.cosine_similarity(hidden_BLD, target_BLD, dim=-1))[attended_BL].mean()
+        return (1 - functional.cosine_similarity(hidden_BLD, teacher_hidden_BLD, dim=-1))[attended_BL].mean()
     if name == "hidden_mse":
-        return ((hidden_BLD - target_BLD)[attended_BL] ** 2).mean()
-    chosen_BL = attended_BL if positions == "attended" else asked_BL
-    logits_NV, wanted_NV = logits_BLV[chosen_BL], wanted_BLV[chosen_BL]
+        return ((hidden_BLD - teacher_hidden_BLD)[attended_BL] ** 2).mean()
+    chosen_BL = attended_BL if positions == "attended" else masked_BL
+    logits_NV, teacher_NV = logits_BLV[chosen_BL], teacher_logits_BLV[chosen_BL]
     if name == "logit_mse":
-        return ((logits_NV - wanted_NV) ** 2).sum() / (chosen_BL.sum() * logits_NV.shape[1])
-    soft_NV = functional.softmax(wanted_NV / temperature, -1)
+        return ((logits_NV - teacher_NV) ** 2).sum() / (chosen_BL.sum() * logits_NV.shape[1])
+    soft_NV = functional.softmax(teacher_NV / temperature, -1)
     if name == "logit_ce":
         return -(soft_NV * functional.log_softmax(logits_NV / temperature, -1)).sum(-1).mean()
     divergence = torch.nn.KLDivLoss(reduction="batchmean")
@@ -62,42 +65,42 @@ def by_hand(name, student, teacher, batch, *, positions, temperature=2.0):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("positions", ["attended", "masked"])
-@pytest.mark.parametrize("name", OUTER)
-def test_a_loss_is_its_formula_in_value_and_in_gradient(name, positions, family, make_model, batch):
+@pytest.mark.parametrize("name", OUTPUT_LOSSES)
+def test_output_loss_equals_its_formula_and_gradient(name, positions, family, make_model, batch):
     batch = shift_for(family, batch)
     student, teacher = make_model(family, seed=1), make_model(family, seed=2)
-    objective = aim({name: 1.0}, positions)
+    objective = make_objective({name: 1.0}, positions)
     loss, parts = total_loss(objective, student, teacher, batch)
     expected = by_hand(name, student, teacher, batch, positions=positions)
     torch.testing.assert_close(loss, expected, rtol=2e-5, atol=1e-7)
     torch.testing.assert_close(parts[name], expected.detach(), rtol=2e-5, atol=1e-7)
     parameters = list(student.parameters())
-    got = torch.autograd.grad(loss, parameters, allow_unused=True)
-    wanted = torch.autograd.grad(expected, parameters, allow_unused=True)
-    for one, other in zip(got, wanted, strict=True):
+    actual = torch.autograd.grad(loss, parameters, allow_unused=True)
+    correct = torch.autograd.grad(expected, parameters, allow_unused=True)
+    for one, other in zip(actual, correct, strict=True):
         zero = torch.zeros(())
         torch.testing.assert_close(
             zero if one is None else one, zero if other is None else other, rtol=1e-3, atol=1e-6
         )
 
 
-def test_the_teachers_constant_is_formed_once_and_changes_nothing(make_model, batch):
+def test_a_teacher_gram_given_beforehand_changes_no_loss(make_model, batch):
     student, teacher = make_model(seed=1), make_model(seed=2)
     objective = Objective({"logit_mse": 1.0}, "attended")
-    gram = constant_gram(objective, teacher)
+    gram = compute_teacher_gram(objective, teacher)
     loss, _ = total_loss(objective, student, teacher, batch, gram)
     torch.testing.assert_close(loss, total_loss(objective, student, teacher, batch)[0], rtol=0, atol=0)
     assert total_loss(objective, student, teacher, batch, gram * 2)[0] != loss
-    assert constant_gram(Objective({"mlm": 0.5, "hidden_mse": 0.5}), teacher) is None
-    assert constant_gram(objective, None) is None
+    assert compute_teacher_gram(Objective({"mlm": 0.5, "hidden_mse": 0.5}), teacher) is None
+    assert compute_teacher_gram(objective, None) is None
 
 
-def test_the_masked_language_loss_is_the_stock_classes(make_model, batch):
+def test_mlm_equals_the_loss_of_the_stock_class(make_model, batch):
     model = make_model()
     torch.testing.assert_close(total_loss(MLM, model, None, batch)[0], model(**batch).loss)
 
 
-def test_logits_half_a_unit_apart_are_a_quarter_apart_in_squares_and_one_distribution(make_model, batch):
+def test_a_shift_of_all_logits_shows_in_mse_and_not_in_kl(make_model, batch):
     student, teacher = make_model(), make_model()
     with torch.no_grad():
         student.cls.predictions.bias += 0.5
@@ -107,14 +110,14 @@ def test_logits_half_a_unit_apart_are_a_quarter_apart_in_squares_and_one_distrib
     assert float(parts["logit_kl"]) == pytest.approx(0.0, abs=1e-5)
 
 
-def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_it(make_model, batch):
-    names = [name for name in LOSSES if name not in {"mlm", "logit_ce"}]
-    objective = aim(dict.fromkeys(names, 1.0))
+def test_losses_are_zero_where_student_equals_teacher(make_model, batch):
+    names = [name for name in DISTILL_LOSSES if name not in {"mlm", "logit_ce"}]
+    objective = make_objective(dict.fromkeys(names, 1.0))
     loss, _ = total_loss(objective, make_model(), make_model(), batch)
     assert abs(loss.item()) < 1e-5
 
 
-def test_the_total_is_the_weighted_sum(make_model, batch):
+def test_total_loss_is_the_weighted_sum(make_model, batch):
     weights = {"mlm": 0.3, "logit_mse": 0.5, "logit_kl": 0.2, "hidden_cosine": 2.0, "hidden_mse": 0.1}
     loss, parts = total_loss(Objective(weights, "attended", 2.0), make_model(), make_model(seed=2), batch)
     assert set(parts) == set(weights)
@@ -123,8 +126,8 @@ def test_the_total_is_the_weighted_sum(make_model, batch):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", LOSSES)
-def test_more_padding_changes_no_loss(name, family, make_model, batch):
+@pytest.mark.parametrize("name", DISTILL_LOSSES)
+def test_padding_changes_no_loss(name, family, make_model, batch):
     batch = shift_for(family, batch)
     pad = 0 if family == "bert" else 1
     wider = {
@@ -133,15 +136,15 @@ def test_more_padding_changes_no_loss(name, family, make_model, batch):
         "labels": functional.pad(batch["labels"], (0, 7), value=-100),
     }
     student, teacher = make_model(family, seed=1), make_model(family, seed=2)
-    objective = aim({name: 1.0})
+    objective = make_objective({name: 1.0})
     one, other = (total_loss(objective, student, teacher, each)[0] for each in (batch, wider))
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
 
 
-def test_the_teacher_gets_no_gradient_and_stays_as_it_was(make_model, batch, weights_of):
+def test_losses_leave_the_teacher_unchanged(make_model, batch, weights_of):
     student, teacher = make_model(), make_model(seed=2)
     before = weights_of(teacher)
-    objective = aim(dict.fromkeys(LOSSES, 1.0))
+    objective = make_objective(dict.fromkeys(DISTILL_LOSSES, 1.0))
     total_loss(objective, student, teacher, batch)[0].backward()
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert all(parameter.grad is not None for parameter in student.parameters())
@@ -149,17 +152,17 @@ def test_the_teacher_gets_no_gradient_and_stays_as_it_was(make_model, batch, wei
 
 
 @pytest.mark.parametrize("name", ["mlm", "logit_mse", "logit_kl", "logit_ce"])
-def test_a_batch_in_which_nothing_is_asked_gives_zero_and_can_be_gone_back_through(name, make_model, batch):
+def test_a_batch_without_masked_positions_has_zero_loss_and_gradient(name, make_model, batch):
     batch = batch | {"labels": torch.full_like(batch["labels"], -100)}
     student = make_model()
-    objective = aim({name: 1.0}, "masked")
+    objective = make_objective({name: 1.0}, "masked")
     loss, _ = total_loss(objective, student, make_model(seed=2), batch)
     loss.backward()
     assert loss.item() == 0.0
     assert all(not parameter.grad.any() for parameter in student.parameters() if parameter.grad is not None)
 
 
-def test_an_unknown_loss_lists_those_there_are():
+def test_an_unknown_loss_is_refused_with_the_list_of_losses():
     with pytest.raises(
         HarnessError, match=r"unknown loss 'logit_msa'; there are: mlm, logit_mse, .* 'logit_mse'"
     ):
@@ -167,34 +170,50 @@ def test_an_unknown_loss_lists_those_there_are():
 
 
 @pytest.mark.parametrize("name", ["logit_kl", "logit_ce"])
-def test_a_softened_loss_wants_a_temperature(name):
-    with pytest.raises(HarnessError, match=f"wanted a temperature beside {name}; got none"):
+def test_a_softened_loss_needs_a_temperature(name):
+    with pytest.raises(HarnessError, match=f"distill: expected a temperature with {name}; got none"):
         Objective({name: 1.0})
 
 
-def test_relations_want_to_know_how_heads_are_split():
-    with pytest.raises(HarnessError, match="wanted relation_split beside relation losses; got none"):
+def test_a_relation_loss_needs_relation_split():
+    with pytest.raises(HarnessError, match="distill: expected a relation_split with relation_kk; got none"):
         Objective({"relation_kk": 1.0})
 
 
-def test_a_comparing_loss_wants_a_teacher(make_model, batch):
+def test_a_comparing_loss_needs_a_teacher(make_model, batch):
     with pytest.raises(
-        HarnessError, match="wanted a teacher; got none; name one in the recipe's distill step"
+        HarnessError, match="expected a teacher; got none; name one in the recipe's distill step"
     ):
         total_loss(Objective({"logit_mse": 1.0}), make_model(), None, batch)
 
 
-def test_logits_of_two_vocabularies_are_not_compared(make_model, batch):
+def test_logits_of_unequal_vocabularies_are_refused(make_model, batch):
     teacher = make_model(vocabulary=120)
     with pytest.raises(
-        HarnessError, match=r"of one vocabulary; got 120 and 90 tokens; trim after distilling"
+        HarnessError,
+        match=r"logit_mse expected one vocabulary .*; got 120 and 90 tokens; distill before trim",
     ):
         total_loss(Objective({"logit_mse": 1.0}), make_model(), teacher, batch)
 
 
-def test_hidden_states_of_two_widths_are_not_compared(make_model, batch):
+def test_hidden_states_of_unequal_widths_are_refused(make_model, batch):
     teacher = make_model(hidden=24)
-    with pytest.raises(HarnessError, match=r"hidden_cosine wanted .* of one hidden size; got 24 and 16"):
+    with pytest.raises(HarnessError, match=r"hidden_cosine expected one hidden size .*; got 24 and 16"):
         total_loss(Objective({"hidden_cosine": 1.0}), make_model(), teacher, batch)
     loss, _ = total_loss(Objective({"logit_mse": 1.0}), make_model(), teacher, batch)
     assert loss.item() > 0
+
+
+def test_every_row_has_a_function_and_every_function_a_row():
+    assert task.labels is FUNCTIONS["labels"]
+    missing = {f"function {name}" for name in LOSSES.keys() - FUNCTIONS.keys()}
+    missing |= {f"row {name}" for name in FUNCTIONS.keys() - LOSSES.keys()}
+    assert missing == set(), "harness/config/losses.py and harness/train/losses must list the same losses"
+    assert LOSSES.keys() == DISTILL_LOSSES.keys() | TASK_LOSSES.keys()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_docstring_of_a_loss_states_its_formula(name):
+    text = FUNCTIONS[name].__doc__
+    assert text.startswith("Compute "), text
+    assert LOSSES[name].source

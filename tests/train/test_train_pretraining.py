@@ -14,13 +14,14 @@ import pytest
 import torch
 from torch import nn
 
+from harness.config.losses import DISTILL_LOSSES
 from harness.data.batches import IGNORED, pack
 from harness.errors import HarnessError
 from harness.models.loading import checkpoint
 from harness.train.language_model import training
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.training import dropout, held_out_loss, train
-from harness.train.losses.objective import LOSSES, MLM, Objective
+from harness.train.losses.objective import MLM, Objective
 from harness.train.trainer import OrderedTrainer, arguments, last_checkpoint
 
 MSE = Objective({"mlm": 0.5, "logit_mse": 0.5}, "attended")
@@ -185,7 +186,7 @@ from harness.train.language_model.budget import Budget
 from harness.train.language_model.training import train
 folder, budget = Path(sys.argv[1]), Budget(**eval(sys.argv[2]))
 torch.set_num_threads(int(sys.argv[3]))
-found = checkpoint.load(folder / "model")
+found = checkpoint.load_checkpoint(folder / "model")
 def progress(done, total, unit, told):
     if done >= 500:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -313,7 +314,10 @@ def test_only_matrices_decay(make_model, make_budget, tokenizer, packed):
 
 
 def test_half_precision_trains_weights_kept_whole(run, make_model, make_budget):
-    model, objective = make_model(), Objective(dict.fromkeys(LOSSES, 0.2), "attended", 2.0, relation_split=2)
+    model, objective = (
+        make_model(),
+        Objective(dict.fromkeys(DISTILL_LOSSES, 0.2), "attended", 2.0, relation_split=2),
+    )
     budget = make_budget(tokens=1000, precision="bf16")
     teacher, seen = make_model(seed=2), set()
     for one in (model, teacher):

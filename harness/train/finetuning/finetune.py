@@ -27,7 +27,11 @@ from harness.data.tasks import TaskData
 from harness.models.loading.checkpoint import quiet
 from harness.models.loading.encoder import count_token_types
 from harness.train.finetuning.adapters import add_adapters, add_lora, merge_lora, num_trained
-from harness.train.finetuning.distillation import Lesson, TaughtTrainer, start_as
+from harness.train.finetuning.distillation import (
+    TaskDistillation,
+    TaskDistillationTrainer,
+    copy_layers,
+)
 from harness.train.finetuning.encoding import Encoded, encode, pad
 from harness.train.finetuning.sparse import Ticket, choose, encoder_weights
 from harness.train.trainer import OneDevice, bare_forward, dropout, fastest_attention
@@ -120,7 +124,7 @@ def finetune(
     seed: int,
     score: Callable[[Labels], float],
     folder: Path,
-    lesson: Lesson | None = None,
+    distillation: TaskDistillation | None = None,
 ) -> Tuned:
     """Fine-tunes a copy of an encoder on a task.
 
@@ -135,7 +139,7 @@ def finetune(
         seed: of head, order and dropout.
         score: gives the first metric of predictions on the dev part.
         folder: scratch of the trainer.
-        lesson: what a teacher adds; None learns from the labels alone.
+        distillation: the losses that compare with a teacher; None learns from the labels alone.
     """
     set_seed(seed)
     model = task_model(checkpoint, data)
@@ -146,7 +150,7 @@ def finetune(
         max_length=protocol.max_length,
         typed=count_token_types(model) > 1,
     )
-    trainer_class = Trainer if lesson is None else _taught(lesson, model, data)
+    trainer_class = Trainer if distillation is None else _distilling_trainer(distillation, model, data)
     model = fitted(model, protocol)
     trained = num_trained(model)
     train, dev = rows_of(data.train), rows_of(data.dev)
@@ -199,12 +203,12 @@ def _draw_ticket(model: Any, fit: Callable[[], None], density: float) -> Ticket:
     return ticket
 
 
-def _taught(lesson: Lesson, model: Any, data: TaskData) -> Callable[..., Any]:
-    """Gives the trainer of a lesson; the model begins as its teacher where the lesson says so."""
-    teacher = task_model(lesson.teacher, data)
-    if lesson.kept_layers is not None:
-        start_as(model, teacher, lesson.kept_layers)
-    return partial(TaughtTrainer, lesson=lesson, teacher=teacher)
+def _distilling_trainer(distillation: TaskDistillation, model: Any, data: TaskData) -> Callable[..., Any]:
+    """Return the trainer for task distillation; copy the teacher's layers into the model if it asks."""
+    teacher = task_model(distillation.teacher, data)
+    if distillation.kept_layers is not None:
+        copy_layers(model, teacher, distillation.kept_layers)
+    return partial(TaskDistillationTrainer, distillation=distillation, teacher=teacher)
 
 
 def fitted(model: Any, protocol: Protocol) -> Any:

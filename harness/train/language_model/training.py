@@ -18,8 +18,8 @@ from harness.models.families.mlm_head import split_mlm_head
 from harness.models.families.table import find_layout
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
-from harness.train.losses.objective import MLM, Objective, constant_gram, total_loss
-from harness.train.losses.projection import bridged
+from harness.train.losses.objective import MLM, Objective, compute_teacher_gram, total_loss
+from harness.train.losses.projection import learned_projection
 from harness.train.trainer import (
     OrderedTrainer,
     Progress,
@@ -68,7 +68,7 @@ def train(
         if teacher is not None:
             teacher.eval().requires_grad_(False)
             if objective.projection:
-                stack.enter_context(bridged(student, teacher, budget.seed))
+                stack.enter_context(learned_projection(student, teacher, budget.seed))
         stack.enter_context(dropout(student, budget.dropout))
         stack.enter_context(fastest_attention(student, budget.precision))
         batches = MaskedBatches(packed, tokenizer, budget)
@@ -101,7 +101,7 @@ def _train(
     budget, settings = batches.budget, arguments(folder, batches.budget)
     if teacher is not None:
         teacher.to(settings.device)
-    gram = constant_gram(objective, teacher)
+    gram = compute_teacher_gram(objective, teacher)
     trainer = OrderedTrainer(
         model=student,
         args=settings,

@@ -1,6 +1,6 @@
-"""Losses between the hidden states of many layers.
+"""Losses between hidden states: of the last layer, of the embeddings, of many layers.
 
-Shapes: **B** batch, **L** length, **D** hidden of the student, **T** hidden of the teacher, **N** rows.
+Shapes: **B** batch, **L** length, **N** positions, **D** hidden of the student, **T** hidden of the teacher.
 """
 
 from __future__ import annotations
@@ -12,50 +12,81 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness import ops
-
-Pairs = Sequence[tuple[int, int]]
-"""Which layer of the student is compared with which of the teacher; 0 is after the embeddings."""
+from harness.train.losses.inputs import LossInputs, loss_function
 
 
-def feature_mse(
-    student: Sequence[Tensor],
-    teacher: Sequence[Tensor],
-    pairs: Pairs,
-    mask_BL: Tensor,
-    bridge_TD: Tensor | None,
-) -> Tensor:
-    """Gives the mean squared difference of hidden states over positions, dimensions and compared layers.
+@loss_function
+def hidden_cosine(inputs: LossInputs) -> Tensor:
+    """Compute 1 − cos(student, teacher) of the last hidden states, mean over positions.
 
-    Source: Jiao et al. 2020, equations 8 and 9, which sum over layers; Sun et al. 2020 (MobileBERT), feature
-    map transfer. One projection serves all layers, as in TinyBERT's code.
+    Source: Sanh et al. 2019 (DistilBERT), section 2.
     """
+    student_ND, teacher_NT = inputs.last
     return ops.hidden_state_loss(
-        [student[one].float() for one, _ in pairs],
-        [teacher[other].float() for _, other in pairs],
-        mask_BL,
-        kind="mse",
-        projections=None if bridge_TD is None else [bridge_TD] * len(pairs),
+        [student_ND], [teacher_NT], kind="cosine", projections=_repeat(inputs.projection_TD, 1)
     )
 
 
-def patient(
-    student: Sequence[Tensor], teacher: Sequence[Tensor], pairs: Pairs, bridge_TD: Tensor | None
-) -> Tensor:
-    """Gives the mean squared difference of the first position's states, each scaled to length one.
+@loss_function
+def hidden_mse(inputs: LossInputs) -> Tensor:
+    """Compute the mean of (student − teacher)² of the last hidden states over positions and dimensions."""
+    student_ND, teacher_NT = inputs.last
+    return ops.hidden_state_loss(
+        [student_ND], [teacher_NT], kind="mse", projections=_repeat(inputs.projection_TD, 1)
+    )
 
-    The last layer does not enter. The mean is over rows, layers and dimensions, as the authors' code has it;
-    their formula sums over rows and layers.
 
-    Source: Sun et al. 2019 (Patient Knowledge Distillation), L_PT.
+@loss_function
+def embedding_mse(inputs: LossInputs) -> Tensor:
+    """Compute the mean of (student − teacher)² after the embeddings over positions and dimensions.
+
+    Source: Jiao et al. 2020 (TinyBERT), equation 9.
     """
+    return _compare_layers(inputs, [(0, 0)])
+
+
+@loss_function
+def feature_mse(inputs: LossInputs) -> Tensor:
+    """Compute the mean of (student − teacher)² over positions, dimensions and compared layers.
+
+    One projection serves all layers, as in TinyBERT's code. Source: Jiao et al. 2020 (TinyBERT), equation 8;
+    Sun et al. 2020 (MobileBERT), feature map transfer; both sum over layers.
+    """
+    return _compare_layers(inputs, inputs.pairs)
+
+
+@loss_function
+def patient(inputs: LossInputs) -> Tensor:
+    """Compute the mean of (s/‖s‖ − t/‖t‖)² of the first position's states in the layers below the last.
+
+    The mean is over rows, layers and dimensions, as the authors' code has it; their formula sums over rows
+    and layers. Source: Sun et al. 2019 (Patient Knowledge Distillation), L_PT.
+    """
+    student, teacher = inputs.states
     losses = []
-    for one, other in pairs[:-1]:
-        student_BD, teacher_BT = student[one][:, 0].float(), teacher[other][:, 0].float()
-        if bridge_TD is not None:
-            student_BD = functional.linear(student_BD, bridge_TD.float())
+    for student_layer, teacher_layer in inputs.pairs[:-1]:
+        student_BD = student.hidden_states[student_layer][:, 0].float()
+        teacher_BT = teacher.hidden_states[teacher_layer][:, 0].float()
+        if inputs.projection_TD is not None:
+            student_BD = functional.linear(student_BD, inputs.projection_TD.float())
         losses.append(
             functional.mse_loss(
                 functional.normalize(student_BD, dim=-1), functional.normalize(teacher_BT, dim=-1)
             )
         )
     return torch.stack(losses).mean()
+
+
+def _compare_layers(inputs: LossInputs, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    student, teacher = inputs.states
+    return ops.hidden_state_loss(
+        [student.hidden_states[layer].float() for layer, _ in pairs],
+        [teacher.hidden_states[layer].float() for _, layer in pairs],
+        inputs.mask_BL,
+        kind="mse",
+        projections=_repeat(inputs.projection_TD, len(pairs)),
+    )
+
+
+def _repeat(projection_TD: Tensor | None, times: int) -> list[Tensor] | None:
+    return None if projection_TD is None else [projection_TD] * times

@@ -1,4 +1,4 @@
-"""Losses of hidden states, attention and relations: each is its formula, worked here position by position."""
+"""Losses of hidden states, attention and relations equal their formulas, computed position by position."""
 
 from __future__ import annotations
 
@@ -8,72 +8,84 @@ import pytest
 import torch
 from torch.nn import functional
 
-from harness.config.losses import match_layers
+from harness.config.losses import LossSettings, match_layers
 from harness.errors import HarnessError
 from harness.models.hidden_states import HiddenStates, capture_hidden_states
 from harness.train.losses import attention, hidden_states
+from harness.train.losses.inputs import LossInputs, Outputs
 from harness.train.losses.objective import Objective, total_loss
-from harness.train.losses.projection import bridged, weight_of
+from harness.train.losses.projection import find_projection, learned_projection
 
 
-def inside(queries, keys=None, heads=1):
-    """A model's inside of one layer, from queries (and keys) of one row."""
+def project(queries, keys=None):
+    """Return the attention projections of one layer with one head, from queries (and keys) of one row."""
     queries_BLA = torch.tensor([queries])
     keys_BLA = queries_BLA if keys is None else torch.tensor([keys])
-    return HiddenStates((), (queries_BLA,), (keys_BLA,), (queries_BLA,), heads)
+    return HiddenStates((), (queries_BLA,), (keys_BLA,), (queries_BLA,), 1)
 
 
-TWO = torch.tensor([[True, True]])
+def compare(student, teacher, mask=(True, True), **settings):
+    """Return loss inputs of one row, whose positions are attended as the mask says."""
+    return LossInputs(
+        student=Outputs(student),
+        teacher=Outputs(teacher),
+        labels_N=torch.tensor([]),
+        mask_BL=torch.tensor([mask]),
+        settings=LossSettings(**settings),
+    )
 
 
-def test_scores_are_worked_by_hand():
+def test_attention_scores_by_hand():
     """Two positions, one head of size four, against a teacher of zeros."""
-    student = inside([[2.0, 0, 0, 0], [0, 2.0, 0, 0]])
-    teacher = inside([[0.0] * 4] * 2)
+    inputs = compare(project([[2.0, 0, 0, 0], [0, 2.0, 0, 0]]), project([[0.0] * 4] * 2))
     # q·k = [[4, 0], [0, 4]], divided by √4: [[2, 0], [0, 2]]; squares: 4, 0, 0, 4
-    assert attention.score_mse(student, teacher, [(1, 1)], TWO).item() == pytest.approx(2.0)
+    assert attention.attention_score_mse(inputs).item() == pytest.approx(2.0)
 
 
-def test_maps_are_worked_by_hand():
+def test_attention_maps_by_hand():
     """Scores [ln 3, 0] give [3/4, 1/4]; the teacher's zeros give [1/2, 1/2]."""
     root = math.sqrt(math.log(3.0))
-    student, teacher = (
-        inside([[root, 0.0, 0.0, 0.0], [0.0] * 4], [[2 * root, 0, 0, 0], [0.0] * 4]),
-        inside([[0.0] * 4] * 2),
-    )
+    student = project([[root, 0.0, 0.0, 0.0], [0.0] * 4], [[2 * root, 0, 0, 0], [0.0] * 4])
+    inputs = compare(student, project([[0.0] * 4] * 2))
     # first row differs by 1/4 twice, the second not at all
-    assert attention.map_mse(student, teacher, [(1, 1)], TWO).item() == pytest.approx(2 * (1 / 16) / 4)
+    assert attention.attention_mse(inputs).item() == pytest.approx(2 * (1 / 16) / 4)
     divergence = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
-    assert attention.map_kl(student, teacher, [(1, 1)], TWO).item() == pytest.approx(divergence / 2)
+    assert attention.attention_kl(inputs).item() == pytest.approx(divergence / 2)
 
 
-def test_relations_are_worked_by_hand_and_heads_may_differ_in_width():
+def test_relations_by_hand_with_heads_of_unequal_width():
     """One relation head: XXᵀ/√S of [[√(ln 3)·2^¼, 0], [0, 0]] is [[ln 3, 0], [0, 0]]."""
-    student_BLA = torch.tensor([[[math.sqrt(math.log(3.0) * math.sqrt(2.0)), 0.0], [0.0, 0.0]]])
-    teacher_BLA = torch.zeros(1, 2, 6)
+    student = project([[math.sqrt(math.log(3.0) * math.sqrt(2.0)), 0.0], [0.0, 0.0]])
+    inputs = compare(student, project([[0.0] * 6] * 2), relation_split=1)
     divergence = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
-    assert attention.relation_kl(student_BLA, teacher_BLA, 1, TWO).item() == pytest.approx(divergence / 2)
+    for loss in (attention.relation_qq, attention.relation_kk, attention.relation_vv):
+        assert loss(inputs).item() == pytest.approx(divergence / 2)
 
 
-def test_patience_is_worked_by_hand():
+def states(*layers):
+    return HiddenStates(tuple(layers), (), (), (), 1)
+
+
+def test_patient_by_hand():
     """Unit vectors at a right angle: squares 1 + 1 over two dimensions; the last layer plays no part."""
-    student = [
+    student = states(
         torch.full((1, 3, 2), 9.0),
         torch.tensor([[[3.0, 0], [7, 7], [7, 7]]]),
         torch.full((1, 3, 2), 5.0),
-    ]
-    teacher = [torch.full((1, 3, 2), 2.0), torch.tensor([[[0.0, 4], [1, 2], [2, 1]]]), torch.zeros(1, 3, 2)]
-    assert hidden_states.patient(student, teacher, [(1, 1), (2, 2)], None).item() == pytest.approx(1.0)
+    )
+    teacher = states(
+        torch.full((1, 3, 2), 2.0), torch.tensor([[[0.0, 4], [1, 2], [2, 1]]]), torch.zeros(1, 3, 2)
+    )
+    assert hidden_states.patient(compare(student, teacher)).item() == pytest.approx(1.0)
 
 
-def test_features_are_worked_by_hand():
+def test_features_by_hand():
     """Two layers, of which one differs by 2 in every attended place: (4 + 0) / 2."""
-    mask_BL = torch.tensor([[True, False]])
-    student = [torch.zeros(1, 2, 3), torch.tensor([[[2.0] * 3, [50.0] * 3]]), torch.ones(1, 2, 3)]
-    teacher = [torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), torch.ones(1, 2, 3)]
-    assert hidden_states.feature_mse(
-        student, teacher, [(1, 1), (2, 2)], mask_BL, None
-    ).item() == pytest.approx(2.0)
+    student = states(torch.zeros(1, 2, 3), torch.tensor([[[2.0] * 3, [50.0] * 3]]), torch.ones(1, 2, 3))
+    teacher = states(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), torch.ones(1, 2, 3))
+    inputs = compare(student, teacher, mask=(True, False))
+    assert hidden_states.feature_mse(inputs).item() == pytest.approx(2.0)
+    assert hidden_states.embedding_mse(inputs).item() == 0.0
 
 
 @pytest.mark.parametrize(
@@ -86,18 +98,18 @@ def test_features_are_worked_by_hand():
         ("uniform", 3, 3, [(1, 1), (2, 2), (3, 3)]),
     ],
 )
-def test_layers_are_matched_as_the_papers_do(way, student, teacher, pairs):
+def test_match_layers_follows_the_papers(way, student, teacher, pairs):
     assert match_layers(way, student, teacher) == pairs
 
 
-def slowly(name, student, teacher, batch, split):
+def compute_slowly(name, student, teacher, batch, split):
     """The formula of one loss with a loop over rows, heads and positions; layers 1 ↦ 2 and 2 ↦ 4."""
-    asked = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    given = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     views = []
     for model in (student, teacher):
         model.set_attn_implementation("eager")
-        seen = model(**asked, output_hidden_states=True, output_attentions=True)
-        views.append((model, seen.hidden_states, seen.attentions))
+        outputs = model(**given, output_hidden_states=True, output_attentions=True)
+        views.append((model, outputs.hidden_states, outputs.attentions))
     lengths = batch["attention_mask"].sum(1).tolist()
     pairs = {"embedding_mse": [(0, 0)], "patient": [(1, 2)]}.get(name, [(1, 2), (2, 4)])
     terms = []
@@ -114,11 +126,11 @@ def slowly(name, student, teacher, batch, split):
             elif name == "patient":
                 terms.append(((mine[0] / mine[0].norm() - theirs[0] / theirs[0].norm()) ** 2).mean())
             else:
-                terms += attended(name, views, (one, other), row, length)
+                terms += compare_attention(name, views, (one, other), row, length)
     return torch.stack(terms).mean()
 
 
-def attended(name, views, layers, row, length):
+def compare_attention(name, views, layers, row, length):
     terms = []
     for head in range(2):
         if name == "attention_score_mse":
@@ -140,7 +152,7 @@ def attended(name, views, layers, row, length):
 
 
 def projected(view, layer, row, role):
-    """What a layer's query, key or value map makes of the states before it."""
+    """Return the output of a layer's query, key or value map."""
     model, hiddens, _ = view
     return getattr(model.base_model.encoder.layer[layer - 1].attention.self, role)(hiddens[layer - 1][row])
 
@@ -181,18 +193,18 @@ SAME_WIDTH = (
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
 @pytest.mark.parametrize("name", [*SAME_WIDTH, "relation_qq", "relation_kk", "relation_vv"])
-def test_a_loss_is_its_formula_in_value_and_in_gradient(name, family, make_model, batch):
+def test_layer_loss_equals_its_formula_and_gradient(name, family, make_model, batch):
     if family == "xlm-roberta":  # it pads with 1: the made-up batch's 0 and 1 change places
         batch = batch | {"input_ids": torch.where(batch["input_ids"] == 0, 1, batch["input_ids"])}
     width = {} if name in SAME_WIDTH else {"hidden": 24}
     student, teacher = make_model(family, seed=1), make_model(family, seed=2, layers=4, **width)
     loss, _ = total_loss(Objective({name: 1.0}, relation_split=2), student, teacher, batch)
-    expected = slowly(name, student, teacher, batch, 2)
+    expected = compute_slowly(name, student, teacher, batch, 2)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-7)
     parameters = list(student.parameters())
-    got = torch.autograd.grad(loss, parameters, allow_unused=True)
-    wanted = torch.autograd.grad(expected, parameters, allow_unused=True)
-    for one, other in zip(got, wanted, strict=True):
+    actual = torch.autograd.grad(loss, parameters, allow_unused=True)
+    correct = torch.autograd.grad(expected, parameters, allow_unused=True)
+    for one, other in zip(actual, correct, strict=True):
         zero = torch.zeros(())
         torch.testing.assert_close(
             zero if one is None else one, zero if other is None else other, rtol=1e-3, atol=1e-6
@@ -200,14 +212,14 @@ def test_a_loss_is_its_formula_in_value_and_in_gradient(name, family, make_model
 
 
 @pytest.mark.parametrize("name", ["hidden_mse", "hidden_cosine", "embedding_mse", "feature_mse", "patient"])
-def test_a_learned_projection_joins_two_widths_and_learns(name, make_model, batch):
+def test_a_learned_projection_joins_two_widths(name, make_model, batch):
     student, teacher = make_model(), make_model(seed=2, layers=4, hidden=24)
     objective = Objective({name: 1.0}, projection=True)
     before = [key for key, _ in student.named_parameters()]
-    with bridged(student, teacher, seed=5):
+    with learned_projection(student, teacher, seed=5):
         loss, _ = total_loss(objective, student, teacher, batch)
         loss.backward()
-        weight_TD = weight_of(student)
+        weight_TD = find_projection(student)
         assert weight_TD.shape == (24, 16)
         assert weight_TD.grad.abs().sum() > 0
         torch.testing.assert_close(weight_TD.T @ weight_TD, torch.eye(16), atol=1e-5, rtol=0)
@@ -216,30 +228,44 @@ def test_a_learned_projection_joins_two_widths_and_learns(name, make_model, batc
 
 def test_a_projection_is_applied_as_a_matrix(make_model, batch):
     student, teacher = make_model(), make_model(seed=2, hidden=24)
-    with bridged(student, teacher, seed=5):
+    with learned_projection(student, teacher, seed=5):
         loss, _ = total_loss(Objective({"hidden_mse": 1.0}, projection=True), student, teacher, batch)
         mine, theirs = (
             capture_hidden_states(model, batch).hidden_states[-1][batch["attention_mask"].bool()]
             for model in (student, teacher)
         )
         torch.testing.assert_close(
-            loss, ((mine @ weight_of(student).T - theirs) ** 2).mean(), rtol=1e-4, atol=1e-6
+            loss, ((mine @ find_projection(student).T - theirs) ** 2).mean(), rtol=1e-4, atol=1e-6
         )
 
 
-def test_what_a_model_is_watched_by_is_taken_off_again(make_model, batch):
+def test_capturing_hidden_states_leaves_no_hook(make_model, batch):
     model = make_model()
     capture_hidden_states(model, batch, attention=True)
     assert all(not module._forward_hooks for module in model.modules())
 
 
-def test_heads_that_are_not_as_many_are_not_compared(make_model, batch):
+def test_attention_of_unequal_numbers_of_heads_is_refused(make_model, batch):
     with pytest.raises(
-        HarnessError, match=r"attention_kl wanted as many heads in both; got 4 and 2; keep all heads"
+        HarnessError,
+        match=r"attention_kl expected as many heads in teacher and student; got 4 and 2; keep all",
     ):
         total_loss(Objective({"attention_kl": 1.0}), make_model(), make_model(heads=4), batch)
 
 
-def test_features_of_two_widths_want_a_projection(make_model, batch):
-    with pytest.raises(HarnessError, match=r"feature_mse wanted .* got 24 and 16; add projection: learned"):
+def test_features_of_unequal_widths_need_a_projection(make_model, batch):
+    with pytest.raises(
+        HarnessError, match=r"feature_mse expected .* got 24 and 16; .* add projection: learned"
+    ):
         total_loss(Objective({"feature_mse": 1.0}), make_model(), make_model(hidden=24), batch)
+
+
+def test_features_of_a_deeper_student_are_refused(make_model, batch):
+    with pytest.raises(HarnessError, match=r"feature_mse expected a student no deeper .*; got 4 layers"):
+        total_loss(Objective({"feature_mse": 1.0}), make_model(layers=4), make_model(), batch)
+
+
+def test_relations_of_indivisible_widths_are_refused(make_model, batch):
+    objective = Objective({"relation_kk": 1.0}, relation_split=5)
+    with pytest.raises(HarnessError, match=r"relation_kk expected widths that 10 relation heads divide"):
+        total_loss(objective, make_model(), make_model(), batch)
