@@ -161,7 +161,7 @@ def test_a_model_of_the_hub_is_named_with_its_commit(monkeypatch, tmp_path, plac
     folder = tmp_path / "snapshots" / commit
     shutil.copytree(place / "teacher", folder)
     monkeypatch.setattr(
-        scorecard, "locate", lambda name, revision: {("org/Base_X", "main"): folder}[name, revision]
+        scorecard, "locate_model", lambda name, revision: {("org/Base_X", "main"): folder}[name, revision]
     )
     first, second = scorecard.find_model_sources(["org/Base_X", "org/Base_X"])
     assert (first.id, first.source, second.id) == ("base-x", f"org/Base_X@{commit}", "base-x-2")
@@ -205,15 +205,18 @@ def cut(model):
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (slow_tokenizer, "wanted a fast tokenizer (tokenizer.json); got ByT5Tokenizer, a slow one"),
+        (slow_tokenizer, "expected a fast tokenizer (tokenizer.json); got ByT5Tokenizer, a slow one"),
         (
             without_padding,
-            "wanted a token for the start and the end and padding and the unknown; got none for padding",
+            "expected tokens for start, end, padding, unknown; got none for padding",
         ),
-        (larger_tokenizer, "wanted a tokenizer of at most 7 ids; got 60"),
-        (custom_code, "wanted a stock model; got custom code (auto_map), which is never run"),
-        (pickled, "wanted weights (model.safetensors); got only pickled weights, which are never read"),
-        (cut, "wanted whole weights in model.safetensors; got a broken file"),
+        (larger_tokenizer, "expected a tokenizer of at most 7 ids; got 60"),
+        (custom_code, "expected a stock model; got custom code (auto_map), which is never run"),
+        (
+            pickled,
+            "expected weights (model.safetensors); got only pickled weights (pytorch_model.bin), which are",
+        ),
+        (cut, "expected whole weights in model.safetensors; got a broken file"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -281,11 +284,11 @@ def test_a_task_that_cannot_be_scored_is_refused_by_file_and_line(refused, place
     [
         (
             ["--model", "nope/", "--lang", "mt"],
-            "checkpoint 'nope/': wanted a folder or a hub id; got neither",
+            "model 'nope/': expected a folder or a hub id; got neither",
         ),
         (
             ["--model", "nope/never", "--lang", "mt"],
-            "checkpoint 'nope/never': wanted revision main from the hub",
+            "model 'nope/never': expected revision main from the hub",
         ),
         (
             ["--model", "TEACHER", "--lang", "xx"],

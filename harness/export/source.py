@@ -11,9 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import torch
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -22,8 +20,8 @@ from transformers import (
 
 from harness.errors import unknown
 from harness.export.heads import HEADS, head_of
-from harness.models.loading.checkpoint import quiet
-from harness.models.loading.folder import check_ids, read_config, read_tokenizer, refusal, told
+from harness.models.loading.folder import ModelFolder, load_config, load_stock_model, open_model_folder
+from harness.models.loading.tokenizer import check_ids_have_rows, load_tokenizer
 
 ARCHITECTURES = ("bert", "xlm-roberta", "roberta", "camembert", "distilbert", "modernbert", "electra")
 _STOCK: Mapping[str, Any] = MappingProxyType(
@@ -57,42 +55,29 @@ def read_source(folder: Path, task: str) -> Source:
     """
     if task not in HEADS:
         raise unknown("task", task, HEADS)
-    kind = read_config(folder)["model_type"]
-    if kind not in ARCHITECTURES:
-        wanted = f"an architecture of {', '.join(ARCHITECTURES)}"
-        raise refusal(folder, wanted, f"'{kind}'", "choose an encoder of these")
-    model = _model(folder, task)
+    opened = open_model_folder(folder)
+    if opened.model_type not in ARCHITECTURES:
+        expected = f"an architecture of {', '.join(ARCHITECTURES)}"
+        raise opened.error(expected, f"'{opened.model_type}'", "choose an encoder of these")
+    model = _load_model(opened, task)
     head_of(model, task)
-    tokenizer = read_tokenizer(folder)
-    check_ids(folder, tokenizer, model.get_input_embeddings().num_embeddings)
+    tokenizer = load_tokenizer(opened)
+    check_ids_have_rows(opened, tokenizer, model.get_input_embeddings().num_embeddings)
     return Source(model, tokenizer)
 
 
-def _model(folder: Path, task: str) -> Any:
+def _load_model(folder: ModelFolder, task: str) -> Any:
     suffix = HEADS[task].suffix
-    stock = _STOCK[suffix]
     extra = {"add_pooling_layer": False} if suffix == "Model" and _has_pooler(folder) else {}
-    try:
-        with quiet():
-            model, faults = stock.from_pretrained(
-                folder,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-                local_files_only=True,
-                **extra,
-            )
-    except Exception as error:  # transformers raises whatever its parts raise
-        raise refusal(folder, f"a …{suffix} model that loads", told(error), "save it again") from error
-    if missing := sorted(faults["missing_keys"]):
+    model, missing, _ = load_stock_model(folder, _STOCK[suffix], **extra)
+    if missing:
         advice = f"fine-tune it on '{task}'" if suffix.endswith("Classification") else "save it again"
-        wanted = f"weights of a …{suffix} model for the task '{task}'"
-        raise refusal(folder, wanted, f"none for '{missing[0]}' ({len(missing)} missing)", advice)
-    return model.eval()
+        expected = f"weights of a …{suffix} model for the task '{task}'"
+        raise folder.error(expected, f"none for '{missing[0]}' ({len(missing)} missing)", advice)
+    return model
 
 
-def _has_pooler(folder: Path) -> bool:
-    """Says whether the architecture's bare model comes with a pooler, which a masked-language model lacks."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    made = AutoModel._model_mapping[type(config)]
+def _has_pooler(folder: ModelFolder) -> bool:
+    """Say whether the architecture's bare model comes with a pooler, which a masked-language model lacks."""
+    made = AutoModel._model_mapping[type(load_config(folder))]
     return "add_pooling_layer" in inspect.signature(made.__init__).parameters

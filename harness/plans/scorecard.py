@@ -10,8 +10,9 @@ from typing import Any
 from harness.config.scale import Scale
 from harness.data.tasks import task_named
 from harness.errors import UsageError
-from harness.models.loading.checkpoint import locate_model
-from harness.models.loading.encoder import load_tokenizer, read_max_input_tokens
+from harness.models.loading.encoder import load_task_tokenizer, read_max_input_tokens
+from harness.models.loading.folder import open_model_folder
+from harness.models.loading.hub import locate_model
 from harness.pipeline.execute import Finished
 from harness.pipeline.plan import Plan, Stage
 from harness.plans.evaluation import (
@@ -119,9 +120,10 @@ def plan_evaluation(models: Sequence[ModelSource], language: str, scale: Scale) 
     if not tasks:
         told = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
         raise UsageError(f"score: wanted one task at least in '{language}'; got none; {told}")
-    for one in models:
-        load_tokenizer(one.folder)
-    ends = [end for one in models if (end := read_max_input_tokens(one.folder)) is not None]
+    opened = [open_model_folder(one.folder) for one in models]
+    for folder in opened:
+        load_task_tokenizer(folder)
+    ends = [end for folder in opened if (end := read_max_input_tokens(folder)) is not None]
     scale = scale.model_copy(update={"sequence_length": min([scale.sequence_length, *ends])})
     first = models[0]
     scored = [

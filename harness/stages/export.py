@@ -16,8 +16,8 @@ from harness.export import onnx
 from harness.export.quantize import INT8_FILE, dynamic_int8
 from harness.measure.onnx_evaluation import Judge
 from harness.measure.parity import probe_batches
-from harness.models.loading.checkpoint import quiet
 from harness.models.loading.encoder import count_token_types
+from harness.models.loading.folder import quiet
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

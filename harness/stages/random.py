@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from harness.config.shape import Shape
 from harness.models.loading import checkpoint
-from harness.models.loading.encoder import draw_encoder, load_tokenizer
+from harness.models.loading.encoder import draw_encoder, load_task_tokenizer
+from harness.models.loading.folder import open_model_folder, quiet
 from harness.stages.io.artifacts import model_folder, read_model, write_model
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ def run(context: Context) -> None:
     Where ``head`` is false it is an encoder alone, of any stock class.
     """
     if not context.config.get("head", True):
-        folder = model_folder(context)
-        with checkpoint.quiet():
+        folder = open_model_folder(model_folder(context))
+        with quiet():
             draw_encoder(folder, context.config["seed"]).save_pretrained(context.out / "model")
-        load_tokenizer(folder).save_pretrained(context.out / "model")
+        load_task_tokenizer(folder).save_pretrained(context.out / "model")
         return
     model, tokenizer = read_model(context)
     shape = Shape.from_transformers(model.config.to_dict())

@@ -8,7 +8,8 @@ from harness.data.tasks import gold_labels
 from harness.measure.scores import score
 from harness.measure.signature import protocol_text
 from harness.models.loading import checkpoint
-from harness.models.loading.encoder import load_tokenizer
+from harness.models.loading.encoder import load_task_tokenizer
+from harness.models.loading.folder import open_model_folder
 from harness.stages.io.artifacts import model_folder, precision, read_task
 from harness.stages.io.scores import model_name, record_scores
 from harness.train.finetuning.distillation import TaskDistillation
@@ -23,7 +24,7 @@ def run(context: Context) -> None:
     config = context.config
     data = read_task(context, config["task"])
     source = model_folder(context)
-    tokenizer = load_tokenizer(source)
+    tokenizer = load_task_tokenizer(open_model_folder(source))
     asked = {**config["protocol"], "precision": precision(config["protocol"]["precision"])}
     asked["epochs"] = epochs_within(asked["epochs"], asked.pop("max_examples", None), len(data.train))
     protocol = Protocol(**asked)

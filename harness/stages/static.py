@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import save_file
 
-from harness.models.loading.encoder import load_encoder, load_tokenizer
+from harness.models.loading.encoder import load_encoder, load_task_tokenizer
+from harness.models.loading.folder import open_model_folder
 from harness.models.static_embeddings import distil_static
 from harness.stages.io.artifacts import STATIC_FILE, model_folder
 
@@ -19,8 +20,8 @@ WIDTH = 256
 
 def run(context: Context) -> None:
     """Writes ``static.safetensors`` and the tokenizer whose ids its rows are."""
-    folder = model_folder(context)
-    tokenizer = load_tokenizer(folder)
+    folder = open_model_folder(model_folder(context))
+    tokenizer = load_task_tokenizer(folder)
     vectors_VD = distil_static(load_encoder(folder), tokenizer, WIDTH).astype(np.float16)
     save_file({"vectors_VD": vectors_VD}, context.out / STATIC_FILE)
     tokenizer.save_pretrained(context.out)

@@ -20,6 +20,7 @@ from harness.export.heads import HEADS
 from harness.export.onnx import export
 from harness.export.source import read_source
 from harness.models.loading import encoder
+from harness.models.loading.folder import open_model_folder
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 LABELS = {0: "NOUN", 1: "VERB", 2: "ADJ"}
@@ -112,28 +113,31 @@ def refusal(folder: Path, task: str = "pos") -> str:
 
 
 def test_folders_that_hold_no_model_are_refused(tmp_path: Path, saved):
-    assert "wanted the folder of a saved model; got nothing there" in refusal(tmp_path / "none")
+    assert "expected the folder of a saved model; got nothing there" in refusal(tmp_path / "none")
     (tmp_path / "file").write_text("x")
     assert "got a file; name the folder" in refusal(tmp_path / "file")
     (tmp_path / "empty").mkdir()
-    assert "wanted a saved model (config.json); got a folder without one" in refusal(tmp_path / "empty")
+    assert "expected config.json; got a folder without it" in refusal(tmp_path / "empty")
     folder = saved("Bert", "pos")
     (folder / "config.json").write_bytes(b'{"model_type": \xff')
-    assert "wanted JSON in config.json" in refusal(folder)
+    assert "expected JSON in config.json" in refusal(folder)
     (folder / "config.json").write_text("[]")
-    assert "wanted an object in config.json; got list" in refusal(folder)
+    assert "expected an object in config.json; got list" in refusal(folder)
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"model_type": "t5"}, "wanted an architecture of bert, xlm-roberta, roberta, camembert, distilbert"),
+        (
+            {"model_type": "t5"},
+            "expected an architecture of bert, xlm-roberta, roberta, camembert, distilbert",
+        ),
         ({"auto_map": {"AutoModel": "x.Y"}}, "got custom code (auto_map), which is never run"),
         (
             {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}},
             "wanted the names of the classes in the model's config",
         ),
-        ({"hidden_size": 64}, "wanted a …ForTokenClassification model that loads"),
+        ({"hidden_size": 64}, "expected weights that fit config.json"),
     ],
 )
 def test_configs_that_do_not_do_are_refused(saved, changes, told):
@@ -146,21 +150,21 @@ def test_configs_that_do_not_do_are_refused(saved, changes, told):
 
 def test_a_head_or_weights_or_a_tokenizer_that_are_missing_are_refused(saved):
     folder = saved("DistilBert", "mlm")
-    assert "wanted weights of a …ForTokenClassification model for the task 'pos'; got none for" in refusal(
+    assert "expected weights of a …ForTokenClassification model for the task 'pos'; got none for" in refusal(
         folder
     )
     assert "fine-tune it on 'topic'" in refusal(folder, "topic")
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:50])
-    assert "wanted whole weights in model.safetensors" in refusal(folder, "mlm")
+    assert "expected whole weights in model.safetensors" in refusal(folder, "mlm")
     shutil.move(weights, folder / "pytorch_model.bin")
-    assert "got only pickled weights, which are never read" in refusal(folder, "mlm")
+    assert "got only pickled weights (pytorch_model.bin), which are never read" in refusal(folder, "mlm")
     weights.write_bytes(whole)
     (folder / "tokenizer.json").write_text("{")
-    assert "wanted a tokenizer that loads" in refusal(folder, "mlm")
+    assert "expected a tokenizer that loads" in refusal(folder, "mlm")
     (folder / "tokenizer.json").unlink()
-    assert "wanted a tokenizer (tokenizer.json, vocab.txt" in refusal(folder, "mlm")
+    assert "expected a tokenizer (tokenizer.json, vocab.txt" in refusal(folder, "mlm")
 
 
 def test_an_unknown_task_lists_those_there_are(tmp_path: Path):
@@ -182,7 +186,7 @@ def test_everyone_knows_how_many_tokens_a_model_takes(family, tmp_path: Path):
     with torch.inference_mode():
         longest = max(length for length in (10, 12) if _takes(model, length))
     assert onnx_export.longest_input(model) == longest
-    assert encoder.read_max_input_tokens(tmp_path) == longest
+    assert encoder.read_max_input_tokens(open_model_folder(tmp_path)) == longest
     assert predict.room(config) == longest
     if node := shutil.which("node"):
         page = (Path(harness.__file__).parent / "web" / "page" / "model.js").as_uri()

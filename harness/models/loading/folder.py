@@ -1,106 +1,203 @@
-"""The folder of a saved model that others made, checked before anything of it is used.
+"""The folder of a saved model, checked before any of it is used: `open_model_folder`.
 
-Nothing is unpickled, no code of a checkpoint is run.
+No weight is unpickled and no code of a model is run.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from safetensors import safe_open
-from transformers import AutoTokenizer
+from transformers import AutoConfig
+from transformers.utils import logging
 
-from harness.errors import HarnessError, first_line
+from harness.errors import HarnessError
 
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "spiece.model")
-_MOST = 160
-
-
-def refusal(folder: Path, wanted: str, got: str, advice: str) -> HarnessError:
-    """Gives the error that tells why a model's folder will not do."""
-    return HarnessError(f"model '{folder}': wanted {wanted}; got {got}; {advice}")
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+_PICKLES = (".bin", ".pt", ".pth")
+_LONGEST_REASON = 200
 
 
-def told(error: Exception) -> str:
-    """Gives what an error of a library says, in few words."""
-    return first_line(error)[:_MOST]
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder that holds a stock transformers model with whole safetensors.
+
+    Attributes:
+        path: the folder.
+        name: what the user called it: the folder, or a hub id.
+        config: the keys and values of its ``config.json``.
+    """
+
+    path: Path
+    name: str
+    config: Mapping[str, Any]
+
+    @property
+    def model_type(self) -> str:
+        """The family, as ``config.json`` calls it."""
+        return str(self.config["model_type"])
+
+    def error(self, expected: str, got: str, advice: str) -> HarnessError:
+        """Return the error that says why this folder cannot be used."""
+        return model_error(self.name, expected, got, advice)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Gives what ``config.json`` says of a stock model whose weights can be read.
+class LoadedModel(NamedTuple):
+    """A model with the weights of a folder.
+
+    Attributes:
+        model: in evaluation mode, float32.
+        missing: parameters of the class that the folder has no tensor for, sorted; their values are random.
+        unused: tensors of the folder that the class has no parameter for, sorted.
+    """
+
+    model: Any
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def model_error(name: str, expected: str, got: str, advice: str) -> HarnessError:
+    """Return the error that says why the model of this name cannot be used."""
+    return HarnessError(f"model '{name}': expected {expected}; got {got}; {advice}")
+
+
+def open_model_folder(path: Path, name: str | None = None) -> ModelFolder:
+    """Check a folder's configuration and weights, and return it with its configuration.
+
+    Args:
+        path: the folder.
+        name: what messages call it; without one, its path.
 
     Raises:
-        HarnessError: no such folder; ``config.json`` is missing, no JSON object, names no architecture or
-            asks for custom code; there are no safetensors, or broken ones.
+        HarnessError: no such folder; ``config.json`` is missing, is no JSON object, names no architecture or
+            asks for custom code; safetensors are missing or broken.
     """
-    config = _parsed(folder)
-    if "auto_map" in config:
-        got = "custom code (auto_map), which is never run"
-        raise refusal(folder, "a stock model", got, "convert it to a stock class")
-    if "model_type" not in config:
-        raise refusal(folder, "a stock model", "no model_type in config.json", "save the model again")
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        pickled = any(one.suffix in {".bin", ".pt"} for one in folder.iterdir())
-        got = "only pickled weights, which are never read" if pickled else "none"
-        raise refusal(folder, "weights (model.safetensors)", got, "save the model as safetensors")
-    for path in weights:
-        _check_weights(path)
-    return config
+    name = str(path) if name is None else name
+    if not path.is_dir():
+        got = "a file" if path.exists() else "nothing there"
+        raise model_error(name, "the folder of a saved model", got, "name the folder that holds config.json")
+    folder = ModelFolder(path, name, _read_settings(path / "config.json", name))
+    _check_stock(folder)
+    for file in _find_weight_files(folder):
+        _check_safetensors(folder, file)
+    return folder
 
 
-def _parsed(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        got = "a file" if folder.exists() else "nothing there"
-        raise refusal(folder, "the folder of a saved model", got, "name the folder that holds config.json")
-    path = folder / "config.json"
-    if not path.is_file():
-        raise refusal(folder, "a saved model (config.json)", "a folder without one", "name a model's folder")
+def load_config(folder: ModelFolder) -> Any:
+    """Return the transformers configuration of a folder.
+
+    Raises:
+        HarnessError: transformers does not know the model type, or refuses a value.
+    """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return AutoConfig.from_pretrained(folder.path, local_files_only=True)
+    except Exception as error:  # transformers raises whatever its parts raise
+        reason = summarize_error(error)
+        raise folder.error("a config.json that transformers reads", reason, "save the model again") from error
+
+
+def load_stock_model(folder: ModelFolder, model_class: Any, **options: Any) -> LoadedModel:
+    """Load the weights of a folder into a stock class.
+
+    Args:
+        folder: a checked folder.
+        model_class: a class with ``from_pretrained``, an ``Auto`` class included.
+        options: more arguments of ``from_pretrained``.
+
+    Raises:
+        HarnessError: the weights do not fit the configuration.
+    """
+    try:
+        with quiet():
+            model, info = model_class.from_pretrained(
+                folder.path,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                local_files_only=True,
+                **options,
+            )
+    except Exception as error:  # transformers raises whatever its parts raise
+        reason = summarize_error(error)
+        raise folder.error("weights that fit config.json", reason, "save the model again") from error
+    missing, unused = (tuple(sorted(info[key])) for key in ("missing_keys", "unexpected_keys"))
+    return LoadedModel(model.eval(), missing, unused)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from drawing progress bars and from listing the weights it leaves out."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def summarize_error(error: Exception) -> str:
+    """Return the text of a library's error on one line, cut where it is long."""
+    return " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
+
+
+def _read_settings(path: Path, name: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise model_error(name, path.name, "a folder without it", "name the folder of a saved model")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise refusal(folder, "JSON in config.json", told(error), "save the model again") from error
-    if not isinstance(config, dict):
-        raise refusal(folder, "an object in config.json", type(config).__name__, "save the model again")
-    return config
+        reason = summarize_error(error)
+        raise model_error(name, f"JSON in {path.name}", reason, "save the model again") from error
+    if not isinstance(settings, dict):
+        got = type(settings).__name__
+        raise model_error(name, f"an object in {path.name}", got, "save the model again")
+    return settings
 
 
-def _check_weights(path: Path) -> None:
+def _check_stock(folder: ModelFolder) -> None:
+    tokenizer = folder.path / "tokenizer_config.json"
+    tokenizer_settings = _read_settings(tokenizer, folder.name) if tokenizer.is_file() else {}
+    if "auto_map" in folder.config or "auto_map" in tokenizer_settings:
+        got = "custom code (auto_map), which is never run"
+        raise folder.error("a stock model", got, "convert it to a stock class")
+    if "model_type" not in folder.config:
+        raise folder.error("a stock model", "no model_type in config.json", "save the model again")
+
+
+def _find_weight_files(folder: ModelFolder) -> list[Path]:
+    """Return the safetensors that hold the weights: one file, or the parts that an index lists."""
+    whole, index = (folder.path / file for file in WEIGHT_FILES)
+    if whole.is_file():
+        return [whole]
+    if not index.is_file():
+        pickles = sorted(file.name for file in folder.path.iterdir() if file.suffix in _PICKLES)
+        got = f"only pickled weights ({pickles[0]}), which are never read" if pickles else "none"
+        raise folder.error("weights (model.safetensors)", got, "save the model as safetensors")
+    parts = _read_settings(index, folder.name).get("weight_map")
+    if not isinstance(parts, dict) or not parts:
+        raise folder.error(f"a weight_map in {index.name}", "none", "save the model again")
+    files = [folder.path / str(file) for file in sorted({*map(str, parts.values())})]
+    for file in files:
+        if not file.is_file():
+            raise folder.error(
+                f"every file that {index.name} lists", f"none for '{file.name}'", "fetch it again"
+            )
+    return files
+
+
+def _check_safetensors(folder: ModelFolder, path: Path) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             file.keys()
     except Exception as error:  # a class of its own, or an OSError
-        got = f"a broken file ({told(error)})"
-        raise refusal(path.parent, f"whole weights in {path.name}", got, "fetch or save it again") from error
-
-
-def read_tokenizer(folder: Path) -> Any:
-    """Gives the tokenizer beside a model, a fast one: it tells which word a sub-word is of.
-
-    Raises:
-        HarnessError: there is none, one that does not load, or a slow one.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers raise whatever their Rust side raised
-        if not any((folder / name).is_file() for name in _TOKENIZERS):
-            wanted = f"a tokenizer ({', '.join(_TOKENIZERS)})"
-            raise refusal(folder, wanted, "none", "save it beside the model") from error
-        raise refusal(folder, "a tokenizer that loads", told(error), "save it beside the model") from error
-    if not tokenizer.is_fast:
-        got = f"{type(tokenizer).__name__}, a slow one, which does not tell which word a sub-word is of"
-        raise refusal(folder, "a fast tokenizer (tokenizer.json)", got, "convert it with transformers")
-    return tokenizer
-
-
-def check_ids(folder: Path, tokenizer: Any, rows: int) -> None:
-    """Holds a tokenizer to the rows of the model's embeddings.
-
-    Raises:
-        HarnessError: it has more ids.
-    """
-    if len(tokenizer) > rows:
-        wanted, got = f"a tokenizer of at most {rows:,} ids", f"{len(tokenizer):,}"
-        raise refusal(folder, wanted, got, "use the tokenizer the model was trained with")
+        got = f"a broken file ({summarize_error(error)})"
+        raise folder.error(f"whole weights in {path.name}", got, "fetch or save it again") from error

@@ -15,8 +15,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.models.families.table import max_sequence_tokens
-from harness.models.loading.backend import bare_backend
 from harness.models.loading.checkpoint import Checkpoint
+from harness.models.loading.tokenizer import bare_backend
 from harness.models.tokenizers.vocabulary import Ids, renumber
 
 _PROBED_LINES = 8

@@ -16,7 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
 from harness.models.families.table import find_layout
-from harness.models.loading.checkpoint import Checkpoint, assemble_model, check_match
+from harness.models.loading.checkpoint import Checkpoint, assemble_model
+from harness.models.loading.tokenizer import check_ids_match_rows
 from harness.models.surgery.axes import select_indices
 from harness.models.tokenizers import vocabulary
 from harness.models.tokenizers.coverage import Certificate, certify_trimming
@@ -62,7 +63,7 @@ def trim_vocabulary(
         HarnessError: a keep-list with repeated or unknown ids or without a special token, or a tokenizer
             that does not match the embedding rows.
     """
-    check_match(model, tokenizer, "trim")
+    check_ids_match_rows(model, tokenizer, "trim")
     spec = vocabulary.read(tokenizer)
     kept = _checked(keep, tokenizer, spec)
     new = vocabulary.renumber(kept, len(tokenizer))

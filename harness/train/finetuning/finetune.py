@@ -24,8 +24,8 @@ from transformers import (
 )
 
 from harness.data.tasks import TaskData
-from harness.models.loading.checkpoint import quiet
 from harness.models.loading.encoder import count_token_types
+from harness.models.loading.folder import quiet
 from harness.train.finetuning.adapters import add_adapters, add_lora, merge_lora, num_trained
 from harness.train.finetuning.distillation import (
     TaskDistillation,

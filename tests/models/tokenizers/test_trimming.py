@@ -319,9 +319,7 @@ def test_bad_keep_lists_are_refused(encoder, wordpiece, unigram):
         ):
             trim_vocabulary(model, tokenizer, bad)
     other = unigram if tokenizer is wordpiece else wordpiece
-    with pytest.raises(
-        HarnessError, match=f"^checkpoint 'trim': wanted a tokenizer with one id for each of the {size}"
-    ):
+    with pytest.raises(HarnessError, match=f"^trim: expected a tokenizer with one id for each of the {size}"):
         trim_vocabulary(model, other, everything)
 
 

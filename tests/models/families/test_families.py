@@ -164,7 +164,7 @@ def test_what_a_family_does_not_allow_is_refused(made, texts):
 def test_distilbert_is_fitted_too(made, texts):
     model, _ = made
     if model.config.model_type != "distilbert":
-        pytest.skip("BERT and XLM-R are fitted in test_models_refit, the others are refused")
+        pytest.skip("BERT and XLM-R are fitted in narrowing, the others are refused")
     small = narrow_on_text(model, 12, 4, [texts])
     assert logits(small, texts).isfinite().all()
     assert small.config.dim == 12

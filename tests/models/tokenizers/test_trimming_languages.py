@@ -57,7 +57,7 @@ def test_rows_without_a_token_are_refused(whole):
     rows = len(tokenizer)
     model.resize_token_embeddings(rows + 8, mean_resizing=False)
     message = (
-        f"wanted a tokenizer with one id for each of the {rows + 8} embedding rows; "
+        f"expected a tokenizer with one id for each of the {rows + 8} embedding rows; "
         f"got {rows} ids up to {rows - 1}; use the tokenizer"
     )
     with pytest.raises(HarnessError, match=message):

@@ -1,0 +1,60 @@
+"""Model folders on the hub: found in the local cache, or fetched."""
+
+from __future__ import annotations
+
+import errno
+import re
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+from harness.models.loading.folder import WEIGHT_FILES, model_error
+from harness.models.loading.tokenizer import TOKENIZER_FILES
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_TOKENIZER_SETTINGS = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_FETCHED = ("config.json", "*.safetensors*", *TOKENIZER_FILES, *_TOKENIZER_SETTINGS)
+
+
+def locate_model(source: str | Path, revision: str | None = None) -> Path:
+    """Return the local folder of a model, after fetching a hub id's files (never pickles) where needed.
+
+    Args:
+        source: a folder, or a hub id ``organisation/name``.
+        revision: the commit, tag or branch of a hub id; a folder has none.
+
+    Raises:
+        HarnessError: no such folder, no revision for a hub id, or a hub that does not have it.
+    """
+    folder, name = Path(source), str(source)
+    if folder.is_dir():
+        return folder
+    if not _HUB_ID.fullmatch(name):
+        raise model_error(name, "a folder or a hub id", "neither", "check the path")
+    if revision is None:
+        expected, got = "a folder, or a hub id with its revision", "no such folder and no revision"
+        raise model_error(name, expected, got, "check the path, or pin the hub id to a commit")
+    return _find_cached(name, revision) or _fetch(name, revision)
+
+
+def _find_cached(hub_id: str, revision: str) -> Path | None:
+    """Return the snapshot in the cache where it holds weights; a pinned commit never changes."""
+    try:
+        folder = Path(
+            snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED), local_files_only=True)
+        )
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return folder if any((folder / file).is_file() for file in WEIGHT_FILES) else None
+
+
+def _fetch(hub_id: str, revision: str) -> Path:
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED)))
+    except Exception as error:  # the hub's client raises whatever its transport raises
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        expected = f"revision {revision} from the hub or its cache"
+        advice = "check the name, the revision and the network, or name a local folder"
+        raise model_error(hub_id, expected, type(error).__name__, advice) from error
