@@ -188,7 +188,7 @@ def test_the_table_of_teachers_is_as_published():
 
 def test_a_hub_that_cannot_be_reached_is_one_line(hub, known, go):
     with pytest.raises(
-        HarnessError, match=r"'google-bert/bert-base-multilingual-cased': wanted revision 3f076fd"
+        HarnessError, match=r"'google-bert/bert-base-multilingual-cased': expected revision 3f076fd"
     ) as raised:
         go()
     assert "\n" not in str(raised.value)
