@@ -117,7 +117,7 @@ def test_a_data_folder_lacks_the_language_or_everything(refused, data, tmp_path)
 @pytest.mark.parametrize(
     ("files", "line"),
     [
-        ([], "wanted config.json; there is none"),
+        ([], "expected config.json; there is none"),
         (["config.json"], "safetensors"),
         (["config.json", "pytorch_model.bin"], "safetensors"),
     ],

@@ -296,7 +296,7 @@ def test_a_task_that_cannot_be_scored_is_refused_by_file_and_line(refused, place
         ),
         (
             ["--model", "TEACHER", "--lang", "mt", "--seeds", "1,one"],
-            "score: score.seeds: wanted different whole",
+            "score: score.seeds: expected different whole",
         ),
         (
             ["--model", "TEACHER", "--lang", "mt", "--tasks", "parsing"],

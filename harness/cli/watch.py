@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from harness.config.recipe import Recipe
-from harness.config.show import Row
+from harness.config.show import RecipeRow
 from harness.pipeline.execute import Observer
 from harness.pipeline.manifest import Manifest
 from harness.pipeline.plan import Plan, Stage
@@ -138,7 +138,7 @@ def say_plan(console: Console, name: str, plan: Plan, store: Store) -> None:
     console.print(table)
 
 
-def say_steps(console: Console, recipe: Recipe, rows: Sequence[Row]) -> None:
+def say_steps(console: Console, recipe: Recipe, rows: Sequence[RecipeRow]) -> None:
     """Prints a recipe's steps with the parameters after each."""
     table = Table(
         "step", "what", "layers", "hidden", "heads", "FFN", "tokens", "parameters", "change",
@@ -150,7 +150,7 @@ def say_steps(console: Console, recipe: Recipe, rows: Sequence[Row]) -> None:
         change = format_count(row.delta) if row.delta else "–"
         table.add_row(
             row.id,
-            row.what,
+            row.description,
             *map(str, sizes),
             format_count(shape.vocabulary),
             format_count(row.parameters),

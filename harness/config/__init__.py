@@ -5,10 +5,11 @@ from __future__ import annotations
 from harness.config.digest import digest
 from harness.config.load import list_recipes, list_scales, load_recipe, load_scale
 from harness.config.recipe import Recipe
-from harness.config.resolve import TEACHER, ResolvedStep, resolve
+from harness.config.resolve import resolve
 from harness.config.scale import Scale
 from harness.config.shape import FAMILIES, KNOWN_TEACHERS, KnownTeacher, Shape
-from harness.config.show import Row, show, to_yaml
+from harness.config.show import RecipeRow, show, to_yaml
+from harness.config.steps.base import TEACHER, PlannedStep
 from harness.config.teacher import find_known_teacher, find_shape
 
 __all__ = [
@@ -16,9 +17,9 @@ __all__ = [
     "KNOWN_TEACHERS",
     "TEACHER",
     "KnownTeacher",
+    "PlannedStep",
     "Recipe",
-    "ResolvedStep",
-    "Row",
+    "RecipeRow",
     "Scale",
     "Shape",
     "digest",

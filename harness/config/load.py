@@ -13,9 +13,10 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 import harness
 from harness.config.digest import digest
-from harness.config.recipe import KINDS, Recipe, WrittenStep, build_step
+from harness.config.recipe import Recipe, WrittenStep, build_step
 from harness.config.scale import Scale
 from harness.config.shape import FAMILIES
+from harness.config.steps import KINDS
 from harness.config.values import Strict, shown, there_are
 from harness.errors import UsageError, unknown
 
@@ -106,7 +107,7 @@ def _find(kind: str, name: str, known: list[str], folder: str) -> Path:
         raise unknown(kind, name, known)
     if not Path(name).is_file():
         raise UsageError(
-            f"{name}: wanted a {kind} file; there is none; name a file, or one of: {', '.join(known)}"
+            f"{name}: expected a {kind} file; there is none; name a file, or one of: {', '.join(known)}"
         )
     return Path(name)
 
@@ -118,7 +119,9 @@ class _Loader(yaml.SafeLoader):
         keys = [str(self.construct_object(key)) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"key '{key}' stands twice", problem_mark=node.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{key}' is given twice", problem_mark=node.start_mark
+                )
         return super().construct_mapping(node, deep)
 
 
@@ -127,15 +130,15 @@ def _read(path: Path) -> dict[str, Any]:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path.name}: wanted UTF-8 text; byte {error.start} is not; save it as UTF-8"
+            f"{path.name}: expected UTF-8 text; byte {error.start} is not; save it as UTF-8"
         ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UsageError(f"{path.name}: {line}not YAML as wanted: {problem}") from None
+        raise UsageError(f"{path.name}: {line}not valid YAML: {problem}") from None
     if not isinstance(document, dict):
-        raise UsageError(f"{path.name}: wanted keys and values; got {shown(document)}")
+        raise UsageError(f"{path.name}: expected keys and values; got {shown(document)}")
     if "name" in document:
         raise UsageError(f"{path.name}: the key 'name' is no setting: the name is the file's own; remove it")
     return {str(key): _text_keys(value) for key, value in document.items()}
@@ -152,7 +155,7 @@ def _number_steps(file: str, steps: Any, taken: Iterable[str] = ()) -> tuple[Wri
     """Reads ``- kind: {values}`` entries; gives each its id: the kind, then ``kind-2``, … if not taken."""
     if not isinstance(steps, list) or not steps:
         raise UsageError(
-            f"{file}: steps: wanted a list of steps, as '- shorten: {{layers: 6/12, keep: last}}'"
+            f"{file}: steps: expected a list of steps, as '- shorten: {{layers: 6/12, keep: last}}'"
         )
     used = set(taken)
     numbered = []
@@ -160,13 +163,13 @@ def _number_steps(file: str, steps: Any, taken: Iterable[str] = ()) -> tuple[Wri
         place = f"{file}: steps[{index}]"
         if not isinstance(entry, dict) or len(entry) != 1:
             raise UsageError(
-                f"{place}: wanted one step, as '- shorten: {{layers: 6/12}}'; got {shown(entry)}"
+                f"{place}: expected one step, as '- shorten: {{layers: 6/12}}'; got {shown(entry)}"
             )
         ((kind, values),) = entry.items()
         if kind not in KINDS:
             raise UsageError(f"{place}: {there_are('step', kind, KINDS)}")
         if not isinstance(values, dict | None):
-            raise UsageError(f"{place}.{kind}: wanted keys and values; got {shown(values)}")
+            raise UsageError(f"{place}.{kind}: expected keys and values; got {shown(values)}")
         step_id = next(one for one in _ids(kind) if one not in used)
         used.add(step_id)
         numbered.append(WrittenStep(id=step_id, kind=kind, values=values or {}))
@@ -194,7 +197,7 @@ def vary(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     _check_steps(place, steps)
     beside = changes.get(_SOURCE_LANGUAGE, recipe.source_language)
     if not isinstance(beside, str | None):
-        raise UsageError(f"{place}: {_SOURCE_LANGUAGE}: wanted a language or null; got {shown(beside)}")
+        raise UsageError(f"{place}: {_SOURCE_LANGUAGE}: expected a language or null; got {shown(beside)}")
     return recipe.model_copy(update={"steps": steps, _SOURCE_LANGUAGE: beside})
 
 
@@ -207,7 +210,7 @@ def _vary(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> tuple[Writt
         if target == "steps":
             continue
         if not dot:
-            raise UsageError(f"{place}: wanted step.key, as narrow.width; got '{target}'")
+            raise UsageError(f"{place}: expected step.key, as narrow.width; got '{target}'")
         if step_id not in values:
             raise UsageError(f"{place}: {there_are('step', step_id, values)}")
         values[step_id][key] = value
@@ -218,7 +221,7 @@ def _ordered(place: str, steps: tuple[WrittenStep, ...], order: Any) -> tuple[Wr
     """Gives steps in another order; those written in full get ids that the recipe's own do not have."""
     known = {step.id: step for step in steps}
     if not isinstance(order, list | tuple) or not order:
-        raise UsageError(f"{place}: steps: wanted a list, as [trim, shorten]; got {shown(order)}")
+        raise UsageError(f"{place}: steps: expected a list, as [trim, shorten]; got {shown(order)}")
     chosen: list[WrittenStep] = []
     for entry in order:
         if isinstance(entry, str):
@@ -231,7 +234,7 @@ def _ordered(place: str, steps: tuple[WrittenStep, ...], order: Any) -> tuple[Wr
     ids = [step.id for step in chosen]
     twice = next((one for one in ids if ids.count(one) > 1), None)
     if twice:
-        raise UsageError(f"{place}: steps: '{twice}' stands twice; write the second one in full")
+        raise UsageError(f"{place}: steps: '{twice}' is given twice; write the second one in full")
     return tuple(chosen)
 
 
@@ -262,7 +265,7 @@ def _build(file: str, schema: type[_Schema], document: Mapping[str, Any]) -> _Sc
 
 
 def _one_line(place: str, error: ErrorDetails, joint: str) -> str:
-    """Gives pydantic's first error as ``place: what was wanted; what came``."""
+    """Gives pydantic's first error as ``place: what was expected; what came``."""
     location = list(error["loc"])
     missing = location.pop() if error["type"] == "missing" else None
     inner = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in location).lstrip(".")
@@ -275,10 +278,10 @@ def _one_line(place: str, error: ErrorDetails, joint: str) -> str:
         return f"{where}: unknown value {got}; there are: {known}"
     if error["type"] == "refused":
         return f"{where}: {error['msg']}"
-    return f"{where}: wanted {_WANTED.get(error['type'], error['msg'])}; got {got}"
+    return f"{where}: expected {_EXPECTED.get(error['type'], error['msg'])}; got {got}"
 
 
-_WANTED = {
+_EXPECTED = {
     "dict_type": "keys and values",
     "tuple_type": "a list, as [1, 2]",
     "string_type": "text",

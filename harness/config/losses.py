@@ -144,6 +144,11 @@ def match_layers(way: LayerMap, student: int, teacher: int) -> list[tuple[int, i
     return [(layer, layer * teacher // student) for layer in range(1, student + 1)]
 
 
+def describe_weights(losses: Mapping[str, float]) -> str:
+    """Return weighted losses as a sum, as ``0.5·mlm + 0.5·logit_mse``."""
+    return " + ".join(f"{weight:g}·{name}" for name, weight in losses.items())
+
+
 class LossSettings(NamedTuple):
     """The settings of a step that some losses use.
 
@@ -172,11 +177,19 @@ def find_missing_setting(names: Iterable[str], settings: LossSettings) -> str | 
     return None
 
 
-def find_unused_setting(names: Iterable[str], settings: LossSettings, step: LossStep) -> str | None:
-    """Return which setting no loss of a step uses, as the rest of a message; ``None`` if all are used."""
+def find_unused_setting(
+    names: Iterable[str], settings: LossSettings, known: Mapping[str, Loss]
+) -> str | None:
+    """Return which setting no loss of a step uses, as the rest of a message; ``None`` if all are used.
+
+    Args:
+        names: the losses that the step weighs.
+        settings: of the step.
+        known: the losses that a step of its kind may weigh.
+    """
     weighed = set(names)
     for setting, value in settings._asdict().items():
-        users = [name for name, loss in _select(step).items() if _uses(loss, setting)]
+        users = [name for name, loss in known.items() if _uses(loss, setting)]
         if value and weighed.isdisjoint(users):
             return f"{setting} is used by {', '.join(users)} only; remove it, or weigh one of them"
     return None

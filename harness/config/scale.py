@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from harness.config.recipe import KINDS
+from harness.config.amounts import Amounts, Precision, TrainingAmounts
 from harness.config.shape import FAMILIES, KNOWN_TEACHERS, Shape
+from harness.config.steps import KINDS
+from harness.config.steps.base import TextStep
 from harness.config.values import Count, Portion, Rate, Share, Strict, refusal, there_are
 
 TASKS = ("pos", "ner", "topic", "sentiment", "news", "hate", "nli")
 BASELINES = ("random", "static", "tfidf", "majority", "trimmed")
 """Random weights, a linear model on static embeddings or TF-IDF, the commonest label, a trimmed teacher."""
 SOURCES = ("builtin", "folder", "hub")
-TRAINED = ("adapt", "distill", "prune", "narrow")
-"""The kinds of step whose training a scale may set."""
+READERS: tuple[str, ...] = tuple(name for name, kind in KINDS.items() if issubclass(kind, TextStep))
+"""The kinds of step that read text: a scale may set how much."""
 BLANK = "blank"
 """Under this key stands what differs where random weights learn from words alone."""
 
 Source = Literal["builtin", "folder", "hub"]
-Precision = Literal["fp32", "bf16", "auto"]
 Method = Literal["full", "adapter", "lora", "sft"]
 """How a model is fine-tuned: all its weights; bottleneck adapters; low-rank products (peft)."""
-
-
-class TrainingAmounts(Strict):
-    """What replaces a recipe step's own training; what is left out stays the recipe's."""
-
-    tokens: Count | None = None
-    learning_rate: Rate | None = None
-    batch_tokens: Count | None = None
-    mask_fraction: Share | None = None
-    warmup_fraction: Portion | None = None
-    dropout: Portion | None = None
 
 
 class Shallow(Strict):
@@ -78,7 +68,7 @@ class Pretrain(Strict):
             return value
         if isinstance(value, list | tuple) and value and all(isinstance(one, str) for one in value):
             return tuple(value)
-        raise refusal(f"wanted 'all' or language codes, as [mt, sk]; got '{value}'")
+        raise refusal(f"expected 'all' or language codes, as [mt, sk]; got '{value}'")
 
     @model_validator(mode="after")
     def _check(self) -> Pretrain:
@@ -88,7 +78,7 @@ class Pretrain(Strict):
             raise refusal(f"hidden {self.hidden} is no multiple of the {self.heads} heads")
         if self.attention == "neighbours" and (self.heads < 2 or self.hidden // self.heads % 2):
             raise refusal(
-                f"attention: neighbours wants two heads or more of an even size; got {self.heads} "
+                f"attention: neighbours: expected two heads or more of an even size; got {self.heads} "
                 f"of {self.hidden // self.heads}; change hidden or heads, or take random"
             )
         if self.shallow and self.layers % self.shallow.layers:
@@ -119,7 +109,7 @@ class Teacher(Strict):
     @model_validator(mode="after")
     def _check(self) -> Teacher:
         if sum(one is not None for one in (self.pretrain, self.hub, self.folder)) != 1:
-            raise refusal("wanted exactly one of pretrain, hub, folder")
+            raise refusal("expected exactly one of pretrain, hub, folder")
         if self.hub is not None and self.hub not in ("recipe", *KNOWN_TEACHERS):
             raise refusal(there_are("teacher", self.hub, ("recipe", *KNOWN_TEACHERS)))
         return self
@@ -159,7 +149,7 @@ class Tasks(_Sourced):
     @classmethod
     def _read_names(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple) or not value:
-            raise refusal(f"wanted tasks, as [pos, topic]; got '{value}'")
+            raise refusal(f"expected tasks, as [pos, topic]; got '{value}'")
         for name in value:
             if name not in TASKS:
                 raise refusal(there_are("task", name, TASKS))
@@ -223,7 +213,7 @@ class ScoreSettings(Strict):
     def _read_seeds(cls, value: Any) -> Any:
         whole = isinstance(value, list | tuple) and all(type(one) is int and one >= 0 for one in value)
         if not whole or not value or len(set(value)) != len(value):
-            raise refusal(f"wanted different whole numbers, as [1, 2]; got '{value}'")
+            raise refusal(f"expected different whole numbers, as [1, 2]; got '{value}'")
         return tuple(value)
 
     @field_validator("baselines", mode="before")
@@ -284,14 +274,14 @@ class ExportSettings(Strict):
     @classmethod
     def _read_precisions(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple):
-            raise refusal(f"wanted precisions, as [fp16, q4]; got '{value}'")
+            raise refusal(f"expected precisions, as [fp16, q4]; got '{value}'")
         return tuple(value)
 
     @field_validator("candidates", mode="before")
     @classmethod
     def _read_candidates(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple) or not value:
-            raise refusal(f"wanted graphs, as [legacy, dynamo]; got '{value}'")
+            raise refusal(f"expected graphs, as [legacy, dynamo]; got '{value}'")
         return tuple(value)
 
 
@@ -318,7 +308,7 @@ class Scale(Strict):
 
     @property
     def memory(self) -> dict[str, Any]:
-        """What every training is told of the memory it may take; nothing where the scale says nothing."""
+        """What the scale states of the memory that a training may take."""
         return self.model_dump(include={"device_tokens", "activation_checkpointing"}, exclude_defaults=True)
 
     @field_validator("training", mode="before")
@@ -326,26 +316,47 @@ class Scale(Strict):
     def _read_training(cls, value: Any) -> Any:
         for key, one in value.items() if isinstance(value, Mapping) else ():
             kind = "distill" if key == BLANK else re.sub(r"-[2-9]\d*$", "", key)
-            if kind not in TRAINED:
-                raise refusal(there_are("trained step", key, (*TRAINED, BLANK, "distill-2, … by id")))
+            if kind not in READERS:
+                raise refusal(there_are("trained step", key, (*READERS, BLANK, "distill-2, … by id")))
             allowed = [name for name in TrainingAmounts.model_fields if name in KINDS[kind].model_fields]
             for name, number in one.items() if isinstance(one, Mapping) else ():
                 if name not in allowed and number is not None:
                     raise refusal(f"{key}: {there_are('key', name, allowed)}")
         return value
 
-    def training_for(self, step_id: str, kind: str, *, blank: bool = False) -> dict[str, float | int]:
-        """Gives what this scale sets for a step: by its kind, by its id, which wins, and for random weights.
+    def choose_amounts(
+        self, step_id: str, kind: str, *, from_scratch: bool = False, varied: Collection[str] = ()
+    ) -> Amounts:
+        """Return what this scale states for a step: by its kind, or by its id, which wins.
 
         Args:
             step_id: as ``distill-2``.
             kind: as ``distill``.
-            blank: whether random weights learn from words alone
-                (`harness.config.recipe.learns_from_scratch`); what the scale sets for that wins.
+            from_scratch: whether random weights learn from words alone
+                (`harness.config.steps.base.Step.learns_from_scratch`); what the scale states for them wins.
+            varied: names of the step's own numbers that replace the scale's.
+
+        Raises:
+            PydanticCustomError: the step's epochs are varied, which the scale's tokens replace.
         """
-        keys = (kind, step_id, *([BLANK] if blank else []))
-        told = [self.training.get(key, TrainingAmounts()).model_dump(exclude_none=True) for key in keys]
-        return {name: value for one in told for name, value in one.items()}
+        keys = (kind, step_id, *([BLANK] if from_scratch else []))
+        tables = [self.training.get(key, TrainingAmounts()).model_dump(exclude_none=True) for key in keys]
+        stated = {name: value for table in tables for name, value in table.items()}
+        if "epochs" in varied and "tokens" in stated:
+            raise refusal(
+                f"the scale '{self.name}' states the tokens of {step_id}, which replace its epochs; "
+                f"vary {step_id}.tokens"
+            )
+        training = {name: value for name, value in stated.items() if name not in varied}
+        return Amounts(
+            scale=self.name,
+            sequence_length=self.sequence_length,
+            precision=self.precision,
+            seed=self.seed,
+            training=TrainingAmounts(**training),
+            device_tokens=self.device_tokens,
+            activation_checkpointing=self.activation_checkpointing,
+        )
 
     def with_data(self, folder: str) -> Scale:
         """Gives the scale that reads the corpus and every task it has from a data folder."""

@@ -94,7 +94,9 @@ class Shape(Strict):
             raise unknown("model family", family, FAMILIES)
         missing = [key for key in _KEYS.values() if key not in config]
         if missing:
-            raise HarnessError(f"config.json: wanted {', '.join(_KEYS.values())}; lacks {', '.join(missing)}")
+            raise HarnessError(
+                f"config.json: expected {', '.join(_KEYS.values())}; lacks {', '.join(missing)}"
+            )
         numbers = {name: config[key] for name, key in _KEYS.items()}
         try:
             return cls(family=family, tied=config.get("tie_word_embeddings", True), **numbers)

@@ -41,12 +41,12 @@ class Study(Strict):
     @model_validator(mode="after")
     def _check(self) -> Study:
         if bool(self.vary) == bool(self.variants):
-            raise refusal("wanted vary or variants, one of the two")
+            raise refusal("expected vary or variants, one of the two")
         if self.reference is not None and self.reference not in self.variants:
             raise refusal(there_are("variant", self.reference, self.variants))
         for name, values in self.vary.items():
             if not values:
-                raise refusal(f"vary.{name}: wanted values, as [1, 2]; got none")
+                raise refusal(f"vary.{name}: expected values, as [1, 2]; got none")
         return self
 
     @property
@@ -100,17 +100,17 @@ def study_of(recipe: str, varied: Sequence[str]) -> Study:
     """Gives the study that ``--vary step.field=a,b,c`` asks for; each value is read as YAML.
 
     Raises:
-        UsageError: no field or no value is named, or one stands twice.
+        UsageError: no field or no value is named, or one is given twice.
     """
     fields: dict[str, tuple[Any, ...]] = {}
     for text in varied:
         target, equals, values = text.partition("=")
         if not equals or "." not in target or not values.strip():
             raise UsageError(
-                f"--vary: wanted step.field=a,b,c, as distill.temperature=1,2,4; got {shown(text)}"
+                f"--vary: expected step.field=a,b,c, as distill.temperature=1,2,4; got {shown(text)}"
             )
         if target in fields:
-            raise UsageError(f"--vary: {target} stands twice; name all its values at once")
+            raise UsageError(f"--vary: {target} is given twice; name all its values at once")
         fields[target] = _values(target, values)
     name = "-".join([slug(recipe), *map(slug, fields)])
     question = f"What does {' and '.join(fields)} change?"
@@ -122,11 +122,11 @@ def _values(target: str, text: str) -> tuple[Any, ...]:
         values = yaml.safe_load(f"[{text}]")
     except yaml.YAMLError:
         raise UsageError(
-            f"--vary {target}: wanted values as a, b or [0, 2] or {{mlm: 1}}; got {shown(text)}"
+            f"--vary {target}: expected values as a, b or [0, 2] or {{mlm: 1}}; got {shown(text)}"
         ) from None
     told = [str(value) for value in values]
     if len(set(told)) != len(told):
-        raise UsageError(f"--vary {target}: a value stands twice in {shown(text)}; name each once")
+        raise UsageError(f"--vary {target}: a value is given twice in {shown(text)}; name each once")
     return tuple(values)
 
 
@@ -179,7 +179,7 @@ def entries_named(names: Sequence[str]) -> Entries:
             refusals.append(str(error))
             continue
         if any(one.name == recipe.name for one in recipes):
-            refusals.append(f"{recipe.name}: stands twice; name it once")
+            refusals.append(f"{recipe.name}: is given twice; name it once")
         else:
             recipes.append(recipe)
     named = zip(ids_of([one.name for one in recipes]), recipes, strict=True)

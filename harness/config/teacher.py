@@ -34,9 +34,9 @@ def _read_shape(folder: Path) -> Shape:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        wanted = "config.json" if folder.is_dir() else "a folder"
+        expected = "config.json" if folder.is_dir() else "a folder"
         raise HarnessError(
-            f"teacher {folder}: wanted {wanted}; there is none; name a model's folder"
+            f"teacher {folder}: expected {expected}; there is none; name a model's folder"
         ) from None
     except (ValueError, NotADirectoryError):
         raise HarnessError(f"teacher {folder}: config.json is not readable; save the model again") from None

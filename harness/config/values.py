@@ -45,7 +45,7 @@ class Strict(BaseModel):
                 if key not in cls.model_fields:
                     raise refusal(there_are("key", key, cls.model_fields))
         elif not isinstance(data, cls):
-            raise refusal(f"wanted keys and values ({', '.join(cls.model_fields)}); got {shown(data)}")
+            raise refusal(f"expected keys and values ({', '.join(cls.model_fields)}); got {shown(data)}")
         return data
 
 
@@ -63,17 +63,17 @@ def _count(value: Any) -> int:
             count = 0
         if count >= 1:
             return count
-    raise refusal(f"wanted a whole number of one or more, as 1600 or 1.6e9; got {shown(value)}")
+    raise refusal(f"expected a whole number of one or more, as 1600 or 1.6e9; got {shown(value)}")
 
 
-def _number(wanted: str, holds: Callable[[float], bool]) -> Callable[[Any], float]:
+def _number(expected: str, holds: Callable[[float], bool]) -> Callable[[Any], float]:
     def read(value: Any) -> float:
         try:
             number = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number) or not holds(number):
-            raise refusal(f"wanted {wanted}; got {shown(value)}")
+            raise refusal(f"expected {expected}; got {shown(value)}")
         return number
 
     return read
@@ -104,9 +104,9 @@ def _ratio(value: Any) -> Ratio:
         return value
     kept, slash, of = str(value).replace(" ", "").partition("/")
     if not slash or not kept.isdecimal() or not of.isdecimal() or int(of) == 0:
-        raise refusal(f"wanted a ratio of whole numbers, as 6/12; got {shown(value)}")
+        raise refusal(f"expected a ratio of whole numbers, as 6/12; got {shown(value)}")
     if int(kept) > int(of):
-        raise refusal(f"wanted a ratio of at most 1; got '{value}', which keeps more than there is")
+        raise refusal(f"expected a ratio of at most 1; got '{value}', which keeps more than there is")
     return Ratio(int(kept), int(of))
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config.resolve import TEACHER, ResolvedStep
 from harness.config.scale import Scale
+from harness.config.steps.base import TEACHER, PlannedStep
+from harness.config.steps.tune import ResolvedTune
 from harness.errors import UsageError
 from harness.pipeline.plan import Stage
 from harness.stages import VERSIONS
@@ -48,7 +49,7 @@ def make_stage(id: str, kind: str, config: Mapping[str, Any], inputs: Mapping[st
 
 
 def choose_models(
-    steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]
+    steps: Sequence[PlannedStep], scale: Scale, tasks: Sequence[str]
 ) -> tuple[EvaluatedModel, ...]:
     """Gives the teacher, every step's model unless the next step only repairs it, and the baselines."""
     models = [EvaluatedModel(TEACHER, "teacher", "teacher", TEACHER)]
@@ -63,7 +64,7 @@ def choose_models(
     return (*models, *_baselines(own, scale, tasks))
 
 
-def encoder_steps(steps: Sequence[ResolvedStep]) -> list[ResolvedStep]:
+def encoder_steps(steps: Sequence[PlannedStep]) -> list[PlannedStep]:
     """Gives the steps that make the student: all but how it learns a task."""
     return [step for step in steps if step.kind != "tune"]
 
@@ -83,19 +84,16 @@ class Lesson:
     protocol: Mapping[str, Any]
 
 
-def lesson_of(steps: Sequence[ResolvedStep], prefix: str = "") -> Lesson | None:
+def lesson_of(steps: Sequence[PlannedStep], prefix: str = "") -> Lesson | None:
     """Gives how a recipe's student learns its tasks; None where it learns as all models do."""
-    if steps[-1].kind != "tune":
+    tune = steps[-1].step
+    if not isinstance(tune, ResolvedTune):
         return None
-    config = dict(steps[-1].config)
-    start, name = config.pop("start"), config.pop("teacher")
-    if start == "tuned":
-        config["kept_layers"] = steps[0].config["layers"]
-    method = config.pop("method")
-    protocol = {"method": method, "density": config.pop("density")} if method == "sft" else {}
-    if name == TEACHER:
-        return Lesson(EvaluatedModel(TEACHER, "teacher", "teacher", TEACHER), config, protocol)
-    return Lesson(EvaluatedModel(f"{prefix}{name}", name, "student", f"{prefix}{name}"), config, protocol)
+    protocol = {"method": tune.method, "density": tune.density} if tune.method == "sft" else {}
+    if tune.teacher == TEACHER:
+        return Lesson(EvaluatedModel(TEACHER, "teacher", "teacher", TEACHER), tune.to_config(), protocol)
+    teacher = f"{prefix}{tune.teacher}"
+    return Lesson(EvaluatedModel(teacher, tune.teacher, "student", teacher), tune.to_config(), protocol)
 
 
 def score_models(
@@ -124,7 +122,7 @@ def score_models(
     ]
 
 
-def _baselines(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]) -> list[EvaluatedModel]:
+def _baselines(steps: Sequence[PlannedStep], scale: Scale, tasks: Sequence[str]) -> list[EvaluatedModel]:
     """Gives the scale's baselines; the trimmed teacher only where the recipe trims a student."""
     first = next(iter(tasks), None)
     models = {
@@ -149,25 +147,25 @@ def _baselines(steps: Sequence[ResolvedStep], scale: Scale, tasks: Sequence[str]
     return found
 
 
-def _trim_step(steps: Sequence[ResolvedStep]) -> ResolvedStep | None:
+def _trim_step(steps: Sequence[PlannedStep]) -> PlannedStep | None:
     """Gives the recipe's trimming, unless it comes first and its model is the trimmed teacher already."""
     return next((step for step in steps[1:] if step.kind == "trim"), None)
 
 
 def baseline_stages(
-    steps: Sequence[ResolvedStep], scale: Scale, scored: Sequence[EvaluatedModel]
+    steps: Sequence[PlannedStep], scale: Scale, scored: Sequence[EvaluatedModel]
 ) -> list[Stage]:
     """Gives the stages that make the baselines that are models."""
-    wanted = {model.id for model in scored}
+    expected = {model.id for model in scored}
     stages = []
     for role, source in ((TEACHER, TEACHER), ("student", steps[-1].id)):
-        if f"random-{role}" in wanted:
+        if f"random-{role}" in expected:
             stages.append(make_stage(f"random-{role}", "random", {"seed": scale.seed}, {"model": source}))
     trim = _trim_step(steps)
-    if trim is not None and "trimmed-teacher" in wanted:
-        config = {**trim.config, "held_out_length": HELD_OUT_LENGTH}
+    if trim is not None and "trimmed-teacher" in expected:
+        config = {**trim.step.to_config(), "held_out_length": HELD_OUT_LENGTH}
         stages.append(make_stage("trimmed-teacher", "trim", config, {"model": TEACHER, "corpus": "corpus"}))
-    if "static" in wanted:
+    if "static" in expected:
         stages.append(make_stage("static", "static", {}, {"model": TEACHER}))
     return stages
 
@@ -216,7 +214,7 @@ def plan_score(
     }
     if keep and protocol.get("method") == "adapter":
         raise UsageError(
-            f"score: {task}: wanted method full or lora where models are exported; got adapter, which "
+            f"score: {task}: expected method full or lora where models are exported; got adapter, which "
             "no stock class holds; use `harness score`, which exports none"
         )
     config = {"task": task, "seeds": list(scale.score.seeds), "protocol": protocol, "keep_model": keep}
@@ -225,7 +223,7 @@ def plan_score(
         method = protocol.get("method", "full")
         if method != "full":
             raise UsageError(
-                f"score: {task}: wanted method full where a recipe has a tune step; got {method}; "
+                f"score: {task}: expected method full where a recipe has a tune step; got {method}; "
                 "set it in the scale, or leave the step out"
             )
         config["protocol"] = protocol | dict(lesson.protocol)

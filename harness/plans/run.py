@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.config.recipe import Recipe
-from harness.config.resolve import TEACHER, ResolvedStep, resolve
+from harness.config.resolve import resolve
 from harness.config.scale import Scale
 from harness.config.shape import Shape
+from harness.config.steps.base import TEACHER, PlannedStep
 from harness.config.study import slug
 from harness.config.teacher import find_known_teacher, find_shape
 from harness.data import builtin
@@ -52,7 +53,7 @@ class RunPlan:
     """
 
     plan: Plan
-    steps: tuple[ResolvedStep, ...]
+    steps: tuple[PlannedStep, ...]
     scored: tuple[EvaluatedModel, ...]
     tasks: tuple[str, ...]
     missing_tasks: Mapping[str, str]
@@ -148,7 +149,7 @@ def plan_pretraining(scale: Scale) -> tuple[Stage, ...]:
     block = scale.teacher.pretrain
     if block is None:
         raise HarnessError(
-            f"pretrain: wanted a scale with teacher.pretrain; '{scale.name}' has none; choose another"
+            f"pretrain: expected a scale with teacher.pretrain; '{scale.name}' has none; choose another"
         )
     languages = _pretraining_languages(scale)
     settings = block.model_dump(
@@ -206,7 +207,7 @@ def _check_lengths(shape: Shape, scale: Scale) -> None:
     for name, length in asked.items():
         if length > shape.max_length:
             raise UsageError(
-                f"{scale.name}: {name}: wanted at most the {shape.max_length} tokens that the teacher's "
+                f"{scale.name}: {name}: expected at most the {shape.max_length} tokens that the teacher's "
                 f"positions hold; got {length}; lower it"
             )
 
@@ -219,12 +220,12 @@ def _languages(source: str, folder: str | None) -> list[str]:
 
 
 def _pretraining_languages(scale: Scale) -> list[str]:
-    wanted = scale.teacher.pretrain.languages if scale.teacher.pretrain else ()
-    if wanted == "all":
+    expected = scale.teacher.pretrain.languages if scale.teacher.pretrain else ()
+    if expected == "all":
         return _languages(scale.corpus.source, scale.corpus.folder)
-    for language in wanted:
+    for language in expected:
         _check_language(language, scale)
-    return list(wanted)
+    return list(expected)
 
 
 def _data(folder: str | None, names: Sequence[str]) -> dict[str, Path]:
@@ -318,14 +319,14 @@ def plan_tasks(language: str, scale: Scale, tasks: Sequence[str]) -> Stage:
     )
 
 
-def plan_steps(steps: Sequence[ResolvedStep], prefix: str = "", corpus: str = "corpus") -> list[Stage]:
+def plan_steps(steps: Sequence[PlannedStep], prefix: str = "", corpus: str = "corpus") -> list[Stage]:
     """Gives a stage for each step of a recipe, named by its id after a prefix; all see one corpus."""
     stages, before = [], TEACHER
     for step in steps:
         inputs: dict[str, str | Path] = {"model": before, "corpus": corpus}
-        config = {**step.config, "held_out_length": HELD_OUT_LENGTH}
-        if step.kind == "distill":
-            taught = config.pop("teacher")
+        config = {**step.step.to_config(), "held_out_length": HELD_OUT_LENGTH}
+        taught = step.step.teacher
+        if taught is not None:
             inputs["teacher"] = taught if taught == TEACHER else f"{prefix}{taught}"
         before = f"{prefix}{step.id}"
         stages.append(make_stage(before, step.kind, config, inputs))

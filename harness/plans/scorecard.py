@@ -119,7 +119,7 @@ def plan_evaluation(models: Sequence[ModelSource], language: str, scale: Scale) 
     tasks, missing = available_tasks(language, scale)
     if not tasks:
         told = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-        raise UsageError(f"score: wanted one task at least in '{language}'; got none; {told}")
+        raise UsageError(f"score: expected one task at least in '{language}'; got none; {told}")
     opened = [open_model_folder(one.folder) for one in models]
     for folder in opened:
         load_task_tokenizer(folder)

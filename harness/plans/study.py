@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from harness.config.resolve import TEACHER, ResolvedStep, resolve
+from harness.config.resolve import resolve
 from harness.config.scale import Scale
 from harness.config.shape import Shape
+from harness.config.steps.base import TEACHER, PlannedStep
 from harness.config.study import Entries, Entry
 from harness.data.tasks import task_named
 from harness.errors import HarnessError, UsageError
@@ -44,7 +45,8 @@ class RefusedError(UsageError):
     def __init__(self, lines: Sequence[str], asked: int) -> None:
         self.lines = tuple(dict.fromkeys(lines))
         super().__init__(
-            f"{len(self.lines)} of {asked} cannot take part; nothing was run; mend or leave out what is named"
+            f"{len(self.lines)} of {asked} cannot take part; nothing was run; "
+            "correct or leave out what is named"
         )
 
 
@@ -127,7 +129,7 @@ def plan_study(topic: StudyInfo, language: str, found: Entries, scale: Scale) ->
     if found.refusals or lines:
         raise RefusedError([*found.refusals, *lines], len(found.entries) + len(found.refusals))
     if not opening.tasks:
-        raise UsageError(f"{topic.name}: wanted a task to score on; the data has none in '{language}'")
+        raise UsageError(f"{topic.name}: expected a task to score on; the data has none in '{language}'")
     chosen, twins = _merge(found.entries, made, language)
     topic = replace(topic, reference=twins.get(topic.reference or "", topic.reference))
     steps = {entry.id: made[entry.id] for entry in chosen}
@@ -136,9 +138,9 @@ def plan_study(topic: StudyInfo, language: str, found: Entries, scale: Scale) ->
 
 def _resolve(
     entries: Sequence[Entry], scale: Scale, shape: Shape, language: str
-) -> tuple[dict[str, tuple[ResolvedStep, ...]], list[str]]:
+) -> tuple[dict[str, tuple[PlannedStep, ...]], list[str]]:
     """Gives the steps of every entry that fits, by id, and a line for each that does not."""
-    made: dict[str, tuple[ResolvedStep, ...]] = {}
+    made: dict[str, tuple[PlannedStep, ...]] = {}
     lines = []
     for entry in entries:
         try:
@@ -152,7 +154,7 @@ def _resolve(
 
 
 def _merge(
-    entries: Sequence[Entry], made: Mapping[str, tuple[ResolvedStep, ...]], language: str
+    entries: Sequence[Entry], made: Mapping[str, tuple[PlannedStep, ...]], language: str
 ) -> tuple[tuple[Entry, ...], dict[str, str]]:
     """Gives the entries without those whose steps and text another has, and whose id stands for theirs.
 
@@ -174,7 +176,7 @@ def _merge(
 
 def _string(
     entries: tuple[Entry, ...],
-    steps: Mapping[str, tuple[ResolvedStep, ...]],
+    steps: Mapping[str, tuple[PlannedStep, ...]],
     *,
     topic: StudyInfo,
     language: str,

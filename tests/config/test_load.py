@@ -12,7 +12,9 @@ import yaml
 
 import harness
 from harness.config import (
+    FAMILIES,
     KNOWN_TEACHERS,
+    Recipe,
     digest,
     list_recipes,
     list_scales,
@@ -22,6 +24,11 @@ from harness.config import (
     show,
     to_yaml,
 )
+from harness.config.losses import DISTILL_LOSSES, TASK_LOSSES
+from harness.config.scale import READERS, TASKS, Finetune
+from harness.config.steps import KINDS
+from harness.config.steps.base import PARTS
+from harness.config.steps.shorten import NAMED_LAYERS
 from harness.errors import HarnessError, UsageError
 
 ROOT = Path(harness.__file__).parent
@@ -84,7 +91,7 @@ def test_a_folder_may_have_an_at_in_its_name(tmp_path):
     path.write_text((ROOT / "recipes" / "gurgurov2025.yaml").read_text())
     assert load_recipe(str(path)).name == "my"
     assert load_recipe(f"{path}@564").name == "my@564"
-    with pytest.raises(UsageError, match=r"user@site\.org/none\.yaml: wanted a recipe file; there is none"):
+    with pytest.raises(UsageError, match=r"user@site\.org/none\.yaml: expected a recipe file; there is none"):
         load_recipe(str(path.with_name("none.yaml")))
 
 
@@ -93,7 +100,10 @@ def test_a_folder_may_have_an_at_in_its_name(tmp_path):
     [
         ("gurgurov", "unknown recipe 'gurgurov'; there are: "),
         ("gurgurov2025@999", "unknown variant of gurgurov2025 '999'; there are: 564, 456."),
-        ("nowhere/my.yaml", "nowhere/my.yaml: wanted a recipe file; there is none; name a file, or one of: "),
+        (
+            "nowhere/my.yaml",
+            "nowhere/my.yaml: expected a recipe file; there is none; name a file, or one of: ",
+        ),
     ],
 )
 def test_an_unknown_recipe_lists_what_exists(name, message):
@@ -134,20 +144,21 @@ def vary(**values):
     return lambda document: document["variants"].update(values)
 
 
+def fields(schema) -> str:
+    """Return the keys of a schema as a message lists them."""
+    return ", ".join(schema.model_fields)
+
+
 RECIPES = [
-    (step(2, losss={}), "steps[2].distill: unknown key 'losss'; there are: tokens, epochs, learning_rate, batch_tokens, "
-     "mask_fraction, warmup_fraction, dropout, mask_smoothing, text_fraction, freeze, teacher, loss, temperature, positions, layers, projection, relation_split. Did you mean 'loss'?"),
-    (step(2, loss={"mlmm": 1}), "steps[2].distill.loss: unknown loss 'mlmm'; there are: mlm, logit_mse, logit_kl, "
-     "logit_ce, hidden_cosine, hidden_mse, embedding_mse, feature_mse, patient, attention_score_mse, attention_mse, "
-     "attention_kl, relation_qq, relation_kk, relation_vv. Did you mean 'mlm'?"),
-    (step(2, loss={"mlm": 0, "logit_mse": 1}), "steps[2].distill.loss.mlm: wanted a number above 0, as 5e-5; got '0'"),
-    (step(2, loss={"mlm": 1}), "steps[2].distill: wanted a loss that looks at the teacher; mlm alone is an adapt step"),
-    (step(2, loss={}), "steps[2].distill.loss: wanted losses and their weights, as {mlm: 0.5, logit_mse: 0.5}; got '{}'"),
+    (step(2, losss={}), f"steps[2].distill: unknown key 'losss'; there are: {fields(KINDS['distill'])}. Did you mean 'loss'?"),
+    (step(2, loss={"mlmm": 1}), f"steps[2].distill.loss: unknown loss 'mlmm'; there are: {', '.join(DISTILL_LOSSES)}. Did you mean 'mlm'?"),
+    (step(2, loss={"mlm": 0, "logit_mse": 1}), "steps[2].distill.loss.mlm: expected a number above 0, as 5e-5; got '0'"),
+    (step(2, loss={"mlm": 1}), "steps[2].distill: expected a loss that looks at the teacher; mlm alone is an adapt step"),
+    (step(2, loss={}), "steps[2].distill.loss: expected losses and their weights, as {mlm: 0.5, logit_mse: 0.5}; got '{}'"),
     (step(2, positions="all"), "steps[2].distill.positions: unknown value 'all'; there are: attended, masked"),
-    (append({"tune": {"teacher": "teacher", "loss": {"labels": 1}}}), "steps[7].tune: wanted a loss that looks at the teacher; labels alone is how every student "
+    (append({"tune": {"teacher": "teacher", "loss": {"labels": 1}}}), "steps[7].tune: expected a loss that looks at the teacher; labels alone is how every student "
      "learns a task"),
-    (append({"tune": {"teacher": "teacher", "loss": {"mlm": 1}}}), "steps[7].tune.loss: unknown loss 'mlm'; there are: labels, class_kl, class_mse, embedding_mse, feature_mse, "
-     "patient, attention_mse"),
+    (append({"tune": {"teacher": "teacher", "loss": {"mlm": 1}}}), f"steps[7].tune.loss: unknown loss 'mlm'; there are: {', '.join(TASK_LOSSES)}"),
     (append({"tune": {"teacher": "teacher", "loss": {"class_kl": 1}}}), "steps[7].tune: expected a temperature with class_kl; got none; add one, as temperature: 2"),
     (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "layers": "last"}}), "steps[7].tune: layers is used by feature_mse, patient, attention_mse only; remove it, "
      "or weigh one of them"),
@@ -162,47 +173,43 @@ RECIPES = [
      "feature_mse, patient only; remove it, or weigh one of them"),
     (step(2, layers="last"), "steps[2].distill: layers is used by feature_mse, patient, attention_score_mse, attention_mse, "
      "attention_kl only; remove it, or weigh one of them"),
-    (step(2, freeze=["head"]), "steps[2].distill.freeze: unknown part 'head'; there are: embeddings, attention, ffn, norms, mlm_head. Did you mean 'mlm_head'?"),
-    (step(2, freeze=[]), "steps[2].distill.freeze: wanted parts of the model, as [embeddings]; got '[]'"),
-    (step(2, epochs=3), "steps[2].distill: wanted tokens or epochs, not both; remove one"),
-    (step(1, keep="middle"), "steps[1].shorten.keep: unknown value 'middle'; there are: first, last, strided, strided-last, spread, a list of "
-     "layers"),
-    (step(1, keep=[True]), "steps[1].shorten.keep: wanted layer numbers, as [0, 2, 4]; got '[True]'"),
-    (step(1, keep={"bert": "last", "gpt": "last"}), "steps[1].shorten: unknown model family 'gpt'; there are: bert, "
-     "xlm-roberta"),
-    (step(1, keep={"bert": "last", "xlm-roberta": "x"}), "steps[1].shorten.keep: unknown value 'x'; there are: first, "
-     "last, strided, strided-last, spread, a list of layers"),
-    (step(1, layers=6), "steps[1].shorten.layers: wanted a ratio of whole numbers, as 6/12; got '6'"),
-    (step(1, layers="6/0"), "steps[1].shorten.layers: wanted a ratio of whole numbers, as 6/12; got '6/0'"),
-    (step(1, layers="13/12"), "steps[1].shorten.layers: wanted a ratio of at most 1; got '13/12', which keeps more than "
+    (step(2, freeze=["head"]), f"steps[2].distill.freeze: unknown part 'head'; there are: {', '.join(PARTS)}. Did you mean 'mlm_head'?"),
+    (step(2, freeze=[]), "steps[2].distill.freeze: expected parts of the model, as [embeddings]; got '[]'"),
+    (step(2, epochs=3), "steps[2].distill: expected tokens or epochs, not both; remove one"),
+    (step(1, keep="middle"), f"steps[1].shorten.keep: unknown value 'middle'; there are: {', '.join(NAMED_LAYERS)}, a list of layers"),
+    (step(1, keep=[True]), "steps[1].shorten.keep: expected layer numbers, as [0, 2, 4]; got '[True]'"),
+    (step(1, keep={"bert": "last", "gpt": "last"}), f"steps[1].shorten: unknown model family 'gpt'; there are: {', '.join(FAMILIES)}"),
+    (step(1, keep={"bert": "last", "xlm-roberta": "x"}), f"steps[1].shorten.keep: unknown value 'x'; there are: {', '.join(NAMED_LAYERS)}, a list of layers"),
+    (step(1, layers=6), "steps[1].shorten.layers: expected a ratio of whole numbers, as 6/12; got '6'"),
+    (step(1, layers="6/0"), "steps[1].shorten.layers: expected a ratio of whole numbers, as 6/12; got '6/0'"),
+    (step(1, layers="13/12"), "steps[1].shorten.layers: expected a ratio of at most 1; got '13/12', which keeps more than "
      "there is"),
-    (step(0, tokens="many"), "steps[0].adapt.tokens: wanted a whole number of one or more, as 1600 or 1.6e9; got 'many'"),
-    (step(0, tokens=0), "steps[0].adapt.tokens: wanted a whole number of one or more, as 1600 or 1.6e9; got '0'"),
-    (step(0, tokens=1.5), "steps[0].adapt.tokens: wanted a whole number of one or more, as 1600 or 1.6e9; got '1.5'"),
-    (step(0, tokens=True), "steps[0].adapt.tokens: wanted a whole number of one or more, as 1600 or 1.6e9; got 'True'"),
-    (step(0, learning_rate=-1), "steps[0].adapt.learning_rate: wanted a number above 0, as 5e-5; got '-1'"),
-    (step(0, learning_rate=".inf"), "steps[0].adapt.learning_rate: wanted a number above 0, as 5e-5; got '.inf'"),
-    (step(0, mask_fraction=15), "steps[0].adapt.mask_fraction: wanted a fraction between 0 and 1, as 0.15; got '15'"),
+    (step(0, tokens="many"), "steps[0].adapt.tokens: expected a whole number of one or more, as 1600 or 1.6e9; got 'many'"),
+    (step(0, tokens=0), "steps[0].adapt.tokens: expected a whole number of one or more, as 1600 or 1.6e9; got '0'"),
+    (step(0, tokens=1.5), "steps[0].adapt.tokens: expected a whole number of one or more, as 1600 or 1.6e9; got '1.5'"),
+    (step(0, tokens=True), "steps[0].adapt.tokens: expected a whole number of one or more, as 1600 or 1.6e9; got 'True'"),
+    (step(0, learning_rate=-1), "steps[0].adapt.learning_rate: expected a number above 0, as 5e-5; got '-1'"),
+    (step(0, learning_rate=".inf"), "steps[0].adapt.learning_rate: expected a number above 0, as 5e-5; got '.inf'"),
+    (step(0, mask_fraction=15), "steps[0].adapt.mask_fraction: expected a fraction between 0 and 1, as 0.15; got '15'"),
     (step(4, tokens=9), "steps[4].narrow: tokens is used by basis: importance, basis: pca and refit only; remove it"),
     (step(4, within="svd", heads="dropped"), "steps[4].narrow: within: svd narrows heads, heads: dropped leaves those it "
      "keeps whole; remove one"),
     (step(3, score="magnitude"), "steps[3].prune: tokens is used by score: taylor and taylor_logits only; remove it"),
-    (append({"squash": {}}), "steps[7]: unknown step 'squash'; there are: adapt, shorten, blank, distill, prune, narrow, trim, tune"),
-    (append("trim"), "steps[7]: wanted one step, as '- shorten: {layers: 6/12}'; got 'trim'"),
+    (append({"squash": {}}), f"steps[7]: unknown step 'squash'; there are: {', '.join(KINDS)}"),
+    (append("trim"), "steps[7]: expected one step, as '- shorten: {layers: 6/12}'; got 'trim'"),
     (append({"trim": None}), "steps[7].trim: lacks the key 'tokens'; add it"),
-    (append({"trim": 3}), "steps[7].trim: wanted keys and values; got '3'"),
-    (top(steps=[]), "steps: wanted a list of steps, as '- shorten: {layers: 6/12, keep: last}'"),
+    (append({"trim": 3}), "steps[7].trim: expected keys and values; got '3'"),
+    (top(steps=[]), "steps: expected a list of steps, as '- shorten: {layers: 6/12, keep: last}'"),
     (lambda document: document.pop("source"), "lacks the key 'source'; add it"),
-    (top(teacher="gpt"), "teacher: unknown teacher 'gpt'; there are: mbert, xlmr"),
-    (top(stepz=[]), "unknown key 'stepz'; there are: name, source, teacher, source_language, notes, steps, variants. Did you mean 'steps'?"),
+    (top(teacher="gpt"), f"teacher: unknown teacher 'gpt'; there are: {', '.join(KNOWN_TEACHERS)}"),
+    (top(stepz=[]), f"unknown key 'stepz'; there are: {fields(Recipe)}. Did you mean 'steps'?"),
     (top(name="mine"), "the key 'name' is no setting: the name is the file's own; remove it"),
-    (top(source=3), "source: wanted text; got '3'"),
+    (top(source=3), "source: expected text; got '3'"),
     (vary(x={"narow.width": "1/2"}), "variants.x: unknown step 'narow'; there are: adapt, shorten, distill, prune, "
      "narrow, distill-2, trim. Did you mean 'narrow'?"),
-    (vary(x={"narrow.widht": "1/2"}), "variants.x: steps[4].narrow: unknown key 'widht'; there are: tokens, "
-     "batch_tokens, mask_fraction, width, basis, heads, within, refit. Did you mean 'width'?"),
-    (vary(x={"narrow": "1/2"}), "variants.x: wanted step.key, as narrow.width; got 'narrow'"),
-    (vary(x=3), "variants.x: wanted keys and values; got '3'"),
+    (vary(x={"narrow.widht": "1/2"}), f"variants.x: steps[4].narrow: unknown key 'widht'; there are: {fields(KINDS['narrow'])}. Did you mean 'width'?"),
+    (vary(x={"narrow": "1/2"}), "variants.x: expected step.key, as narrow.width; got 'narrow'"),
+    (vary(x=3), "variants.x: expected keys and values; got '3'"),
 ]  # fmt: skip
 
 
@@ -216,11 +223,11 @@ def test_a_wrong_recipe_is_refused_in_one_line_that_says_where(edit, message, tm
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1\nb: 2", "my.yaml: line 2: not YAML as wanted: "),
-        ("source: a\nsource: b\n", "my.yaml: line 1: not YAML as wanted: key 'source' stands twice"),
-        ("- 1", "my.yaml: wanted keys and values; got '[1]'"),
-        ("", "my.yaml: wanted keys and values; got nothing"),
-        ("a: !!python/object:os.system x", "my.yaml: line 1: not YAML as wanted: "),
+        ("a: [1\nb: 2", "my.yaml: line 2: not valid YAML: "),
+        ("source: a\nsource: b\n", "my.yaml: line 1: not valid YAML: key 'source' is given twice"),
+        ("- 1", "my.yaml: expected keys and values; got '[1]'"),
+        ("", "my.yaml: expected keys and values; got nothing"),
+        ("a: !!python/object:os.system x", "my.yaml: line 1: not valid YAML: "),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused(text, message, tmp_path):
@@ -229,7 +236,7 @@ def test_a_file_that_is_no_mapping_is_refused(text, message, tmp_path):
 
 def test_a_file_in_another_encoding_is_refused(tmp_path):
     (tmp_path / "my.yaml").write_bytes("source: \xe9".encode("latin-1"))
-    with pytest.raises(UsageError, match=r"^my\.yaml: wanted UTF-8 text; byte 8 is not; save it as UTF-8$"):
+    with pytest.raises(UsageError, match=r"^my\.yaml: expected UTF-8 text; byte 8 is not; save it as UTF-8$"):
         load_recipe(tmp_path / "my.yaml")
 
 
@@ -243,44 +250,38 @@ def inside(*path, **values):
 
 
 SCALES = [
-    (inside("training", adaptt={}), "training: unknown trained step 'adaptt'; there are: adapt, distill, prune, "
-     "narrow, blank, distill-2, … by id. Did you mean 'adapt'?"),
-    (inside("training", trim={}), "training: unknown trained step 'trim'; there are: adapt, distill, prune, narrow, "
-     "blank, distill-2, … by id"),
+    (inside("training", adaptt={}), f"training: unknown trained step 'adaptt'; there are: {', '.join(READERS)}, blank, distill-2, … by id. Did you mean 'adapt'?"),
+    (inside("training", trim={}), f"training: unknown trained step 'trim'; there are: {', '.join(READERS)}, blank, distill-2, … by id"),
     (inside("training", "prune", learning_rate=1), "training: prune: unknown key 'learning_rate'; there are: tokens, "
      "batch_tokens, mask_fraction"),
-    (inside("tasks", names=["poss"]), "tasks.names: unknown task 'poss'; there are: pos, ner, topic, sentiment, news, "
-     "hate, nli. Did you mean 'pos'?"),
-    (inside("score", seeds=[1, 1]), "score.seeds: wanted different whole numbers, as [1, 2]; got '[1, 1]'"),
+    (inside("tasks", names=["poss"]), f"tasks.names: unknown task 'poss'; there are: {', '.join(TASKS)}. Did you mean 'pos'?"),
+    (inside("score", seeds=[1, 1]), "score.seeds: expected different whole numbers, as [1, 2]; got '[1, 1]'"),
     (lambda document: document["score"].pop("seeds"), "score: lacks the key 'seeds'; add it"),
-    (inside("score", tasks={"pos": {"epoch": 1}}), "score.tasks.pos: unknown key 'epoch'; there are: epochs, "
-     "learning_rate, batch_size, warmup_fraction, weight_decay, dropout, patience, max_examples, method, reduction, rank, density. Did you mean 'epochs'?"),
-    (inside("score", tasks={"poss": {}}), "score.tasks: unknown task 'poss'; there are: pos, ner, topic, sentiment, news, hate, "
-     "nli. Did you mean 'pos'?"),
+    (inside("score", tasks={"pos": {"epoch": 1}}), f"score.tasks.pos: unknown key 'epoch'; there are: {fields(Finetune)}. Did you mean 'epochs'?"),
+    (inside("score", tasks={"poss": {}}), f"score.tasks: unknown task 'poss'; there are: {', '.join(TASKS)}. Did you mean 'pos'?"),
     (inside("score", method="soup"), "score.method: unknown value 'soup'; there are: full, adapter, lora, sft"),
     (inside("score", density=0.5), "score: density goes with method: sft, and only with it"),
     (inside("score", rank=4), "score: rank goes with method: lora, and only with it"),
     (inside("score", reduction=4), "score: reduction goes with method: adapter, and only with it"),
     (inside("score", tasks={"pos": {"reduction": 4}}), "score: reduction goes with method: adapter, and only with it"),
-    (inside("teacher", hub="mbert"), "teacher: wanted exactly one of pretrain, hub, folder"),
-    (top(teacher={"hub": "gpt"}), "teacher: unknown teacher 'gpt'; there are: recipe, mbert, xlmr"),
+    (inside("teacher", hub="mbert"), "teacher: expected exactly one of pretrain, hub, folder"),
+    (top(teacher={"hub": "gpt"}), f"teacher: unknown teacher 'gpt'; there are: recipe, {', '.join(KNOWN_TEACHERS)}"),
     (inside("corpus", source="web"), "corpus.source: unknown value 'web'; there are: builtin, folder, hub"),
     (inside("tasks", others=True), "tasks: others: true goes with source: folder, and only with it"),
     (inside("corpus", folder="x"), "corpus: 'folder' goes with source: folder, and only with it"),
     (top(precision="fp8"), "precision: unknown value 'fp8'; there are: fp32, bf16, auto"),
-    (inside("latency", lengths=[0]), "latency.lengths[0]: wanted a whole number of one or more, as 1600 or 1.6e9; got '0'"),
-    (inside("latency", lengths=4), "latency.lengths: wanted a list, as [1, 2]; got '4'"),
+    (inside("latency", lengths=[0]), "latency.lengths[0]: expected a whole number of one or more, as 1600 or 1.6e9; got '0'"),
+    (inside("latency", lengths=4), "latency.lengths: expected a list, as [1, 2]; got '4'"),
     (inside("teacher", "pretrain", heads=7), "teacher.pretrain: hidden 128 is no multiple of the 7 heads"),
-    (inside("teacher", "pretrain", heads=1, attention="neighbours"), "teacher.pretrain: attention: neighbours wants "
+    (inside("teacher", "pretrain", heads=1, attention="neighbours"), "teacher.pretrain: attention: neighbours: expected "
      "two heads or more of an even size; got 1 of 128; change hidden or heads, or take random"),
-    (inside("teacher", "pretrain", family="gpt"), "teacher.pretrain: unknown model family 'gpt'; there are: bert, "
-     "xlm-roberta"),
+    (inside("teacher", "pretrain", family="gpt"), f"teacher.pretrain: unknown model family 'gpt'; there are: {', '.join(FAMILIES)}"),
     (inside("teacher", "pretrain", sequence_length=700), "teacher.pretrain: sequence_length 700 is above what 64 "
      "positions hold (64); lower it, or add positions"),
-    (inside("teacher", "pretrain", languages=[]), "teacher.pretrain.languages: wanted 'all' or language codes, as [mt, "
+    (inside("teacher", "pretrain", languages=[]), "teacher.pretrain.languages: expected 'all' or language codes, as [mt, "
      "sk]; got '[]'"),
-    (top(seed="x"), "seed: wanted a whole number; got 'x'"),
-    (top(training=[1]), "training: wanted keys and values; got '[1]'"),
+    (top(seed="x"), "seed: expected a whole number; got 'x'"),
+    (top(training=[1]), "training: expected keys and values; got '[1]'"),
 ]  # fmt: skip
 
 

@@ -112,47 +112,52 @@ def test_every_recipe_and_variant_fits_every_teacher(name, paper):
 )
 def test_layers_are_those_the_papers_name(recipe, layers, paper):
     steps = {step.id: step for step in resolve(load_recipe(recipe), paper, MBERT)}
-    assert steps["shorten"].config == {"layers": layers}
+    assert list(steps["shorten"].step.layers) == layers
+
+
+def steps_of(name, scale, shape=MBERT):
+    """Return the resolved steps of a recipe by id."""
+    return {one.id: one.step for one in resolve(load_recipe(name), scale, shape)}
 
 
 def test_losses_and_settings_are_the_papers(paper):
-    steps = {step.id: step.config for step in resolve(load_recipe("eliquare2023"), paper, MBERT)}
-    found = steps["distill"]
-    assert found["loss"] == {"logit_kl": 5.0, "hidden_cosine": 1.0, "mlm": 2.0}
-    assert (found["temperature"], found["mask_smoothing"], found["epochs"]) == (2.0, 0.7, 10)
-    assert (found["learning_rate"], found["batch_tokens"]) == (5e-4, 1600 * 32)
-    ran = {step.id: step.config for step in resolve(load_recipe("cruz2025@as-run"), paper, MBERT)}["distill"]
-    assert set(ran["loss"]) == {"attention_score_mse", "feature_mse", "embedding_mse"}
-    assert "temperature" not in ran
-    assert ran["projection"] == "learned"
+    step = steps_of("eliquare2023", paper)["distill"]
+    assert step.loss == {"logit_kl": 5.0, "hidden_cosine": 1.0, "mlm": 2.0}
+    training = step.training
+    assert (step.temperature, training.mask_smoothing, training.epochs) == (2.0, 0.7, 10)
+    assert (training.learning_rate, training.batch_tokens) == (5e-4, 1600 * 32)
+    ran = steps_of("cruz2025@as-run", paper)["distill"]
+    assert set(ran.loss) == {"attention_score_mse", "feature_mse", "embedding_mse"}
+    assert ran.temperature is None
+    assert ran.projection == "learned"
 
 
 def test_how_a_student_learns_a_task_is_the_papers(paper):
-    kept, tuned = resolve(load_recipe("pkd2019"), paper, MBERT)
-    assert kept.config == {"layers": [0, 1, 2, 3, 4, 5]}
-    assert tuned.config["layers"] == "uniform"
-    assert set(tuned.config["loss"]) == {"labels", "class_kl", "patient"}
-    assert resolve(load_recipe("pkd2019@last"), paper, MBERT)[-1].config["layers"] == "last"
-    begun = {
-        name: resolve(load_recipe(f"privileged2024{name}"), paper, XLMR)[-1].config
-        for name in ("", "@kl", "@from-base")
-    }
-    always = {"teacher": "teacher", "start": "tuned", "method": "full"}
-    assert begun[""] == always | {"loss": {"class_mse": 1.0}}
-    assert begun["@kl"] == always | {"loss": {"class_kl": 1.0}, "temperature": 1.0}
-    assert begun["@from-base"]["start"] == "student"
+    kept, tuned = steps_of("pkd2019", paper).values()
+    assert kept.layers == (0, 1, 2, 3, 4, 5)
+    assert tuned.layers == "uniform"
+    assert set(tuned.loss) == {"labels", "class_kl", "patient"}
+    assert steps_of("pkd2019@last", paper)["tune"].layers == "last"
+    mse, kl, from_base = (
+        steps_of(f"privileged2024{variant}", paper, XLMR)["tune"] for variant in ("", "@kl", "@from-base")
+    )
+    assert (mse.teacher, mse.method, mse.loss) == ("teacher", "full", {"class_mse": 1.0})
+    assert (kl.loss, kl.temperature) == ({"class_kl": 1.0}, 1.0)
+    assert mse.kept_layers == kl.kept_layers == steps_of("privileged2024", paper, XLMR)["shorten"].layers
+    assert from_base.kept_layers is None
 
 
 def test_bistils_means_are_over_embeddings_and_layers_and_its_soft_targets_lack_tau_squared(paper):
-    steps = {step.id: step.config for step in resolve(load_recipe("bistil2023"), paper, MBERT)}
-    assert steps["shorten"] == {"layers": [1, 3, 5, 7, 9, 11]}
-    for step in ("distill", "tune"):
-        loss = steps[step]["loss"]
+    steps = steps_of("bistil2023", paper)
+    assert steps["shorten"].layers == (1, 3, 5, 7, 9, 11)
+    for step in (steps["distill"], steps["tune"]):
+        loss = step.loss
         assert loss["feature_mse"] / loss["embedding_mse"] == pytest.approx(6, rel=2e-3)
         assert loss["feature_mse"] + loss["embedding_mse"] == loss["attention_mse"] == 1
-    assert steps["tune"]["loss"]["class_kl"] * steps["tune"]["temperature"] ** 2 == 1
-    assert (steps["tune"]["method"], steps["tune"]["density"]) == ("sft", 0.08)
-    assert steps["distill"]["tokens"] == 200_000 * steps["distill"]["batch_tokens"]
+    assert steps["tune"].loss["class_kl"] * steps["tune"].temperature ** 2 == 1
+    assert (steps["tune"].method, steps["tune"].density) == ("sft", 0.08)
+    training = steps["distill"].training
+    assert training.tokens == 200_000 * training.batch_tokens
 
 
 @pytest.mark.parametrize(
@@ -171,13 +176,13 @@ def test_a_variant_may_have_steps_in_another_order_fewer_or_more(steps, ids):
     ("changes", "line"),
     [
         ({"steps": ["trimm"]}, "here: steps: unknown step 'trimm'; there are: shorten, distill, trim"),
-        ({"steps": []}, "here: steps: wanted a list, as [trim, shorten]; got '[]'"),
-        ({"steps": ["trim", "trim"]}, "here: steps: 'trim' stands twice; write the second one in full"),
+        ({"steps": []}, "here: steps: expected a list, as [trim, shorten]; got '[]'"),
+        ({"steps": ["trim", "trim"]}, "here: steps: 'trim' is given twice; write the second one in full"),
         ({"steps": [{"trimm": {}}]}, "here: steps: steps[0]: unknown step 'trimm'"),
         ({"steps": ["trim"], "shorten.keep": "last"}, "here: unknown step 'shorten'; there are: trim"),
         ({"distill.temprature": 2}, "here: steps[1].distill: unknown key 'temprature'"),
-        ({"trim": 3}, "here: wanted step.key, as narrow.width; got 'trim'"),
-        ({"source_language": 3}, "here: source_language: wanted a language or null; got '3'"),
+        ({"trim": 3}, "here: expected step.key, as narrow.width; got 'trim'"),
+        ({"source_language": 3}, "here: source_language: expected a language or null; got '3'"),
     ],
 )
 def test_a_variant_that_names_nothing_is_refused(changes, line):

@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from harness.config import KNOWN_TEACHERS, Shape, load_recipe, load_scale, resolve, show
-from harness.config.show import describe
 from harness.errors import HarnessError, UsageError
 
 MBERT = KNOWN_TEACHERS["mbert"].shape
@@ -48,15 +47,16 @@ def test_the_paper_recipe_has_the_papers_sizes(teacher, variant, paper):
 
 
 @pytest.mark.parametrize(
-    ("teacher", "layers"), [(MBERT, [6, 7, 8, 9, 10, 11]), (XLMR, [0, 2, 4, 6, 8, 10])], ids=["mbert", "xlmr"]
+    ("teacher", "layers"), [(MBERT, (6, 7, 8, 9, 10, 11)), (XLMR, (0, 2, 4, 6, 8, 10))], ids=["mbert", "xlmr"]
 )
 def test_each_family_keeps_the_layers_the_paper_found_best(teacher, layers, paper):
     steps = {step.id: step for step in resolve(load_recipe("gurgurov2025"), paper, teacher)}
-    assert steps["shorten"].config == {"layers": layers}
+    assert steps["shorten"].step.layers == layers
 
 
 def test_the_recipes_own_numbers_stand_at_paper_scale(paper):
-    steps = {step.id: step.config for step in resolve(load_recipe("gurgurov2025"), paper, MBERT)}
+    planned = {one.id: one.step for one in resolve(load_recipe("gurgurov2025"), paper, MBERT)}
+    steps = {name: step.to_config() for name, step in planned.items()}
     assert steps["adapt"] == {
         "tokens": 1_600_000_000,
         "learning_rate": 1e-4,
@@ -68,8 +68,8 @@ def test_the_recipes_own_numbers_stand_at_paper_scale(paper):
         "seed": 42,
         "device_tokens": 16384,
     }
-    assert steps["distill"]["teacher"] == "adapt"
-    assert steps["distill-2"]["teacher"] == "prune"
+    assert planned["distill"].teacher == "adapt"
+    assert planned["distill-2"].teacher == "prune"
     assert steps["distill"]["loss"] == {"mlm": 0.5, "logit_mse": 0.5}
     assert steps["narrow"] == {"hidden": 312, "heads": 12, "basis": "first", "heads_mode": "narrowed"}
     assert steps["trim"] == {"vocabulary": 40_000}
@@ -90,13 +90,13 @@ def test_the_scale_replaces_a_steps_training_by_kind_and_then_by_id(mini):
     training = yaml.safe_load("{distill: {tokens: 5e5, learning_rate: 1e-3}, distill-2: {tokens: 7e5}}")
     scale = type(mini).model_validate(mini.model_dump() | {"training": training})
     recipe = load_recipe("gurgurov2025")
-    steps = {step.id: step.config for step in resolve(recipe, scale, mini.teacher.pretrain.shape)}
-    assert [steps[one]["tokens"] for one in ("adapt", "distill", "distill-2")] == [
+    steps = {one.id: one.step for one in resolve(recipe, scale, mini.teacher.pretrain.shape)}
+    assert [steps[one].training.tokens for one in ("adapt", "distill", "distill-2")] == [
         1_600_000_000,
         500_000,
         700_000,
     ]
-    assert steps["distill-2"]["learning_rate"] == 1e-3
+    assert steps["distill-2"].training.learning_rate == 1e-3
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_what_a_scale_says_of_blank_students_holds_for_what_learns_from_words_al
     document["training"] |= {"blank": {"learning_rate": 3e-4}}
     scale = type(mini).model_validate(document)
     steps = resolve(load_recipe(recipe), scale, mini.teacher.pretrain.shape)
-    (rates,) = {(one.config["learning_rate"], one.config["tokens"]) for one in steps if one.id == "distill"}
-    assert rates == (rate, mini.training["distill"].tokens)
+    (training,) = [one.step.training for one in steps if one.id == "distill"]
+    assert (training.learning_rate, training.tokens) == (rate, mini.training["distill"].tokens)
 
 
 THIN = Shape(family="bert", layers=5, hidden=192, heads=6, ffn=77, vocabulary=1000, positions=64, types=2)
@@ -159,7 +159,7 @@ def one_step(tmp_path, mini):
 )
 def test_widths_are_whole_heads(heads, ratio, width, one_step):
     step = one_step("narrow", width=ratio, basis="first", heads=heads)
-    assert (step.shape.hidden, step.shape.heads) == (step.config["hidden"], step.config["heads"]) == width
+    assert (step.shape.hidden, step.shape.heads) == (step.step.hidden, step.step.heads) == width
 
 
 @pytest.mark.parametrize(
@@ -175,9 +175,10 @@ def test_widths_are_whole_heads(heads, ratio, width, one_step):
 )
 def test_narrowing_says_what_it_does_to_heads_and_maps_and_on_how_much_text(values, config, one_step):
     step = one_step("narrow", width="1/2", **values)
-    assert step.config.items() >= {"basis": values["basis"], **config}.items()
+    config_now = step.step.to_config()
+    assert config_now.items() >= {"basis": values["basis"], **config}.items()
     reads_text = values["basis"] != "first" or "refit" in values
-    assert ("tokens" in step.config) == ("seed" in step.config) == reads_text
+    assert ("tokens" in config_now) == ("seed" in config_now) == (step.step.text is not None) == reads_text
 
 
 @pytest.mark.parametrize(
@@ -193,28 +194,30 @@ def test_narrowing_says_what_it_does_to_heads_and_maps_and_on_how_much_text(valu
 )
 def test_kept_layers_are_that_many_and_rising(keep, ratio, layers, one_step):
     step = one_step("shorten", layers=ratio, keep=keep)
-    assert step.config["layers"] == layers
+    assert list(step.step.layers) == layers
     assert step.shape.layers == len(layers)
 
 
 def test_scoring_by_the_models_own_guesses_reads_text(one_step):
     text = {"tokens": 1000, "batch_tokens": 256, "mask_fraction": 0.15}
-    found = [one_step("prune", width="1/2", score=one, **text).config for one in ("taylor", "taylor_logits")]
-    assert found[1] == found[0] | {"score": "taylor_logits"}
-    assert found[1]["tokens"] > 0
+    taylor, logits = (
+        one_step("prune", width="1/2", score=one, **text).step for one in ("taylor", "taylor_logits")
+    )
+    assert logits == taylor.model_copy(update={"score": "taylor_logits"})
+    assert logits.text.tokens > 0
 
 
 def test_magnitude_needs_no_text(one_step):
     step = one_step("prune", width="1/2", score="magnitude")
-    assert step.config == {"ffn": 39, "score": "magnitude", "rounds": 1}
+    assert step.step.to_config() == {"ffn": 39, "score": "magnitude", "rounds": 1}
 
 
 def test_weights_that_do_not_sum_to_one_are_said(document, tmp_path, paper):
     document["steps"][2]["distill"]["loss"] = {"mlm": 1, "logit_kl": 2.5}
     document["steps"][2]["distill"]["temperature"] = 2
     step = resolved(document, tmp_path, paper)["distill"]
-    assert step.config["temperature"] == 2.0
-    assert describe(step) == "from adapt: 1·mlm + 2.5·logit_kl (weights sum to 3.5), 512,000,000 tokens"
+    assert step.step.temperature == 2.0
+    assert step.step.describe() == "from adapt: 1·mlm + 2.5·logit_kl (weights sum to 3.5), 512,000,000 tokens"
 
 
 def test_a_trim_may_be_a_plain_number(document, tmp_path, paper):
@@ -278,8 +281,8 @@ REFUSED = [
     (insert(5, {"narrow": {"width": "1/2", "basis": "first"}}), "steps[5].narrow: width 1/2 keeps 384; the model is 312 "
      "wide by now; keep less"),
     (edited(1, keep=[0, 1]), "steps[1].shorten: keep lists 2 layers, the ratio keeps 6; make them agree"),
-    (edited(1, keep=[0, 1, 2, 3, 4, 12]), "steps[1].shorten: keep [0, 1, 2, 3, 4, 12] is not a rising list of layers from "
-     "0 to 11; mend it"),
+    (edited(1, keep=[0, 1, 2, 3, 4, 12]), "steps[1].shorten: keep: expected a rising list of layers from 0 to 11; got "
+     "[0, 1, 2, 3, 4, 12]; correct the list"),
     (edited(5, loss={"hidden_mse": 1}), "steps[5].distill: teacher 'prune': hidden_mse expected one hidden size in "
      "teacher and student; got 768 and 312; take losses of logits, relations or classes, move the step before narrow, or add "
      "projection: learned to a distill step"),
@@ -300,7 +303,7 @@ REFUSED = [
      "one text would be other tokens to each: distill before trim, or trim both"),
     (edited(0, tokens=100), "steps[0].adapt: 100 tokens are fewer than one batch of 16384; raise tokens"),
     (edited(0, batch_tokens=100), "steps[0].adapt: a batch of 100 tokens holds no sequence of 512; raise batch_tokens"),
-    (insert(3, {"tune": {"teacher": "teacher", "loss": {"class_mse": 1}}}), "steps[3].tune: wanted it last, after the steps that make the student; "
+    (insert(3, {"tune": {"teacher": "teacher", "loss": {"class_mse": 1}}}), "steps[3].tune: expected it last, after the steps that make the student; "
      "move it there"),
     (insert(7, {"tune": {"teacher": "teacher", "loss": {"class_mse": 1}}}), "steps[7].tune: teacher 'teacher' has 119547 tokens, "
      "the student 40000; one text would be other tokens to each: tune before trim, or trim both"),
@@ -308,7 +311,7 @@ REFUSED = [
      "prune, narrow, distill-2"),
     (tuned(loss={"patient": 1}), "steps[6].tune: teacher 'teacher': patient expected one hidden size in teacher and student; got "
      "768 and 312; take losses of logits, relations or classes, move the step before narrow, or add projection: learned to a distill step"),
-    (tuned(start="tuned"), "steps[6].tune: start: tuned takes layers of the fine-tuned teacher; wanted one shorten before it and "
+    (tuned(start="tuned"), "steps[6].tune: start: tuned takes layers of the fine-tuned teacher; expected one shorten before it and "
      "teacher: teacher; got adapt, shorten, distill, prune, narrow, distill-2, and teacher; take start: student, or leave the "
      "other steps out"),
     (tuned(edited(1, layers="1/12"), edited(4, width="1/1"), teacher="adapt", loss={"patient": 1}), "steps[6].tune: teacher "
@@ -357,11 +360,11 @@ def test_layers_are_kept_as_the_papers_keep_them(keep, ratio, layers, tmp_path, 
     steps = [{"shorten": {"layers": ratio, "keep": keep}}]
     shape = MBERT.model_copy(update={"layers": int(ratio.partition("/")[2])})
     found = resolved({"source": "here", "teacher": "mbert", "steps": steps}, tmp_path, mini, shape)
-    assert found["shorten"].config["layers"] == layers
+    assert list(found["shorten"].step.layers) == layers
 
 
 def test_a_scale_that_checkpoints_activations_says_so_to_every_trained_step(paper):
     sparing = paper.model_copy(update={"activation_checkpointing": True})
     steps = resolve(load_recipe("gurgurov2025"), sparing, MBERT)
-    told = {step.id for step in steps if step.config.get("activation_checkpointing")}
-    assert told == {"adapt", "distill", "prune", "distill-2"}
+    sparing = {one.id for one in steps if one.step.to_config().get("activation_checkpointing")}
+    assert sparing == {"adapt", "distill", "prune", "distill-2"}

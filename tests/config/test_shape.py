@@ -77,7 +77,7 @@ def test_a_family_the_harness_cannot_take_apart_is_refused():
 def test_a_config_without_a_number_is_refused():
     config = build(SHAPES[4]).config.to_dict()
     del config["hidden_size"]
-    with pytest.raises(HarnessError, match=r"^config\.json: wanted .*; lacks hidden_size$"):
+    with pytest.raises(HarnessError, match=r"^config\.json: expected .*; lacks hidden_size$"):
         Shape.from_transformers(config)
 
 
@@ -88,7 +88,7 @@ def test_a_config_without_a_number_is_refused():
         (
             "vocab_size",
             "many",
-            "config.json: vocab_size: wanted a whole number of one or more, as 1600 or 1.6e9; got 'many'",
+            "config.json: vocab_size: expected a whole number of one or more, as 1600 or 1.6e9; got 'many'",
         ),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_folders_teacher_has_the_shape_of_its_config(recipe, paper, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "wanted config.json; there is none; name a model's folder"),
+        (None, "expected config.json; there is none; name a model's folder"),
         ("{", "config.json is not readable; save the model again"),
         ("[]", "config.json holds no keys and values; save the model again"),
         ("{}", "unknown model family 'None'; there are: bert, xlm-roberta."),
@@ -69,6 +69,6 @@ def test_a_folder_that_is_no_model_is_refused_in_one_line(text, message, recipe,
 
 def test_a_folder_that_is_not_there_is_refused(recipe, paper, tmp_path):
     with pytest.raises(
-        HarnessError, match=r"nowhere: wanted a folder; there is none; name a model's folder$"
+        HarnessError, match=r"nowhere: expected a folder; there is none; name a model's folder$"
     ):
         find_shape(recipe, paper.with_teacher(str(tmp_path / "nowhere")))

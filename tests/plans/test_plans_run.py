@@ -144,7 +144,7 @@ def test_any_earlier_model_may_teach_a_task_also_one_that_no_table_shows(make_bl
 
 def test_a_student_is_taught_its_tasks_whole(make_blueprint):
     steps = [{"trim": {"tokens": "1/2"}}, {"tune": {"teacher": "trim", "loss": {"class_mse": 1}}}]
-    with pytest.raises(HarnessError, match=r"score: pos: wanted method full .* a tune step; got lora"):
+    with pytest.raises(HarnessError, match=r"score: pos: expected method full .* a tune step; got lora"):
         make_blueprint(steps=steps, changes={"score.method": "lora"})
 
 
@@ -397,9 +397,13 @@ HUB_TEXT = {"corpus": {"source": "hub", "held_out_fraction": 0.1}}
         (
             "mt",
             {"latency.lengths": [8, 64]},
-            r"tiny: latency.lengths: wanted at most the 48 .*; got 64; lower",
+            r"tiny: latency.lengths: expected at most the 48 .*; got 64; lower",
         ),
-        ("mt", {"sequence_length": 50}, r"tiny: sequence_length: wanted at most the 48 .*; got 50; lower it"),
+        (
+            "mt",
+            {"sequence_length": 50},
+            r"tiny: sequence_length: expected at most the 48 .*; got 50; lower it",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is(language, changes, message, make_blueprint):
@@ -418,7 +422,7 @@ def test_a_data_folder_without_the_language_lists_those_it_has(make_blueprint, d
 
 def test_only_a_scale_that_trains_a_teacher_can_pretrain():
     with pytest.raises(
-        HarnessError, match=r"wanted a scale with teacher.pretrain; 'paper' has none; choose another"
+        HarnessError, match=r"expected a scale with teacher.pretrain; 'paper' has none; choose another"
     ):
         plan_pretraining(load_scale("paper"))
 

@@ -135,7 +135,7 @@ def test_how_much_work_a_study_is_counts_what_is_shared_once():
     scale = load_scale("mini")
     contest = drawn("eliquare2023", "distill.temperature=0.5,1,2")
     teacher = scale.teacher.pretrain
-    distilled = scale.training_for("distill", "distill")["tokens"]
+    distilled = scale.training["distill"].tokens
     assert contest.work.tokens == teacher.tokens + teacher.shallow.tokens + 3 * distilled
     models, tasks, seeds = 1 + 3 + 1, 4, 2
     assert contest.work.num_finetunings == models * tasks * seeds, (
@@ -208,7 +208,7 @@ def test_a_varied_value_is_that_of_one_step_also_where_the_scale_states_none():
         ),
         (
             ["shorten.layers=7/12,13/12"],
-            ["shorten.layers = 13/12: steps[0].shorten.layers: wanted a ratio of at most 1"],
+            ["shorten.layers = 13/12: steps[0].shorten.layers: expected a ratio of at most 1"],
         ),
         (
             ["distill.loss={feature_mse: 1},{mlm: 1}"],
@@ -249,10 +249,10 @@ def test_losses_that_need_layers_the_student_lacks_are_refused_before_training(t
 @pytest.mark.parametrize(
     ("varied", "message"),
     [
-        ("temperature", r"--vary: wanted step\.field=a,b,c, .*; got 'temperature'"),
-        ("distill.temperature=", r"--vary: wanted step\.field=a,b,c"),
-        ("distill.temperature=1,1", r"--vary distill\.temperature: a value stands twice in '1,1'"),
-        ("distill.temperature={1", r"--vary distill\.temperature: wanted values as a, b"),
+        ("temperature", r"--vary: expected step\.field=a,b,c, .*; got 'temperature'"),
+        ("distill.temperature=", r"--vary: expected step\.field=a,b,c"),
+        ("distill.temperature=1,1", r"--vary distill\.temperature: a value is given twice in '1,1'"),
+        ("distill.temperature={1", r"--vary distill\.temperature: expected values as a, b"),
     ],
 )
 def test_what_to_vary_must_be_said_plainly(varied, message):
@@ -261,16 +261,16 @@ def test_what_to_vary_must_be_said_plainly(varied, message):
 
 
 def test_one_field_is_named_once():
-    with pytest.raises(UsageError, match=r"distill\.temperature stands twice; name all its values at once"):
+    with pytest.raises(UsageError, match=r"distill\.temperature is given twice; name all its values at once"):
         study_of("eliquare2023", ["distill.temperature=1", "distill.temperature=2"])
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("vary: {a.b: [1]}\nvariants: {x: {a.b: 1}}", "wanted vary or variants, one of the two"),
-        ("", "wanted vary or variants, one of the two"),
-        ("vary: {a.b: []}", r"vary\.a\.b: wanted values"),
+        ("vary: {a.b: [1]}\nvariants: {x: {a.b: 1}}", "expected vary or variants, one of the two"),
+        ("", "expected vary or variants, one of the two"),
+        ("vary: {a.b: []}", r"vary\.a\.b: expected values"),
         ("variants: {x: {a.b: 1}}\nreference: y", "unknown variant 'y'; there are: x"),
         ("vary: {a.b: [1]}\nrecip: z", "unknown key 'recip'"),
     ],
@@ -288,5 +288,5 @@ def test_recipes_are_all_or_those_named_and_each_once():
     assert [one.id for one in found.entries] == ["eliquare2023_pre", "cruz2025"]
     assert [line.split(";")[0] for line in found.refusals] == [
         "unknown recipe 'nope'",
-        "cruz2025: stands twice",
+        "cruz2025: is given twice",
     ]

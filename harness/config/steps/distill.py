@@ -1,0 +1,70 @@
+"""Distill: train the student on the corpus towards an earlier model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from harness.config.amounts import Amounts, TrainingSettings
+from harness.config.losses import DISTILL_LOSSES, LayerMap, LossSettings, describe_weights, list_losses
+from harness.config.steps.base import EarlierModels, ResolvedStep, TaughtStep, TrainedStep
+from harness.config.values import Count, refusal
+
+
+class Distill(TaughtStep, TrainedStep):
+    """Train the student on the corpus towards an earlier model.
+
+    `projection: learned` puts a trained map between hidden states of two widths; `relation_split` says into
+    how many relation heads each of the teacher's heads is split.
+    """
+
+    kind = "distill"
+    known_losses = DISTILL_LOSSES
+    loss_example = "{mlm: 0.5, logit_mse: 0.5}"
+
+    positions: Literal["attended", "masked"] = "attended"
+    projection: Literal["learned"] | None = None
+    relation_split: Count | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Distill:
+        if set(self.loss) == {"mlm"}:
+            raise refusal("expected a loss that looks at the teacher; mlm alone is an adapt step")
+        return self
+
+    @property
+    def loss_settings(self) -> LossSettings:
+        """The settings that some losses use."""
+        return LossSettings(self.temperature, self.layers, self.projection is not None, self.relation_split)
+
+    def learns_from_scratch(self, models: EarlierModels) -> bool:
+        """Whether random weights learn from words alone: by MLM and logits, after a `blank` step."""
+        after_blank = any(one.kind == "blank" for one in models.steps)
+        return after_blank and {"mlm", *list_losses("logits")}.issuperset(self.loss)
+
+    def resolve(self, models: EarlierModels, amounts: Amounts) -> ResolvedDistill:
+        """Return the step with its amount of training stated."""
+        names = {"teacher", "loss", "positions", "temperature", "layers", "projection", "relation_split"}
+        training = self.resolve_training(models, amounts)
+        return ResolvedDistill(**self.model_dump(include=names), training=training)
+
+
+class ResolvedDistill(ResolvedStep):
+    """The teacher, the weighted losses with their settings, and the amount of training."""
+
+    kind = Distill.kind
+    teacher: str
+    loss: dict[str, float]
+    positions: Literal["attended", "masked"]
+    temperature: float | None = None
+    layers: LayerMap | None = None
+    projection: Literal["learned"] | None = None
+    relation_split: int | None = None
+    training: TrainingSettings
+
+    def describe(self) -> str:
+        """Return the teacher, the losses and the amount of training in words."""
+        total = sum(self.loss.values())
+        note = "" if abs(total - 1) < 1e-9 else f" (weights sum to {total:g})"
+        return f"from {self.teacher}: {describe_weights(self.loss)}{note}, {self.training.describe()}"

@@ -1,0 +1,86 @@
+"""Shorten: drop layers."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from harness.config.amounts import Amounts
+from harness.config.shape import Shape
+from harness.config.steps.base import EarlierModels, ResolvedStep, Step
+from harness.config.values import RatioValue, nearest, refusal, there_are
+
+NAMED_LAYERS = ("first", "last", "strided", "strided-last", "spread")
+"""Which layers a shorter model may keep, besides a list of them."""
+
+
+class Shorten(Step):
+    """Drop all layers but some, which a name or a list tells.
+
+    Of twelve, six ``strided`` are 0, 2, … 10; ``strided-last`` 1, 3, … 11; ``spread`` 0, 2, 4, 7, 9, 11.
+    """
+
+    kind = "shorten"
+    layers: RatioValue
+    keep: Literal["first", "last", "strided", "strided-last", "spread"] | tuple[int, ...]
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _read_keep(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            if any(isinstance(one, bool) or not isinstance(one, int) for one in value):
+                raise refusal(f"expected layer numbers, as [0, 2, 4]; got '{value}'")
+            return tuple(value)
+        if value not in NAMED_LAYERS:
+            raise refusal(there_are("value", value, (*NAMED_LAYERS, "a list of layers")))
+        return value
+
+    def resolve(self, models: EarlierModels, amounts: Amounts) -> ResolvedShorten:
+        """Return the layers that stay."""
+        del amounts
+        whole, current = models.teacher.layers, models.current.layers
+        number = nearest(self.layers.times(whole))
+        if number < 1:
+            raise refusal(f"layers {self.layers} of {whole} leaves no layer; keep more")
+        if number > current:
+            raise refusal(f"layers {self.layers} keeps {number}; the model has {current} by now; keep fewer")
+        if isinstance(self.keep, str):
+            return ResolvedShorten(layers=choose_layers(self.keep, number, current))
+        if len(self.keep) != number:
+            raise refusal(f"keep lists {len(self.keep)} layers, the ratio keeps {number}; make them agree")
+        if list(self.keep) != sorted(set(self.keep)) or self.keep[0] < 0 or self.keep[-1] >= current:
+            raise refusal(
+                f"keep: expected a rising list of layers from 0 to {current - 1}; got {list(self.keep)}; "
+                "correct the list"
+            )
+        return ResolvedShorten(layers=self.keep)
+
+
+def choose_layers(name: str, number: int, of: int) -> tuple[int, ...]:
+    """Return the rising indices of the layers that a name stands for; strided starts at layer 0."""
+    if name == "first":
+        return tuple(range(number))
+    if name == "last":
+        return tuple(range(of - number, of))
+    if name == "strided":
+        return tuple(index * of // number for index in range(number))
+    if name == "strided-last":
+        return tuple((index + 1) * of // number - 1 for index in range(number))
+    return tuple(nearest(Fraction(index * (of - 1), max(1, number - 1))) for index in range(number))
+
+
+class ResolvedShorten(ResolvedStep):
+    """The indices of the layers that stay, rising."""
+
+    kind = Shorten.kind
+    layers: tuple[int, ...]
+
+    def change_shape(self, shape: Shape) -> Shape:
+        """Return the shape with as many layers as stay."""
+        return shape.model_copy(update={"layers": len(self.layers)})
+
+    def describe(self) -> str:
+        """Return the layers that stay."""
+        return f"layers {', '.join(map(str, self.layers))}"
