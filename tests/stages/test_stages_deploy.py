@@ -295,7 +295,7 @@ def test_the_command_prints_what_it_made(saved, tmp_path: Path):
             "--data none: wanted a data folder; got none",
         ),
         (["--task", "pos", "--graphs", "fx"], "unknown graph 'fx'; there are: legacy"),
-        (["--task", "topic"], "wanted weights of a …ForSequenceClassification model for the task 'topic'"),
+        (["--task", "topic"], "expected weights of a …ForSequenceClassification model for the task 'topic'"),
     ],
 )
 def test_a_bad_command_line_is_one_line(refused, saved, tmp_path: Path, words, told):

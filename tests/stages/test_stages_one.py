@@ -126,9 +126,9 @@ def test_a_task_that_was_not_written_names_the_stage_that_writes_it(make_context
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("model.safetensors", r"wanted weights \(model.safetensors\); got none; fetch or train them"),
-        ("tokenizer.json", r"wanted a tokenizer .*; got none; save the tokenizer beside the model"),
-        ("config.json", r"wanted config.json; got none; name the folder of a saved model"),
+        ("model.safetensors", r"expected weights \(model.safetensors\); got none; save the model"),
+        ("tokenizer.json", r"expected a tokenizer .*; got none; save the tokenizer in the model"),
+        ("config.json", r"expected config.json; got a folder without it; name the folder of a saved model"),
     ],
 )
 def test_a_teacher_that_lacks_a_file_is_refused(name, message, make_context, write_teacher, tmp_path):
