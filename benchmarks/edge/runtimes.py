@@ -18,10 +18,10 @@ from benchmarks.edge.shapes import INPUTS, POSITIONS, Shape, build, rows_of
 from harness.errors import HarnessError
 from harness.export.decomposed_layernorm import spell_out_norms
 from harness.export.graphs import WAYS, write_graph
-from harness.export.heads import HEADS
 from harness.export.precisions import write_precision
 from harness.measure.onnx_evaluation import open_session, runner
 from harness.measure.parity import compare, probe_batches
+from harness.tasks import HEADS
 
 ALLOWED = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.2, "q4": 1.0}
 """How far an output may be from torch's; weights are drawn with a deviation of 0.02."""

@@ -14,15 +14,16 @@ from torch import Tensor
 
 from harness.config.shape import Shape
 from harness.data.builtin import read_corpus, read_task
-from harness.data.tasks import TaskData
+from harness.data.examples import TaskData
 from harness.export.onnx import export, inputs_of
-from harness.export.quantize import INT8_FILE, dynamic_int8
+from harness.export.quantize import dynamic_int8
 from harness.measure.onnx_evaluation import Judge
 from harness.measure.parity import probe_batches
 from harness.models.loading.checkpoint import build_model, load_checkpoint, save_checkpoint
 from harness.models.surgery import axes
 from harness.models.surgery.importance import keep_top, measure_ffn_importance
 from harness.models.tokenizers import choose_tokens, count_tokens, train_wordpiece, trim_vocabulary
+from harness.precisions import PRECISIONS
 from harness.train.finetuning.encoding import encode, pad
 from harness.train.finetuning.finetune import task_model
 
@@ -81,7 +82,7 @@ def _export(folder: Path) -> None:
     exported = export(
         model, tokenizer, folder / "onnx", task=TASK, judge=Judge(model, batches), candidates=("legacy",)
     )
-    dynamic_int8(exported.path, folder / "onnx" / INT8_FILE)
+    dynamic_int8(exported.path, folder / "onnx" / PRECISIONS["int8"].file)
 
 
 def tuned(folder: Path, data: TaskData) -> Any:

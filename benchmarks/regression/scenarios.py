@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.regression.models import LONGEST, topics, tuned
-from harness.export.quantize import INT8_FILE
 from harness.measure.onnx_evaluation import open_session
 from harness.models.loading.checkpoint import load_checkpoint
+from harness.precisions import PRECISIONS
 from harness.train.finetuning.encoding import encode, pad
 
-RUNTIMES = {"torch": None, "onnx": "model.onnx", "onnx int8": INT8_FILE}
+RUNTIMES = {"torch": None, "onnx": PRECISIONS["fp32"].file, "onnx int8": PRECISIONS["int8"].file}
 Batch = Mapping[str, NDArray[np.int64]]
 Answer = Callable[[Batch], NDArray[np.float32]]
 

@@ -9,10 +9,13 @@ import typer
 from rich.table import Table
 
 from harness.cli.app import Data, app, err, out
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError
+from harness.precisions import COPIES, FP32, PRECISIONS, precision_named
+from harness.tasks import HEADS
 from harness.units import format_bytes
 
 _GRAPHS = "legacy,legacy-sdpa,dynamo,dynamo-sdpa,legacy-optimized"
+_TASKS = " or ".join(", ".join(HEADS).rsplit(", ", 1))
 
 
 @app.command()
@@ -20,14 +23,14 @@ def export(
     model: Annotated[Path, typer.Argument(help="folder of a saved model: ours or any BERT-like encoder")],
     *,
     target: Annotated[Path, typer.Option("--out", help="the folder to make")],
-    task: Annotated[str, typer.Option(help="pos, ner, topic, sentiment, news, hate, nli, mlm or encoder")],
+    task: Annotated[str, typer.Option(help=_TASKS)],
     language: Annotated[
         str | None, typer.Option(help="score copies on this language's task, and calibrate on its text")
     ] = None,
     data: Data = None,
     graphs: Annotated[str, typer.Option(help="graphs to try, the preferred first")] = _GRAPHS,
     precisions: Annotated[
-        str, typer.Option(help="beside fp32: fp16, int8, uint8, int8-static, q4, q4f16; or all, or none")
+        str, typer.Option(help=f"beside fp32: {', '.join(COPIES)}; or all, or none")
     ] = "int8",
     layout: Annotated[str, typer.Option(help="plain, transformers.js (models in onnx/) or ort")] = "plain",
     allowed_drop: Annotated[float, typer.Option(min=0, help="points a copy may lose before it fails")] = 0.5,
@@ -62,14 +65,11 @@ def _names(listed: str) -> tuple[str, ...]:
 
 def _precisions(listed: str, language: str | None) -> tuple[str, ...]:
     """Reads the precisions; *all* leaves static int8 out where no language gives text to calibrate with."""
-    from harness.export.precisions import PRECISIONS  # noqa: PLC0415
-
-    known = [name for name in PRECISIONS if name != "fp32"]
     if listed == "all":
-        return tuple(name for name in known if language or name != "int8-static")
+        return tuple(name for name in COPIES if language or not PRECISIONS[name].needs_text)
     wanted = () if listed == "none" else _names(listed)
-    if strange := [name for name in wanted if name not in known]:
-        raise unknown("precision", strange[0], [*known, "all", "none"])
+    for name in wanted:
+        precision_named(name, [*COPIES, "all", "none"])
     return wanted
 
 
@@ -91,7 +91,7 @@ def _say(record: dict[str, Any]) -> None:
             f"{100 * row['argmax_agreement']:.1f}",
             f"{row['p50_ms']:.2f}",
             f"{row['p99_ms']:.2f}",
-            "–" if row["precision"] == "fp32" else told if certain else "no difference shown",
+            "–" if row["precision"] == FP32 else told if certain else "no difference shown",
             *(f"{100 * row['scores'][metric]['value']:.1f}" for metric in scored),
             row["gate"] + (f", {'+'.join(row['kept_parts'])} in fp32" if row["kept_parts"] else ""),
         )

@@ -7,13 +7,12 @@ from harness.config.load import list_recipes, list_scales, load_recipe, load_sca
 from harness.config.recipe import Recipe
 from harness.config.resolve import resolve
 from harness.config.scale import Scale
-from harness.config.shape import FAMILIES, KNOWN_TEACHERS, KnownTeacher, Shape
+from harness.config.shape import KNOWN_TEACHERS, KnownTeacher, Shape
 from harness.config.show import RecipeRow, show, to_yaml
 from harness.config.steps.base import TEACHER, PlannedStep
 from harness.config.teacher import find_known_teacher, find_shape
 
 __all__ = [
-    "FAMILIES",
     "KNOWN_TEACHERS",
     "TEACHER",
     "KnownTeacher",

@@ -15,10 +15,10 @@ import harness
 from harness.config.digest import digest
 from harness.config.recipe import Recipe, WrittenStep, build_step
 from harness.config.scale import Scale
-from harness.config.shape import FAMILIES
 from harness.config.steps import KINDS
 from harness.config.values import Strict, shown, there_are
 from harness.errors import UsageError, unknown
+from harness.families import TEACHERS
 
 __all__ = ["check_scale", "digest", "list_recipes", "list_scales", "load_recipe", "load_scale", "vary"]
 
@@ -241,9 +241,9 @@ def _ordered(place: str, steps: tuple[WrittenStep, ...], order: Any) -> tuple[Wr
 def _check_steps(place: str, steps: tuple[WrittenStep, ...]) -> None:
     """Checks every step for every family the recipe is written for."""
     mappings = [value for step in steps for value in step.values.values() if isinstance(value, Mapping)]
-    written = [one for one in mappings if set(one) & set(FAMILIES)]
-    families = [family for family in FAMILIES if all(family in one for one in written)]
-    for family in families or FAMILIES[:1]:
+    written = [one for one in mappings if set(one) & set(TEACHERS)]
+    families = [family for family in TEACHERS if all(family in one for one in written)]
+    for family in families or TEACHERS[:1]:
         for index, step in enumerate(steps):
             _checked(f"{place}: steps[{index}].{step.kind}", step, family)
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from harness.config.shape import FAMILIES, KNOWN_TEACHERS
+from harness.config.shape import KNOWN_TEACHERS
 from harness.config.steps import KINDS
 from harness.config.steps.base import Step
 from harness.config.values import Strict, refusal, there_are
+from harness.families import TEACHERS
 
 
 class WrittenStep(Strict):
@@ -56,11 +57,11 @@ def build_step(step: WrittenStep, family: str) -> Step:
 
 def _choose_value(value: Any, family: str) -> Any:
     """Return a per-family value's entry for the family; any other value as it is."""
-    if not isinstance(value, Mapping) or not value or not set(value) & set(FAMILIES):
+    if not isinstance(value, Mapping) or not value or not set(value) & set(TEACHERS):
         return value
     for name in value:
-        if name not in FAMILIES:
-            raise refusal(there_are("model family", name, FAMILIES))
+        if name not in TEACHERS:
+            raise refusal(there_are("model family", name, TEACHERS))
     if family not in value:
         raise refusal(f"states no value for the model family '{family}'; it has: {', '.join(value)}")
     return value[family]

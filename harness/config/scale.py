@@ -8,15 +8,16 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from harness.baselines import BASELINE_NAMES, DEFAULT_BASELINES
 from harness.config.amounts import Amounts, Precision, TrainingAmounts
-from harness.config.shape import FAMILIES, KNOWN_TEACHERS, Shape
+from harness.config.shape import KNOWN_TEACHERS, Shape
 from harness.config.steps import KINDS
 from harness.config.steps.base import TextStep
 from harness.config.values import Count, Portion, Rate, Share, Strict, refusal, there_are
+from harness.families import FAMILIES, TEACHERS
+from harness.precisions import COPIES
+from harness.tasks import TASKS
 
-TASKS = ("pos", "ner", "topic", "sentiment", "news", "hate", "nli")
-BASELINES = ("random", "static", "tfidf", "majority", "trimmed")
-"""Random weights, a linear model on static embeddings or TF-IDF, the commonest label, a trimmed teacher."""
 SOURCES = ("builtin", "folder", "hub")
 READERS: tuple[str, ...] = tuple(name for name, kind in KINDS.items() if issubclass(kind, TextStep))
 """The kinds of step that read text: a scale may set how much."""
@@ -72,8 +73,8 @@ class Pretrain(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Pretrain:
-        if self.family not in FAMILIES:
-            raise refusal(there_are("model family", self.family, FAMILIES))
+        if self.family not in TEACHERS:
+            raise refusal(there_are("model family", self.family, TEACHERS))
         if self.hidden % self.heads:
             raise refusal(f"hidden {self.hidden} is no multiple of the {self.heads} heads")
         if self.attention == "neighbours" and (self.heads < 2 or self.hidden // self.heads % 2):
@@ -94,9 +95,9 @@ class Pretrain(Strict):
 
     @property
     def shape(self) -> Shape:
-        """The shape of the teacher; BERT has two token types, XLM-R one."""
+        """The shape of the teacher, with as many token types as its family has."""
         own = self.model_dump(include=set(Shape.model_fields))
-        return Shape(types=2 if self.family == "bert" else 1, **own)
+        return Shape(types=FAMILIES[self.family].token_types, **own)
 
 
 class Teacher(Strict):
@@ -206,7 +207,7 @@ class ScoreSettings(Strict):
     rank: Count | None = None
     density: Share | None = None
     tasks: dict[str, Finetune] = Field(default_factory=dict)
-    baselines: tuple[str, ...] = BASELINES[:-1]
+    baselines: tuple[str, ...] = DEFAULT_BASELINES
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -220,8 +221,8 @@ class ScoreSettings(Strict):
     @classmethod
     def _read_baselines(cls, value: Any) -> Any:
         for name in value if isinstance(value, list | tuple) else [value]:
-            if name not in BASELINES:
-                raise refusal(there_are("baseline", name, BASELINES))
+            if name not in BASELINE_NAMES:
+                raise refusal(there_are("baseline", name, BASELINE_NAMES))
         return tuple(value)
 
     @model_validator(mode="after")
@@ -268,13 +269,16 @@ class ExportSettings(Strict):
     candidates: tuple[Literal["legacy", "dynamo"], ...]
     quantize: Literal["int8", "none"]
     parity_tolerance: Rate
-    precisions: tuple[Literal["fp16", "int8", "uint8", "int8-static", "q4", "q4f16"], ...] = ()
+    precisions: tuple[str, ...] = ()
 
     @field_validator("precisions", mode="before")
     @classmethod
     def _read_precisions(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise refusal(f"expected precisions, as [fp16, q4]; got '{value}'")
+        for name in value:
+            if name not in COPIES:
+                raise refusal(there_are("precision", name, COPIES))
         return tuple(value)
 
     @field_validator("candidates", mode="before")

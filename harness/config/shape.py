@@ -1,7 +1,4 @@
-"""The shape of an encoder, and its size counted from the shape alone.
-
-Legend: **V** vocabulary, **D** hidden, **F** FFN, **L** layers, **P** positions, **T** token types.
-"""
+"""The shape of an encoder, and its size counted from the shape alone."""
 
 from __future__ import annotations
 
@@ -12,22 +9,7 @@ from pydantic import ValidationError, model_validator
 
 from harness.config.values import Count, Strict, refusal
 from harness.errors import HarnessError, unknown
-
-FAMILIES: tuple[str, ...] = ("bert", "xlm-roberta")
-"""The `model_type` values of transformers that the harness can take apart."""
-
-_FIRST_POSITION = {"bert": 0, "xlm-roberta": 2}
-"""XLM-R numbers its positions from padding id + 1, so that two of them are never used."""
-
-_KEYS = {
-    "layers": "num_hidden_layers",
-    "hidden": "hidden_size",
-    "heads": "num_attention_heads",
-    "ffn": "intermediate_size",
-    "vocabulary": "vocab_size",
-    "positions": "max_position_embeddings",
-    "types": "type_vocab_size",
-}
+from harness.families import FAMILIES, TEACHERS, Sizes
 
 
 class Shape(Strict):
@@ -45,8 +27,8 @@ class Shape(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Shape:
-        if self.family not in FAMILIES:
-            raise refusal(f"unknown model family '{self.family}'; there are: {', '.join(FAMILIES)}")
+        if self.family not in TEACHERS:
+            raise refusal(f"unknown model family '{self.family}'; there are: {', '.join(TEACHERS)}")
         if self.hidden % self.heads:
             raise refusal(f"hidden {self.hidden} is no multiple of the {self.heads} heads")
         return self
@@ -59,7 +41,7 @@ class Shape(Strict):
     @property
     def max_length(self) -> int:
         """The most tokens, special ones included, that one sequence can hold."""
-        return self.positions - _FIRST_POSITION[self.family]
+        return self.positions - FAMILIES[self.family].first_position
 
     def parameters(self) -> dict[str, int]:
         """Gives the parameters of each part, as the family's ``ForMaskedLM`` class holds them.
@@ -68,14 +50,13 @@ class Shape(Strict):
         decoder counts once, an untied one has its rows and a second bias; there is no pooler. The norm after
         the embeddings is theirs; ``norms`` are the two of each layer.
         """
-        V, D, F, L = self.vocabulary, self.hidden, self.ffn, self.layers
-        return {
-            "embeddings": (V + self.positions + self.types) * D + 2 * D,
-            "attention": L * 4 * (D * D + D),
-            "ffn": L * (2 * D * F + F + D),
-            "norms": L * 4 * D,
-            "mlm_head": D * D + D + 2 * D + V + (0 if self.tied else V * D + V),
-        }
+        count = FAMILIES[self.family].count_parameters
+        if count is None:
+            raise HarnessError(
+                f"shape: expected a family whose parameters can be counted; got '{self.family}'; "
+                "give its row in harness/families.py a formula"
+            )
+        return count(Sizes(**self.model_dump(include=set(Sizes._fields))))
 
     @property
     def num_parameters(self) -> int:
@@ -90,18 +71,19 @@ class Shape(Strict):
             HarnessError: the family is not one the harness knows, or a number is missing.
         """
         family = str(config.get("model_type"))
-        if family not in FAMILIES:
-            raise unknown("model family", family, FAMILIES)
-        missing = [key for key in _KEYS.values() if key not in config]
+        if family not in TEACHERS:
+            raise unknown("model family", family, TEACHERS)
+        keys = FAMILIES[family].keys
+        missing = [key for key in keys.values() if key not in config]
         if missing:
             raise HarnessError(
-                f"config.json: expected {', '.join(_KEYS.values())}; lacks {', '.join(missing)}"
+                f"config.json: expected {', '.join(keys.values())}; lacks {', '.join(missing)}"
             )
-        numbers = {name: config[key] for name, key in _KEYS.items()}
+        numbers = {name: config[key] for name, key in keys.items()}
         try:
             return cls(family=family, tied=config.get("tie_word_embeddings", True), **numbers)
         except ValidationError as error:
-            place = "".join(f"{_KEYS.get(str(one), one)}: " for one in error.errors()[0]["loc"])
+            place = "".join(f"{keys.get(str(one), one)}: " for one in error.errors()[0]["loc"])
             raise HarnessError(f"config.json: {place}{error.errors()[0]['msg']}") from None
 
 

@@ -3,10 +3,7 @@
 ::
 
     corpus/<lang>/*.txt[.gz|.xz|.zst]             UTF-8, a sentence or paragraph a line
-    pos/<lang>/{train,dev,test}.conllu            UPOS in column 4
-    ner/<lang>/{train,dev,test}.conll             token<TAB>IOB2 tag, blank line between sentences
-    topic|sentiment|news|hate/<lang>/{train,dev,test}.tsv   header text<TAB>label; no quoting
-    nli/<lang>/{train,dev,test}.tsv               header premise<TAB>hypothesis<TAB>label
+    <task>/<lang>/{train,dev,test}<ending>        a task of ``harness.tasks``, in its format
 """
 
 from __future__ import annotations
@@ -15,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.data.corpus import Document, group
-from harness.data.formats import FORMATS
-from harness.data.tasks import SPLITS, Absent, TaskData, assemble, task_named
+from harness.data.examples import SPLITS, Absent, TaskData, assemble
+from harness.data.formats import READERS
 from harness.data.text import COMPRESSIONS, read_lines
 from harness.errors import HarnessError, unknown
+from harness.tasks import task_named
 
 
 def list_languages(root: Path) -> list[str]:
@@ -107,8 +105,8 @@ def read_task(root: Path, task: str, lang: str) -> TaskData | Absent:
     """
     row = task_named(task)
     place = root / task / lang
-    suffix, parse = FORMATS[task]
-    paths = {split: place / f"{split}{suffix}" for split in SPLITS}
+    read = READERS[row.format.name]
+    paths = {split: place / f"{split}{row.format.ending}" for split in SPLITS}
     if not place.is_dir():
         return Absent(row, lang, f"{place} does not exist")
     if not paths["train"].is_file():
@@ -119,6 +117,6 @@ def read_task(root: Path, task: str, lang: str) -> TaskData | Absent:
                 f"{paths[split]}: wanted this file beside {paths['train'].name}; got none; add it"
             )
     notes: list[str] = []
-    parts = {split: list(parse(path, notes)) for split, path in paths.items()}
+    parts = {split: list(read(path, notes)) for split, path in paths.items()}
     places = {split: str(path) for split, path in paths.items()}
     return assemble(row, lang, parts, places, notes=notes, provenance={"source": str(root)})

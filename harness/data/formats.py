@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from harness.data.tasks import UPOS, Example, TextExample, TokenExample
+from harness.data.examples import Example, TextExample, TokenExample
 from harness.data.text import read_lines
 from harness.errors import HarnessError
+from harness.tasks import UPOS
 
-Parser: TypeAlias = Callable[[Path, list[str]], Iterator[Example]]
+Reader: TypeAlias = Callable[[Path, list[str]], Iterator[Example]]
 
 _CONLLU_COLUMNS = 10
 _RANGE_OR_EMPTY = re.compile(r"\d+-\d+|\d+\.\d+")
@@ -156,12 +157,10 @@ def _lines_and_end(path: Path) -> Iterator[tuple[int, str]]:
     yield number + 1, ""
 
 
-FORMATS: dict[str, tuple[str, Parser]] = {
-    "pos": (".conllu", read_conllu),
-    "ner": (".conll", read_iob2),
-    "topic": (".tsv", read_tsv),
-    "sentiment": (".tsv", read_tsv),
-    "news": (".tsv", read_tsv),
-    "hate": (".tsv", read_tsv),
-    "nli": (".tsv", read_pairs),
+READERS: dict[str, Reader] = {
+    "conllu": read_conllu,
+    "iob2": read_iob2,
+    "texts": read_tsv,
+    "pairs": read_pairs,
 }
+"""The reader of each format of ``harness.tasks``."""

@@ -22,10 +22,11 @@ from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from harness.data.corpus import Document
+from harness.data.examples import SPLITS, Absent, Example, TaskData, assemble
 from harness.data.rows import to_examples
-from harness.data.tasks import SPLITS, Absent, Example, TaskData, assemble, task_named
 from harness.errors import HarnessError
 from harness.languages import Source, language
+from harness.tasks import task_named
 
 _BUILDERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".parquet": ("parquet", {}),

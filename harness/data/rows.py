@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from harness.data.examples import Example, TextExample, TokenExample
 from harness.data.formats import fitting_tag
-from harness.data.tasks import UPOS, Example, Task, TextExample, TokenExample
 from harness.errors import HarnessError
 from harness.languages import Source
+from harness.tasks import CONLLU, UPOS, Task
 
 _NO_WORD = ("_", None)
 
@@ -77,7 +78,7 @@ def _token_example(
         raise HarnessError(
             f"{place}: wanted a label for each of {len(words)} words; got {len(tags)}; mend it"
         )
-    if task.name == "pos":
+    if task.format == CONLLU:
         pairs = [(word, tag) for word, tag in zip(words, tags, strict=True) if tag not in _NO_WORD]
         for _, tag in pairs:
             if tag not in UPOS:

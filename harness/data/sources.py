@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from harness.data import folder
 from harness.data.corpus import Document, sample
-from harness.data.tasks import Absent, TaskData, limit
+from harness.data.examples import Absent, TaskData, limit
 from harness.errors import UsageError, unknown
 
 DataSource: TypeAlias = str | Path

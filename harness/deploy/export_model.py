@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from harness.data.examples import Absent, TaskData
 from harness.data.sources import open_task
-from harness.data.tasks import TASKS, Absent, TaskData
 from harness.deploy.lineage import lineage
 from harness.deploy.precision_copies import AS_EXPORTED, Copy, calibration_of, write_copy
 from harness.deploy.quality_gate import Gate, fit_labels
 from harness.errors import HarnessError, unknown
 from harness.export import onnx, predict
 from harness.export.graphs import WAYS
-from harness.export.heads import HEADS
 from harness.export.layouts import LAYOUTS, arrange
-from harness.export.precisions import PRECISIONS
 from harness.export.record import MADE_BY, RECORD, is_export
 from harness.export.source import Source, read_source
 from harness.json_files import write_json
@@ -29,7 +27,9 @@ from harness.measure.latency import ratio
 from harness.measure.onnx_evaluation import Judge, time_files
 from harness.measure.parity import probe_batches
 from harness.models.loading.encoder import count_token_types
+from harness.precisions import FP32, PRECISIONS
 from harness.report.model_card import model_card
+from harness.tasks import HEADS, TASKS
 
 PROGRAM = "predict.py"
 BUILTIN_SIZES = (160, 500, 500)
@@ -139,7 +139,7 @@ def read_data(request: Request) -> TaskData | None:
         HarnessError: the source has no such task in that language; static int8 without a language.
     """
     if request.language is None:
-        if "int8-static" in request.precisions:
+        if any(PRECISIONS[name].needs_text for name in request.precisions):
             raise HarnessError(
                 "export: wanted text to calibrate static int8 with; got none; add --language (and --data)"
             )
@@ -185,7 +185,7 @@ def _write(
     for name in request.precisions:
         say(f"writing {name}{' and scoring it' if gate else ''}")
         copies[name] = write_copy(name, exported.path, judge=judge, gate=gate, calibration=calibration)
-    paths = {"fp32": exported.path} | {name: copy.path for name, copy in copies.items()}
+    paths = {FP32: exported.path} | {name: copy.path for name, copy in copies.items()}
     say(f"checking and timing {len(paths)} files")
     rows = _rows(paths, copies, judge, gate, request)
     environment = describe()
@@ -238,7 +238,7 @@ def _gate(request: Request, path: Path, data: TaskData | None, source: Source) -
 
 
 def _calibration(request: Request, exported: onnx.Exported, source: Source) -> list[dict[str, Any]]:
-    if "int8-static" not in request.precisions or request.language is None:
+    if request.language is None or not any(PRECISIONS[name].needs_text for name in request.precisions):
         return []
     return calibration_of(
         request.data or "builtin",
@@ -260,7 +260,7 @@ def _rows(
     found = []
     for precision, path in paths.items():
         parity, taken = judge.parity(path), samples[precision]
-        speed = ratio(samples["fp32"], taken)
+        speed = ratio(samples[FP32], taken)
         found.append(
             {
                 "precision": precision,
@@ -309,5 +309,5 @@ def choose_default(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
         best = min(passed, key=lambda row: int(row["size_bytes"]))
         return str(best["precision"]), "the smallest that passed the gate and is not slower than fp32"
     if any(row["verdict"] for row in rows):
-        return "fp32", "no smaller copy both passed the gate and kept pace with it"
-    return "fp32", "no smaller copy was scored, so that none may stand in for it"
+        return FP32, "no smaller copy both passed the gate and kept pace with it"
+    return FP32, "no smaller copy was scored, so that none may stand in for it"

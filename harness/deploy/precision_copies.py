@@ -11,11 +11,11 @@ from harness.data.sources import DataSource, open_corpus
 from harness.deploy.quality_gate import Gate, Gated
 from harness.errors import HarnessError
 from harness.export.decomposed_layernorm import spell_out_norms
-from harness.export.precisions import file_name, write_precision
+from harness.export.precisions import write_precision
 from harness.measure.onnx_evaluation import Judge
+from harness.precisions import COPIES, precision_named
 
 AS_EXPORTED, SPELLED = "as exported", "norms spelled out"
-_FORMED = ("int8", "uint8")
 CALIBRATION_LINES = 64
 _CALIBRATION_BATCH = 8
 
@@ -48,7 +48,7 @@ def write_copy(
     """Writes a copy beside its fp32 file.
 
     Args:
-        precision: a row of ``harness.export.precisions.PRECISIONS``.
+        precision: a row of ``harness.precisions``.
         source: the fp32 file.
         judge: times the two forms of 8-bit files; None leaves the graph as it is exported.
         gate: scores the copy; None scores nothing.
@@ -57,11 +57,12 @@ def write_copy(
     Raises:
         HarnessError: onnxruntime could not write it.
     """
-    target = source.with_name(file_name(precision))
+    row = precision_named(precision, COPIES)
+    target = source.with_name(row.file)
     spelled = source.with_name(".spelled.onnx")
     try:
         form, reason = AS_EXPORTED, "the only form"
-        if precision in _FORMED and judge is not None and spell_out_norms(source, spelled):
+        if row.two_forms and judge is not None and spell_out_norms(source, spelled):
             form, reason = _faster(precision, {AS_EXPORTED: source, SPELLED: spelled}, judge)
         origin = spelled if form == SPELLED else source
 

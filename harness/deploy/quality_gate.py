@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.data.tasks import TaskData, gold_labels, labels_of
+from harness.data.examples import TaskData, gold_labels, labels_of
 from harness.errors import HarnessError
 from harness.export.operators import PARTS, operators_by_part
 from harness.measure.as_module import OnnxModule

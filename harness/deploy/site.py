@@ -11,6 +11,7 @@ from typing import Any
 import harness
 from harness.errors import HarnessError, unknown
 from harness.languages import LANGUAGES
+from harness.tasks import TASKS
 
 WEB = Path(harness.__file__).resolve().parent / "web"
 LIBRARIES = (
@@ -20,15 +21,8 @@ LIBRARIES = (
     "@huggingface/tokenizers/dist/tokenizers.min.mjs",
 )
 PAGE = ("index.html", "style.css", "app.js", "model.js", "offline.js")
-_TITLES = {
-    "pos": "Parts of speech",
-    "ner": "Names",
-    "topic": "Topic",
-    "sentiment": "Sentiment",
-    "news": "News",
-    "hate": "Hate speech",
-}
-"""The tasks the page can show: those that give labels to one text."""
+TITLES = {name: row.page_title for name, row in TASKS.items() if row.page_title is not None}
+"""What the page calls each task that it can show: those that label one text."""
 _MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -50,10 +44,10 @@ def write_site(
         UsageError: the export has no such precision.
         HarnessError: a task without labels or of two texts, or libraries that are not installed.
     """
-    if record["task"] not in _TITLES:
+    if record["task"] not in TITLES:
         raise HarnessError(
             f"demo: wanted a model that gives labels to one text; got the task '{record['task']}'; "
-            f"export one of {', '.join(_TITLES)}"
+            f"export one of {', '.join(TITLES)}"
         )
     rows = {row["precision"]: row for row in record["files"]}
     chosen = precision or record["default"]
@@ -85,7 +79,7 @@ def _title(task: str, language: str | None) -> str:
     """Names the page: what it shows, and in which language where that is known."""
     known = LANGUAGES.get(language or "")
     named = known.name if known else language
-    return f"{_TITLES[task]}, {named}" if named else _TITLES[task]
+    return f"{TITLES[task]}, {named}" if named else TITLES[task]
 
 
 def _check(sources: Mapping[str, Path]) -> None:

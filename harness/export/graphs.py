@@ -19,8 +19,8 @@ import onnxruntime
 import torch
 
 from harness.errors import HarnessError
-from harness.export.heads import Head
 from harness.export.shared_weights import share_transposed
+from harness.tasks import Head
 
 AXES = ("batch", "sequence")
 OPTIMIZED = "-optimized"

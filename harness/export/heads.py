@@ -1,49 +1,15 @@
-"""What each task's model must look like to be exported, and what its graph gives back. One row a task."""
+"""Whether a model has the head that its task needs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import HarnessError, unknown
+from harness.tasks import HEADS, Head
 
 
-@dataclass(frozen=True)
-class Head:
-    """The head of a task's model.
-
-    Attributes:
-        suffix: how the model's class name ends.
-        output: name of the graph's output.
-        axes: names of the output's dynamic axes; the last axis is fixed.
-        labelled: whether the config must name the classes.
-    """
-
-    suffix: str
-    output: str
-    axes: Sequence[str]
-    labelled: bool
-
-
-_TOKEN = Head("ForTokenClassification", "logits", ("batch", "sequence"), labelled=True)
-_SEQUENCE = Head("ForSequenceClassification", "logits", ("batch",), labelled=True)
-
-HEADS: dict[str, Head] = {
-    "pos": _TOKEN,
-    "ner": _TOKEN,
-    "topic": _SEQUENCE,
-    "sentiment": _SEQUENCE,
-    "news": _SEQUENCE,
-    "hate": _SEQUENCE,
-    "nli": _SEQUENCE,
-    "mlm": Head("ForMaskedLM", "logits", ("batch", "sequence"), labelled=False),
-    "encoder": Head("Model", "last_hidden_state", ("batch", "sequence"), labelled=False),
-}
-
-
-def head_of(model: Any, task: str) -> Head:
-    """Gives the head a task's model must have, and checks that this model has it.
+def check_head(model: Any, task: str) -> Head:
+    """Return the head that a task's model must have, after checking that this model has it.
 
     Raises:
         UsageError: no such task.

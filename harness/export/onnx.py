@@ -16,10 +16,12 @@ from typing import Any, Protocol, cast
 
 from harness.errors import HarnessError, unknown
 from harness.export.graphs import OPTIMIZED, WAYS, optimize_graph, write_graph
-from harness.export.heads import head_of
-from harness.models.loading.encoder import count_token_types, max_input_tokens
+from harness.export.heads import check_head
+from harness.families import max_input_tokens
+from harness.models.loading.encoder import count_token_types
+from harness.precisions import FP32, PRECISIONS
 
-FILE = "model.onnx"
+FILE = PRECISIONS[FP32].file
 CANDIDATES = ("legacy", "dynamo")
 TOLERANCE = 1e-4
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -166,7 +168,7 @@ def export(
         model: a float32 transformers model with the task's head.
         tokenizer: its fast tokenizer.
         folder: where to write; made where missing.
-        task: a row of ``harness.export.heads.HEADS``.
+        task: a row of ``harness.tasks.HEADS``.
         judge: checks and times the candidates.
         candidates: names in ``WAYS``, the preferred first. One alone is not timed.
         tolerance: largest absolute difference of a logit.
@@ -177,7 +179,7 @@ def export(
     """
     if unknown_names := [name for name in candidates if name not in WAYS]:
         raise unknown("graph", unknown_names[0], WAYS)
-    head, inputs = head_of(model, task), inputs_of(model, tokenizer)
+    head, inputs = check_head(model, task), inputs_of(model, tokenizer)
     write = partial(write_graph, model, head=head, inputs=inputs, max_length=longest_input(model))
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f".candidate-{name}.onnx" for name in candidates}

@@ -29,7 +29,6 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from harness.errors import HarnessError, first_line
 from harness.export.shared_weights import share_transposed, store_transposed
 
-INT8_FILE = "model_int8.onnx"
 OPERATORS = ("MatMul", "Gemm", "Gather")
 Weights = Literal["int8", "uint8"]
 _TYPES: Mapping[str, Any] = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}

@@ -19,11 +19,12 @@ from transformers import (
 )
 
 from harness.errors import unknown
-from harness.export.heads import HEADS, head_of
+from harness.export.heads import check_head
+from harness.families import families_that
 from harness.models.loading.folder import ModelFolder, load_config, load_stock_model, open_model_folder
 from harness.models.loading.tokenizer import check_ids_have_rows, load_tokenizer
+from harness.tasks import HEADS
 
-ARCHITECTURES = ("bert", "xlm-roberta", "roberta", "camembert", "distilbert", "modernbert", "electra")
 _STOCK: Mapping[str, Any] = MappingProxyType(
     {
         "ForTokenClassification": AutoModelForTokenClassification,
@@ -46,7 +47,7 @@ def read_source(folder: Path, task: str) -> Source:
 
     Args:
         folder: of a saved transformers model with its tokenizer.
-        task: a row of ``harness.export.heads.HEADS``.
+        task: a row of ``harness.tasks.HEADS``.
 
     Raises:
         UsageError: no such task.
@@ -56,11 +57,11 @@ def read_source(folder: Path, task: str) -> Source:
     if task not in HEADS:
         raise unknown("task", task, HEADS)
     opened = open_model_folder(folder)
-    if opened.model_type not in ARCHITECTURES:
-        expected = f"an architecture of {', '.join(ARCHITECTURES)}"
+    if opened.model_type not in (exportable := families_that("export")):
+        expected = f"an architecture of {', '.join(exportable)}"
         raise opened.error(expected, f"'{opened.model_type}'", "choose an encoder of these")
     model = _load_model(opened, task)
-    head_of(model, task)
+    check_head(model, task)
     tokenizer = load_tokenizer(opened)
     check_ids_have_rows(opened, tokenizer, model.get_input_embeddings().num_embeddings)
     return Source(model, tokenizer)

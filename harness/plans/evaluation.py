@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.baselines import Baseline, select_baselines
 from harness.config.scale import Scale
 from harness.config.steps.base import TEACHER, PlannedStep
 from harness.config.steps.tune import ResolvedTune
@@ -18,8 +19,6 @@ ROLE_FINAL = "student"
 HELD_OUT_LENGTH = 128
 RUNTIME_ONLY_SETTINGS = ("activation_checkpointing",)
 """Settings that change what a training takes and not what comes of it."""
-MODEL_FREE_BASELINES = {"tfidf": "TF-IDF and a linear model", "majority": "most frequent label"}
-"""Baselines without a model, and what tables call them."""
 
 
 @dataclass(frozen=True)
@@ -124,27 +123,18 @@ def score_models(
 
 def _baselines(steps: Sequence[PlannedStep], scale: Scale, tasks: Sequence[str]) -> list[EvaluatedModel]:
     """Gives the scale's baselines; the trimmed teacher only where the recipe trims a student."""
-    first = next(iter(tasks), None)
-    models = {
-        "trimmed": [("trimmed-teacher", "teacher, trimmed only")] if _trim_step(steps) else [],
-        "random": [
-            ("random-teacher", "teacher's shape, random weights"),
-            ("random-student", "student's shape, random weights"),
-        ],
-    }
-    found = []
-    named = scale.score.baselines
-    for name in named if tasks else [one for one in named if one == "random"]:
-        found += [EvaluatedModel(id_, told, "baseline", id_) for id_, told in models.get(name, [])]
-        if name == "static":
-            told = "static embeddings from the teacher, and a linear model"
-            found.append(EvaluatedModel("static", told, "baseline", "static", "linear"))
-        if name in MODEL_FREE_BASELINES:
-            kind = "majority" if name == "majority" else "linear"
-            found.append(
-                EvaluatedModel(name, MODEL_FREE_BASELINES[name], "baseline", f"score.{first}.{name}", kind)
-            )
-    return found
+    rows = select_baselines(scale.score.baselines)
+    if not tasks:
+        rows = [row for row in rows if row.made_by == "random"]
+    if _trim_step(steps) is None:
+        rows = [row for row in rows if row.made_by != "trim"]
+    return [evaluate_baseline(row, tasks) for row in rows]
+
+
+def evaluate_baseline(row: Baseline, tasks: Sequence[str]) -> EvaluatedModel:
+    """Return a baseline of a run; one without a model is made where the first task is scored."""
+    stage = row.id if row.made_by else f"score.{tasks[0]}.{row.id}"
+    return EvaluatedModel(row.id, row.title, "baseline", stage, row.kind)
 
 
 def _trim_step(steps: Sequence[PlannedStep]) -> PlannedStep | None:

@@ -16,8 +16,6 @@ from harness.config.study import slug
 from harness.config.teacher import find_known_teacher, find_shape
 from harness.data import builtin
 from harness.data.folder import list_languages
-from harness.data.formats import FORMATS
-from harness.data.tasks import TASKS, task_named
 from harness.errors import HarnessError, UsageError, unknown
 from harness.languages import LANGUAGES
 from harness.pipeline.plan import Plan, Stage
@@ -34,7 +32,9 @@ from harness.plans.evaluation import (
     make_stage,
     score_stages,
 )
+from harness.precisions import FP32
 from harness.stages.io.data import data_inputs
+from harness.tasks import TASKS, task_named
 
 KEPT_OUT = ("dev", "test")
 """Parts of a task whose text no corpus may hold."""
@@ -186,7 +186,7 @@ def report_header(scale: Scale) -> dict[str, Any]:
     told: dict[str, Any] = {
         "scale": scale.name,
         "data": scale.corpus.source,
-        "precisions": ["fp32", "int8"] if scale.export.quantize == "int8" else ["fp32"],
+        "precisions": [FP32] if scale.export.quantize == "none" else [FP32, scale.export.quantize],
     }
     if scale.teacher.folder is not None:
         told["teacher"] = Path(scale.teacher.folder).resolve().name
@@ -264,7 +264,7 @@ def _corpus_stage(
 
 def _part_file(name: str, part: str) -> str:
     """Gives where a data folder has a part of a task in a language, which is named as ``topic/mt``."""
-    return f"{name}/{part}{FORMATS[name.partition('/')[0]][0]}"
+    return f"{name}/{part}{TASKS[name.partition('/')[0]].format.ending}"
 
 
 def _sizes(scale: Scale) -> list[int | None]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.baselines import baselines_of_first
 from harness.config.scale import Scale
-from harness.data.tasks import task_named
 from harness.errors import UsageError
 from harness.models.loading.encoder import load_task_tokenizer, read_max_input_tokens
 from harness.models.loading.folder import open_model_folder
@@ -16,21 +16,15 @@ from harness.models.loading.hub import locate_model
 from harness.pipeline.execute import Finished
 from harness.pipeline.plan import Plan, Stage
 from harness.plans.evaluation import (
-    MODEL_FREE_BASELINES,
     EvaluatedModel,
     make_stage,
     plan_comparison,
     plan_score,
 )
 from harness.plans.run import available_tasks, plan_tasks
+from harness.tasks import task_named
 
-_BASELINES = {
-    "random": ("the first model's shape, random weights", "score"),
-    "static": ("static embeddings from the first model, and a linear model", "linear"),
-    "tfidf": (MODEL_FREE_BASELINES["tfidf"], "linear"),
-    "majority": (MODEL_FREE_BASELINES["majority"], "majority"),
-}
-"""Those of a scale's baselines that need nothing but model and tasks."""
+_BASELINES = baselines_of_first()
 
 
 @dataclass(frozen=True)
@@ -130,11 +124,9 @@ def plan_evaluation(models: Sequence[ModelSource], language: str, scale: Scale) 
         EvaluatedModel(one.id, one.id, "teacher" if one == first else "student", one.id) for one in models
     ]
     baselines = [name for name in scale.score.baselines if name in _BASELINES]
-    scored += [
-        EvaluatedModel(name, told, "baseline", name, kind)
-        for name in baselines
-        for told, kind in [_BASELINES[name]]
-    ]
+    for name in baselines:
+        row = _BASELINES[name]
+        scored.append(EvaluatedModel(name, str(row.title_of_first), "baseline", name, row.kind))
     stages = [plan_tasks(language, scale, tasks), *_baseline_stages(baselines, first.folder, scale.seed)]
     folders: dict[str, str | Path] = {one.id: one.folder for one in models}
     stages += [plan_score(one, task, scale, folders.get(one.id, one.id)) for task in tasks for one in scored]

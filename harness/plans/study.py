@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from harness.baselines import select_baselines
 from harness.config.resolve import resolve
 from harness.config.scale import Scale
 from harness.config.shape import Shape
 from harness.config.steps.base import TEACHER, PlannedStep
 from harness.config.study import Entries, Entry
-from harness.data.tasks import task_named
 from harness.errors import HarnessError, UsageError
 from harness.pipeline.plan import Plan, Stage
 from harness.plans.evaluation import (
@@ -22,6 +22,7 @@ from harness.plans.evaluation import (
     Lesson,
     baseline_stages,
     encoder_steps,
+    evaluate_baseline,
     lesson_of,
     make_stage,
     plan_comparison,
@@ -37,6 +38,7 @@ from harness.plans.run import (
     plan_steps,
     report_header,
 )
+from harness.tasks import task_named
 
 
 class RefusedError(UsageError):
@@ -205,14 +207,9 @@ def _string(
 
 
 def _baselines(scale: Scale, tasks: Sequence[str]) -> list[EvaluatedModel]:
-    names = {
-        "random": ("random-teacher", "teacher's shape, random weights", "random-teacher", "score"),
-        "static": ("static", "static embeddings from the teacher, and a linear model", "static", "linear"),
-        "tfidf": ("tfidf", "TF-IDF and a linear model", f"score.{tasks[0]}.tfidf", "linear"),
-        "majority": ("majority", "most frequent label", f"score.{tasks[0]}.majority", "majority"),
-    }
-    rows = [names[name] for name in scale.score.baselines if name in names]
-    return [EvaluatedModel(id_, name, "baseline", stage, kind) for id_, name, stage, kind in rows]
+    """Return the scale's baselines that do not depend on one recipe's student."""
+    rows = select_baselines(scale.score.baselines)
+    return [evaluate_baseline(row, tasks) for row in rows if not row.of_recipe]
 
 
 def timed_task(tasks: Sequence[str]) -> str:

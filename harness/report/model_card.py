@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import jinja2
 
+from harness.precisions import FP32
 from harness.report.tables import percent
+from harness.tasks import HEADS
 from harness.units import format_bytes
 
 _HERE = Path(__file__).parent
-PIPELINES: Mapping[str, str] = MappingProxyType(
-    {
-        "pos": "token-classification",
-        "ner": "token-classification",
-        "topic": "text-classification",
-        "sentiment": "text-classification",
-        "news": "text-classification",
-        "hate": "text-classification",
-        "nli": "text-classification",
-        "mlm": "fill-mask",
-        "encoder": "feature-extraction",
-    }
-)
 
 
 def model_card(record: Mapping[str, Any]) -> str:
@@ -45,7 +33,7 @@ def model_card(record: Mapping[str, Any]) -> str:
     files = record["files"]
     return made.get_template("model_card.md.j2").render(
         **record,
-        pipeline=PIPELINES[record["task"]],
+        pipeline=HEADS[record["task"]].pipeline,
         metrics=list(next((row["scores"] for row in files if row["scores"]), {})),
         chosen=next(row for row in files if row["precision"] == record["default"]),
     )
@@ -54,7 +42,7 @@ def model_card(record: Mapping[str, Any]) -> str:
 def _speed(row: Mapping[str, Any]) -> str:
     """Prints how many times as fast as fp32 a file is; nothing where the interval holds 1."""
     told = row["speed_ratio"]
-    if row["precision"] == "fp32":
+    if row["precision"] == FP32:
         return "–"
     if told["low"] <= 1 <= told["high"]:
         return "no difference shown"

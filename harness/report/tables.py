@@ -22,6 +22,7 @@ from harness.report.summary import (
     times_smaller,
 )
 from harness.report.values import Estimate, Ratio
+from harness.tasks import TASKS
 from harness.units import format_bytes, format_count, format_duration
 
 ABSENT = "–"
@@ -78,8 +79,8 @@ def model_name(results: Results, model: str) -> str:
 
 
 def task_title(task: str) -> str:
-    """Prints a task's name: the two abbreviations in capitals, the rest as words."""
-    return task.upper() if task in {"pos", "ner", "nli"} else task.capitalize()
+    """Return what tables call a task; a task of another version of the harness keeps its name."""
+    return TASKS[task].title if task in TASKS else task.capitalize()
 
 
 def _score_row(results: Results, model: Model) -> tuple[str, ...]:

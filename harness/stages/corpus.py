@@ -8,8 +8,8 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
 from harness.data import corpus
+from harness.data.examples import Absent
 from harness.data.sources import open_corpus, open_task
-from harness.data.tasks import Absent
 from harness.errors import HarnessError
 from harness.stages.io.artifacts import corpus_folder
 from harness.stages.io.data import source_of

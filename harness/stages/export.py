@@ -11,13 +11,14 @@ from transformers import (
     AutoTokenizer,
 )
 
-from harness.data.tasks import task_named
 from harness.export import onnx
-from harness.export.quantize import INT8_FILE, dynamic_int8
+from harness.export.precisions import write_precision
 from harness.measure.onnx_evaluation import Judge
 from harness.measure.parity import probe_batches
 from harness.models.loading.encoder import count_token_types
 from harness.models.loading.folder import quiet
+from harness.precisions import FP32, PRECISIONS
+from harness.tasks import task_named
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -49,13 +50,14 @@ def run(context: Context) -> None:
         candidates=config["candidates"],
         tolerance=config["parity_tolerance"],
     )
-    context.facts["fp32"] = exported.record()
-    if config["quantize"] == "int8":
-        small = dynamic_int8(exported.path, folder / INT8_FILE)
-        parity = judge.parity(small.path)
-        context.facts["int8"] = {
-            "path": small.path.name,
-            "size_bytes": small.size_bytes,
+    context.facts[FP32] = exported.record()
+    if config["quantize"] != "none":
+        row = PRECISIONS[config["quantize"]]
+        size = write_precision(row.name, exported.path, folder / row.file)
+        parity = judge.parity(folder / row.file)
+        context.facts[row.name] = {
+            "path": row.file,
+            "size_bytes": size,
             "max_abs_delta": parity.max_abs_delta,
             "argmax_agreement": parity.argmax_agreement,
         }

@@ -10,11 +10,10 @@ import numpy as np
 from harness.json_files import read_json, write_json
 from harness.measure.latency import ratio
 from harness.measure.onnx_evaluation import open_session, time_files
+from harness.precisions import FP32, PRECISIONS
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
-
-_FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
 
 
 def run(context: Context) -> None:
@@ -53,7 +52,7 @@ def _time(context: Context, task: str, length: int, threads: int) -> list[dict[s
     rows = []
     for name, taken in samples.items():
         role, variant = name.split("/")
-        speed = ratio(samples["teacher/fp32"], taken)
+        speed = ratio(samples[f"teacher/{FP32}"], taken)
         rows.append(
             {
                 "task": task,
@@ -77,9 +76,9 @@ def _files(context: Context, task: str) -> dict[str, Path]:
     for role in (name.removesuffix(ending) for name in context.inputs if name.endswith(ending)):
         folder = context.inputs[f"{role}{ending}"] / "onnx"
         found |= {
-            f"{role}/{variant}": folder / name
-            for variant, name in _FILES.items()
-            if (folder / name).is_file()
+            f"{role}/{name}": folder / row.file
+            for name, row in PRECISIONS.items()
+            if (folder / row.file).is_file()
         }
     return found
 

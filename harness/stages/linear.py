@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
-from harness.data.tasks import TaskData, gold_labels, labels_of
+from harness.data.examples import TaskData, gold_labels, labels_of
 from harness.measure.scores import Item, score
 from harness.stages.io.artifacts import STATIC_FILE, read_task
 from harness.stages.io.scores import model_name, record_scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.data.tasks import gold_labels
+from harness.data.examples import gold_labels
 from harness.measure.scores import predict_most_frequent
 from harness.stages.io.artifacts import read_task
 from harness.stages.io.scores import record_scores

@@ -13,6 +13,7 @@ from harness.data import corpus
 from harness.deploy.precision_copies import CALIBRATION_LINES, calibration_batches, write_copy
 from harness.deploy.quality_gate import Gate, fit_labels
 from harness.measure.onnx_evaluation import open_session
+from harness.precisions import FP32, PRECISIONS
 from harness.stages.io.artifacts import read_task
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _copies(context: Context, task: str, lines: list[str]) -> list[dict[str, Any
     """Writes and judges the copies of one task's model."""
     exported, folder = context.inputs[f"student.{task}"] / "onnx", context.out / task
     folder.mkdir()
-    source = Path(shutil.copyfile(exported / "model.onnx", folder / "model.onnx"))
+    source = Path(shutil.copyfile(exported / PRECISIONS[FP32].file, folder / PRECISIONS[FP32].file))
     tokenizer, config = AutoTokenizer.from_pretrained(exported), AutoConfig.from_pretrained(exported)
     length = int(context.config["max_length"])
     data = fit_labels(read_task(context, task), config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.data.tasks import gold_labels
+from harness.data.examples import gold_labels
 from harness.measure.scores import score
 from harness.measure.signature import protocol_text
 from harness.models.loading import checkpoint

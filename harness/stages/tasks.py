@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.data.examples import Absent, count_leakage
 from harness.data.sources import open_task
-from harness.data.tasks import Absent, count_leakage
 from harness.errors import HarnessError
 from harness.stages.io.artifacts import write_task
 from harness.stages.io.data import source_of

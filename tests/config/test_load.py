@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 import harness
+from harness.baselines import BASELINE_NAMES
 from harness.config import (
-    FAMILIES,
     KNOWN_TEACHERS,
     Recipe,
     digest,
@@ -25,11 +25,14 @@ from harness.config import (
     to_yaml,
 )
 from harness.config.losses import DISTILL_LOSSES, TASK_LOSSES
-from harness.config.scale import READERS, TASKS, Finetune
+from harness.config.scale import READERS, Finetune
 from harness.config.steps import KINDS
 from harness.config.steps.base import PARTS
 from harness.config.steps.shorten import NAMED_LAYERS
 from harness.errors import HarnessError, UsageError
+from harness.families import TEACHERS
+from harness.precisions import COPIES
+from harness.tasks import TASKS
 
 ROOT = Path(harness.__file__).parent
 MBERT = KNOWN_TEACHERS["mbert"].shape
@@ -178,7 +181,7 @@ RECIPES = [
     (step(2, epochs=3), "steps[2].distill: expected tokens or epochs, not both; remove one"),
     (step(1, keep="middle"), f"steps[1].shorten.keep: unknown value 'middle'; there are: {', '.join(NAMED_LAYERS)}, a list of layers"),
     (step(1, keep=[True]), "steps[1].shorten.keep: expected layer numbers, as [0, 2, 4]; got '[True]'"),
-    (step(1, keep={"bert": "last", "gpt": "last"}), f"steps[1].shorten: unknown model family 'gpt'; there are: {', '.join(FAMILIES)}"),
+    (step(1, keep={"bert": "last", "gpt": "last"}), f"steps[1].shorten: unknown model family 'gpt'; there are: {', '.join(TEACHERS)}"),
     (step(1, keep={"bert": "last", "xlm-roberta": "x"}), f"steps[1].shorten.keep: unknown value 'x'; there are: {', '.join(NAMED_LAYERS)}, a list of layers"),
     (step(1, layers=6), "steps[1].shorten.layers: expected a ratio of whole numbers, as 6/12; got '6'"),
     (step(1, layers="6/0"), "steps[1].shorten.layers: expected a ratio of whole numbers, as 6/12; got '6/0'"),
@@ -259,6 +262,9 @@ SCALES = [
     (lambda document: document["score"].pop("seeds"), "score: lacks the key 'seeds'; add it"),
     (inside("score", tasks={"pos": {"epoch": 1}}), f"score.tasks.pos: unknown key 'epoch'; there are: {fields(Finetune)}. Did you mean 'epochs'?"),
     (inside("score", tasks={"poss": {}}), f"score.tasks: unknown task 'poss'; there are: {', '.join(TASKS)}. Did you mean 'pos'?"),
+    (inside("score", baselines=["luck"]), f"score.baselines: unknown baseline 'luck'; there are: {', '.join(BASELINE_NAMES)}"),
+    (inside("export", precisions=["int4"]), "export.precisions: unknown precision 'int4'; there are: "
+     f"{', '.join(COPIES)}. Did you mean 'int8'?"),
     (inside("score", method="soup"), "score.method: unknown value 'soup'; there are: full, adapter, lora, sft"),
     (inside("score", density=0.5), "score: density goes with method: sft, and only with it"),
     (inside("score", rank=4), "score: rank goes with method: lora, and only with it"),
@@ -275,7 +281,7 @@ SCALES = [
     (inside("teacher", "pretrain", heads=7), "teacher.pretrain: hidden 128 is no multiple of the 7 heads"),
     (inside("teacher", "pretrain", heads=1, attention="neighbours"), "teacher.pretrain: attention: neighbours: expected "
      "two heads or more of an even size; got 1 of 128; change hidden or heads, or take random"),
-    (inside("teacher", "pretrain", family="gpt"), f"teacher.pretrain: unknown model family 'gpt'; there are: {', '.join(FAMILIES)}"),
+    (inside("teacher", "pretrain", family="gpt"), f"teacher.pretrain: unknown model family 'gpt'; there are: {', '.join(TEACHERS)}"),
     (inside("teacher", "pretrain", sequence_length=700), "teacher.pretrain: sequence_length 700 is above what 64 "
      "positions hold (64); lower it, or add positions"),
     (inside("teacher", "pretrain", languages=[]), "teacher.pretrain.languages: expected 'all' or language codes, as [mt, "

@@ -4,6 +4,7 @@ import pytest
 
 from harness.config import KNOWN_TEACHERS, Shape
 from harness.errors import HarnessError
+from harness.families import TEACHERS
 
 MBERT = KNOWN_TEACHERS["mbert"].shape
 XLMR = KNOWN_TEACHERS["xlmr"].shape
@@ -70,7 +71,8 @@ def test_xlmr_never_uses_two_of_its_positions():
 
 
 def test_a_family_the_harness_cannot_take_apart_is_refused():
-    with pytest.raises(HarnessError, match=r"^unknown model family 'gpt2'; there are: bert, xlm-roberta"):
+    known = ", ".join(TEACHERS)
+    with pytest.raises(HarnessError, match=rf"^unknown model family 'gpt2'; there are: {known}"):
         Shape.from_transformers({"model_type": "gpt2"})
 
 

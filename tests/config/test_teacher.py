@@ -7,6 +7,7 @@ import pytest
 from harness.config import KNOWN_TEACHERS, find_known_teacher, find_shape, load_recipe, load_scale
 from harness.config.scale import Teacher
 from harness.errors import HarnessError
+from harness.families import TEACHERS
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_folders_teacher_has_the_shape_of_its_config(recipe, paper, tmp_path):
         (None, "expected config.json; there is none; name a model's folder"),
         ("{", "config.json is not readable; save the model again"),
         ("[]", "config.json holds no keys and values; save the model again"),
-        ("{}", "unknown model family 'None'; there are: bert, xlm-roberta."),
+        ("{}", f"unknown model family 'None'; there are: {', '.join(TEACHERS)}."),
         (json.dumps(CONFIG | {"hidden_size": 13}), "config.json: hidden 13 is no multiple of the 2 heads"),
     ],
 )

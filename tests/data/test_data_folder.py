@@ -10,9 +10,10 @@ import pytest
 
 from harness.data import folder
 from harness.data.corpus import fold
+from harness.data.examples import Absent, TaskData, TextExample, TokenExample, texts_of
 from harness.data.formats import read_pairs
-from harness.data.tasks import TASKS, UPOS, Absent, TaskData, TextExample, TokenExample, texts_of
 from harness.errors import HarnessError
+from harness.tasks import TASKS, UPOS
 
 ROOT = os.environ.get("HARNESS_REAL_DATA")
 
@@ -307,7 +308,7 @@ def test_a_training_part_alone_is_refused(tmp_path: Path, split: str) -> None:
 
 
 def test_an_unknown_task_lists_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="unknown task 'parsing'; there are: pos, ner, topic, sentiment"):
+    with pytest.raises(HarnessError, match=f"unknown task 'parsing'; there are: {', '.join(TASKS)}"):
         folder.read_task(tmp_path, "parsing", "mt")
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.examples import TaskData
 from harness.data.folder import read_task
-from harness.data.formats import FORMATS
-from harness.data.tasks import TASKS, TaskData
+from harness.data.formats import READERS
 from harness.report.results import Results
+from harness.tasks import TASKS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 EXAMPLE = re.compile(r"^`(\w+)/mt/train(\.\w+)`.*?^```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
 EXAMPLES = {task: (ending, text) for task, ending, text in EXAMPLE.findall(PAGE)}
-SHORT = {"accuracy": "accuracy", "macro_f1": "macro-F1", "span_f1": "F1 of spans"}
 
 
 def rows(heading):
@@ -27,7 +27,7 @@ def rows(heading):
 @pytest.mark.parametrize("task", EXAMPLES)
 def test_an_example_of_the_page_is_read(task, tmp_path):
     ending, text = EXAMPLES[task]
-    assert ending == FORMATS[task][0]
+    assert ending == TASKS[task].format.ending
     folder = tmp_path / task / "mt"
     folder.mkdir(parents=True)
     for part in ("train", "dev", "test"):
@@ -39,15 +39,7 @@ def test_an_example_of_the_page_is_read(task, tmp_path):
 
 
 def test_there_is_an_example_of_every_format():
-    assert {FORMATS[task] for task in EXAMPLES} == set(FORMATS.values())
-
-
-def test_the_table_of_tasks_names_each_with_its_ending_and_its_main_score():
-    found = {}
-    for names, ending, _, score in rows("### Tasks"):
-        for name in re.findall(r"`(\w+)`", names):
-            found[name] = ending.strip("`"), score.removesuffix(" by word")
-    assert found == {name: (FORMATS[name][0], SHORT[task.metrics[0]]) for name, task in TASKS.items()}
+    assert {TASKS[task].format.name for task in EXAMPLES} == READERS.keys()
 
 
 def test_the_table_of_results_names_every_part():

@@ -16,7 +16,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from harness import languages
 from harness.data import hub
-from harness.data.tasks import Absent, TaskData, TextExample, TokenExample
+from harness.data.examples import Absent, TaskData, TextExample, TokenExample
 from harness.errors import HarnessError
 from harness.languages import LANGUAGES, Source, language
 

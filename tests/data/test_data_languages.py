@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from harness.data.tasks import TASKS
 from harness.errors import UsageError
 from harness.languages import LANGUAGES, SCRIPTS, language
+from harness.tasks import TASKS
 
 CODES = "ar ceb cs de en es fr ha he hi hr id it mt nl pl sk sl sw tl"
 SOURCES = [source for row in LANGUAGES.values() for source in (row.corpus, *row.tasks.values())]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.examples import Absent, TaskData
 from harness.data.sources import open_corpus, open_task
-from harness.data.tasks import Absent, TaskData
 from harness.errors import UsageError
 
 TSV = "text\tlabel\n" + "".join(f"text {number}\t{'ab'[number % 2]}\n" for number in range(40))
@@ -77,7 +77,7 @@ def test_an_unknown_built_in_language_is_refused() -> None:
 def test_the_hub_is_asked_by_the_same_door() -> None:
     code = (
         "from harness.data.sources import open_corpus, open_task\n"
-        "from harness.data.tasks import Absent\n"
+        "from harness.data.examples import Absent\n"
         "assert isinstance(open_task('hub', 'pos', 'sw'), Absent)\n"
         "list(open_corpus('hub', 'mt', 5).documents)\n"
     )

@@ -10,13 +10,14 @@ import pytest
 from harness.errors import HarnessError, UsageError
 from harness.export.decomposed_layernorm import spell_out_norms
 from harness.export.graphs import WAYS, write_graph
-from harness.export.heads import HEADS
 from harness.export.operators import operators_by_part
-from harness.export.precisions import PRECISIONS, file_name, write_precision
+from harness.export.precisions import write_precision
 from harness.export.quantize import weights_for
 from harness.export.shared_weights import share_transposed, store_transposed
 from harness.measure.onnx_evaluation import open_session
 from harness.measure.parity import compare, probe_batches
+from harness.precisions import COPIES, PRECISIONS
+from harness.tasks import HEADS
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 SMALLER = {"fp16": 0.6, "int8": 0.5, "uint8": 0.5, "int8-static": 0.6, "q4": 0.5, "q4f16": 0.4}
@@ -38,7 +39,7 @@ def test_every_precision_is_smaller_close_silent_and_as_standard_as_it_says(
     model, source, batches = written
     root = logging.getLogger()
     before = root.level, list(root.handlers)
-    target = tmp_path / file_name(precision)
+    target = tmp_path / PRECISIONS[precision].file
     size_bytes = write_precision(precision, source, target, calibration=batches)
     assert "".join(capfd.readouterr()) == ""
     assert (root.level, list(root.handlers)) == before
@@ -125,7 +126,7 @@ def test_the_kind_of_weights_follows_the_processor(isa, weights):
 
 def test_what_cannot_be_written_is_told(written, tmp_path: Path):
     _, source, _ = written
-    with pytest.raises(UsageError, match="unknown precision 'int4'; there are: fp16, int8"):
+    with pytest.raises(UsageError, match=f"unknown precision 'int4'; there are: {', '.join(COPIES)}"):
         write_precision("int4", source, tmp_path / "x.onnx")
     with pytest.raises(HarnessError, match="quantize: wanted text to calibrate static int8 with; got none"):
         write_precision("int8-static", source, tmp_path / "x.onnx")

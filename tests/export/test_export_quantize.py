@@ -9,9 +9,10 @@ import pytest
 from harness.errors import HarnessError
 from harness.export import quantize
 from harness.export.graphs import WAYS, write_graph
-from harness.export.heads import HEADS
 from harness.measure.onnx_evaluation import open_session
 from harness.measure.parity import compare, probe_batches
+from harness.precisions import PRECISIONS
+from harness.tasks import HEADS
 
 INPUTS = {
     "bert": ("input_ids", "attention_mask", "token_type_ids"),
@@ -35,7 +36,7 @@ def case(request, tiny, both, tmp_path):
 def test_int8_is_smaller_standard_and_close(axes_of, tmp_path: Path, capfd, case):
     model, inputs, source = case
     capfd.readouterr()
-    done = quantize.dynamic_int8(source, tmp_path / quantize.INT8_FILE)
+    done = quantize.dynamic_int8(source, tmp_path / PRECISIONS["int8"].file)
     assert "".join(capfd.readouterr()) == ""
     assert done.size_bytes == done.path.stat().st_size < 0.55 * source.stat().st_size
     graph = onnx.load(done.path)

@@ -8,7 +8,8 @@ from transformers import BertConfig, BertModel
 
 from harness.config.shape import KNOWN_TEACHERS
 from harness.errors import HarnessError
-from harness.models.families.table import CONFIG_KEYS, LAYOUTS
+from harness.families import BERT_KEYS
+from harness.models.families.table import LAYOUTS
 from harness.models.size import count_parameters, sum_parts
 
 
@@ -29,7 +30,7 @@ def test_bytes_follow_the_precision(encoder):
 def test_the_published_teachers(name, parameters):
     shape = KNOWN_TEACHERS[name].shape
     family = LAYOUTS[shape.family]
-    sizes = {key: getattr(shape, field) for field, key in CONFIG_KEYS.items()}
+    sizes = {key: getattr(shape, field) for field, key in BERT_KEYS.items()}
     with torch.device("meta"):
         model = family.model_class(family.config_class(**sizes, **family.fixed))
     assert sum_parts(count_parameters(model)).parameters == parameters == shape.num_parameters
@@ -51,7 +52,7 @@ def test_the_published_students(name, hidden, parameters):
     changes = {"layers": 6, "hidden": hidden, "ffn": 2048, "vocabulary": 40_000}
     shape = KNOWN_TEACHERS[name].shape.model_copy(update=changes)
     family = LAYOUTS[shape.family]
-    sizes = {key: getattr(shape, field) for field, key in CONFIG_KEYS.items()}
+    sizes = {key: getattr(shape, field) for field, key in BERT_KEYS.items()}
     with torch.device("meta"):
         model = family.model_class(family.config_class(**sizes, **family.fixed))
     assert sum_parts(count_parameters(model)).parameters == parameters == shape.num_parameters

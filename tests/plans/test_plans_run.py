@@ -14,6 +14,7 @@ from harness.config.load import load_recipe, load_scale
 from harness.errors import HarnessError, UsageError
 from harness.plans.run import plan_mixed_corpus, plan_pretraining, plan_run
 from harness.stages import RUNNERS, VERSIONS, runner
+from harness.tasks import TASKS
 
 STEPS = ["adapt", "shorten", "distill", "prune", "narrow", "trim"]
 MODELS = ["teacher", "adapt", "distill", "prune", "narrow", "trim"]
@@ -392,7 +393,7 @@ HUB_TEXT = {"corpus": {"source": "hub", "held_out_fraction": 0.1}}
         (
             "mt",
             {"tasks.names": ["parsing"]},
-            r"unknown task 'parsing'; there are: pos, ner, topic, sentiment",
+            rf"unknown task 'parsing'; there are: {', '.join(TASKS)}",
         ),
         (
             "mt",

@@ -18,12 +18,13 @@ import transformers
 import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from harness.data.tasks import UPOS
 from harness.deploy import export_model as deploying
 from harness.deploy.export_model import Request, check_out, choose_default, deploy
 from harness.errors import HarnessError, UsageError
 from harness.export.record import RECORD
+from harness.precisions import COPIES
 from harness.report.model_card import model_card
+from harness.tasks import HEADS, UPOS
 
 QUICK = ["--graphs", "legacy", "--seconds", "0.05", "--length", "16"]
 
@@ -280,10 +281,10 @@ def test_the_command_prints_what_it_made(saved, tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--task", "tags"], "unknown task 'tags'; there are: pos, ner"),
+        (["--task", "tags"], f"unknown task 'tags'; there are: {', '.join(HEADS)}"),
         (
             ["--task", "pos", "--precisions", "int4"],
-            "unknown precision 'int4'; there are: fp16, int8, uint8, int8-static, q4, q4f16, all, none",
+            f"unknown precision 'int4'; there are: {', '.join(COPIES)}, all, none",
         ),
         (
             ["--task", "pos", "--layout", "zip"],

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.data.tasks import TASKS, TaskData, TextExample
+from harness.data.examples import TaskData, TextExample
 from harness.deploy.quality_gate import Gate, fit_labels
 from harness.errors import HarnessError
 from harness.measure.gate import judge_copy
+from harness.tasks import TASKS
 
 GOLD = ["a", "b"] * 100
 WRONG = ["b", "a"] * 100

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from harness.cli.publish import FIGURES, publish_run
 from harness.data import corpus
-from harness.data.tasks import TASKS, TextExample, TokenExample
+from harness.data.examples import TextExample, TokenExample
 from harness.measure.predictions import read_predictions
 from harness.measure.scores import score
 from harness.models.loading import checkpoint
@@ -22,6 +22,7 @@ from harness.pipeline.verify import verify
 from harness.report.results import Results
 from harness.stages import trim
 from harness.stages.io.artifacts import read_task
+from harness.tasks import TASKS
 
 TRAINED = ("adapt", "distill")
 TASKS_THERE = ("pos", "topic")

@@ -11,9 +11,10 @@ import torch
 
 from harness.config.shape import Shape
 from harness.data.batches import IGNORED, Packed, pack
-from harness.data.tasks import TASKS, TaskData, TextExample, TokenExample
+from harness.data.examples import TaskData, TextExample, TokenExample
 from harness.models.loading.checkpoint import build_model
 from harness.models.tokenizers import train_wordpiece
+from harness.tasks import TASKS
 from harness.train.language_model.budget import Budget
 
 gc.freeze()  # every training collects garbage: it need not look through the libraries

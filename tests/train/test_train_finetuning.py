@@ -12,9 +12,10 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, Trainer
 
 from harness.data.batches import IGNORED
-from harness.data.tasks import TASKS, TaskData, TextExample, TokenExample, labels_of
+from harness.data.examples import TaskData, TextExample, TokenExample, labels_of
 from harness.errors import HarnessError
 from harness.models.loading import checkpoint
+from harness.tasks import TASKS
 from harness.train.finetuning import finetune as finetuning
 from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.encoding import encode, pad, pieces_of

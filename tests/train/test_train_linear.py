@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from harness.data.tasks import TextExample, TokenExample
+from harness.data.examples import TextExample, TokenExample
 from harness.models.static_embeddings import distil_static, principal_components
 from harness.train.linear import features
 from harness.train.linear.model import STRENGTHS, fit

@@ -15,10 +15,10 @@ import torch
 import transformers
 
 from harness.data import builtin
-from harness.data.tasks import UPOS
 from harness.deploy.export_model import Request, deploy
 from harness.deploy.site import WEB, write_site
 from harness.models.tokenizers.training import train_unigram, train_wordpiece
+from harness.tasks import UPOS
 
 LANGUAGES = ("mt", "sk", "sw", "he", "hi")
 EACH = 40

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.deploy.site import LIBRARIES, WEB
+from harness.deploy.site import LIBRARIES, TITLES, WEB
 from harness.errors import HarnessError, UsageError
 from harness.export.predict import Model
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_shown_is_told(exported, site, tmp_path: Path):
         (
             LIBRARIES,
             {"task": "nli"},
-            "got the task 'nli'; export one of pos, ner, topic, sentiment, news, hate",
+            f"got the task 'nli'; export one of {', '.join(TITLES)}",
         ),
     ],
 )

@@ -9,8 +9,9 @@ from harness.data.builtin.chance import choose, drawer
 from harness.data.builtin.grammar import Document, Grammar, Sentence, grammar
 from harness.data.builtin.lexicon import NAME_TYPES, TOPICS
 from harness.data.builtin.patterns import Pattern
-from harness.data.tasks import SPLITS, UPOS, Example, TaskData, TextExample, TokenExample, task_named
+from harness.data.examples import SPLITS, Example, TaskData, TextExample, TokenExample
 from harness.errors import HarnessError, unknown
+from harness.tasks import UPOS, task_named
 
 VIEWS = {"train": "seen", "dev": "seen", "test": "unseen"}
 SENTIMENTS = ("positive", "negative")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.data.builtin.chance import choose, drawer
 from harness.data.builtin.lexicon import NAME_TYPES, Lexicon, tokens
-from harness.data.tasks import UPOS
+from harness.tasks import UPOS
 
 TAGS = {"noun": "NOUN", "adjective": "ADJ", "verb": "VERB", "adverb": "ADV"}
 FUNCTION_TAGS = frozenset(UPOS) - {"NOUN", "ADJ", "VERB", "PROPN", "SYM", "X"}

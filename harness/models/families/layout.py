@@ -37,10 +37,8 @@ class FamilyLayout:
         head_norm: path of its norm.
         activation: what the configuration calls the FFN's function.
         post_norm: whether a norm stands after each sublayer's sum, as in BERT.
-        positions_follow_padding: whether positions are numbered from the padding token's id.
         rotary: whether a head's dimensions are turned in pairs by position, so that no head can be narrowed.
         first_layer_lacks_norm: whether layer 0 is made otherwise than the rest and must stay the first.
-        keys: what the family's configuration calls a size by another name than BERT's.
         fixed: settings of a fresh configuration that no shape speaks of.
     """
 
@@ -62,10 +60,8 @@ class FamilyLayout:
     head_norm: str
     activation: str = "hidden_act"
     post_norm: bool = True
-    positions_follow_padding: bool = False
     rotary: bool = False
     first_layer_lacks_norm: bool = False
-    keys: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def locate(self, parameter: str) -> tuple[str, tuple[str, ...], int | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from transformers import (
     BertConfig,
@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from harness.errors import HarnessError
+from harness.families import FAMILIES, max_input_tokens
 from harness.models.families.layout import FamilyLayout
 
 
@@ -121,7 +122,6 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
             ffn_out="output.dense",
             head_dense="lm_head.dense",
             head_norm="lm_head.layer_norm",
-            positions_follow_padding=True,
             fixed={"layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
         ),
         "distilbert": FamilyLayout(
@@ -163,7 +163,6 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
             head_dense="vocab_transform",
             head_norm="vocab_layer_norm",
             activation="activation",
-            keys={"intermediate_size": "hidden_dim"},
             fixed={"pad_token_id": 0},
         ),
         "electra": FamilyLayout(
@@ -234,29 +233,20 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
     }
 )
 
-#: What a shape calls a size, and what the configuration of a model calls it.
-CONFIG_KEYS: Mapping[str, str] = MappingProxyType(
-    {
-        "layers": "num_hidden_layers",
-        "hidden": "hidden_size",
-        "heads": "num_attention_heads",
-        "ffn": "intermediate_size",
-        "vocabulary": "vocab_size",
-        "positions": "max_position_embeddings",
-        "types": "type_vocab_size",
-        "tied": "tie_word_embeddings",
-    }
-)
+
+def config_key(layout: FamilyLayout, key: str) -> str:
+    """Return the family's own key of a size that BERT's configuration calls ``key``."""
+    return FAMILIES[layout.model_type].config_key(key)
 
 
 def read_size(model: PreTrainedModel, key: str) -> int:
     """Gives a size of a model's configuration by BERT's name for it, as ``intermediate_size``."""
-    return int(getattr(model.config, find_layout(model).keys.get(key, key)))
+    return int(getattr(model.config, config_key(find_layout(model), key)))
 
 
 def write_size(family: FamilyLayout, config: Any, key: str, value: Any) -> None:
     """Sets a size of a configuration by BERT's name for it."""
-    setattr(config, family.keys.get(key, key), value)
+    setattr(config, config_key(family, key), value)
 
 
 def find_layout(model: PreTrainedModel) -> FamilyLayout:
@@ -289,8 +279,7 @@ def check_residual_width(model: PreTrainedModel) -> None:
 
 def max_sequence_tokens(model: PreTrainedModel) -> int:
     """Gives the most tokens, special ones included, that one sequence can hold."""
-    unused = model.config.pad_token_id + 1 if find_layout(model).positions_follow_padding else 0
-    return int(model.config.max_position_embeddings) - unused
+    return cast("int", max_input_tokens(model.config.to_dict()))
 
 
 def is_tied(model: PreTrainedModel) -> bool:

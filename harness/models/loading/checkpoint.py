@@ -16,8 +16,9 @@ from transformers.initialization import no_init_weights
 
 from harness.config.shape import Shape
 from harness.errors import HarnessError
+from harness.families import FAMILIES
 from harness.models.families.layout import FamilyLayout
-from harness.models.families.table import CONFIG_KEYS, LAYOUTS, is_tied
+from harness.models.families.table import LAYOUTS, is_tied
 from harness.models.loading.folder import ModelFolder, load_stock_model, open_model_folder, quiet
 from harness.models.loading.hub import locate_model
 from harness.models.loading.tokenizer import bare_backend, check_ids_match_rows, load_tokenizer
@@ -47,9 +48,11 @@ def build_model(shape: Shape, seed: int) -> PreTrainedModel:
         raise HarnessError(
             f"model: expected a family of {', '.join(LAYOUTS)}; got '{shape.family}'; choose one of these"
         )
-    sizes = {key: getattr(shape, name) for name, key in CONFIG_KEYS.items()}
+    sizes = {key: getattr(shape, name) for name, key in FAMILIES[shape.family].keys.items()}
     deviation = _BERT_DEVIATION * math.sqrt(_BERT_WIDTH / shape.hidden)
-    config = layout.config_class(**sizes, **layout.fixed, initializer_range=deviation)
+    config = layout.config_class(
+        **sizes, tie_word_embeddings=shape.tied, **layout.fixed, initializer_range=deviation
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return layout.model_class(config).eval()

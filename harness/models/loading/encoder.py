@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from transformers import AutoModel, PreTrainedTokenizerBase
 
+from harness.families import max_input_tokens
 from harness.models.loading.folder import ModelFolder, load_config, load_stock_model
 from harness.models.loading.tokenizer import check_ids_have_rows, check_task_tokens, load_tokenizer
-
-_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl")
-"""Families that number positions from the padding's id on; the programs beside an export know them too."""
 
 
 def load_encoder(folder: ModelFolder) -> Any:
@@ -55,13 +52,3 @@ def count_token_types(model: Any) -> int:
 def read_max_input_tokens(folder: ModelFolder) -> int | None:
     """Return how many tokens fit the positions of a folder's model; None where there is no end."""
     return max_input_tokens(folder.config)
-
-
-def max_input_tokens(config: Mapping[str, Any]) -> int | None:
-    """Return how many tokens fit the positions of a configuration; None where there is no end."""
-    positions = config.get("max_position_embeddings")
-    if positions is None:
-        return None
-    if config["model_type"] in _AFTER_PADDING:
-        return int(positions) - int(config.get("pad_token_id") or 0) - 1
-    return int(positions)

@@ -14,6 +14,7 @@ from torch.nn.functional import layer_norm
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError
+from harness.families import families_that
 from harness.models.families.table import LAYOUTS, find_layout, is_tied
 from harness.models.loading.checkpoint import assemble_model
 from harness.models.narrowing import activations
@@ -64,10 +65,10 @@ def factorize_embeddings(model: PreTrainedModel, embedding: int, batches: Iterab
         HarnessError: another family, no text, or a width that saves nothing.
     """
     config: Any = model.config
-    if find_layout(model).model_type != "bert":
+    if config.model_type not in (able := families_that("factorise")):
         raise HarnessError(
-            f"factorise: wanted a bert encoder, whose layers Electra's are; got {config.model_type}; "
-            "narrow or trim it instead"
+            f"factorise: wanted a {' or '.join(able)} encoder, whose layers Electra's are; got "
+            f"{config.model_type}; narrow or trim it instead"
         )
     if not 0 < embedding < config.hidden_size:
         raise HarnessError(

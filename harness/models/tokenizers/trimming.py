@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
+from harness.families import FAMILIES
 from harness.models.families.table import find_layout
 from harness.models.loading.checkpoint import Checkpoint, assemble_model
 from harness.models.loading.tokenizer import check_ids_match_rows
@@ -95,7 +96,7 @@ def _checked(keep: ArrayLike, tokenizer: PreTrainedTokenizerBase, spec: Spec) ->
 
 def _check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new: Ids) -> None:
     padding = model.config.pad_token_id
-    if find_layout(model).positions_follow_padding and new[padding] != padding:
+    if FAMILIES[find_layout(model).model_type].positions_follow_padding and new[padding] != padding:
         token = tokenizer.convert_ids_to_tokens(int(np.flatnonzero(new[:padding] < 0)[0]))
         raise HarnessError(
             "trim: wanted every token up to the padding token, as positions are numbered from its id; "

@@ -13,11 +13,12 @@ from torch import Tensor
 from harness.config.shape import Shape
 from harness.data import corpus
 from harness.data.batches import Packed, pack
-from harness.data.tasks import TaskData, TextExample, TokenExample, task_named
+from harness.data.examples import TaskData, TextExample, TokenExample
 from harness.errors import HarnessError
 from harness.json_files import read_json, write_json
 from harness.models.loading import checkpoint
 from harness.models.size import count_parameters
+from harness.tasks import task_named
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
 from harness.train.language_model.training import held_out_loss

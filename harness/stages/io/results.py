@@ -7,13 +7,14 @@ from typing import Any, cast
 
 from pydantic import JsonValue
 
-from harness.data.tasks import TASKS
 from harness.languages import LANGUAGES
 from harness.measure.environment import describe
+from harness.precisions import FP32, PRECISIONS
 from harness.report import results as schema
 from harness.report import texts
 from harness.report.exported import Copy, Export
 from harness.report.values import Cost, Estimate, Interval, Ratio, Study
+from harness.tasks import TASKS
 
 _ESTIMATE = ("value", "low", "high")
 _TRAINS = ("pretrain", "adapt", "distill")
@@ -142,18 +143,18 @@ def _comparisons(manifest: dict[str, Any] | None) -> list[schema.Comparison]:
 def _exports(model: str, role: str, task: str, manifests: dict[str, dict[str, Any]]) -> list[Export]:
     manifest, timed = manifests[f"export.{task}.{role}"], manifests["latency"]
     rows = []
-    for precision in ("fp32", "int8"):
+    for precision in PRECISIONS:
         facts = manifest["facts"].get(precision)
         if facts is None:
             continue
         timing = _timing(timed["facts"]["latency"], task, role, precision)
-        base = (role, precision) == ("teacher", "fp32")
+        base = (role, precision) == ("teacher", FP32)
         rows.append(
             Export(
                 model=model,
                 task=task,
                 precision=precision,
-                graph=facts.get("graph") or manifest["facts"]["fp32"]["graph"],
+                graph=facts.get("graph") or manifest["facts"][FP32]["graph"],
                 reason=facts.get("reason"),
                 size_bytes=facts["size_bytes"],
                 max_abs_delta=facts["max_abs_delta"],

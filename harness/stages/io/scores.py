@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 from harness.config.digest import digest
-from harness.data.tasks import TaskData, gold_labels, labels_of, texts_of
+from harness.data.examples import TaskData, gold_labels, labels_of, texts_of
 from harness.json_files import write_json
 from harness.measure.environment import version_of
 from harness.measure.predictions import FILE, Predictions, write_predictions

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.data.batches import IGNORED, collate
-from harness.data.tasks import Example, TaskData, TextExample, TokenExample, texts_of
+from harness.data.examples import Example, TaskData, TextExample, TokenExample, texts_of
 from harness.errors import HarnessError
 
 Row = dict[str, Any]

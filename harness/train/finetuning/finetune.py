@@ -23,7 +23,7 @@ from transformers import (
     set_seed,
 )
 
-from harness.data.tasks import TaskData
+from harness.data.examples import TaskData
 from harness.models.loading.encoder import count_token_types
 from harness.models.loading.folder import quiet
 from harness.train.finetuning.adapters import add_adapters, add_lora, merge_lora, num_trained

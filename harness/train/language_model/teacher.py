@@ -9,13 +9,14 @@ import torch
 
 from harness.config.shape import Shape
 from harness.data.batches import Packed, pack
+from harness.families import FAMILIES
 from harness.models.initialization.positional_heads import initialize_positional_heads
 from harness.models.loading.checkpoint import build_model
 from harness.models.tokenizers import train_unigram, train_wordpiece
 from harness.train.language_model.cooccurrence import token_vectors
 from harness.train.language_model.language_mixing import mix, sample_lines
 
-TOKENIZERS = {"bert": train_wordpiece, "xlm-roberta": train_unigram}
+TOKENIZER_TRAINERS = {"wordpiece": train_wordpiece, "unigram": train_unigram}
 
 Documents = Sequence[Sequence[str]]
 
@@ -54,7 +55,8 @@ def prepare(
         attention: whether all heads start at random or two a layer look sideways (`models.neighbours`).
     """
     lines = sample_lines(corpora, tokenizer_characters, smoothing)
-    tokenizer = TOKENIZERS[shape.family](lines, shape.vocabulary, shape.max_length)
+    train_tokenizer = TOKENIZER_TRAINERS[FAMILIES[shape.family].tokenizers[0]]
+    tokenizer = train_tokenizer(lines, shape.vocabulary, shape.max_length)
     packed = {
         language: pack(documents, tokenizer, sequence_length) for language, documents in corpora.items()
     }

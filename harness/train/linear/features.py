@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from harness.data.tasks import Example, TextExample, TokenExample, texts_of
+from harness.data.examples import Example, TextExample, TokenExample, texts_of
 from harness.train.finetuning.encoding import pieces_of
 
 Features: TypeAlias = Any

@@ -8,14 +8,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-from harness.errors import HarnessError, unknown
+from harness.errors import HarnessError
+from harness.tasks import Task
 
-_OPEN = ("ADJ", "ADV", "INTJ", "NOUN", "PROPN", "VERB")
-_CLOSED = ("ADP", "AUX", "CCONJ", "DET", "NUM", "PART", "PRON", "SCONJ")
-_OTHER = ("PUNCT", "SYM", "X")
-UPOS = tuple(sorted(_OPEN + _CLOSED + _OTHER))
 SPLITS = ("train", "dev", "test")
 
 
@@ -55,36 +52,6 @@ class TextExample:
 
 
 Example: TypeAlias = TokenExample | TextExample
-
-
-@dataclass(frozen=True)
-class Task:
-    """A row of the table of tasks.
-
-    Attributes:
-        name: as in folders, tables and the command line.
-        kind: one label a word (``token``) or one a text (``sequence``).
-        metrics: names of its scores, the one that stands in tables first.
-        labels: the closed label set where a standard fixes it, else None: the labels of the training part.
-        paired: an example is two texts.
-    """
-
-    name: str
-    kind: Literal["token", "sequence"]
-    metrics: tuple[str, ...]
-    labels: tuple[str, ...] | None = None
-    paired: bool = False
-
-
-TASKS: dict[str, Task] = {
-    "pos": Task("pos", "token", ("accuracy", "macro_f1", "seqeval_f1"), UPOS),
-    "ner": Task("ner", "token", ("span_f1",)),
-    "topic": Task("topic", "sequence", ("macro_f1", "accuracy")),
-    "sentiment": Task("sentiment", "sequence", ("macro_f1", "accuracy")),
-    "news": Task("news", "sequence", ("macro_f1", "accuracy")),
-    "hate": Task("hate", "sequence", ("accuracy", "macro_f1")),
-    "nli": Task("nli", "sequence", ("accuracy", "macro_f1"), paired=True),
-}
 
 
 @dataclass(frozen=True)
@@ -136,17 +103,6 @@ class Absent:
     task: Task
     language: str
     reason: str
-
-
-def task_named(name: str) -> Task:
-    """Gives a row of the table.
-
-    Raises:
-        UsageError: there is no such task; lists those there are.
-    """
-    if name not in TASKS:
-        raise unknown("task", name, TASKS)
-    return TASKS[name]
 
 
 def labels_of(example: Example) -> tuple[str, ...]:
