@@ -72,12 +72,12 @@ def test_the_page_on_export_shows_every_precision():
 
 def test_the_families_whose_tensors_are_known_can_be_cut():
     from harness.models.families.mlm_head import MLM_HEADS
-    from harness.models.families.table import FAMILIES as LAYERS
+    from harness.models.families.table import LAYOUTS
 
     for support in ("shorten", "prune", "narrow", "trim", "distil"):
-        assert set(families_that(support)) == LAYERS.keys()
-    assert set(families_that("narrow on text")) == {name for name, row in LAYERS.items() if row.post_norm}
-    assert MLM_HEADS.keys() == LAYERS.keys()
+        assert set(families_that(support)) == LAYOUTS.keys()
+    assert set(families_that("narrow on text")) == {name for name, row in LAYOUTS.items() if row.post_norm}
+    assert MLM_HEADS.keys() == LAYOUTS.keys()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -96,7 +96,7 @@ def test_a_family_says_what_its_configuration_says(name):
 
 @pytest.mark.parametrize("name", TEACHERS)
 def test_a_recipes_teacher_has_all_that_planning_and_training_need(name):
-    from harness.models.families.table import FAMILIES as LAYERS
+    from harness.models.families.table import LAYOUTS
     from harness.train.language_model.teacher import TOKENIZER_TRAINERS
 
     row = FAMILIES[name]
@@ -104,7 +104,7 @@ def test_a_recipes_teacher_has_all_that_planning_and_training_need(name):
     assert row.count_parameters is not None
     assert row.token_types >= 1
     assert row.tokenizers[0] in TOKENIZER_TRAINERS
-    assert LAYERS[name].fixed["pad_token_id"] == row.padding_id
+    assert LAYOUTS[name].fixed["pad_token_id"] == row.padding_id
 
 
 def test_an_exported_folder_reads_positions_as_the_table_does():
