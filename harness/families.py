@@ -42,7 +42,7 @@ SUPPORTED: Mapping[Support, str] = MappingProxyType(
 """What can be done with a family's models, and what each means."""
 
 
-class Sizes(NamedTuple):
+class EncoderSizes(NamedTuple):
     """The sizes that a parameter formula takes; ``tied``: the decoder shares the word embeddings."""
 
     layers: int
@@ -54,7 +54,7 @@ class Sizes(NamedTuple):
     tied: bool
 
 
-def _count_bert(sizes: Sizes) -> dict[str, int]:
+def _count_bert(sizes: EncoderSizes) -> dict[str, int]:
     """Count the parameters of each part of BERT or RoBERTa with its MLM head.
 
     Legend: **V** vocabulary, **D** hidden, **F** FFN, **L** layers.
@@ -109,7 +109,7 @@ class ModelFamily:
     token_types: int = 0
     padding_id: int = 0
     positions_follow_padding: bool = False
-    count_parameters: Callable[[Sizes], dict[str, int]] | None = None
+    count_parameters: Callable[[EncoderSizes], dict[str, int]] | None = None
 
     @property
     def first_position(self) -> int:

@@ -9,7 +9,7 @@ from pydantic import ValidationError, model_validator
 
 from harness.config.values import Count, Strict, refusal
 from harness.errors import HarnessError, unknown
-from harness.families import FAMILIES, TEACHERS, Sizes
+from harness.families import FAMILIES, TEACHERS, EncoderSizes
 
 
 class Shape(Strict):
@@ -56,7 +56,7 @@ class Shape(Strict):
                 f"shape: expected a family whose parameters can be counted; got '{self.family}'; "
                 "give its row in harness/families.py a formula"
             )
-        return count(Sizes(**self.model_dump(include=set(Sizes._fields))))
+        return count(EncoderSizes(**self.model_dump(include=set(EncoderSizes._fields))))
 
     @property
     def num_parameters(self) -> int:
