@@ -29,7 +29,7 @@ from harness.models.surgery.embeddings import factorize_embeddings
 from harness.models.surgery.importance import Criterion, keep_top, measure_ffn_importance
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
-from harness.train.language_model.training import held_out_loss, train
+from harness.train.language_model.training import measure_held_out_loss, train
 from harness.train.losses.objective import Objective
 
 OBJECTIVE = Objective({"mlm": 0.5, "logit_mse": 0.5}, "attended")
@@ -218,7 +218,7 @@ class Bench:
 
     def loss(self, model: Any) -> float:
         """Gives the MLM loss, nats, of a model of the trimmed vocabulary on held-out text."""
-        found = held_out_loss(
+        found = measure_held_out_loss(
             model,
             self.teacher.tokenizer,
             self.split.held_out,

@@ -32,7 +32,7 @@ from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
 from harness.train.language_model.training import train
 from harness.train.losses.objective import Objective, compute_teacher_gram, total_loss
-from harness.train.trainer import OrderedTrainer, arguments, dropout
+from harness.train.trainer import OrderedTrainer, make_arguments, override_dropout
 
 Batch = Mapping[str, Tensor]
 Precision = Literal["fp32", "bf16"]
@@ -345,7 +345,7 @@ def agreement(sizes: Sizes, num_steps: int, folder: Path) -> list[tuple[float, f
     budget = budget_of(sizes, num_steps)
     batches, ours = MaskedBatches(rows, pair.ids, budget), copy.deepcopy(pair.student)
     loop, published, learnt = Loop(pair, len(batches)), [], []
-    with dropout(pair.student, 0.0), dropout(ours, 0.0):
+    with override_dropout(pair.student, 0.0), override_dropout(ours, 0.0):
         for number in range(len(batches)):
             published.append(loop.add(published_loss, batches[number]))
             loop.update()
@@ -357,5 +357,7 @@ def agreement(sizes: Sizes, num_steps: int, folder: Path) -> list[tuple[float, f
             learnt.append(float(value.detach()))
             return value
 
-        OrderedTrainer(model=ours, args=arguments(folder, budget), train_dataset=batches, loss=loss).train()
+        OrderedTrainer(
+            model=ours, args=make_arguments(folder, budget), train_dataset=batches, loss=loss
+        ).train()
     return list(zip(published, learnt, strict=True))

@@ -15,7 +15,7 @@ from harness.train.language_model import teacher, training
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
-    from harness.train.language_model.teacher import Newborn
+    from harness.train.language_model.teacher import PretrainingSetup
 
 
 def run(context: Context) -> None:
@@ -26,7 +26,7 @@ def run(context: Context) -> None:
     config, languages = context.config, context.config["languages"]
     shape, shallow = Shape(**config["shape"]), config.get("shallow")
     first = shape.model_copy(update={"layers": shallow["layers"]}) if shallow else shape
-    newborn = teacher.prepare(
+    newborn = teacher.prepare_pretraining(
         first,
         {
             language: corpus.read(corpus_folder(context.inputs["corpora"], language, languages), "train")
@@ -49,7 +49,7 @@ def run(context: Context) -> None:
     write_model(context, newborn.model, newborn.tokenizer)
 
 
-def _train(context: Context, newborn: Newborn, tokens: int) -> dict[str, Any]:
+def _train(context: Context, newborn: PretrainingSetup, tokens: int) -> dict[str, Any]:
     return training.train(
         newborn.model,
         newborn.tokenizer,
@@ -60,7 +60,9 @@ def _train(context: Context, newborn: Newborn, tokens: int) -> dict[str, Any]:
     )
 
 
-def _train_shallow(context: Context, newborn: Newborn, tokens: int, learning_rate: float) -> dict[str, Any]:
+def _train_shallow(
+    context: Context, newborn: PretrainingSetup, tokens: int, learning_rate: float
+) -> dict[str, Any]:
     """Leaves the trained shallow model among the checkpoints, whole or not at all; trains it once."""
     folder = context.checkpoints / "shallow"
     facts = folder / "model" / "training.json"

@@ -1,4 +1,4 @@
-"""The attention a model is trained with is put back, and computes the same."""
+"""The attention used for training is put back afterwards, and computes the same."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def model():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU keeps its fused kernel")
-@pytest.mark.parametrize(("precision", "taken"), [("bf16", "eager"), ("fp32", "sdpa")])
-def test_a_cpu_takes_plain_attention_in_bf16_alone_and_gives_the_old_one_back(precision, taken, model):
+@pytest.mark.parametrize(("precision", "used"), [("bf16", "eager"), ("fp32", "sdpa")])
+def test_plain_attention_is_used_on_cpu_in_bf16_alone(precision, used, model):
     assert model.config._attn_implementation == "sdpa"
     with fastest_attention(model, precision):
-        assert model.config._attn_implementation == taken
+        assert model.config._attn_implementation == used
     assert model.config._attn_implementation == "sdpa"
 
 
-def test_plain_attention_gives_the_logits_of_the_fused_kernel(model):
+def test_plain_attention_computes_the_logits_of_the_fused_kernel(model):
     batch = {
         "input_ids": torch.arange(5, 17).view(2, 6),
         "attention_mask": torch.ones(2, 6, dtype=torch.long),

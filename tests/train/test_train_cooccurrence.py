@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harness.data.batches import Packed
-from harness.train.language_model.cooccurrence import token_vectors
+from harness.train.language_model.cooccurrence import compute_token_vectors
 
 VOCABULARY = 14
 SPECIAL = {0, 1}
@@ -27,34 +27,36 @@ def packed() -> Packed:
     return _packed(rows)
 
 
-def _likeness(vectors_VD: np.ndarray, first: int, second: int) -> float:
+def _similarity(vectors_VD: np.ndarray, first: int, second: int) -> float:
     return float(vectors_VD[first] @ vectors_VD[second])
 
 
-def test_words_of_one_topic_are_nearer_than_words_of_two(packed: Packed) -> None:
-    vectors_VD = token_vectors(packed, VOCABULARY, 8, ignored=SPECIAL, seed=1)
-    within = np.mean([_likeness(vectors_VD, a, b) for a, b in ((2, 4), (3, 5), (6, 8), (7, 9))])
+def test_words_of_a_topic_are_similar(packed: Packed) -> None:
+    vectors_VD = compute_token_vectors(packed, VOCABULARY, 8, ignored=SPECIAL, seed=1)
+    within = np.mean([_similarity(vectors_VD, a, b) for a, b in ((2, 4), (3, 5), (6, 8), (7, 9))])
     across = np.mean(
-        [_likeness(vectors_VD, a, a + step) for a in (2, 3, 4, 5) for step in (2, 4) if a + step > 5]
+        [_similarity(vectors_VD, a, a + step) for a in (2, 3, 4, 5) for step in (2, 4) if a + step > 5]
     )
     assert within > across + 0.1
 
 
-def test_neighbours_part_words_that_share_their_rows(packed: Packed) -> None:
-    vectors_VD = token_vectors(packed, VOCABULARY, 8, ignored=SPECIAL, seed=1)
-    assert _likeness(vectors_VD, 2, 4) > _likeness(vectors_VD, 2, 3) + 0.1
+def test_neighbours_distinguish_words_of_the_same_rows(packed: Packed) -> None:
+    vectors_VD = compute_token_vectors(packed, VOCABULARY, 8, ignored=SPECIAL, seed=1)
+    assert _similarity(vectors_VD, 2, 4) > _similarity(vectors_VD, 2, 3) + 0.1
 
 
-def test_vectors_are_units_the_same_each_time_and_zero_without_context(packed: Packed) -> None:
-    vectors_VD = token_vectors(packed, VOCABULARY, 4, ignored=SPECIAL, seed=1)
+def test_vectors_are_repeatable_units_or_zero_without_context(packed: Packed) -> None:
+    vectors_VD = compute_token_vectors(packed, VOCABULARY, 4, ignored=SPECIAL, seed=1)
     norms = np.linalg.norm(vectors_VD, axis=1)
     np.testing.assert_allclose(norms[2:12], 1, atol=1e-5)
     assert norms[12] == norms[13] == 0
-    np.testing.assert_array_equal(vectors_VD, token_vectors(packed, VOCABULARY, 4, ignored=SPECIAL, seed=1))
-    assert not np.allclose(vectors_VD, token_vectors(packed, VOCABULARY, 4, ignored=SPECIAL, seed=2))
+    np.testing.assert_array_equal(
+        vectors_VD, compute_token_vectors(packed, VOCABULARY, 4, ignored=SPECIAL, seed=1)
+    )
+    assert not np.allclose(vectors_VD, compute_token_vectors(packed, VOCABULARY, 4, ignored=SPECIAL, seed=2))
 
 
-def test_no_dimension_matters_more_by_its_number(packed: Packed) -> None:
-    vectors_VD = token_vectors(packed, VOCABULARY, 4, ignored=SPECIAL, seed=1)
+def test_the_first_dimension_has_no_larger_share(packed: Packed) -> None:
+    vectors_VD = compute_token_vectors(packed, VOCABULARY, 4, ignored=SPECIAL, seed=1)
     shares = (vectors_VD[2:10] ** 2).mean(axis=0)
     assert shares.argmax() != 0 or shares.max() < 0.6

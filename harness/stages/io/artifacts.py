@@ -21,7 +21,7 @@ from harness.models.size import count_parameters
 from harness.tasks import task_named
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
-from harness.train.language_model.training import held_out_loss
+from harness.train.language_model.training import measure_held_out_loss
 from harness.train.trainer import refuse_divergence
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def record_held_out(context: Context, model: Any, tokenizer: Any) -> None:
         precision="fp32",
         seed=0,
     )
-    found = held_out_loss(model, tokenizer, documents, budget=asked, max_tokens=HELD_OUT_TOKENS)
+    found = measure_held_out_loss(model, tokenizer, documents, budget=asked, max_tokens=HELD_OUT_TOKENS)
     refuse_divergence("loss on held-out text", found["loss"])
     context.facts["held_out"] = found
 

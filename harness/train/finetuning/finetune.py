@@ -34,7 +34,12 @@ from harness.train.finetuning.distillation import (
 )
 from harness.train.finetuning.encoding import Encoded, encode, pad
 from harness.train.finetuning.sparse import Ticket, choose, encoder_weights
-from harness.train.trainer import OneDevice, bare_forward, dropout, fastest_attention
+from harness.train.trainer import (
+    OneDeviceArguments,
+    fastest_attention,
+    override_dropout,
+    without_autocast,
+)
 
 Labels = list[str] | list[list[str]]
 """One label a text, or one a word of each sentence, in the order of the examples."""
@@ -157,7 +162,7 @@ def finetune(
     best = _BestEpoch(lambda: score(predict(model, dev, data, protocol.batch_size)), protocol.patience)
 
     fit = partial(_fit, trainer_class, model, train, arguments=_arguments(folder, protocol, seed))
-    with dropout(model, protocol.dropout), fastest_attention(model, protocol.precision):
+    with override_dropout(model, protocol.dropout), fastest_attention(model, protocol.precision):
         if protocol.method == "sft":
             ticket = _draw_ticket(model, fit, protocol.density)
             trained += ticket.num_chosen - ticket.num_places
@@ -179,7 +184,7 @@ def _fit(
     model: Any,
     train: Encoded,
     *callbacks: TrainerCallback,
-    arguments: OneDevice,
+    arguments: OneDeviceArguments,
 ) -> None:
     """Trains a model once, from the weights it has."""
     trainer = trainer_class(
@@ -247,7 +252,7 @@ def predict(model: nn.Module, encoded: Encoded, data: TaskData, batch_size: int)
         rows = order[start : start + batch_size * 4]
         batch = pad([encoded.rows[row] for row in rows], encoded.pad_id)
         labels = batch.pop("labels")
-        with bare_forward(model):
+        with without_autocast(model):
             logits = model(**{name: value.to(device) for name, value in batch.items()}).logits
         best = logits.argmax(-1).cpu()
         for row, best_L, labels_L in zip(rows, best, labels, strict=True):
@@ -297,8 +302,8 @@ class _BestEpoch(TrainerCallback):  # type: ignore[misc]
         return control
 
 
-def _arguments(folder: Path, protocol: Protocol, seed: int) -> OneDevice:
-    return OneDevice(
+def _arguments(folder: Path, protocol: Protocol, seed: int) -> OneDeviceArguments:
+    return OneDeviceArguments(
         output_dir=str(folder),
         num_train_epochs=protocol.epochs,
         per_device_train_batch_size=protocol.batch_size,

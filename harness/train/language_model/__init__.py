@@ -1,1 +1,1 @@
-"""Train an encoder as a masked language model, alone or towards a teacher."""
+"""Train an encoder as a masked language model, alone or with a teacher."""

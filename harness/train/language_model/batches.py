@@ -1,4 +1,4 @@
-"""The stream of masked batches a step trains on: item ``i`` is fixed by corpus, seed and ``i`` alone."""
+"""The masked batches of a training step: item ``i`` depends on corpus, seed and ``i`` alone."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from harness.data.batches import Packed, bucket_batches, collate, mask, special_
 from harness.errors import HarnessError
 from harness.train.language_model.budget import Budget
 
-_MASK_STREAM = 0x6D61736B  # keeps the masks' random numbers apart from the order's
+_MASK_STREAM = 0x6D61736B  # separates the random numbers of the masks from those of the order
 
 
 class MaskedBatches(Dataset[dict[str, Tensor]]):
-    """As many masked batches as a budget of tokens takes, passing over the corpus as often as needed.
+    """The masked batches of a budget of tokens, from as many passes over the corpus as needed.
 
-    Holds: item ``i`` does not depend on what was asked before; the useful tokens of all items are at least
-    the budget's and exceed it by less than one optimiser step.
+    Invariants: item ``i`` does not depend on the items read before; the attended tokens of all items are at
+    least the budget's and exceed it by less than one optimiser step.
 
     Args:
         packed: rows of token ids.
-        tokenizer: of the model that will read them.
+        tokenizer: of the model that is trained.
         budget: tokens, batch sizes, mask fraction, seed.
 
     Raises:
@@ -34,21 +34,21 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
 
     def __init__(self, packed: Packed, tokenizer: Any, budget: Budget) -> None:
         if len(packed) == 0:
-            raise HarnessError("training: wanted a corpus with text; got none; look at its files")
+            raise HarnessError("training: expected a corpus with text; got none; look at its files")
         self.packed = packed
         self.budget = budget
         self.special_ids = sorted(set(tokenizer.all_special_ids))
         self.mask_id = int(tokenizer.mask_token_id)
         self.pad_id = int(tokenizer.pad_token_id)
         self.vocabulary = len(tokenizer)
-        self.weight_V = self._weights() if budget.mask_smoothing is not None else None
-        self._starts, self._tokens = self._plan()
+        self.weight_V = self._smooth_counts() if budget.mask_smoothing is not None else None
+        self._starts, self._tokens = self._plan_passes()
 
     def __len__(self) -> int:
         return len(self._tokens)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Gives ``input_ids``, ``attention_mask`` and ``labels`` (−100 where nothing is asked), all B × L."""
+        """Return ``input_ids``, ``attention_mask`` and ``labels`` (−100 where nothing is masked), B × L."""
         epoch = int(np.searchsorted(self._starts, index, side="right")) - 1
         rows = self._batches(epoch)[index - int(self._starts[epoch])]
         batch = collate([self.packed[row] for row in rows], self.pad_id)
@@ -67,17 +67,17 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
         return batch
 
     def tokens_at(self, steps: int) -> int:
-        """Useful tokens of the first ``steps`` optimiser steps."""
+        """Count the attended tokens of the first ``steps`` optimiser steps."""
         done = min(steps * self.budget.accumulation, len(self._tokens))
         return int(self._tokens[done - 1]) if done else 0
 
-    def _weights(self) -> Tensor:
-        """Gives each token's count (at least one) to the power of less the smoothing."""
+    def _smooth_counts(self) -> Tensor:
+        """Return count^−smoothing of each token (counted at least once)."""
         counts_V = np.bincount(self.packed.ids, minlength=self.vocabulary).astype(np.float64)
         return torch.from_numpy(np.maximum(counts_V, 1.0) ** -float(self.budget.mask_smoothing or 0.0))
 
-    def _plan(self) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
-        """Gives where each pass over the corpus starts, and the running sum of useful tokens."""
+    def _plan_passes(self) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
+        """Return at which item each pass over the corpus starts, and the running sum of attended tokens."""
         starts, sums, total = [0], [], 0
         lengths = self.packed.lengths
         while total < self.budget.tokens:
@@ -90,15 +90,15 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
         return np.array(starts, np.int64), np.array(sums, np.int64)
 
     def _batches(self, epoch: int) -> list[list[int]]:
-        return _epoch(self, epoch)
+        return _list_batches(self, epoch)
 
 
 @lru_cache(maxsize=2)
-def _epoch(stream: MaskedBatches, epoch: int) -> list[list[int]]:
+def _list_batches(stream: MaskedBatches, epoch: int) -> list[list[int]]:
     budget = stream.budget
     return bucket_batches(stream.packed.lengths, budget.micro_tokens, budget.seed, epoch)
 
 
 def hash_seed(*parts: int) -> int:
-    """Gives one 63-bit seed out of several numbers, such that neighbours have nothing in common."""
+    """Return a 63-bit seed from several numbers; close numbers give unrelated seeds."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

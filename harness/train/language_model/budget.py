@@ -1,4 +1,4 @@
-"""How much and how fast a training step learns."""
+"""The amount of training of a step, and its rates."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Budget:
     """The amount of training of one step over a corpus.
 
     Attributes:
-        tokens: useful (attended) tokens to train on in all; the corpus is repeated or cut to fit.
+        tokens: attended tokens to train on in all; the corpus is repeated or cut to fit.
         batch_tokens: padded tokens of one optimiser step, at most.
         device_tokens: padded tokens that go through the model at once; smaller than ``batch_tokens``,
             gradients are accumulated. ``None``: the whole batch at once.
-        activation_checkpointing: layers keep their inputs alone and compute the rest again in the backward
+        activation_checkpointing: layers keep only their inputs and compute the rest again in the backward
             pass (Chen et al. 2016, "Training deep nets with sublinear memory cost"): the same gradients.
         sequence_length: tokens of the longest sequence, special tokens included.
         learning_rate: peak rate; it rises linearly over ``warmup_fraction`` of the steps and falls
@@ -26,9 +26,9 @@ class Budget:
         mask_fraction: share of the positions to be predicted.
         precision: ``fp32``, or ``bf16`` (autocast; weights and optimiser stay in fp32).
         checkpoint_s: seconds between checkpoints.
-        dropout: replaces the model's own while the step trains; ``None`` leaves it.
+        dropout: replaces the model's dropout while the step trains; ``None`` leaves it.
         seed: of masks, order and dropout.
-        mask_smoothing: rare tokens are masked more often: in proportion to count to the power of less it.
+        mask_smoothing: rare tokens are masked more often, in proportion to count^−mask_smoothing.
         freeze: parts of the model that are not trained.
     """
 
@@ -50,12 +50,12 @@ class Budget:
 
     @classmethod
     def pick(cls, values: Mapping[str, Any]) -> Self:
-        """Takes its own fields out of a step's settings, leaving the others."""
+        """Return the budget of a step from its settings, of which others are ignored."""
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
     @property
     def accumulation(self) -> int:
-        """Micro-batches of one optimiser step."""
+        """Micro-batches of an optimiser step."""
         if self.device_tokens is None or self.device_tokens >= self.batch_tokens:
             return 1
         return -(-self.batch_tokens // self.device_tokens)

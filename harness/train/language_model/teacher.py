@@ -1,4 +1,4 @@
-"""A multilingual teacher from nothing: its tokenizer, its random weights, its training corpus."""
+"""Prepare the pre-training of a multilingual teacher: tokenizer, initial weights, training corpus."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from harness.families import FAMILIES
 from harness.models.initialization.positional_heads import initialize_positional_heads
 from harness.models.loading.checkpoint import build_model
 from harness.models.tokenizers import train_unigram, train_wordpiece
-from harness.train.language_model.cooccurrence import token_vectors
-from harness.train.language_model.language_mixing import mix, sample_lines
+from harness.train.language_model.cooccurrence import compute_token_vectors
+from harness.train.language_model.language_mixing import mix_corpora, sample_lines
 
 TOKENIZER_TRAINERS = {"wordpiece": train_wordpiece, "unigram": train_unigram}
 
 Documents = Sequence[Sequence[str]]
 
 
-class Newborn(NamedTuple):
-    """A teacher that has learnt nothing yet, and what it is to learn from."""
+class PretrainingSetup(NamedTuple):
+    """An untrained teacher, its tokenizer and its training corpus."""
 
     model: Any
     tokenizer: Any
     packed: Packed
 
 
-def prepare(
+def prepare_pretraining(
     shape: Shape,
     corpora: Mapping[str, Documents],
     *,
@@ -39,20 +39,21 @@ def prepare(
     seed: int,
     embeddings: Literal["random", "cooccurrence"] = "random",
     attention: Literal["random", "neighbours"] = "random",
-) -> Newborn:
-    """Trains the tokenizer, draws the weights and packs the mixed corpus.
+) -> PretrainingSetup:
+    """Train the tokenizer, draw the weights and pack the mixed corpus.
 
-    Holds: equal arguments give equal results; the vocabulary has exactly the shape's size.
+    Invariants: equal arguments give equal results; the vocabulary has exactly the shape's size.
 
     Args:
         shape: of the teacher.
         corpora: language → training documents.
-        smoothing: how much more often small languages are heard, see `mixing.shares`.
-        tokenizer_characters: about as many characters the tokenizer learns from.
+        smoothing: how much more often small languages occur, see `language_mixing.compute_shares`.
+        tokenizer_characters: about how many characters the tokenizer learns from.
         sequence_length: tokens of the longest row.
         seed: of weights and mixture.
-        embeddings: whether word embeddings start at random or as word vectors (`train.cooccurrence`).
-        attention: whether all heads start at random or two a layer look sideways (`models.neighbours`).
+        embeddings: whether word embeddings start at random or as word vectors (`cooccurrence`).
+        attention: whether all heads start at random or two of each layer attend to neighbours
+            (`models.initialization.positional_heads`).
     """
     lines = sample_lines(corpora, tokenizer_characters, smoothing)
     train_tokenizer = TOKENIZER_TRAINERS[FAMILIES[shape.family].tokenizers[0]]
@@ -60,19 +61,21 @@ def prepare(
     packed = {
         language: pack(documents, tokenizer, sequence_length) for language, documents in corpora.items()
     }
-    model, mixed = build_model(shape, seed), mix(packed, smoothing, seed)
+    model, mixed = build_model(shape, seed), mix_corpora(packed, smoothing, seed)
     if embeddings == "cooccurrence":
-        _start_from_vectors(model, mixed, set(tokenizer.all_special_ids), seed)
+        _initialize_embeddings(model, mixed, set(tokenizer.all_special_ids), seed)
     if attention == "neighbours":
         initialize_positional_heads(model, seed)
-    return Newborn(model, tokenizer, mixed)
+    return PretrainingSetup(model, tokenizer, mixed)
 
 
-def _start_from_vectors(model: Any, packed: Packed, special_ids: set[int], seed: int) -> None:
-    """Puts word vectors of the same mean length in place of the random embeddings, where there are any."""
+def _initialize_embeddings(model: Any, packed: Packed, special_ids: set[int], seed: int) -> None:
+    """Replace random embeddings by word vectors of the same mean length, where a token has a vector."""
     weight_VD = model.get_input_embeddings().weight.data
     vocabulary, width = weight_VD.shape
-    vectors_VD = torch.from_numpy(token_vectors(packed, vocabulary, width, ignored=special_ids, seed=seed))
+    vectors_VD = torch.from_numpy(
+        compute_token_vectors(packed, vocabulary, width, ignored=special_ids, seed=seed)
+    )
     length = float(weight_VD.norm(dim=1).mean())
     known_V1 = vectors_VD.norm(dim=1, keepdim=True) > 0
     weight_VD.copy_(torch.where(known_V1, vectors_VD * length, weight_VD))

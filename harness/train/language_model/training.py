@@ -1,4 +1,4 @@
-"""Training over a corpus: masked-language modelling and distillation, and what it left on held-out text."""
+"""Train on a corpus by masked-language modelling and distillation; measure the loss on held-out text."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from harness.train.trainer import (
     Progress,
     ReportProgress,
     TimedCheckpoint,
-    arguments,
-    dropout,
     fastest_attention,
-    last_checkpoint,
+    find_last_checkpoint,
+    make_arguments,
+    override_dropout,
 )
 
-_HELD_OUT_SEED = 20250516  # masks of held-out text are the same for every model and run
+_HELD_OUT_SEED = 20250516  # of the masks of held-out text, equal for every model and run
 
 
 def train(
@@ -45,41 +45,45 @@ def train(
     folder: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Trains the student in place and gives what is worth recording.
+    """Train the student in place and return the figures to record.
 
-    Holds: equal arguments give equal weights on one machine, also when the run was killed and called again
-    with the same folder; the teacher does not change.
+    Invariants: equal arguments give equal weights on one machine, also when the run was killed and called
+    again with the same folder; the teacher does not change.
 
     Args:
         student: an MLM model.
         tokenizer: the student's.
         packed: rows of the corpus.
         objective: the losses.
-        teacher: what is compared with, where a loss asks for one.
-        budget: how much.
-        folder: where checkpoints stand while training.
-        progress: told after every step.
+        teacher: the model that losses compare with; ``None`` where none does.
+        budget: the amount of training.
+        folder: where checkpoints are kept while training.
+        progress: called after every step.
 
     Returns:
         ``tokens``, ``steps``, ``tokens_per_s``, ``train_s``, ``resumed``, ``losses`` (the curve).
     """
     with ExitStack() as stack:
-        stack.enter_context(frozen(student, budget.freeze))
+        stack.enter_context(freeze_parts(student, budget.freeze))
         if teacher is not None:
             teacher.eval().requires_grad_(False)
             if objective.projection:
                 stack.enter_context(learned_projection(student, teacher, budget.seed))
-        stack.enter_context(dropout(student, budget.dropout))
+        stack.enter_context(override_dropout(student, budget.dropout))
         stack.enter_context(fastest_attention(student, budget.precision))
         batches = MaskedBatches(packed, tokenizer, budget)
         return _train(student, batches, objective, teacher, folder=folder, progress=progress)
 
 
 @contextmanager
-def frozen(student: Any, parts: Sequence[str]) -> Iterator[None]:
-    """Keeps some parts of a model as they are while it trains."""
+def freeze_parts(student: Any, parts: Sequence[str]) -> Iterator[None]:
+    """Keep some parts of a model unchanged while it trains."""
     family = find_layout(student) if parts else None
-    kept = [one for name, one in student.named_parameters() if family and family.locate(name)[0] in parts]
+    kept = [
+        parameter
+        for name, parameter in student.named_parameters()
+        if family and family.locate(name)[0] in parts
+    ]
     for parameter in kept:
         parameter.requires_grad_(False)
     try:
@@ -98,7 +102,7 @@ def _train(
     folder: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    budget, settings = batches.budget, arguments(folder, batches.budget)
+    budget, settings = batches.budget, make_arguments(folder, batches.budget)
     if teacher is not None:
         teacher.to(settings.device)
     gram = compute_teacher_gram(objective, teacher)
@@ -110,7 +114,7 @@ def _train(
     )
     trainer.add_callback(TimedCheckpoint(budget.checkpoint_s))
     trainer.add_callback(ReportProgress(progress, batches.tokens_at, batches.tokens_at(len(batches))))
-    resumed_from = last_checkpoint(folder)
+    resumed_from = find_last_checkpoint(folder)
     started_s = time.monotonic()
     trainer.train(resume_from_checkpoint=resumed_from)
     train_s = time.monotonic() - started_s
@@ -129,23 +133,23 @@ def _train(
 
 
 @torch.no_grad()
-def held_out_loss(
+def measure_held_out_loss(
     model: nn.Module, tokenizer: Any, lines: Sequence[Sequence[str]], *, budget: Budget, max_tokens: int
 ) -> dict[str, float]:
-    """Gives the masked-language loss on text the model was not trained on.
+    """Return the masked-language loss on text that the model was not trained on.
 
-    Holds: the masks depend on text and tokenizer alone, so that models with one tokenizer compare.
+    Invariants: the masks depend on text and tokenizer alone, so that models with one tokenizer compare.
 
     Args:
         model: an MLM model.
-        tokenizer: its own.
+        tokenizer: the model's.
         lines: documents, each a sequence of lines.
         budget: for sequence length, mask fraction and batch size; nothing else of it is used.
-        max_tokens: stop after about as many.
+        max_tokens: about how many tokens are read at most.
 
     Returns:
         ``loss`` (nats per masked token), ``perplexity``, ``loss_per_byte`` (loss × tokens / UTF-8 bytes of
-        the text: comparable between vocabularies), ``masked`` (positions asked), ``accuracy``.
+        the text: comparable between vocabularies), ``masked`` (number of masked positions), ``accuracy``.
     """
     packed = pack(lines, tokenizer, budget.sequence_length)
     tokens = int(min(max_tokens, packed.lengths.sum()))
@@ -156,8 +160,8 @@ def held_out_loss(
     total, correct, masked = 0.0, 0, 0
     for index in range(len(batches)):
         batch = batches[index]
-        loss, hits, asked = _score(model, batch)
-        total, correct, masked = total + loss, correct + hits, masked + asked
+        loss, hits, count = _score_batch(model, batch)
+        total, correct, masked = total + loss, correct + hits, masked + count
     num_bytes = sum(len(line.encode()) for document in lines for line in document)
     tokens_per_byte = (packed.lengths - 2).sum() / max(1, num_bytes)
     mean = total / max(1, masked)
@@ -170,14 +174,14 @@ def held_out_loss(
     }
 
 
-def _score(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[float, int, int]:
-    asked_BL = batch["labels"] != IGNORED
+def _score_batch(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[float, int, int]:
+    masked_BL = batch["labels"] != IGNORED
     encoder: Any = model.base_model
     states_BLD = encoder(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
     ).last_hidden_state
     head = split_mlm_head(model)
-    logits_NV = nn.functional.linear(head.transform(states_BLD[asked_BL]), head.weight_VD, head.bias_V)
-    labels_N = batch["labels"][asked_BL]
+    logits_NV = nn.functional.linear(head.transform(states_BLD[masked_BL]), head.weight_VD, head.bias_V)
+    labels_N = batch["labels"][masked_BL]
     loss = nn.functional.cross_entropy(logits_NV.float(), labels_N, reduction="sum")
     return float(loss), int((logits_NV.argmax(-1) == labels_N).sum()), len(labels_N)

@@ -29,7 +29,7 @@ from benchmarks.training.ways import (
 )
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.losses.objective import total_loss
-from harness.train.trainer import dropout
+from harness.train.trainer import override_dropout
 
 ROOT = Path(__file__).parents[3]
 
@@ -54,7 +54,7 @@ def test_both_ways_take_the_same_steps_on_rows_without_padding(tmp_path):
 
 
 def test_leaving_padding_and_unmasked_positions_out_is_what_the_trainers_loss_does(pair, batch):
-    with dropout(pair.student, 0.0):
+    with override_dropout(pair.student, 0.0):
         long_way = masked_loss(pair.student, pair.teacher, batch)
         padded = masked_loss(pair.student, pair.teacher, pad_to(batch, 64))
         ours, _ = total_loss(OBJECTIVE, pair.student, pair.teacher, batch)
