@@ -10,6 +10,8 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 
 REPEATED = {
     "__init__": "each package has one",
+    "hub": "reads from the hub what its folder is about: data, or models",
+    "table": "the rows of what its folder is about: families, or stages",
 }
 """Module names that may repeat, each with the reason why its folder makes the meaning plain."""
 

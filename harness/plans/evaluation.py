@@ -13,7 +13,7 @@ from harness.config.steps.base import TEACHER, PlannedStep
 from harness.config.steps.tune import ResolvedTune
 from harness.errors import UsageError
 from harness.pipeline.plan import Stage
-from harness.stages import VERSIONS
+from harness.stages.table import KINDS
 
 ROLE_FINAL = "student"
 HELD_OUT_LENGTH = 128
@@ -44,7 +44,7 @@ def make_stage(id: str, kind: str, config: Mapping[str, Any], inputs: Mapping[st
     """Gives a stage with the version its kind has now; what cannot change its outcome is its means."""
     means = {name: config[name] for name in RUNTIME_ONLY_SETTINGS if name in config}
     own = {name: value for name, value in config.items() if name not in means}
-    return Stage(id=id, kind=kind, version=VERSIONS[kind], config=own, inputs=inputs, means=means)
+    return Stage(id=id, kind=kind, version=KINDS[kind].version, config=own, inputs=inputs, means=means)
 
 
 def choose_models(

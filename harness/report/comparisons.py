@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.report.results import Comparison, Model, Results
+from harness.report.results import ComparisonRow, ModelResult, Results
 from harness.report.summary import AVERAGE, final_student, teacher_of
 from harness.report.tables import ABSENT, Table, estimate, model_name, show, task_title
 from harness.report.values import Estimate
@@ -30,7 +30,7 @@ def beside_baselines(results: Results) -> Table:
     return matrix(results, f"{name}, beside each baseline", pairs, "Read as the table above.")
 
 
-def matrix(results: Results, title: str, pairs: list[tuple[Model, str, str]], note: str) -> Table:
+def matrix(results: Results, title: str, pairs: list[tuple[ModelResult, str, str]], note: str) -> Table:
     """Gives a table of pairs, task by task; a row is named by its model."""
     columns = [*results.declared.tasks, *([AVERAGE] if len(results.declared.tasks) > 1 else [])]
     rows = []
@@ -41,7 +41,7 @@ def matrix(results: Results, title: str, pairs: list[tuple[Model, str, str]], no
     return Table(title, ("Model", *map(task_title, columns)), tuple(rows), note, words=True)
 
 
-def claim(found: Comparison) -> str:
+def claim(found: ComparisonRow) -> str:
     """Gives the difference in points with its interval, and the verdict."""
     return f"{_points(found.difference)}: {found.verdict}"
 

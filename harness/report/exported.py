@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from harness.report.values import Amount, Count, Estimate, Key, Ratio, Share, Strict
+from harness.report.values import Amount, Count, Estimate, Key, ReportModel, Share, SpeedRatio
 
 
-class Export(Strict):
+class ExportResult(ReportModel):
     """One ONNX file: its size, how far it is from torch, and how fast it is.
 
     Attributes:
@@ -31,7 +31,7 @@ class Export(Strict):
     argmax_agreement: Share | None = None
     p50_ms: Amount | None = None
     p90_ms: Amount | None = None
-    ratio: Ratio | None = None
+    ratio: SpeedRatio | None = None
     threads: Count | None = None
     length: Count | None = None
     batch_size: Count | None = None
@@ -39,7 +39,7 @@ class Export(Strict):
     latency_key: Key | None = None
 
 
-class Copy(Strict):
+class PrecisionResult(ReportModel):
     """A copy of an export in another precision, and what the quality gate said of it.
 
     What holds: it failed only where its drop is larger than allowed and the drop's interval excludes 0.
@@ -67,7 +67,7 @@ class Copy(Strict):
     key: Key
 
     @model_validator(mode="after")
-    def _fails_for_a_reason(self) -> Copy:
+    def _fails_for_a_reason(self) -> PrecisionResult:
         if not self.passed and not (self.drop.value > self.allowed and self.drop.excludes(0)):
             raise ValueError("failed without a drop that is large and sure")
         return self

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.report import comparisons, tables
-from harness.report.exported import Export
+from harness.report.exported import ExportResult
 from harness.report.plots import Picture, score_by_size, score_by_variant
 from harness.report.render import HTML_TEMPLATE, MARKDOWN_TEMPLATE, Part, filled, text_of
-from harness.report.results import Model, Results, Score
+from harness.report.results import ModelResult, Results, TaskScore
 from harness.report.summary import AVERAGE, average, average_interval, retention, teacher_of
 from harness.report.tables import Table, estimate, percent, show, speed_up, task_title
 from harness.report.values import Cost
@@ -30,7 +30,7 @@ def varies(results: Results) -> bool:
     return results.study is not None and results.study.paper is not None
 
 
-def ranked(results: Results) -> list[Model]:
+def ranked(results: Results) -> list[ModelResult]:
     """Gives all but the baselines: recipes by their average, variants in the order of the study."""
     models = [one for one in results.models if one.role != "baseline"]
     if varies(results):
@@ -47,7 +47,7 @@ def leaderboard(results: Results) -> Table:
     return Table("Leaderboard", ("Recipe", *sizes, *tasks, *ends), rows, _NOTE)
 
 
-def _row(results: Results, model: Model) -> tuple[str, ...]:
+def _row(results: Results, model: ModelResult) -> tuple[str, ...]:
     file = _file(results, model)
     cost = next((one for one in results.costs if one.model == model.id), None)
     scores = [show(results.score(model.id, task), _score) for task in results.declared.tasks]
@@ -66,7 +66,7 @@ def _row(results: Results, model: Model) -> tuple[str, ...]:
     )
 
 
-def _file(results: Results, model: Model) -> Export | None:
+def _file(results: Results, model: ModelResult) -> ExportResult | None:
     files = (one for one in results.exports if one.model == model.id and one.precision == "fp32")
     return next(files, None)
 
@@ -75,19 +75,19 @@ def _time(cost: Cost) -> str:
     return show(cost.wall_s, format_duration)
 
 
-def _score(score: Score) -> str:
+def _score(score: TaskScore) -> str:
     bounds = score.interval
     told = percent(score.mean)
     return told if bounds is None else f"{told} ({percent(bounds.low)}–{percent(bounds.high)})"
 
 
-def _average(results: Results, model: Model) -> str:
+def _average(results: Results, model: ModelResult) -> str:
     centre, bounds = average(results, model.id), average_interval(results, model.id)
     told = show(centre, percent)
     return told if bounds is None else f"{told} ({percent(bounds.low)}–{percent(bounds.high)})"
 
 
-def _retained(results: Results, model: Model) -> str:
+def _retained(results: Results, model: ModelResult) -> str:
     teacher = teacher_of(results)
     beside = results.comparison(model.id, teacher.id, AVERAGE) if teacher else None
     if beside is None or beside.retention is None:
@@ -95,7 +95,7 @@ def _retained(results: Results, model: Model) -> str:
     return estimate(beside.retention)
 
 
-def _ahead(results: Results, model: Model) -> Model | None:
+def _ahead(results: Results, model: ModelResult) -> ModelResult | None:
     """Gives the smallest model that has fewer parameters and a higher average, if any."""
     size, mine = model.num_parameters, average(results, model.id)
     if size is None or mine is None:

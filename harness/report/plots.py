@@ -11,7 +11,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from harness.report.exported import Export
+from harness.report.exported import ExportResult
 from harness.report.results import Results
 from harness.report.summary import average, average_interval
 from harness.report.tables import percent
@@ -111,7 +111,7 @@ def latency_by_model(results: Results) -> Picture | None:
         return None
     several = len({one.task for one, _ in bars}) > 1
 
-    def label(file: Export) -> str:
+    def label(file: ExportResult) -> str:
         return f"{names.get(file.model, file.model)}, {file.precision}" + (
             f", {file.task}" if several else ""
         )

@@ -14,12 +14,22 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from harness.errors import HarnessError
-from harness.report.exported import Copy, Export
+from harness.report.exported import ExportResult, PrecisionResult
 from harness.report.texts import HeldOut, Leakage
-from harness.report.values import Amount, Cost, Count, Estimate, Interval, Key, Share, Strict, Study
+from harness.report.values import (
+    Amount,
+    Cost,
+    Count,
+    Estimate,
+    IntervalValue,
+    Key,
+    ReportModel,
+    Share,
+    StudyDescription,
+)
 
 
-class Run(Strict):
+class Run(ReportModel):
     """Which run this is."""
 
     language: str
@@ -31,7 +41,7 @@ class Run(Strict):
     data: str
 
 
-class Model(Strict):
+class ModelResult(ReportModel):
     """A model of the run; a baseline without weights has no shape, parameters or bytes.
 
     Attributes:
@@ -60,7 +70,7 @@ class Model(Strict):
         return None if self.parameters is None else sum(self.parameters.values())
 
 
-class Score(Strict):
+class TaskScore(ReportModel):
     """One metric of one model on one task's test set.
 
     What holds: ``mean`` and ``std`` (of a sample; None for a single seed) are those of ``values``.
@@ -81,13 +91,13 @@ class Score(Strict):
     seeds: tuple[int, ...]
     mean: Share
     std: Amount | None
-    interval: Interval | None
+    interval: IntervalValue | None
     n_test: Annotated[int, Field(ge=1)]
     keys: Annotated[tuple[Key, ...], Field(min_length=1)]
     signature: str | None = None
 
     @model_validator(mode="after")
-    def _agrees(self) -> Score:
+    def _agrees(self) -> TaskScore:
         if len(self.seeds) != len(self.values):
             raise ValueError(f"{len(self.values)} values for {len(self.seeds)} seeds")
         if not math.isclose(self.mean, statistics.fmean(self.values), abs_tol=1e-9):
@@ -98,20 +108,20 @@ class Score(Strict):
         return self
 
 
-def score_of(
+def make_score(
     model: str,
     task: str,
     metric: str,
     values: Collection[float],
     *,
     seeds: Collection[int],
-    interval: Interval | None,
+    interval: IntervalValue | None,
     n_test: int,
     keys: Collection[str],
     signature: str | None = None,
-) -> Score:
+) -> TaskScore:
     """Gives a score with the mean and standard deviation of its values."""
-    return Score(
+    return TaskScore(
         model=model,
         task=task,
         metric=metric,
@@ -126,7 +136,7 @@ def score_of(
     )
 
 
-class Comparison(Strict):
+class ComparisonRow(ReportModel):
     """One model beside another on one task's main metric, or on the average over tasks.
 
     What holds: ``verdict`` is *better* or *worse* only where the interval of the difference excludes 0 and,
@@ -152,7 +162,7 @@ class Comparison(Strict):
     key: Key
 
     @model_validator(mode="after")
-    def _claims_no_more_than_it_shows(self) -> Comparison:
+    def _claims_no_more_than_it_shows(self) -> ComparisonRow:
         sure = self.difference.excludes(0) and (self.p_holm is None or self.p_holm < 0.05)
         claim = "better" if self.difference.value > 0 else "worse"
         if self.verdict != (claim if sure else "not told apart"):
@@ -160,7 +170,7 @@ class Comparison(Strict):
         return self
 
 
-class Training(Strict):
+class TrainingRecord(ReportModel):
     """What one step that trains cost and reached. Losses are as the step defines them, in nats."""
 
     step: str
@@ -173,7 +183,7 @@ class Training(Strict):
     key: Key
 
 
-class Declared(Strict):
+class Declared(ReportModel):
     """Which cells the report promises.
 
     Attributes:
@@ -193,7 +203,7 @@ class Declared(Strict):
     trained: tuple[str, ...] = ()
 
 
-class Absent(Strict):
+class MissingCell(ReportModel):
     """A declared cell that has no number, and why.
 
     Cells are named as :meth:`Results.cells` names them; ``export/trim/pos/int8`` stands for all of that row.
@@ -203,36 +213,36 @@ class Absent(Strict):
     reason: Annotated[str, Field(min_length=1)]
 
 
-class Results(Strict):
+class Results(ReportModel):
     """All that a report says."""
 
     schema_version: Literal[1] = 1
     run: Run
     environment: dict[str, JsonValue]
     declared: Declared
-    models: Annotated[tuple[Model, ...], Field(min_length=1)]
-    scores: tuple[Score, ...] = ()
-    comparisons: tuple[Comparison, ...] = ()
-    exports: tuple[Export, ...] = ()
-    copies: tuple[Copy, ...] = ()
-    training: tuple[Training, ...] = ()
+    models: Annotated[tuple[ModelResult, ...], Field(min_length=1)]
+    scores: tuple[TaskScore, ...] = ()
+    comparisons: tuple[ComparisonRow, ...] = ()
+    exports: tuple[ExportResult, ...] = ()
+    copies: tuple[PrecisionResult, ...] = ()
+    training: tuple[TrainingRecord, ...] = ()
     held_out: tuple[HeldOut, ...] = ()
     leakage: tuple[Leakage, ...] = ()
     costs: tuple[Cost, ...] = ()
-    study: Study | None = None
-    absent: tuple[Absent, ...] = ()
+    study: StudyDescription | None = None
+    absent: tuple[MissingCell, ...] = ()
 
-    def score(self, model: str, task: str, metric: str | None = None) -> Score | None:
+    def score(self, model: str, task: str, metric: str | None = None) -> TaskScore | None:
         """Gives a model's score on a task, by its main metric unless another is named; None where absent."""
         wanted = (model, task, metric or self.declared.tasks.get(task))
         return next((one for one in self.scores if (one.model, one.task, one.metric) == wanted), None)
 
-    def comparison(self, model: str, other: str, task: str) -> Comparison | None:
+    def comparison(self, model: str, other: str, task: str) -> ComparisonRow | None:
         """Gives how a model stands beside another on a task; None where they were not compared."""
         wanted = (model, other, task)
         return next((one for one in self.comparisons if (one.model, one.other, one.task) == wanted), None)
 
-    def by_role(self, role: str) -> tuple[Model, ...]:
+    def by_role(self, role: str) -> tuple[ModelResult, ...]:
         """Gives the models of a role, in their order."""
         return tuple(one for one in self.models if one.role == role)
 
@@ -256,7 +266,7 @@ class Results(Strict):
         yield from self._export_cells()
         rows = {one.step: one for one in self.training}
         for step in self.declared.trained:
-            yield from _fields(f"training/{step}", rows.get(step), Training, ("step", "key"))
+            yield from _fields(f"training/{step}", rows.get(step), TrainingRecord, ("step", "key"))
 
     def _export_cells(self) -> Iterator[tuple[str, bool]]:
         files = {(one.model, one.task, one.precision): one for one in self.exports}
@@ -267,7 +277,9 @@ class Results(Strict):
                     own = ("ratio",) if (model, precision) in base else ()
                     name = f"export/{model}/{task}/{precision}"
                     named = ("model", "task", "precision", "reason", "batch_size", "key", "latency_key")
-                    yield from _fields(name, files.get((model, task, precision)), Export, (*named, *own))
+                    yield from _fields(
+                        name, files.get((model, task, precision)), ExportResult, (*named, *own)
+                    )
 
     def problems(self, manifests: Collection[str] | None = None) -> list[str]:
         """Gives what is wrong: cells neither filled nor explained, and references to nothing.
@@ -322,7 +334,7 @@ def _under(name: str, cells: Collection[str]) -> list[str]:
 
 
 def _fields(
-    name: str, row: Strict | None, kind: type[Strict], skipped: Collection[str]
+    name: str, row: ReportModel | None, kind: type[ReportModel], skipped: Collection[str]
 ) -> Iterator[tuple[str, bool]]:
     for field in kind.model_fields:
         if field not in skipped:

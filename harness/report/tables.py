@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from pydantic import JsonValue
 
-from harness.report.exported import Export
+from harness.report.exported import ExportResult
 from harness.report.published import Published
-from harness.report.results import Model, Results, Score
+from harness.report.results import ModelResult, Results, TaskScore
 from harness.report.summary import (
     AVERAGE,
     average,
@@ -21,7 +21,7 @@ from harness.report.summary import (
     teacher_of,
     times_smaller,
 )
-from harness.report.values import Estimate, Ratio
+from harness.report.values import Estimate, SpeedRatio
 from harness.tasks import TASKS
 from harness.units import format_bytes, format_count, format_duration
 
@@ -69,7 +69,7 @@ def _megabytes(size_bytes: float) -> str:
     return f"{size_bytes / _MEGA:.1f}"
 
 
-def _score(score: Score) -> str:
+def _score(score: TaskScore) -> str:
     return percent(score.mean) + (f" ± {percent(score.std)}" if score.std is not None else "")
 
 
@@ -83,7 +83,7 @@ def task_title(task: str) -> str:
     return TASKS[task].title if task in TASKS else task.capitalize()
 
 
-def _score_row(results: Results, model: Model) -> tuple[str, ...]:
+def _score_row(results: Results, model: ModelResult) -> tuple[str, ...]:
     scores = [show(results.score(model.id, task), _score) for task in results.declared.tasks]
     return (
         model.name,
@@ -95,7 +95,7 @@ def _score_row(results: Results, model: Model) -> tuple[str, ...]:
     )
 
 
-def _retained(results: Results, model: Model) -> str:
+def _retained(results: Results, model: ModelResult) -> str:
     """Prints the share of the teacher's average, with its interval where the two were compared."""
     teacher = teacher_of(results)
     beside = results.comparison(model.id, teacher.id, AVERAGE) if teacher else None
@@ -104,7 +104,7 @@ def _retained(results: Results, model: Model) -> str:
     return estimate(beside.retention)
 
 
-def _score_table(results: Results, title: str, models: Sequence[Model], note: str) -> Table:
+def _score_table(results: Results, title: str, models: Sequence[ModelResult], note: str) -> Table:
     tasks = [f"{task_title(task)} ({metric})" for task, metric in results.declared.tasks.items()]
     header = ("Model", "Parameters", "MB", *tasks, "Average", "% of teacher")
     return Table(title, header, tuple(_score_row(results, one) for one in models), note)
@@ -119,7 +119,7 @@ def scores(results: Results) -> Table:
     return _score_table(results, "Size and scores", models, note)
 
 
-def _in_table(results: Results, model: Model) -> bool:
+def _in_table(results: Results, model: ModelResult) -> bool:
     return model.id in results.declared.scored
 
 
@@ -148,7 +148,7 @@ def shapes(results: Results) -> Table:
     return Table("Shape after each step", header, tuple(rows))
 
 
-def speed_up(ratio: Ratio) -> str:
+def speed_up(ratio: SpeedRatio) -> str:
     """Prints a speed-up with its interval; refuses to print one whose interval holds 1."""
     bounds = f"{ratio.interval.low:.2f}–{ratio.interval.high:.2f}"
     return f"{ratio.value:.2f}× ({bounds})" if ratio.interval.excludes(1) else f"none shown ({bounds})"
@@ -179,7 +179,7 @@ def _rows(batch_size: int | None) -> str:
     return {None: "rows", 1: "one row"}.get(batch_size, f"{batch_size} rows")
 
 
-def _export_row(results: Results, file: Export) -> tuple[str, ...]:
+def _export_row(results: Results, file: ExportResult) -> tuple[str, ...]:
     return (
         model_name(results, file.model),
         task_title(file.task),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from harness.report.values import Amount, Count, Key, Strict
+from harness.report.values import Amount, Count, Key, ReportModel
 
 
-class HeldOut(Strict):
+class HeldOut(ReportModel):
     """The masked-language loss of one model on text of the language that no step trained on.
 
     Attributes:
@@ -21,7 +21,7 @@ class HeldOut(Strict):
     key: Key
 
 
-class Leakage(Strict):
+class Leakage(ReportModel):
     """How many items of a task stand in a part that a model learns or is chosen from.
 
     Attributes:

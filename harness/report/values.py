@@ -12,13 +12,13 @@ Amount = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Strict(BaseModel):
+class ReportModel(BaseModel):
     """Frozen; unknown names, NaN and infinity are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Interval(Strict):
+class IntervalValue(ReportModel):
     """Two bounds; ``level`` is the share of repetitions whose bounds hold the true value."""
 
     low: float
@@ -26,7 +26,7 @@ class Interval(Strict):
     level: Share = 0.95
 
     @model_validator(mode="after")
-    def _ordered(self) -> Interval:
+    def _ordered(self) -> IntervalValue:
         if self.low > self.high:
             raise ValueError(f"low {self.low} is above high {self.high}")
         return self
@@ -36,20 +36,20 @@ class Interval(Strict):
         return not self.low <= number <= self.high
 
 
-class Ratio(Strict):
+class SpeedRatio(ReportModel):
     """How many times as fast as the teacher in fp32, measured in one run."""
 
     value: Amount
-    interval: Interval
+    interval: IntervalValue
 
 
-class Estimate(Interval):
+class Estimate(IntervalValue):
     """A number with its interval."""
 
     value: float
 
 
-class Cost(Strict):
+class Cost(ReportModel):
     """What a recipe's model cost: all of its steps together, those shared with other recipes too.
 
     Attributes:
@@ -64,7 +64,7 @@ class Cost(Strict):
     keys: tuple[Key, ...]
 
 
-class Study(Strict):
+class StudyDescription(ReportModel):
     """What several models were made to find out.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Takes a student of random weights in place of the model, in the shape the recipe asks for."""
+"""Replace the model by a student with random weights, in the shape that the recipe asks for."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.shape import Shape
 from harness.models.loading import checkpoint
-from harness.stages.io.artifacts import read_model, record_held_out, write_model
+from harness.stages.io.artifacts import read_model, write_step
+from harness.stages.io.facts import StepFacts
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
-def run(context: Context) -> None:
-    """Writes the fresh student with the model's tokenizer; its embeddings may be the model's own."""
+def run(context: Context) -> StepFacts:
+    """Write the student with the model's tokenizer; its embeddings may be copied from the model."""
     model, tokenizer = read_model(context)
-    fresh: Any = checkpoint.build_model(Shape.model_validate(context.config["shape"]), context.config["seed"])
+    config = context.config
+    student: Any = checkpoint.build_model(Shape.model_validate(config["shape"]), config["seed"])
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-        setattr(fresh.config, name, getattr(model.config, name, None))
-    if context.config["embeddings"] == "copied":
+        setattr(student.config, name, getattr(model.config, name, None))
+    if config["embeddings"] == "copied":
         base: Any = model.base_model
-        fresh.base_model.embeddings.load_state_dict(base.embeddings.state_dict())
-    record_held_out(context, fresh, tokenizer)
-    write_model(context, fresh, tokenizer)
+        student.base_model.embeddings.load_state_dict(base.embeddings.state_dict())
+    return write_step(context, student, tokenizer)

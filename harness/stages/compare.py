@@ -1,11 +1,10 @@
-"""Compares the scored models on the same items: what is better, what is worse, what cannot be told apart."""
+"""Compare the scored models on the same items: better, worse, or no significant difference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,87 +13,94 @@ from harness.json_files import write_json
 from harness.measure.interval import Interval, percentile_interval
 from harness.measure.predictions import FILE, read_predictions
 from harness.measure.scores import tally_all
-from harness.measure.significance import Sampled, compare, holm, rounds_of, sample, share, verdict
+from harness.measure.significance import Replicates, Sampled, compare, holm, rounds_of, sample, share, verdict
+from harness.report.summary import AVERAGE
+from harness.stages.io.facts import CompareFacts, ComparisonFacts, to_json
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
-AVERAGE = "average"
-"""What rows over all tasks are called; each task's test part is resampled by itself."""
+
+class _Tested(NamedTuple):
+    """Two models on one task, before the p-values of the whole table are corrected."""
+
+    model: str
+    other: str
+    task: str
+    difference: Interval
+    retention: Interval | None
+    p_value: float
+    p_wilcoxon: float
 
 
-def run(context: Context) -> None:
-    """Writes ``comparisons.json``: a row for each pair and task, and one for each pair over all tasks.
+def run(context: Context) -> CompareFacts:
+    """Write ``comparisons.json``: a row for each pair and task, and one for each pair over all tasks.
 
-    The p-values of all rows together are corrected by Holm; the rows over all tasks have none.
+    The p-values of all rows together are corrected by Holm; the rows over all tasks have none. For the
+    average, each task's test part is resampled by itself.
     """
-    models = {task: _sampled(context, task, place) for place, task in enumerate(context.config["tasks"])}
-    pairs = [tuple(pair) for pair in context.config["pairs"]]
+    models = {task: _sample(context, task, place) for place, task in enumerate(context.config["tasks"])}
+    pairs = [(model, other) for model, other in context.config["pairs"]]
     rounds = rounds_of(len(pairs) * len(models))
-    rows = []
-    for done, (one, other) in enumerate(pairs):
+    tested = []
+    for done, (model, other) in enumerate(pairs):
         context.progress(done, len(pairs), "pairs", {})
-        rows += [_row(task, by_id, one, other, rounds=rounds) for task, by_id in models.items()]
-    for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-        row["p_holm"] = p_holm
-        row["verdict"] = verdict(Interval(**row["difference"]), p_holm)
+        tested += [_test(task, by_id, model, other, rounds=rounds) for task, by_id in models.items()]
+    rows = [
+        ComparisonFacts(**row._asdict(), p_holm=p_holm, verdict=verdict(row.difference, p_holm))
+        for row, p_holm in zip(tested, holm([row.p_value for row in tested]), strict=True)
+    ]
     if len(models) > 1:
-        rows += [_average_row(models, one, other) for one, other in pairs]
-    write_json(context.out / "comparisons.json", rows)
-    context.facts["comparisons"] = rows
+        rows += [_compare_averages(models, model, other) for model, other in pairs]
+    facts = CompareFacts(comparisons=rows)
+    write_json(context.out / "comparisons.json", to_json(facts)["comparisons"])
+    return facts
 
 
-def _sampled(context: Context, task: str, place: int) -> dict[str, Sampled]:
-    """Reads the predictions of every model on a task, and resamples its main metric.
+def _sample(context: Context, task: str, place: int) -> dict[str, Sampled]:
+    """Read the predictions of every model on a task, and resample its main metric.
 
     Raises:
         HarnessError: two models were scored on different items.
     """
     ids = context.config["models"]
-    told = [read_predictions(context.inputs[f"score.{task}.{model}"] / FILE) for model in ids]
-    gold = told[0].gold
-    for model, one in zip(ids, told, strict=True):
-        if one.gold != gold:
+    predictions = [read_predictions(context.inputs[f"score.{task}.{model}"] / FILE) for model in ids]
+    gold = predictions[0].gold
+    for model, predicted in zip(ids, predictions, strict=True):
+        if predicted.gold != gold:
             raise HarnessError(
-                f"compare: wanted all models on one test part of {task}; got another for "
-                f"{model}; score it anew"
+                f"compare: expected all models on one test part of {task}; got another for "
+                f"{model}; score it again"
             )
-    tallies = tally_all(told[0].metrics[0], gold, [labels for one in told for labels in one.seeds])
-    models = [[tallies.pop(0) for _ in one.seeds] for one in told]
-    return dict(zip(ids, sample(models, seed=place), strict=True))
+    labels = [labels for predicted in predictions for labels in predicted.seeds]
+    tallies = iter(tally_all(predictions[0].metrics[0], gold, labels))
+    by_model = [[next(tallies) for _ in predicted.seeds] for predicted in predictions]
+    return dict(zip(ids, sample(by_model, seed=place), strict=True))
 
 
-def _row(task: str, models: Mapping[str, Sampled], one: str, other: str, *, rounds: int) -> dict[str, Any]:
-    found = compare(models[one], models[other], rounds=rounds)
-    return {
-        "model": one,
-        "other": other,
-        "task": task,
-        "difference": asdict(found.difference),
-        "retention": found.retention and asdict(found.retention),
-        "p_value": found.p_value,
-        "p_wilcoxon": found.p_wilcoxon,
-    }
+def _test(task: str, models: Mapping[str, Sampled], model: str, other: str, *, rounds: int) -> _Tested:
+    found = compare(models[model], models[other], rounds=rounds)
+    return _Tested(model, other, task, found.difference, found.retention, found.p_value, found.p_wilcoxon)
 
 
-def _average_row(tasks: Mapping[str, Mapping[str, Sampled]], one: str, other: str) -> dict[str, Any]:
-    (value, one_R), (beside, other_R) = (
-        (
-            fmean(by_id[model].mean for by_id in tasks.values()),
-            np.mean([by_id[model].replicates_R for by_id in tasks.values()], axis=0),
-        )
-        for model in (one, other)
+def _compare_averages(tasks: Mapping[str, Mapping[str, Sampled]], model: str, other: str) -> ComparisonFacts:
+    mean, mean_R = _average(tasks, model)
+    other_mean, other_R = _average(tasks, other)
+    difference = percentile_interval(mean - other_mean, mean_R - other_R)
+    return ComparisonFacts(
+        model=model,
+        other=other,
+        task=AVERAGE,
+        difference=difference,
+        retention=share(mean, other_mean, mean_R, other_R),
+        p_value=None,
+        p_wilcoxon=None,
+        p_holm=None,
+        verdict=verdict(difference, None),
     )
-    difference = percentile_interval(value - beside, one_R - other_R)
-    retention = share(value, beside, one_R, other_R)
-    return {
-        "model": one,
-        "other": other,
-        "task": AVERAGE,
-        "difference": asdict(difference),
-        "retention": retention and asdict(retention),
-        "p_value": None,
-        "p_wilcoxon": None,
-        "p_holm": None,
-        "verdict": verdict(difference, None),
-    }
+
+
+def _average(tasks: Mapping[str, Mapping[str, Sampled]], model: str) -> tuple[float, Replicates]:
+    """Return the mean over tasks of a model's scores, and of its resampled scores."""
+    sampled = [by_id[model] for by_id in tasks.values()]
+    return fmean(one.mean for one in sampled), np.mean([one.replicates_R for one in sampled], axis=0)

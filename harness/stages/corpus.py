@@ -1,4 +1,4 @@
-"""Reads the text of one or more languages, cleans it, and holds some documents out; may mix in another."""
+"""Read and clean the text of one or more languages, hold documents out, and mix in a source language."""
 
 from __future__ import annotations
 
@@ -11,64 +11,68 @@ from harness.data import corpus
 from harness.data.examples import Absent
 from harness.data.sources import open_corpus, open_task
 from harness.errors import HarnessError
-from harness.stages.io.artifacts import corpus_folder
-from harness.stages.io.data import source_of
+from harness.stages.io.artifacts import locate_corpus
+from harness.stages.io.data import find_source
+from harness.stages.io.facts import CorporaFacts, CorpusFacts
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
-def run(context: Context) -> None:
-    """Writes ``train.txt`` and ``held_out.txt``; of several languages, in a folder each.
+def run(context: Context) -> CorporaFacts:
+    """Write ``train.txt`` and ``held_out.txt``; for several languages, in a folder each.
 
-    With a source language, of which there is no other, ``train.txt`` has about as many lines of it as of the
-    language itself, document by document in turns, and ``held_out.txt`` is the language's own.
+    With a source language (then there is a single language), ``train.txt`` contains about as many lines of
+    the source language as of the language itself, alternating by document; ``held_out.txt`` is the language's
+    own.
 
-    Holds: no line of the dev or test part of any task, in any of the languages read, stands in either part of
-    any of them: a sentence is often at home in two languages. What the language itself holds out is not mixed
-    in from the other.
+    Invariants: no written file contains a line of the dev or test part of any task, in any of the languages
+    that are read (a sentence often occurs in two languages). Lines that the language itself holds out are not
+    mixed in from the source language.
     """
     languages = context.config["languages"]
-    scored = _scored_texts(context)
+    scored = _read_scored_texts(context)
+    facts = {}
     for done, language in enumerate(languages):
         context.progress(done, len(languages), "languages", {})
-        folder = corpus_folder(context.out, language, languages)
+        folder = locate_corpus(context.out, language, languages)
         folder.mkdir(exist_ok=True)
-        split = _prepare(context, language, scored)
-        if "source_language" in context.config:
+        split, facts[language] = _prepare(context, language, scored)
+        source_language = context.config.get("source_language")
+        if source_language is not None:
             held_out = set(chain.from_iterable(split.held_out))
-            beside = _prepare(context, context.config["source_language"], scored | held_out)
-            split = _mix(split, beside, context.config["seed"])
+            source, facts[source_language] = _prepare(context, source_language, scored | held_out)
+            split = _mix(split, source, context.config["seed"])
         corpus.write(split, folder)
+    return CorporaFacts(facts)
 
 
-def _scored_texts(context: Context) -> set[str]:
-    """Gives the texts of the dev and test parts of the tasks, of all languages together."""
+def _read_scored_texts(context: Context) -> set[str]:
+    """Return the texts of the dev and test parts of all tasks in all languages."""
     config = context.config
     scored: set[str] = set()
     for language, tasks in config["excluded_tasks"].items():
         for task in tasks:
-            source = source_of(context, task, config["tasks_source"])
+            source = find_source(context, task, config["tasks_source"])
             data = open_task(source, task, language, tuple(config["sizes"]), config["seed"])
             if not isinstance(data, Absent):
                 scored |= data.scored_texts()
     return scored
 
 
-def _mix(split: corpus.Split, beside: corpus.Split, seed: int) -> corpus.Split:
+def _mix(split: corpus.Split, source: corpus.Split, seed: int) -> corpus.Split:
     num_lines = sum(map(len, split.train))
-    turns = chain.from_iterable(zip_longest(split.train, corpus.sample(beside.train, num_lines, seed)))
+    turns = chain.from_iterable(zip_longest(split.train, corpus.sample(source.train, num_lines, seed)))
     return replace(split, train=[document for document in turns if document is not None])
 
 
-def _prepare(context: Context, language: str, exclude: Collection[str]) -> corpus.Split:
+def _prepare(context: Context, language: str, exclude: Collection[str]) -> tuple[corpus.Split, CorpusFacts]:
     config = context.config
-    text = open_corpus(source_of(context, "corpus"), language, config["lines"], config["seed"])
+    text = open_corpus(find_source(context, "corpus"), language, config["lines"], config["seed"])
     split = corpus.prepare(text.documents, config["held_out_fraction"], config["seed"], exclude=exclude)
     if not split.held_out:
         raise HarnessError(
-            f"corpus: wanted two documents or more in '{language}', one of them to be held out; got "
-            f"{len(split.train)}; add text, or part it by blank lines"
+            f"corpus: expected at least two documents in '{language}', of which one is held out; got "
+            f"{len(split.train)}; add text, or separate documents by blank lines"
         )
-    context.facts[language] = {**split.statistics.as_dict(), "provenance": dict(text.provenance)}
-    return split
+    return split, CorpusFacts(**split.statistics.as_dict(), provenance=dict(text.provenance))

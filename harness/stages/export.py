@@ -1,4 +1,4 @@
-"""Writes a fine-tuned model as ONNX, checks it against torch, and quantises a copy to int8."""
+"""Export a fine-tuned model to ONNX, check it against torch, and quantise a copy to int8."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ from harness.measure.onnx_evaluation import Judge
 from harness.measure.parity import probe_batches
 from harness.models.loading.encoder import count_token_types
 from harness.models.loading.folder import quiet
-from harness.precisions import FP32, PRECISIONS
+from harness.precisions import PRECISIONS
+from harness.stages.io.facts import ExportFacts, GraphFacts, Int8Facts
 from harness.tasks import task_named
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
-def run(context: Context) -> None:
-    """Writes ``onnx/``: model.onnx, model_int8.onnx, tokenizer and config.
-
-    Facts: the graph that was kept and why, sizes, largest difference from torch, agreement of the int8 copy.
-    """
+def run(context: Context) -> ExportFacts:
+    """Write ``onnx/``: model.onnx, model_int8.onnx, tokenizer and config."""
     config = context.config
     folder = context.out / "onnx"
     model, tokenizer = _load(context)
@@ -50,17 +48,19 @@ def run(context: Context) -> None:
         candidates=config["candidates"],
         tolerance=config["parity_tolerance"],
     )
-    context.facts[FP32] = exported.record()
-    if config["quantize"] != "none":
-        row = PRECISIONS[config["quantize"]]
-        size = write_precision(row.name, exported.path, folder / row.file)
-        parity = judge.parity(folder / row.file)
-        context.facts[row.name] = {
-            "path": row.file,
-            "size_bytes": size,
-            "max_abs_delta": parity.max_abs_delta,
-            "argmax_agreement": parity.argmax_agreement,
-        }
+    fp32 = GraphFacts(**exported.record())
+    if config["quantize"] != "int8":
+        return ExportFacts(fp32=fp32)
+    path = folder / PRECISIONS["int8"].file
+    size_bytes = write_precision("int8", exported.path, path)
+    parity = judge.parity(path)
+    int8 = Int8Facts(
+        path=path.name,
+        size_bytes=size_bytes,
+        max_abs_delta=parity.max_abs_delta,
+        argmax_agreement=parity.argmax_agreement,
+    )
+    return ExportFacts(fp32=fp32, int8=int8)
 
 
 def _load(context: Context) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""Times the exports of teacher and student side by side, round by round, on inputs of one length."""
+"""Time the exports of teacher and student against each other, in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ from harness.json_files import read_json, write_json
 from harness.measure.latency import ratio
 from harness.measure.onnx_evaluation import open_session, time_files
 from harness.precisions import FP32, PRECISIONS
+from harness.stages.io.facts import LatencyFacts, SpeedFacts, TimingFacts, to_json
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
-def run(context: Context) -> None:
-    """Writes ``latency.json``: how long each file takes, by task, length and number of threads.
-
-    Facts: for every file p50 and p90 in ms, and how many times as fast as the teacher's fp32 file it is, with
-    an interval.
-    """
+def run(context: Context) -> LatencyFacts:
+    """Write ``latency.json``: a row for each file, task, input length and number of threads."""
     config = context.config
-    rows: list[dict[str, Any]] = []
+    rows: list[TimingFacts] = []
     settings = [
         (task, length, threads)
         for task in config["tasks"]
@@ -33,16 +30,20 @@ def run(context: Context) -> None:
     for done, (task, length, threads) in enumerate(settings):
         context.progress(done, len(settings), "timings", {})
         rows.extend(_time(context, task, length, threads))
-    write_json(context.out / "latency.json", rows)
-    context.facts["latency"] = rows
+    facts = LatencyFacts(latency=rows)
+    write_json(context.out / "latency.json", to_json(facts)["latency"])
+    return facts
 
 
-def _time(context: Context, task: str, length: int, threads: int) -> list[dict[str, Any]]:
+def _time(context: Context, task: str, length: int, threads: int) -> list[TimingFacts]:
     config = context.config
-    files = _files(context, task)
+    files = _list_files(context, task)
     samples = time_files(
         files,
-        {name: _batch(path, config["batch_size"], length, config["seed"]) for name, path in files.items()},
+        {
+            name: _draw_batch(path, config["batch_size"], length, config["seed"])
+            for name, path in files.items()
+        },
         threads=threads,
         warmup_s=config["warmup_seconds"],
         budget_s=config["seconds"],
@@ -50,47 +51,46 @@ def _time(context: Context, task: str, length: int, threads: int) -> list[dict[s
         seed=config["seed"],
     )
     rows = []
-    for name, taken in samples.items():
-        role, variant = name.split("/")
-        speed = ratio(samples[f"teacher/{FP32}"], taken)
+    for name, timed in samples.items():
+        role, precision = name.split("/")
+        speed = ratio(samples[f"teacher/{FP32}"], timed)
         rows.append(
-            {
-                "task": task,
-                "role": role,
-                "precision": variant,
-                "length": length,
-                "threads": threads,
-                "batch_size": config["batch_size"],
-                "rounds": len(taken.durations_ns),
-                "p50_ms": taken.percentile_ms(50),
-                "p90_ms": taken.percentile_ms(90),
-                "speed_ratio": {"value": speed.value, "low": speed.low, "high": speed.high},
-            }
+            TimingFacts(
+                task=task,
+                role=role,
+                precision=precision,
+                length=length,
+                threads=threads,
+                batch_size=config["batch_size"],
+                rounds=len(timed.durations_ns),
+                p50_ms=timed.percentile_ms(50),
+                p90_ms=timed.percentile_ms(90),
+                speed_ratio=SpeedFacts(value=speed.value, low=speed.low, high=speed.high),
+            )
         )
     return rows
 
 
-def _files(context: Context, task: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _list_files(context: Context, task: str) -> dict[str, Path]:
+    """Return the files of a task, named as ``teacher/fp32``."""
+    files: dict[str, Path] = {}
     ending = f".{task}"
     for role in (name.removesuffix(ending) for name in context.inputs if name.endswith(ending)):
         folder = context.inputs[f"{role}{ending}"] / "onnx"
-        found |= {
-            f"{role}/{name}": folder / row.file
-            for name, row in PRECISIONS.items()
-            if (folder / row.file).is_file()
-        }
-    return found
+        for name, row in PRECISIONS.items():
+            if (folder / row.file).is_file():
+                files[f"{role}/{name}"] = folder / row.file
+    return files
 
 
-def _batch(path: Path, rows: int, length: int, seed: int) -> dict[str, Any]:
-    """Draws ids of the model's own vocabulary: what a token is does not change how long it takes."""
+def _draw_batch(path: Path, rows: int, length: int, seed: int) -> dict[str, Any]:
+    """Draw ids of the model's own vocabulary: latency does not depend on which tokens they are."""
     vocabulary = int(read_json(path.parent / "config.json")["vocab_size"])
-    wanted = {one.name for one in open_session(path).get_inputs()}
+    taken = {one.name for one in open_session(path).get_inputs()}
     ids_BL = np.random.default_rng(seed).integers(5, vocabulary, (rows, length), dtype=np.int64)
-    every = {
+    inputs = {
         "input_ids": ids_BL,
         "attention_mask": np.ones_like(ids_BL),
         "token_type_ids": np.zeros_like(ids_BL),
     }
-    return {name: value for name, value in every.items() if name in wanted}
+    return {name: value for name, value in inputs.items() if name in taken}

@@ -1,20 +1,23 @@
-"""Puts the numbers of several recipes, or of one recipe's variants, side by side."""
+"""Collect the numbers of several recipes, or of one recipe's variants, in one leaderboard."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from harness.report.leaderboard import render
-from harness.stages.io.write_results import write_found
+from harness.stages.io.facts import ReportFacts
+from harness.stages.io.results import write_collected
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
-def run(context: Context) -> None:
-    """Writes ``results.json``, ``leaderboard.md`` and ``leaderboard.html``.
+def run(context: Context) -> ReportFacts:
+    """Write ``results.json``, ``leaderboard.md`` and ``leaderboard.html``.
 
     Raises:
-        HarnessError: a cell that the plan declares has no number and no reason.
+        HarnessError: a cell that the plan declares has neither a number nor a reason.
     """
-    render(write_found(context), context.out)
+    results = write_collected(context)
+    render(results, context.out)
+    return ReportFacts(environment=results.environment)

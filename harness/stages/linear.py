@@ -1,4 +1,4 @@
-"""Scores a linear model on one task: on TF-IDF, which needs no model, or on static embeddings."""
+"""Score a linear model on one task: on TF-IDF, which needs no model, or on static embeddings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from transformers import AutoTokenizer
 from harness.data.examples import TaskData, gold_labels, labels_of
 from harness.measure.scores import Item, score
 from harness.stages.io.artifacts import STATIC_FILE, read_task
-from harness.stages.io.scores import model_name, record_scores
+from harness.stages.io.facts import LinearFacts, LinearScoresFacts
+from harness.stages.io.scores import name_model, write_scores
 from harness.train.linear import features
 from harness.train.linear.model import fit
 
@@ -19,31 +20,33 @@ if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
-def run(context: Context) -> None:
-    """Writes what every stage that scores writes; nothing is drawn, so that one seed is enough."""
+def run(context: Context) -> LinearFacts:
+    """Write the scores and predictions; fitting draws no random number, so that one seed is enough."""
     data = read_task(context, context.config["task"])
     named = context.config["features"]
-    train, dev, test = _features(context, data)
+    train, dev, test = _compute_features(context, data)
     gold_dev = gold_labels(data, "dev")
     fitted = fit(
         train,
         [label for one in data.train for label in labels_of(one)],
         dev,
         test,
-        score=lambda labels: score(data.task.metrics[0], gold_dev, _items(labels, gold_dev)),
+        score=lambda labels: score(data.task.metrics[0], gold_dev, _split_into_items(labels, gold_dev)),
     )
-    record_scores(
+    scores = write_scores(
         context,
         data,
-        {0: _items(fitted.labels, gold_labels(data, "test"))},
+        {0: _split_into_items(fitted.labels, gold_labels(data, "test"))},
         protocol=f"{named},linear,strength={fitted.strength:g}",
-        model=model_name(context.inputs["static"] / STATIC_FILE) if named == "static" else "none",
+        model=name_model(context.inputs["static"] / STATIC_FILE) if named == "static" else "none",
         packages=("scikit-learn",),
-        more={"dev": {f"{strength:g}": value for strength, value in fitted.dev_scores.items()}},
+        facts=LinearScoresFacts,
+        dev={f"{strength:g}": value for strength, value in fitted.dev_scores.items()},
     )
+    return LinearFacts(scores=scores)
 
 
-def _features(context: Context, data: TaskData) -> list[Any]:
+def _compute_features(context: Context, data: TaskData) -> list[Any]:
     if context.config["features"] == "tfidf":
         return features.tfidf(data.train, data.dev, data.test)
     folder = context.inputs["static"]
@@ -52,7 +55,7 @@ def _features(context: Context, data: TaskData) -> list[Any]:
     return features.static(vectors_VD, tokenizer, data.train, data.dev, data.test)
 
 
-def _items(labels: list[str], like: list[Item]) -> list[Item]:
-    """Parts the labels of all rows into items as long as others."""
+def _split_into_items(labels: list[str], like: list[Item]) -> list[Item]:
+    """Split the labels of all rows into items of the same lengths as others."""
     left = iter(labels)
     return [next(left) if isinstance(item, str) else [next(left) for _ in item] for item in like]

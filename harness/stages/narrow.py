@@ -1,4 +1,4 @@
-"""Makes the hidden states narrower."""
+"""Reduce the width of the hidden states."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from harness.models.narrowing.narrow import narrow_on_text
 from harness.models.surgery import axes
-from harness.stages.io.artifacts import read_masked, read_model, record_held_out, write_model
+from harness.stages.io.artifacts import read_masked, read_model, write_step
+from harness.stages.io.facts import StepFacts
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
-def run(context: Context) -> None:
-    """Writes the narrower model; what is chosen or fitted on text is so on the corpus's training part."""
+def run(context: Context) -> StepFacts:
+    """Write the narrower model; a choice or a fit on text reads the corpus's training part alone."""
     model, tokenizer = read_model(context)
-    narrower = _narrow(context, model, tokenizer)
-    record_held_out(context, narrower, tokenizer)
-    write_model(context, narrower, tokenizer)
+    return write_step(context, _narrow(context, model, tokenizer), tokenizer)
 
 
 def _narrow(context: Context, model: Any, tokenizer: Any) -> Any:

@@ -1,11 +1,11 @@
-"""Writes the final student's exports in every precision the scale names, and puts each before the gate."""
+"""Write the final student's exports in every precision that the scale names; the quality gate checks each."""
 
 from __future__ import annotations
 
 import shutil
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transformers import AutoConfig, AutoTokenizer
 
@@ -15,27 +15,24 @@ from harness.deploy.quality_gate import Gate, fit_labels
 from harness.measure.onnx_evaluation import open_session
 from harness.precisions import FP32, PRECISIONS
 from harness.stages.io.artifacts import read_task
+from harness.stages.io.facts import CopyFacts, PrecisionsFacts
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
-def run(context: Context) -> None:
-    """Writes ``<task>/model_<precision>.onnx``.
-
-    Facts: of every copy its size, its score on the task's dev part beside the fp32 file's, the gate's
-    verdict, and the parts of the model that had to stay in fp32.
-    """
+def run(context: Context) -> PrecisionsFacts:
+    """Write ``<task>/model_<precision>.onnx``; the gate compares dev scores with those of the fp32 file."""
     lines = list(chain.from_iterable(corpus.read(context.inputs["corpus"], "train")[:CALIBRATION_LINES]))
-    rows: list[dict[str, Any]] = []
+    rows: list[CopyFacts] = []
     for done, task in enumerate(context.config["tasks"]):
         context.progress(done, len(context.config["tasks"]), "tasks", {})
-        rows.extend(_copies(context, task, lines))
-    context.facts["copies"] = rows
+        rows.extend(_write_copies(context, task, lines))
+    return PrecisionsFacts(copies=rows)
 
 
-def _copies(context: Context, task: str, lines: list[str]) -> list[dict[str, Any]]:
-    """Writes and judges the copies of one task's model."""
+def _write_copies(context: Context, task: str, lines: list[str]) -> list[CopyFacts]:
+    """Write and check the copies of one task's model."""
     exported, folder = context.inputs[f"student.{task}"] / "onnx", context.out / task
     folder.mkdir()
     source = Path(shutil.copyfile(exported / PRECISIONS[FP32].file, folder / PRECISIONS[FP32].file))
@@ -49,9 +46,9 @@ def _copies(context: Context, task: str, lines: list[str]) -> list[dict[str, Any
     for precision in context.config["precisions"]:
         copy = write_copy(precision, source, judge=None, gate=gate, calibration=calibration)
         if copy.gated is not None:
+            size_bytes = copy.path.stat().st_size
             rows.append(
-                {"task": task, "precision": precision, "size_bytes": copy.path.stat().st_size}
-                | copy.gated.record()
+                CopyFacts(task=task, precision=precision, size_bytes=size_bytes, **copy.gated.record())
             )
     source.unlink()
     return rows

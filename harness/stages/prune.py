@@ -1,4 +1,4 @@
-"""Drops the least important FFN neurons, in one round or several with scores anew."""
+"""Drop the least important FFN neurons, in one round or in several with new importance scores."""
 
 from __future__ import annotations
 
@@ -9,39 +9,34 @@ from torch import Tensor
 from harness.models.families.table import read_size
 from harness.models.surgery import axes
 from harness.models.surgery.importance import keep_top, measure_ffn_importance
-from harness.stages.io.artifacts import read_masked, read_model, record_held_out, write_model
+from harness.stages.io.artifacts import read_masked, read_model, write_step
+from harness.stages.io.facts import PruneFacts, PruningRound
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
-def run(context: Context) -> None:
-    """Writes the model with a narrower FFN; neurons are scored on the corpus's training part.
-
-    Facts: how many neurons each round left, and the share of the summed score that was kept.
-    """
+def run(context: Context) -> PruneFacts:
+    """Write the model with a narrower FFN; importance is measured on the corpus's training part."""
     config = context.config
     model, tokenizer = read_model(context)
+    widths = _list_widths(read_size(model, "intermediate_size"), config["ffn"], config["rounds"])
     rounds = []
-    for index, width in enumerate(
-        _widths(read_size(model, "intermediate_size"), config["ffn"], config["rounds"])
-    ):
-        context.progress(index, config["rounds"], "rounds", {})
-        scores = _scores(context, model, tokenizer)
+    for done, width in enumerate(widths):
+        context.progress(done, config["rounds"], "rounds", {})
+        scores = _score_neurons(context, model, tokenizer)
         kept = keep_top(scores, width)
-        rounds.append({"ffn": width, "kept_score_fraction": _kept_fraction(scores, kept)})
+        rounds.append(PruningRound(ffn=width, kept_score_fraction=_kept_fraction(scores, kept)))
         model = axes.prune_ffn(model, kept)
-    context.facts["rounds"] = rounds
-    record_held_out(context, model, tokenizer)
-    write_model(context, model, tokenizer)
+    return PruneFacts(rounds=rounds, **vars(write_step(context, model, tokenizer)))
 
 
-def _widths(now: int, target: int, rounds: int) -> list[int]:
-    """Gives the width after each round: equal parts, the last exactly the target."""
+def _list_widths(now: int, target: int, rounds: int) -> list[int]:
+    """Return the width after each round: equal parts, the last exactly the target."""
     return [now - (now - target) * (index + 1) // rounds for index in range(rounds)]
 
 
-def _scores(context: Context, model: Any, tokenizer: Any) -> list[Tensor]:
+def _score_neurons(context: Context, model: Any, tokenizer: Any) -> list[Tensor]:
     config = context.config
     if config["score"] == "magnitude":
         return measure_ffn_importance(model, (), "magnitude")

@@ -1,4 +1,4 @@
-"""Fine-tunes a model on one task with several seeds, and scores the test part once for each."""
+"""Fine-tune a model on one task with several seeds, and score the test part once for each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from harness.measure.signature import protocol_text
 from harness.models.loading import checkpoint
 from harness.models.loading.encoder import load_task_tokenizer
 from harness.models.loading.folder import open_model_folder
-from harness.stages.io.artifacts import model_folder, precision, read_task
-from harness.stages.io.scores import model_name, record_scores
+from harness.stages.io.artifacts import choose_precision, find_model_folder, read_task
+from harness.stages.io.facts import FinetunedScoresFacts, FinetuningFacts, SeedFacts
+from harness.stages.io.scores import name_model, write_scores
 from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.finetune import Protocol, epochs_within, finetune
 
@@ -19,15 +20,13 @@ if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
-def run(context: Context) -> None:
-    """Writes ``scores.json``, ``predictions.json.gz`` (per seed and item) and the first seed's ``model``."""
+def run(context: Context) -> FinetuningFacts:
+    """Write ``scores.json``, ``predictions.json.gz`` (per seed and item) and the first seed's ``model``."""
     config = context.config
     data = read_task(context, config["task"])
-    source = model_folder(context)
+    source = find_model_folder(context)
     tokenizer = load_task_tokenizer(open_model_folder(source))
-    asked = {**config["protocol"], "precision": precision(config["protocol"]["precision"])}
-    asked["epochs"] = epochs_within(asked["epochs"], asked.pop("max_examples", None), len(data.train))
-    protocol = Protocol(**asked)
+    protocol = _read_protocol(context, len(data.train))
     distillation = _read_distillation(context)
     settings = protocol.settings | ({"lesson": str(distillation)} if distillation else {})
     gold_dev = gold_labels(data, "dev")
@@ -45,34 +44,41 @@ def run(context: Context) -> None:
             distillation=distillation,
         )
         predictions[seed] = tuned.predictions
-        seeds[str(seed)] = {
-            "best_epoch": tuned.best_epoch,
-            "dev": tuned.dev_scores,
-            "num_trained": tuned.num_trained,
-        }
+        seeds[str(seed)] = SeedFacts(
+            best_epoch=tuned.best_epoch, dev=tuned.dev_scores, num_trained=tuned.num_trained
+        )
         if done == 0 and config["keep_model"]:
             checkpoint.save_checkpoint(tuned.model, tokenizer, context.out / "model")
-    record_scores(
+    scores = write_scores(
         context,
         data,
         predictions,
         protocol=protocol_text(protocol.method, settings),
-        model=model_name(source),
+        model=name_model(source),
         packages=("torch", "transformers", "tokenizers", *(["peft"] if protocol.method == "lora" else [])),
-        more={"seeds": seeds},
+        facts=FinetunedScoresFacts,
+        seeds=seeds,
     )
+    return FinetuningFacts(scores=scores)
+
+
+def _read_protocol(context: Context, num_examples: int) -> Protocol:
+    settings = dict(context.config["protocol"])
+    settings["precision"] = choose_precision(settings["precision"])
+    settings["epochs"] = epochs_within(settings["epochs"], settings.pop("max_examples", None), num_examples)
+    return Protocol(**settings)
 
 
 def _read_distillation(context: Context) -> TaskDistillation | None:
-    """Return the task distillation that the recipe's tune step asks for, if any."""
-    told = context.config.get("lesson")
-    if told is None:
+    """Return the task distillation from the fine-tuned teacher; None where the recipe has no such step."""
+    settings = context.config.get("lesson")
+    if settings is None:
         return None
-    kept = told.get("kept_layers")
+    kept = settings.get("kept_layers")
     return TaskDistillation(
         context.inputs["teacher"] / "model",
-        told["loss"],
-        told.get("temperature"),
-        told.get("layers", "uniform"),
+        settings["loss"],
+        settings.get("temperature"),
+        settings.get("layers", "uniform"),
         None if kept is None else tuple(kept),
     )

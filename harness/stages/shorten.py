@@ -1,19 +1,18 @@
-"""Keeps some of the layers."""
+"""Drop layers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from harness.models.surgery import axes
-from harness.stages.io.artifacts import read_model, record_held_out, write_model
+from harness.stages.io.artifacts import read_model, write_step
+from harness.stages.io.facts import StepFacts
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 
-def run(context: Context) -> None:
-    """Writes the model with the layers the recipe keeps, in their order."""
+def run(context: Context) -> StepFacts:
+    """Write the model with the layers that the recipe keeps, in their order."""
     model, tokenizer = read_model(context)
-    shorter = axes.shorten(model, context.config["layers"])
-    record_held_out(context, shorter, tokenizer)
-    write_model(context, shorter, tokenizer)
+    return write_step(context, axes.shorten(model, context.config["layers"]), tokenizer)

@@ -1,4 +1,4 @@
-"""Distils a static embedding for each token from a model: the baseline that knows words and no context."""
+"""Distil a static embedding for each token of a model: a baseline that knows words but no context."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from safetensors.numpy import save_file
 from harness.models.loading.encoder import load_encoder, load_task_tokenizer
 from harness.models.loading.folder import open_model_folder
 from harness.models.static_embeddings import distil_static
-from harness.stages.io.artifacts import STATIC_FILE, model_folder
+from harness.stages.io.artifacts import STATIC_FILE, find_model_folder
+from harness.stages.io.facts import SizeFacts
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 WIDTH = 256
 
 
-def run(context: Context) -> None:
-    """Writes ``static.safetensors`` and the tokenizer whose ids its rows are."""
-    folder = open_model_folder(model_folder(context))
+def run(context: Context) -> SizeFacts:
+    """Write ``static.safetensors`` and the tokenizer whose ids number its rows."""
+    folder = open_model_folder(find_model_folder(context))
     tokenizer = load_task_tokenizer(folder)
     vectors_VD = distil_static(load_encoder(folder), tokenizer, WIDTH).astype(np.float16)
-    save_file({"vectors_VD": vectors_VD}, context.out / STATIC_FILE)
+    path = context.out / STATIC_FILE
+    save_file({"vectors_VD": vectors_VD}, path)
     tokenizer.save_pretrained(context.out)
-    context.facts["parameters"] = {"embeddings": int(vectors_VD.size)}
-    context.facts["size_bytes"] = (context.out / STATIC_FILE).stat().st_size
+    return SizeFacts(parameters={"embeddings": int(vectors_VD.size)}, size_bytes=path.stat().st_size)

@@ -1,4 +1,4 @@
-"""Keeps the tokens the language uses most, and certifies that the others are not missed."""
+"""Keep the tokens that the language uses most, and certify how its text is tokenised without the others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from harness.data import corpus
 from harness.json_files import write_json
 from harness.models import tokenizers
-from harness.stages.io.artifacts import read_model, record_held_out, write_model
+from harness.stages.io.artifacts import read_model, write_step
+from harness.stages.io.facts import TrimFacts
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -17,34 +18,35 @@ if TYPE_CHECKING:
 _CERTIFIED_LINES = 512
 
 
-def run(context: Context) -> None:
-    """Writes the model with fewer rows, its tokenizer, and ``certificate.json`` about held-out text.
+def run(context: Context) -> TrimFacts:
+    """Write the model with fewer rows, its tokenizer, and ``certificate.json`` about held-out text.
 
-    The single characters of the corpus stay, so that no word becomes unknown that was not. The text is
-    streamed: memory does not grow with it.
+    The single characters of the corpus stay, so that trimming makes no word unknown. The text is streamed:
+    memory does not grow with it.
     """
     model, tokenizer = read_model(context)
-    keep = _choose(context, tokenizer)
-    held_out = list(islice(_lines(context, "held_out"), _CERTIFIED_LINES))
+    keep = _choose_tokens(context, tokenizer)
+    held_out = list(islice(_stream_lines(context, "held_out"), _CERTIFIED_LINES))
     trimmed = tokenizers.trim_vocabulary(model, tokenizer, keep, held_out)
-    if trimmed.certificate is not None:
-        context.facts["certificate"] = trimmed.certificate.as_dict()
-        write_json(context.out / "certificate.json", context.facts["certificate"])
-    record_held_out(context, trimmed.model, trimmed.tokenizer)
-    write_model(context, trimmed.model, trimmed.tokenizer)
+    step = write_step(context, trimmed.model, trimmed.tokenizer)
+    if trimmed.certificate is None:
+        return TrimFacts(**vars(step))
+    certificate = trimmed.certificate.as_dict()
+    write_json(context.out / "certificate.json", certificate)
+    return TrimFacts(certificate=certificate, **vars(step))
 
 
-def _choose(context: Context, tokenizer: Any) -> tokenizers.Ids:
-    num_lines = sum(1 for _ in _lines(context, "train"))
+def _choose_tokens(context: Context, tokenizer: Any) -> tokenizers.Ids:
+    num_lines = sum(1 for _ in _stream_lines(context, "train"))
     counts = tokenizers.count_tokens(
         tokenizer,
-        _lines(context, "train"),
+        _stream_lines(context, "train"),
         lambda done: context.progress(done, num_lines, "lines", {}),
     )
-    characters = tokenizers.count_characters(tokenizer, _lines(context, "train"))
+    characters = tokenizers.count_characters(tokenizer, _stream_lines(context, "train"))
     return tokenizers.choose_tokens(counts, context.config["vocabulary"], tokenizer, characters)
 
 
-def _lines(context: Context, part: str) -> Iterator[str]:
+def _stream_lines(context: Context, part: str) -> Iterator[str]:
     for document in corpus.stream(context.inputs["corpus"], part):
         yield from document

@@ -6,10 +6,10 @@ import hashlib
 
 import pytest
 
-from harness.report.exported import Copy, Export
-from harness.report.results import Declared, Model, Results, Run, Training, score_of
+from harness.report.exported import ExportResult, PrecisionResult
+from harness.report.results import Declared, ModelResult, Results, Run, TrainingRecord, make_score
 from harness.report.texts import HeldOut, Leakage
-from harness.report.values import Estimate, Interval, Ratio
+from harness.report.values import Estimate, IntervalValue, SpeedRatio
 
 TASKS = {"pos": "accuracy", "ner": "span_f1", "topic": "macro_f1", "sentiment": "macro_f1"}
 MODELS = [
@@ -25,10 +25,10 @@ def key(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
-def model(name: str, title: str, role: str, step: str | None, size: int | None) -> Model:
+def model(name: str, title: str, role: str, step: str | None, size: int | None) -> ModelResult:
     if size is None:
-        return Model(id=name, name=title, role=role, key=key(name))
-    return Model(
+        return ModelResult(id=name, name=title, role=role, key=key(name))
+    return ModelResult(
         id=name, name=title, role=role, step=step, key=key(name), size_bytes=4 * size,
         shape={"family": "bert", "layers": 6, "hidden": 78, "heads": 6, "ffn": 512, "vocabulary": 4000},
         parameters={"embeddings": size // 2, "layers": size - size // 2},
@@ -39,9 +39,9 @@ def scores():
     for name, _, _, _, _, level in MODELS:
         for place, (task, metric) in enumerate(TASKS.items()):
             values = [level - 0.02 * place, level - 0.02 * place + 0.01]
-            yield score_of(
+            yield make_score(
                 name, task, metric, values, seeds=(1, 2), n_test=200, keys=[key(f"{name}{task}")],
-                interval=Interval(low=values[0] - 0.03, high=values[1] + 0.03),
+                interval=IntervalValue(low=values[0] - 0.03, high=values[1] + 0.03),
             )  # fmt: skip
 
 
@@ -50,8 +50,8 @@ def exports():
         for precision in ("fp32", "int8"):
             part = 1 if precision == "fp32" else 0.6
             value = 12.0 / (whole_ms * part)
-            ratio = Ratio(value=value, interval=Interval(low=0.97 * value, high=1.03 * value))
-            yield Export(
+            ratio = SpeedRatio(value=value, interval=IntervalValue(low=0.97 * value, high=1.03 * value))
+            yield ExportResult(
                 model=name, task="pos", precision=precision, graph="legacy", reason="it was faster",
                 size_bytes=int(27_000_000 * part * whole_ms / 12), max_abs_delta=4e-7, argmax_agreement=0.98,
                 p50_ms=whole_ms * part, p90_ms=1.2 * whole_ms * part, threads=1, length=128, batch_size=1,
@@ -66,7 +66,7 @@ def copies():
         ("int8", 0.001, True, ("head",)),
         ("q4", 0.2, False, ()),
     ):
-        yield Copy(
+        yield PrecisionResult(
             model="trim", task="pos", precision=precision, size_bytes=700_000, metric="accuracy",
             num_items=60, original=0.82, score=0.82 - lost, allowed=0.005, passed=passed, kept_parts=kept,
             drop=Estimate(value=lost, low=lost - 0.01, high=lost + 0.01), key=key("precisions"),
@@ -94,8 +94,10 @@ def results() -> Results:
         scores=list(scores()),
         exports=list(exports()), copies=tuple(copies()),
         training=[
-            Training(step="distill", tokens=1_000_000, tokens_per_s=21_000.5, wall_s=75.2, loss_final=2.5,
-                     peak_memory_bytes=900_000_000, loss_held_out=2.75, key=key("distill")),
+            TrainingRecord(
+                step="distill", tokens=1_000_000, tokens_per_s=21_000.5, wall_s=75.2, loss_final=2.5,
+                peak_memory_bytes=900_000_000, loss_held_out=2.75, key=key("distill"),
+            ),
         ],
         held_out=[
             HeldOut(model=one, loss=2.5, loss_per_byte=0.625, key=key(one)) for one in ("teacher", "trim")

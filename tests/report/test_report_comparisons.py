@@ -7,12 +7,12 @@ from pydantic import ValidationError
 
 from harness.report import comparisons, tables
 from harness.report.render import render_markdown
-from harness.report.results import Comparison, Results
+from harness.report.results import ComparisonRow, Results
 from harness.report.values import Estimate
 
 
 def comparison(task: str, low: float, high: float, words: str, p_holm: float | None = 0.01, **names: str):
-    return Comparison(
+    return ComparisonRow(
         model=names.get("model", "trim"),
         other=names.get("other", "teacher"),
         task=task,

@@ -12,11 +12,11 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.report import plots, summary, tables
-from harness.report.exported import Copy
+from harness.report.exported import PrecisionResult
 from harness.report.published import PUBLISHED, published
 from harness.report.render import render, render_html, render_markdown
 from harness.report.results import Results
-from harness.report.values import Interval, Ratio
+from harness.report.values import IntervalValue, SpeedRatio
 
 
 class Page(HTMLParser):
@@ -121,10 +121,12 @@ def test_absent_is_a_dash_and_spreads_to_what_follows_from_it(results: Results):
 
 
 def test_a_speedup_whose_interval_holds_one_is_not_printed():
-    told = tables.speed_up(Ratio(value=1.2, interval=Interval(low=0.9, high=1.5)))
+    told = tables.speed_up(SpeedRatio(value=1.2, interval=IntervalValue(low=0.9, high=1.5)))
     assert "1.2" not in told
     assert told == "none shown (0.90–1.50)"
-    assert tables.speed_up(Ratio(value=6, interval=Interval(low=5.8, high=6.2))) == "6.00× (5.80–6.20)"
+    assert (
+        tables.speed_up(SpeedRatio(value=6, interval=IntervalValue(low=5.8, high=6.2))) == "6.00× (5.80–6.20)"
+    )
 
 
 def test_the_export_table_compares_with_the_teachers_fp32_file(results: Results):
@@ -150,7 +152,7 @@ def test_copies_are_shown_with_what_they_lost_and_the_gates_verdict(results: Res
     assert table.note.startswith("Scores on 60 items of dev; 0.5 points may be lost.")
     assert table.title in render_markdown(results)
     with pytest.raises(ValueError, match="failed without a drop that is large and sure"):
-        Copy.model_validate(results.copies[0].model_dump() | {"passed": False})
+        PrecisionResult.model_validate(results.copies[0].model_dump() | {"passed": False})
 
 
 def test_the_report_says_which_graph_was_kept_and_why(results: Results):

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from harness.errors import HarnessError
 from harness.report.render import read_results, write_results
-from harness.report.results import Results, Score, score_of
-from harness.report.values import Interval
+from harness.report.results import Results, TaskScore, make_score
+from harness.report.values import IntervalValue
 
 
 def changed(results: Results, **changes: object) -> Results:
@@ -101,16 +101,23 @@ def test_many_problems_are_told_in_one_line(results: Results):
     ],
 )  # fmt: skip
 def test_a_score_that_contradicts_itself_is_refused(change: dict[str, object]):
-    good = score_of(
+    good = make_score(
         "m", "pos", "accuracy", [0.5, 0.7], seeds=[1, 2], interval=None, n_test=3, keys=["0" * 12]
     )
     with pytest.raises(ValidationError):
-        Score.model_validate(good.model_dump() | change)
+        TaskScore.model_validate(good.model_dump() | change)
 
 
 def test_a_single_seed_has_no_deviation():
-    one = score_of(
-        "m", "pos", "accuracy", [0.5], seeds=[1], interval=Interval(low=0, high=1), n_test=3, keys=["0" * 12]
+    one = make_score(
+        "m",
+        "pos",
+        "accuracy",
+        [0.5],
+        seeds=[1],
+        interval=IntervalValue(low=0, high=1),
+        n_test=3,
+        keys=["0" * 12],
     )
     assert one.std is None
 

@@ -1,8 +1,7 @@
-"""One whole run over a data folder of text, POS and topics, with a teacher from a folder; tests read it."""
+"""One whole run over a data folder with text, POS and topics, with a teacher from a folder; tests read it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 import pytest
 
 from harness.config.load import load_recipe, load_scale
+from harness.pipeline import manifest
 from harness.pipeline.execute import Context, Observer, execute
-from harness.pipeline.manifest import Environment
+from harness.pipeline.manifest import Environment, Manifest
 from harness.pipeline.store import Store
 from harness.plans.run import RunPlan, plan_run
 from harness.stages import RUNNERS
@@ -31,11 +31,11 @@ class Run:
         assert found is not None
         return found
 
-    def manifest(self, stage: str) -> dict[str, Any]:
-        return json.loads((self.folder(stage) / "manifest.json").read_text(encoding="utf-8"))
+    def manifest(self, stage: str) -> Manifest:
+        return manifest.read(self.folder(stage))
 
     def facts(self, stage: str) -> dict[str, Any]:
-        return self.manifest(stage)["facts"]
+        return self.manifest(stage).facts
 
 
 def _go(blueprint: RunPlan, root: Path, data: Path) -> Run:
@@ -46,7 +46,7 @@ def _go(blueprint: RunPlan, root: Path, data: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def go() -> Callable[[RunPlan, Path, Path], Run]:
-    """Runs every stage of a plan in this process, over a data folder; gives the run."""
+    """Run every stage of a plan in this process, over a data folder; return the run."""
     return _go
 
 
@@ -64,8 +64,14 @@ def finished(tmp_path_factory, write_scale, write_recipe, write_data, write_teac
 
 
 @pytest.fixture
+def data(tmp_path, write_data):
+    """A data folder with two languages."""
+    return write_data(tmp_path / "data", ("mt", "sw"))
+
+
+@pytest.fixture
 def corpus_config():
-    """Settings of the corpus stage: Maltese of a data folder, no task's text kept out."""
+    """Settings of the corpus stage: Maltese of a data folder, and no task whose text is kept out."""
     return {
         "source": "folder",
         "tasks_source": "folder",
@@ -80,7 +86,7 @@ def corpus_config():
 
 @pytest.fixture
 def make_context(tmp_path):
-    """Gives what a stage is given, with a new folder to write to."""
+    """Return a maker of contexts for single stages, each with a new folder to write to."""
 
     def make(config, inputs=None, out=None, progress=None):
         folder = out or tmp_path / "out"

@@ -32,18 +32,18 @@ def drawn(tmp_path, corpus_config, make_context, write_data, write_teacher):
         config = {"shape": shape, "embeddings": embeddings, "seed": seed, "held_out_length": 32}
         out = tmp_path / f"{embeddings}{hidden}{seed}"
         context = make_context(config, {"model": tmp_path / "teacher", "corpus": tmp_path / "corpus"}, out)
-        blank.run(context)
-        return teacher, checkpoint.load_checkpoint(out / "model"), context.facts
+        facts = blank.run(context)
+        return teacher, checkpoint.load_checkpoint(out / "model"), facts
 
     return drawn
 
 
 def test_a_blank_student_has_the_shape_asked_for_and_the_teachers_tokenizer(drawn):
     teacher, student, facts = drawn("random", 8)
-    assert (facts["shape"]["layers"], facts["shape"]["hidden"], facts["shape"]["ffn"]) == (1, 8, 12)
+    assert (facts.shape.layers, facts.shape.hidden, facts.shape.ffn) == (1, 8, 12)
     assert student.tokenizer.get_vocab() == teacher.tokenizer.get_vocab()
     assert student.model.config.pad_token_id == teacher.model.config.pad_token_id
-    assert facts["held_out"]["loss"] == pytest.approx(4.09, abs=0.4), "ln 60: it knows nothing"
+    assert facts.held_out.loss == pytest.approx(4.09, abs=0.4), "ln 60: it knows nothing"
 
 
 def test_the_seed_decides_the_weights(drawn):

@@ -171,7 +171,7 @@ def test_a_run_without_the_hub_has_nothing_to_download(go):
 
 def test_a_teacher_of_another_shape_than_published_is_refused(filled, go):
     message = (
-        r"^teacher 'google-bert/bert-base-multilingual-cased': wanted layers 12, as the plan has it; got 2; "
+        r"^teacher 'google-bert/bert-base-multilingual-cased': expected layers 12, as planned; got 2; "
         r"take another revision, or a recipe for this teacher$"
     )
     with pytest.raises(HarnessError, match=message):

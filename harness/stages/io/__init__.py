@@ -1,1 +1,1 @@
-"""What several stages read and write: models, data, scores and results."""
+"""What stages read and write: models, corpora, tasks, scores, facts and results."""

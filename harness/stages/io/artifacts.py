@@ -1,4 +1,4 @@
-"""What stages read from and write to each other's folders."""
+"""Read and write what stages leave for each other in their folders: models, text and tasks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from harness.errors import HarnessError
 from harness.json_files import read_json, write_json
 from harness.models.loading import checkpoint
 from harness.models.size import count_parameters
+from harness.stages.io.facts import HeldOutFacts, ModelFacts, StepFacts
 from harness.tasks import task_named
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
@@ -28,76 +29,63 @@ if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 HELD_OUT_TOKENS = 8192
-"""Held-out text that a model's loss is measured on after each step, in tokens."""
+"""Amount of held-out text on which a model's loss is measured after each step, in tokens."""
 
 STATIC_FILE = "static.safetensors"
-"""Where the stage ``static`` keeps its vectors."""
+"""The file in which the stage ``static`` writes its vectors."""
 
 
-def precision(wanted: str) -> str:
-    """Gives ``bf16`` or ``fp32``; ``auto`` is bf16 where the processor multiplies it in hardware."""
-    if wanted != "auto":
-        return wanted
+def choose_precision(setting: str) -> str:
+    """Return ``bf16`` or ``fp32``; ``auto`` is bf16 where the processor multiplies it in hardware."""
+    if setting != "auto":
+        return setting
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
-def budget(config: Mapping[str, Any], packed: Packed | None = None) -> Budget:
-    """Reads a step's training out of its settings; passes over the text become tokens."""
-    told = {**config, "precision": precision(config["precision"])}
+def read_budget(config: Mapping[str, Any], packed: Packed | None = None) -> Budget:
+    """Read the training budget from a step's settings; passes over the packed text become tokens."""
+    settings = {**config, "precision": choose_precision(config["precision"])}
     if "epochs" in config and packed is not None:
-        told["tokens"] = int(config["epochs"] * packed.lengths.sum())
+        settings["tokens"] = int(config["epochs"] * packed.lengths.sum())
     if "freeze" in config:
-        told["freeze"] = tuple(config["freeze"])
-    return Budget.pick(told)
+        settings["freeze"] = tuple(config["freeze"])
+    return Budget.pick(settings)
 
 
-def model_folder(context: Context, role: str = "model") -> Path:
-    """Gives the folder of the model that an earlier stage left, or that came from outside."""
+def find_model_folder(context: Context, role: str = "model") -> Path:
+    """Return the folder of a model that an earlier stage wrote, or of a model from outside."""
     folder = context.inputs[role]
     return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def read_model(context: Context, role: str = "model") -> checkpoint.Checkpoint:
-    """Reads the model that an earlier stage left."""
+    """Read the model that an earlier stage wrote."""
     return checkpoint.load_checkpoint(context.inputs[role] / "model")
 
 
-def write_model(context: Context, model: Any, tokenizer: Any) -> None:
-    """Writes the stage's model and records its size and its shape."""
+def write_model(context: Context, model: Any, tokenizer: Any) -> ModelFacts:
+    """Write the stage's model; return its shape and size."""
     checkpoint.save_checkpoint(model, tokenizer, context.out / "model")
-    parts = count_parameters(model)
-    context.facts["shape"] = Shape.from_transformers(model.config.to_dict()).model_dump()
-    context.facts["parameters"] = {name: part.parameters for name, part in parts.items()}
-    context.facts["size_bytes"] = (context.out / "model" / "model.safetensors").stat().st_size
+    return ModelFacts(
+        shape=Shape.from_transformers(model.config.to_dict()),
+        parameters={name: part.parameters for name, part in count_parameters(model).items()},
+        size_bytes=(context.out / "model" / "model.safetensors").stat().st_size,
+    )
 
 
-def corpus_folder(root: Path, language: str, languages: Sequence[str]) -> Path:
-    """Gives where the stage ``corpus`` puts a language: at the top if it is the only one."""
-    return root if len(languages) == 1 else root / language
+def write_step(context: Context, model: Any, tokenizer: Any) -> StepFacts:
+    """Write the model of a recipe's step; return its shape, its size and its loss on held-out text."""
+    held_out = _measure_held_out(context, model, tokenizer)
+    return StepFacts(held_out=held_out, **vars(write_model(context, model, tokenizer)))
 
 
-def read_packed(context: Context, tokenizer: Any, sequence_length: int, part: str = "train") -> Packed:
-    """Reads the language's text as rows of token ids: all of them, or the share that the settings say."""
-    packed = pack(corpus.read(context.inputs["corpus"], part), tokenizer, sequence_length)
-    return packed.take(context.config["text_fraction"]) if "text_fraction" in context.config else packed
-
-
-def read_masked(context: Context, tokenizer: Any, part: str) -> Iterator[dict[str, Tensor]]:
-    """Gives masked batches of the language's text to score models on, as many tokens as the settings say."""
-    config = context.config
-    packed = read_packed(context, tokenizer, config["sequence_length"], part)
-    asked = budget({**config, "learning_rate": 0.0, "warmup_fraction": 0.0, "precision": "fp32"})
-    batches = MaskedBatches(packed, tokenizer, asked)
-    return (batches[index] for index in range(len(batches)))
-
-
-def record_held_out(context: Context, model: Any, tokenizer: Any) -> None:
-    """Measures the masked-language loss on held-out text; every step is measured in the same way."""
+def _measure_held_out(context: Context, model: Any, tokenizer: Any) -> HeldOutFacts:
+    """Measure the masked-language loss on held-out text, in the same way after every step."""
     documents = corpus.read(context.inputs["corpus"], "held_out")
     length = min(int(context.config["held_out_length"]), model.config.max_position_embeddings - 2)
-    asked = Budget(
+    budget = Budget(
         tokens=HELD_OUT_TOKENS,
         batch_tokens=max(HELD_OUT_TOKENS // 4, length),
         sequence_length=length,
@@ -107,13 +95,33 @@ def record_held_out(context: Context, model: Any, tokenizer: Any) -> None:
         precision="fp32",
         seed=0,
     )
-    found = measure_held_out_loss(model, tokenizer, documents, budget=asked, max_tokens=HELD_OUT_TOKENS)
-    refuse_divergence("loss on held-out text", found["loss"])
-    context.facts["held_out"] = found
+    measured = measure_held_out_loss(model, tokenizer, documents, budget=budget, max_tokens=HELD_OUT_TOKENS)
+    refuse_divergence("loss on held-out text", measured["loss"])
+    return HeldOutFacts.model_validate(measured)
+
+
+def locate_corpus(root: Path, language: str, languages: Sequence[str]) -> Path:
+    """Return the folder of a language's text in the stage ``corpus``: the root if there is one language."""
+    return root if len(languages) == 1 else root / language
+
+
+def read_packed(context: Context, tokenizer: Any, sequence_length: int, part: str = "train") -> Packed:
+    """Read the corpus as rows of token ids: all of them, or the ``text_fraction`` of the settings."""
+    packed = pack(corpus.read(context.inputs["corpus"], part), tokenizer, sequence_length)
+    return packed.take(context.config["text_fraction"]) if "text_fraction" in context.config else packed
+
+
+def read_masked(context: Context, tokenizer: Any, part: str) -> Iterator[dict[str, Tensor]]:
+    """Return masked batches of the corpus, of as many tokens as the settings say, for models to be run on."""
+    config = context.config
+    packed = read_packed(context, tokenizer, config["sequence_length"], part)
+    budget = read_budget({**config, "learning_rate": 0.0, "warmup_fraction": 0.0, "precision": "fp32"})
+    batches = MaskedBatches(packed, tokenizer, budget)
+    return (batches[index] for index in range(len(batches)))
 
 
 def write_task(path: Path, data: TaskData) -> None:
-    """Writes a task, whatever source it came from, in one form."""
+    """Write a task in the one form that tasks of all sources have."""
     write_json(
         path,
         {
@@ -128,7 +136,7 @@ def write_task(path: Path, data: TaskData) -> None:
 
 
 def read_task(context: Context, name: str) -> TaskData:
-    """Reads a task that the stage ``tasks`` wrote.
+    """Read a task that the stage ``tasks`` wrote.
 
     Raises:
         HarnessError: the stage wrote no such task.
@@ -136,7 +144,7 @@ def read_task(context: Context, name: str) -> TaskData:
     path = context.inputs["tasks"] / f"{name}.json"
     if not path.is_file():
         raise HarnessError(
-            f"{name}: wanted {path.name} from the stage 'tasks'; got none; run that stage anew"
+            f"{name}: expected {path.name} from the stage 'tasks'; got none; run that stage again"
         )
     value = read_json(path)
     task = task_named(name)

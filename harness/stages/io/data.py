@@ -1,4 +1,4 @@
-"""Where a stage's data comes from, and what the plan must hash so that changed data makes new results."""
+"""Name parts of a data folder as inputs of a stage, so that changed data gives new keys, and find them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 DATA = "data:"
-"""Roles that begin so name what a data folder holds: ``data:corpus/mt``, ``data:topic/mt/test.tsv``."""
+"""The beginning of roles for parts of a data folder: ``data:corpus/mt``, ``data:topic/mt/test.tsv``."""
 
 
 def data_inputs(root: Path, names: list[str]) -> dict[str, Path]:
-    """Gives the inputs of a stage that reads files or folders of a data folder, named from it."""
+    """Return the inputs of a stage that reads files or folders of a data folder, named relative to it."""
     return {f"{DATA}{name}": root / name for name in names}
 
 
-def source_of(context: Context, kind: str, named: str | None = None) -> DataSource:
-    """Gives ``builtin``, ``hub``, or the data folder that the stage's inputs lie in.
+def find_source(context: Context, kind: str, named: str | None = None) -> DataSource:
+    """Return ``builtin``, ``hub``, or the data folder that contains the stage's inputs.
 
     Args:
         context: of the stage.
-        kind: what is to be read: ``corpus``, or a task; corpus and tasks may lie in two folders.
-        named: the source where no folder is; the config's ``source`` if none.
+        kind: ``corpus``, or a task; corpus and tasks may come from two folders.
+        named: the source where there is no folder; the config's ``source`` by default.
     """
     for role, path in context.inputs.items():
         if role.startswith(f"{DATA}{kind}/"):

@@ -1,275 +1,360 @@
-"""The numbers of all stages of a plan, as the report's data; none is computed that no stage has measured."""
+"""Collect the facts of all stages of a plan into the report's results; no number is computed anew."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from harness.languages import LANGUAGES
 from harness.measure.environment import describe
-from harness.precisions import FP32, PRECISIONS
+from harness.pipeline import manifest as manifests
+from harness.pipeline.manifest import Manifest
+from harness.precisions import FP32
 from harness.report import results as schema
-from harness.report import texts
-from harness.report.exported import Copy, Export
-from harness.report.values import Cost, Estimate, Interval, Ratio, Study
+from harness.report.exported import ExportResult, PrecisionResult
+from harness.report.render import write_results
+from harness.report.texts import HeldOut, Leakage
+from harness.report.values import Cost, Estimate, IntervalValue, SpeedRatio, StudyDescription
+from harness.stages.io.facts import (
+    CompareFacts,
+    ExportFacts,
+    FetchFacts,
+    GraphFacts,
+    Int8Facts,
+    LatencyFacts,
+    PrecisionsFacts,
+    PretrainFacts,
+    ScoringFacts,
+    SizeFacts,
+    SpeedFacts,
+    StepFacts,
+    TasksFacts,
+    TimingFacts,
+    TrainedStepFacts,
+    TrainingFacts,
+)
+from harness.stages.table import KINDS, read_facts
 from harness.tasks import TASKS
 
-_ESTIMATE = ("value", "low", "high")
-_TRAINS = ("pretrain", "adapt", "distill")
+if TYPE_CHECKING:
+    from harness.pipeline.execute import Context
+
+Manifests = Mapping[str, Manifest]
+"""The manifest of each stage that the report reads, by the stage's id."""
+
 _NONE = dict.fromkeys(("shape", "parameters", "size_bytes"), "it is no encoder and has none")
 _WITHOUT = {"majority": _NONE, "tfidf": _NONE, "static": {"shape": "it has no layers, only embeddings"}}
-"""What baselines lack, and why."""
-_RESUMED = "the training was cut off and resumed, so that"
-_OF_ONE_ATTEMPT = {
-    "tokens_per_s": "its speed was not measured whole",
-    "wall_s": "its time was not measured whole",
-    "peak_memory_bytes": "the peak of all attempts was not measured",
+"""The cells that baselines lack, and why."""
+_UNTRAINED = {
+    "peak_memory_bytes": "this system does not report a process's peak memory",
+    "loss_final": "too few steps to log a loss",
+    "loss_held_out": "it is trained on many languages; the loss on this one is the next step's",
 }
-"""What a training that was cut off lacks."""
+"""Reasons for cells that a training may lack."""
+_RESUMED = {
+    "tokens_per_s": "the training was interrupted and resumed, so that its speed was not measured whole",
+    "wall_s": "the training was interrupted and resumed, so that its time was not measured whole",
+    "peak_memory_bytes": (
+        "the training was interrupted and resumed, so that the peak of all attempts was not measured"
+    ),
+}
+"""Reasons for cells that a resumed training lacks."""
 
 
-def collect(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> schema.Results:
-    """Gives the results of a run out of its settings and its stages' manifests."""
-    tasks = {name: TASKS[name].metrics[0] for name in config["tasks"]}
-    students = [one for one in config["scored"] if one["role"] == "student"]
-    files = config.get("exported") or {"teacher": "teacher", students[-1]["id"]: "student"}
-    exported = tuple(files) if tasks else ()
-    exported_tasks = tuple(config.get("exported_tasks") or tasks)
-    trained = tuple(name for name, one in manifests.items() if one["kind"] in _TRAINS)
-    exports = [
-        row
-        for model in exported
-        for task in exported_tasks
-        for row in _exports(model, files[model], task, manifests)
-    ]
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class _ScoredModel(_Settings):
+    """A model of the report: its id, the name in tables, and the stage that makes it."""
+
+    id: str
+    name: str
+    role: Literal["teacher", "student", "baseline"]
+    stage: str
+
+
+class _ReportSettings(_Settings):
+    """The config of the stages ``report`` and ``leaderboard``; only a leaderboard has the last four."""
+
+    language: str
+    recipe: str
+    recipe_source: str
+    scale: str
+    data: str
+    teacher: str | None = None
+    scored: tuple[_ScoredModel, ...]
+    tasks: tuple[str, ...]
+    precisions: tuple[str, ...]
+    exported: dict[str, str] | None = None
+    exported_tasks: tuple[str, ...] | None = None
+    made_by: dict[str, tuple[str, ...]] = {}
+    study: StudyDescription | None = None
+
+    @property
+    def final_student(self) -> str:
+        """The id of the last student, which the recipe makes."""
+        return next(model.id for model in reversed(self.scored) if model.role == "student")
+
+
+def write_collected(context: Context) -> schema.Results:
+    """Write ``results.json`` from the manifests of the stage's inputs; return its content.
+
+    Raises:
+        HarnessError: a cell that the plan declares has neither a number nor a reason.
+    """
+    read = {role: manifests.read(path) for role, path in context.inputs.items()}
+    results = collect_results(context.config, read)
+    results.check({manifest.key for manifest in read.values()})
+    write_results(results, context.out)
+    return results
+
+
+def collect_results(config: Mapping[str, Any], read: Manifests) -> schema.Results:
+    """Return the results of a run from its report's config and its stages' manifests."""
+    settings = _ReportSettings.model_validate(config)
+    tasks = {name: TASKS[name].metrics[0] for name in settings.tasks}
+    roles = settings.exported or {"teacher": "teacher", settings.final_student: "student"}
+    exported = tuple(roles) if tasks else ()
+    exported_tasks = settings.exported_tasks or settings.tasks
+    trained = tuple(name for name, one in read.items() if _trains(one))
     return schema.Results(
         run=schema.Run(
-            language=config["language"],
-            language_name=_language_name(config["language"]),
-            recipe=config["recipe"],
-            recipe_source=config["recipe_source"],
-            scale=config["scale"],
-            teacher=config.get("teacher") or _teacher(manifests["teacher"]),
-            data=config["data"],
+            language=settings.language,
+            language_name=_name_language(settings.language),
+            recipe=settings.recipe,
+            recipe_source=settings.recipe_source,
+            scale=settings.scale,
+            teacher=settings.teacher or _name_teacher(read["teacher"]),
+            data=settings.data,
         ),
         environment=cast("dict[str, JsonValue]", describe()),
         declared=schema.Declared(
             tasks=tasks,
-            scored=tuple(one["id"] for one in config["scored"]) if tasks else (),
+            scored=tuple(model.id for model in settings.scored) if tasks else (),
             exported=exported,
             exported_tasks=exported_tasks,
-            precisions=tuple(config["precisions"]),
+            precisions=settings.precisions,
             trained=trained,
         ),
-        models=tuple(_model(one, manifests) for one in config["scored"] if one["stage"] in manifests),
+        models=tuple(_collect_model(model, read) for model in settings.scored if model.stage in read),
         scores=tuple(
-            score for one in config["scored"] for task in tasks for score in _scores(one, task, manifests)
+            score
+            for model in settings.scored
+            for task in tasks
+            for score in _collect_scores(model, task, read)
         ),
-        comparisons=tuple(_comparisons(manifests.get("compare"))),
-        exports=tuple(exports),
-        copies=tuple(_copies(students[-1]["id"], manifests.get("precisions"))),
-        held_out=tuple(_held_out(config, manifests)),
-        leakage=tuple(_leakage(config, manifests["tasks"])),
-        training=tuple(_training(name, manifests[name]) for name in trained),
-        costs=tuple(_cost(model, made, manifests) for model, made in config.get("made_by", {}).items()),
-        study=Study(**config["study"]) if "study" in config else None,
-        absent=tuple(_absent(config, manifests, trained)),
+        comparisons=tuple(_collect_comparisons(read.get("compare"))),
+        exports=tuple(
+            row
+            for model in exported
+            for task in exported_tasks
+            for row in _collect_exports(model, roles[model], task, read)
+        ),
+        copies=tuple(_collect_copies(settings.final_student, read.get("precisions"))),
+        held_out=tuple(_collect_held_out(settings, read)),
+        leakage=tuple(_collect_leakage(settings.tasks, read["tasks"])),
+        training=tuple(_collect_training(name, read[name]) for name in trained),
+        costs=tuple(_add_costs(model, stages, read) for model, stages in settings.made_by.items()),
+        study=settings.study,
+        absent=tuple(_explain_missing_cells(settings, read, trained)),
     )
 
 
-def _language_name(code: str) -> str:
-    """Gives a language's name; of one that only the user's data folder knows, its code."""
+def _trains(manifest: Manifest) -> bool:
+    return issubclass(KINDS[manifest.kind].facts, PretrainFacts | TrainedStepFacts)
+
+
+def _read_training(manifest: Manifest) -> TrainingFacts | None:
+    facts = read_facts(manifest, BaseModel)
+    return facts.training if isinstance(facts, PretrainFacts | TrainedStepFacts) else None
+
+
+def _name_language(code: str) -> str:
+    """Return a language's name, or its code where only the user's data folder knows the language."""
     return LANGUAGES[code].name if code in LANGUAGES else code
 
 
-def _teacher(manifest: dict[str, Any]) -> str:
-    if manifest["kind"] == "pretrain":
-        shape = manifest["facts"]["shape"]
-        return f"{shape['family']}, {shape['layers']} layers of {shape['hidden']}, trained here"
-    return str(manifest["facts"]["teacher"]["name"])
+def _name_teacher(manifest: Manifest) -> str:
+    if manifest.kind == "pretrain":
+        shape = read_facts(manifest, PretrainFacts).shape
+        return f"{shape.family}, {shape.layers} layers of {shape.hidden}, trained here"
+    return read_facts(manifest, FetchFacts).teacher.name
 
 
-def _model(one: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> schema.Model:
-    manifest = manifests[one["stage"]]
-    facts = manifest["facts"]
-    return schema.Model(
-        id=one["id"],
-        name=one["name"],
-        role=one["role"],
-        step=one["stage"] if one["role"] == "student" else None,
-        shape={name: value for name, value in facts["shape"].items() if name != "tied"}
-        if "shape" in facts
-        else None,
-        parameters=facts.get("parameters"),
-        size_bytes=facts.get("size_bytes"),
-        key=manifest["key"],
+def _collect_model(model: _ScoredModel, read: Manifests) -> schema.ModelResult:
+    manifest = read[model.stage]
+    facts = read_facts(manifest, BaseModel)
+    size = facts if isinstance(facts, SizeFacts) else SizeFacts()
+    return schema.ModelResult(
+        id=model.id,
+        name=model.name,
+        role=model.role,
+        step=model.stage if model.role == "student" else None,
+        shape=None if size.shape is None else size.shape.model_dump(exclude={"tied"}),
+        parameters=size.parameters,
+        size_bytes=size.size_bytes,
+        key=manifest.key,
     )
 
 
-def _scores(one: dict[str, Any], task: str, manifests: dict[str, dict[str, Any]]) -> list[schema.Score]:
-    manifest = manifests[f"score.{task}.{one['id']}"]
-    found = manifest["facts"]["scores"]
+def _collect_scores(model: _ScoredModel, task: str, read: Manifests) -> list[schema.TaskScore]:
+    manifest = read[f"score.{task}.{model.id}"]
+    scores = read_facts(manifest, ScoringFacts).scores
     return [
-        schema.score_of(
-            one["id"],
+        schema.make_score(
+            model.id,
             task,
             metric,
-            cell["values"],
-            seeds=found["by_seed"],
-            interval=Interval(low=cell["low"], high=cell["high"]),
-            n_test=found["n_test"],
-            keys=[manifest["key"]],
-            signature=found["signature"],
+            score.values,
+            seeds=scores.by_seed,
+            interval=IntervalValue(low=score.low, high=score.high),
+            n_test=scores.n_test,
+            keys=[manifest.key],
+            signature=scores.signature,
         )
-        for metric, cell in found["metrics"].items()
+        for metric, score in scores.metrics.items()
     ]
 
 
-def _comparisons(manifest: dict[str, Any] | None) -> list[schema.Comparison]:
-    """Gives the rows of the stage ``compare``; none where nothing was scored."""
+def _collect_comparisons(manifest: Manifest | None) -> list[schema.ComparisonRow]:
+    """Return the rows of the stage ``compare``; none where nothing was scored."""
     if manifest is None:
         return []
     return [
-        schema.Comparison(
-            **{name: row[name] for name in schema.Comparison.model_fields if name in row},
-            key=manifest["key"],
-        )
-        for row in manifest["facts"]["comparisons"]
+        schema.ComparisonRow.model_validate(row.model_dump() | {"key": manifest.key})
+        for row in read_facts(manifest, CompareFacts).comparisons
     ]
 
 
-def _exports(model: str, role: str, task: str, manifests: dict[str, dict[str, Any]]) -> list[Export]:
-    manifest, timed = manifests[f"export.{task}.{role}"], manifests["latency"]
+def _collect_exports(model: str, role: str, task: str, read: Manifests) -> list[ExportResult]:
+    exported, timed = read[f"export.{task}.{role}"], read["latency"]
+    facts = read_facts(exported, ExportFacts)
+    files: dict[str, GraphFacts | Int8Facts | None] = {FP32: facts.fp32, "int8": facts.int8}
     rows = []
-    for precision in PRECISIONS:
-        facts = manifest["facts"].get(precision)
-        if facts is None:
+    for precision, file in files.items():
+        if file is None:
             continue
-        timing = _timing(timed["facts"]["latency"], task, role, precision)
+        timing = _choose_timing(read_facts(timed, LatencyFacts).latency, task, role, precision)
         base = (role, precision) == ("teacher", FP32)
         rows.append(
-            Export(
+            ExportResult(
                 model=model,
                 task=task,
                 precision=precision,
-                graph=facts.get("graph") or manifest["facts"][FP32]["graph"],
-                reason=facts.get("reason"),
-                size_bytes=facts["size_bytes"],
-                max_abs_delta=facts["max_abs_delta"],
-                argmax_agreement=facts["argmax_agreement"],
-                p50_ms=timing["p50_ms"],
-                p90_ms=timing["p90_ms"],
-                ratio=None if base else _ratio(timing["speed_ratio"]),
-                threads=timing["threads"],
-                length=timing["length"],
-                batch_size=timing["batch_size"],
-                key=manifest["key"],
-                latency_key=timed["key"],
+                graph=facts.fp32.graph,
+                reason=facts.fp32.reason if precision == FP32 else None,
+                size_bytes=file.size_bytes,
+                max_abs_delta=file.max_abs_delta,
+                argmax_agreement=file.argmax_agreement,
+                p50_ms=timing.p50_ms,
+                p90_ms=timing.p90_ms,
+                ratio=None if base else _convert_ratio(timing.speed_ratio),
+                threads=timing.threads,
+                length=timing.length,
+                batch_size=timing.batch_size,
+                key=exported.key,
+                latency_key=timed.key,
             )
         )
     return rows
 
 
-def _copies(model: str, manifest: dict[str, Any] | None) -> list[Copy]:
-    """Gives the rows of the stage ``precisions``; none where the scale names none."""
+def _choose_timing(rows: list[TimingFacts], task: str, role: str, precision: str) -> TimingFacts:
+    """Return a file's timing with the longest input on the fewest threads; latency.json has the others."""
+    own = [row for row in rows if (row.task, row.role, row.precision) == (task, role, precision)]
+    return min(own, key=lambda row: (row.threads, -row.length))
+
+
+def _convert_ratio(speed: SpeedFacts) -> SpeedRatio:
+    return SpeedRatio(value=speed.value, interval=IntervalValue(low=speed.low, high=speed.high))
+
+
+def _collect_copies(model: str, manifest: Manifest | None) -> list[PrecisionResult]:
+    """Return the rows of the stage ``precisions``; none where the scale names no precision."""
     if manifest is None:
         return []
     return [
-        Copy(
+        PrecisionResult(
             model=model,
-            task=row["task"],
-            precision=row["precision"],
-            size_bytes=row["size_bytes"],
-            kept_parts=tuple(row["kept_parts"]),
-            drop=Estimate(**{part: told[{"value": "drop"}.get(part, part)] for part in _ESTIMATE}),
-            **{
-                name: told[name] for name in ("metric", "num_items", "original", "score", "allowed", "passed")
-            },
-            key=manifest["key"],
+            task=copy.task,
+            precision=copy.precision,
+            size_bytes=copy.size_bytes,
+            metric=copy.verdict.metric,
+            num_items=copy.verdict.num_items,
+            original=copy.verdict.original,
+            score=copy.verdict.score,
+            drop=Estimate(value=copy.verdict.drop, low=copy.verdict.low, high=copy.verdict.high),
+            allowed=copy.verdict.allowed,
+            passed=copy.verdict.passed,
+            kept_parts=tuple(copy.kept_parts),
+            key=manifest.key,
         )
-        for row in manifest["facts"]["copies"]
-        for told in (row["verdict"],)
+        for copy in read_facts(manifest, PrecisionsFacts).copies
     ]
 
 
-def _timing(rows: list[dict[str, Any]], task: str, role: str, precision: str) -> dict[str, Any]:
-    """Gives the timing of the longest input on the fewest threads; ``latency.json`` has the others."""
-    mine = [row for row in rows if (row["task"], row["role"], row["precision"]) == (task, role, precision)]
-    return min(mine, key=lambda row: (row["threads"], -row["length"]))
-
-
-def _ratio(speed: dict[str, float]) -> Ratio:
-    return Ratio(value=speed["value"], interval=Interval(low=speed["low"], high=speed["high"]))
-
-
-def _training(name: str, manifest: dict[str, Any]) -> schema.Training:
-    """Gives what a step cost and reached; time and memory only of one that was made in a single attempt."""
-    facts, whole = manifest["facts"], not manifest["resumed"]
-    losses = facts["training"]["losses"]
-    return schema.Training(
+def _collect_training(name: str, manifest: Manifest) -> schema.TrainingRecord:
+    """Return a training's cost and losses; time and memory only where one attempt made the stage."""
+    facts = read_facts(manifest, BaseModel)
+    assert isinstance(facts, PretrainFacts | TrainedStepFacts)
+    return schema.TrainingRecord(
         step=name,
-        tokens=facts["training"]["tokens"],
-        tokens_per_s=facts["training"]["tokens_per_s"],
-        wall_s=manifest["wall_s"] if whole else None,
-        peak_memory_bytes=manifest["peak_memory_bytes"] if whole else None,
-        loss_final=float(losses[-1]["loss"]) if losses else None,
-        loss_held_out=facts.get("held_out", {}).get("loss"),
-        key=manifest["key"],
+        tokens=facts.training.tokens,
+        tokens_per_s=facts.training.tokens_per_s,
+        wall_s=None if manifest.resumed else manifest.wall_s,
+        peak_memory_bytes=None if manifest.resumed else manifest.peak_memory_bytes,
+        loss_final=facts.training.losses[-1].loss if facts.training.losses else None,
+        loss_held_out=facts.held_out.loss if isinstance(facts, TrainedStepFacts) else None,
+        key=manifest.key,
     )
 
 
-def _cost(model: str, made_by: list[str], manifests: dict[str, dict[str, Any]]) -> Cost:
-    """Gives what all the steps of one recipe cost together, as if none were shared with another recipe."""
-    made = [manifests[name] for name in made_by]
-    whole = not any(one["resumed"] for one in made)
+def _add_costs(model: str, stages: tuple[str, ...], read: Manifests) -> Cost:
+    """Return the cost of all steps of one recipe, as if it shared none with another recipe."""
+    made = [read[name] for name in stages]
+    trainings = [_read_training(one) for one in made]
     return Cost(
         model=model,
-        tokens=sum(one["facts"].get("training", {}).get("tokens", 0) for one in made),
-        wall_s=sum(one["wall_s"] for one in made) if whole else None,
-        keys=tuple(dict.fromkeys(one["key"] for one in made)),
+        tokens=sum(one.tokens for one in trainings if one is not None),
+        wall_s=None if any(one.resumed for one in made) else sum(one.wall_s for one in made),
+        keys=tuple(dict.fromkeys(one.key for one in made)),
     )
 
 
-def _held_out(config: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> Iterator[texts.HeldOut]:
-    """Gives the loss of each model whose stage measured it."""
-    for one in config["scored"]:
-        manifest = manifests.get(one["stage"])
-        found = manifest["facts"].get("held_out") if manifest else None
-        if manifest and found:
-            loss, per_byte = found["loss"], found["loss_per_byte"]
-            yield texts.HeldOut(model=one["id"], loss=loss, loss_per_byte=per_byte, key=manifest["key"])
+def _collect_held_out(settings: _ReportSettings, read: Manifests) -> Iterator[HeldOut]:
+    """Return the loss of each model whose stage measured it."""
+    for model in settings.scored:
+        manifest = read.get(model.stage)
+        facts = None if manifest is None else read_facts(manifest, BaseModel)
+        if manifest is not None and isinstance(facts, StepFacts):
+            loss, per_byte = facts.held_out.loss, facts.held_out.loss_per_byte
+            yield HeldOut(model=model.id, loss=loss, loss_per_byte=per_byte, key=manifest.key)
 
 
-def _leakage(config: dict[str, Any], manifest: dict[str, Any]) -> Iterator[texts.Leakage]:
-    for task in config["tasks"]:
-        facts = manifest["facts"][task]
-        sizes = {"n_dev": facts["dev"], "n_test": facts["test"]}
-        yield texts.Leakage(task=task, **facts["leakage"], **sizes, key=manifest["key"])
+def _collect_leakage(tasks: tuple[str, ...], manifest: Manifest) -> Iterator[Leakage]:
+    for task in tasks:
+        facts = read_facts(manifest, TasksFacts).root[task]
+        yield Leakage(
+            task=task,
+            dev=facts.leakage.dev,
+            n_dev=facts.dev,
+            test=facts.leakage.test,
+            n_test=facts.test,
+            key=manifest.key,
+        )
 
 
-def _absent(
-    config: dict[str, Any], manifests: dict[str, dict[str, Any]], trained: tuple[str, ...]
-) -> list[schema.Absent]:
-    """Explains the cells that have no number."""
-    found = [
-        schema.Absent(cell=f"model/{one['id']}/{field}", reason=reason)
-        for one in config["scored"]
-        for field, reason in _WITHOUT.get(one["id"], {}).items()
-    ]
+def _explain_missing_cells(
+    settings: _ReportSettings, read: Manifests, trained: tuple[str, ...]
+) -> Iterator[schema.MissingCell]:
+    for model in settings.scored:
+        for field, reason in _WITHOUT.get(model.id, {}).items():
+            yield schema.MissingCell(cell=f"model/{model.id}/{field}", reason=reason)
     for name in trained:
-        row = _training(name, manifests[name])
-        reasons = {
-            "peak_memory_bytes": "this system does not tell a process's peak memory",
-            "loss_final": "too few steps to log a loss",
-            "loss_held_out": "it is trained on many languages; the loss on this one is the next step's",
-        }
-        if manifests[name]["resumed"]:
-            reasons |= {field: f"{_RESUMED} {what}" for field, what in _OF_ONE_ATTEMPT.items()}
-        found += [
-            schema.Absent(cell=f"training/{name}/{field}", reason=reason)
-            for field, reason in reasons.items()
-            if getattr(row, field) is None
-        ]
-    return found
+        row = _collect_training(name, read[name])
+        for field, reason in (_UNTRAINED | (_RESUMED if read[name].resumed else {})).items():
+            if getattr(row, field) is None:
+                yield schema.MissingCell(cell=f"training/{name}/{field}", reason=reason)

@@ -1,11 +1,11 @@
-"""What every stage that scores writes: scores with interval and signature, and the predictions behind."""
+"""Write what every stage that scores a model leaves: scores with interval and signature, and predictions."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import harness
 from harness.config.digest import digest
@@ -18,33 +18,34 @@ from harness.measure.signature import Signature
 from harness.measure.significance import interval
 from harness.models.loading.fingerprint import fingerprint
 from harness.pipeline.hashing import hash_path
+from harness.stages.io.facts import MetricFacts, ScoresFacts, to_json
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
 _DIGITS = 12
+S = TypeVar("S", bound=ScoresFacts)
 
 
-def data_name(data: TaskData) -> str:
-    """Names the data: what kind of source, its revision, and the digest of all its parts.
+def name_data(data: TaskData) -> str:
+    """Name the data by the kind of its source, its revision, and the digest of all its parts.
 
-    Holds: data that lies in a folder has one name, wherever that lies and however its path is written.
+    Invariants: data from a folder has one name, wherever the folder is and however its path is written.
     """
-    told = data.provenance
-    source = told.get("hub") or ("folder" if "source" in told else "builtin")
-    revision = f"@{told['revision'][:7]}" if "revision" in told else ""
+    source = data.provenance.get("hub") or ("folder" if "source" in data.provenance else "builtin")
+    revision = f"@{data.provenance['revision'][:7]}" if "revision" in data.provenance else ""
     parts = [
         [[*texts_of(one), *labels_of(one)] for one in part] for part in (data.train, data.dev, data.test)
     ]
     return f"{source}{revision}#{digest([data.labels, parts])[:_DIGITS]}"
 
 
-def model_name(path: Path) -> str:
-    """Names a model: by what it is, however often it was saved, or by its one file."""
+def name_model(path: Path) -> str:
+    """Name a model by a digest: of its weights in any saved form, or of its one file."""
     return (fingerprint(path) if path.is_dir() else hash_path(path))[:_DIGITS]
 
 
-def record_scores(
+def write_scores(
     context: Context,
     data: TaskData,
     by_seed: Mapping[int, Sequence[Item]],
@@ -52,26 +53,28 @@ def record_scores(
     protocol: str,
     model: str,
     packages: Sequence[str],
-    more: Mapping[str, Any],
-) -> None:
-    """Writes ``scores.json`` and ``predictions.json.gz``, and leaves the scores in the facts.
+    facts: type[S],
+    **more: Any,
+) -> S:
+    """Write ``scores.json`` and ``predictions.json.gz``; return the scores.
 
     The interval of a score is a bootstrap over items and seeds together.
 
     Args:
         context: of the stage.
-        data: the task; its test part is what was predicted.
+        data: the task whose test part was predicted.
         by_seed: the predictions of each seed.
-        protocol: how the model learnt the task, for the signature.
+        protocol: how the model was trained on the task, for the signature.
         model: its digest, for the signature.
-        packages: whose versions the signature names.
-        more: what the stage tells besides.
+        packages: those whose versions the signature names.
+        facts: the type to return.
+        more: further fields of that type.
     """
     gold = gold_labels(data, "test")
     signature = Signature(
         task=data.task.name,
         language=data.language,
-        data=data_name(data),
+        data=name_data(data),
         split="test",
         n_items=len(gold),
         protocol=protocol,
@@ -79,28 +82,28 @@ def record_scores(
         model=model,
         versions={"harness": harness.__version__} | {name: version_of(name) or "none" for name in packages},
     )
-    told = Predictions(data.task.name, data.task.metrics, gold, by_seed, str(signature))
-    scores = {
-        "task": data.task.name,
-        "n_test": len(gold),
-        "by_seed": list(by_seed),
-        "signature": str(signature),
-        "metrics": {metric: _metric(metric, told) for metric in data.task.metrics},
+    predictions = Predictions(data.task.name, data.task.metrics, gold, by_seed, str(signature))
+    scores = facts(
+        task=data.task.name,
+        n_test=len(gold),
+        by_seed=list(by_seed),
+        signature=str(signature),
+        metrics={metric: _score(metric, predictions) for metric in data.task.metrics},
         **more,
-    }
-    write_json(context.out / "scores.json", scores)
-    write_predictions(told, context.out / FILE)
-    context.facts["scores"] = scores
+    )
+    write_json(context.out / "scores.json", to_json(scores))
+    write_predictions(predictions, context.out / FILE)
+    return scores
 
 
-def _metric(metric: str, told: Predictions) -> dict[str, Any]:
-    tallies = [tally(metric, told.gold, labels) for labels in told.seeds]
+def _score(metric: str, predictions: Predictions) -> MetricFacts:
+    tallies = [tally(metric, predictions.gold, labels) for labels in predictions.seeds]
     values = [one.value for one in tallies]
     bounds = interval(tallies)
-    return {
-        "values": values,
-        "mean": bounds.value,
-        "std": statistics.stdev(values) if len(values) > 1 else None,
-        "low": bounds.low,
-        "high": bounds.high,
-    }
+    return MetricFacts(
+        values=values,
+        mean=bounds.value,
+        std=statistics.stdev(values) if len(values) > 1 else None,
+        low=bounds.low,
+        high=bounds.high,
+    )

@@ -1,0 +1,371 @@
+"""The facts that stages record in their manifests, as types: a stage writes them, the report reads them.
+
+`harness.stages.table` names the type of each kind. A change of a type needs a new version of its kind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, JsonValue, RootModel
+
+from harness.config.shape import Shape
+from harness.measure.interval import Interval
+
+
+class Facts(BaseModel):
+    """Facts of one stage, or a part of them; frozen, and unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+def to_json(facts: BaseModel) -> dict[str, Any]:
+    """Return a stage's facts as JSON types; a fact that the stage did not set is left out."""
+    given = None if isinstance(facts, RootModel) else facts.model_fields_set
+    content: dict[str, Any] = facts.model_dump(mode="json", include=given)
+    return content
+
+
+class LeakageCounts(Facts):
+    """Items of a task whose text is also in another part: of dev in train, of test in train or dev."""
+
+    dev: int
+    test: int
+
+
+class TaskFacts(Facts):
+    """One labelled task: the number of examples of each part, its labels and where it comes from."""
+
+    train: int
+    dev: int
+    test: int
+    labels: list[str]
+    leakage: LeakageCounts
+    notes: list[str]
+    provenance: dict[str, JsonValue]
+
+
+class TasksFacts(RootModel[dict[str, TaskFacts]]):
+    """The facts of each task, by name."""
+
+
+class CorpusFacts(Facts):
+    """The text of one language: the counts of `harness.data.corpus.Statistics`, and where it comes from."""
+
+    documents: int
+    lines: int
+    empty: int
+    duplicates: int
+    excluded: int
+    characters: int
+    train_documents: int
+    train_lines: int
+    held_out_documents: int
+    held_out_lines: int
+    provenance: dict[str, JsonValue]
+
+
+class CorporaFacts(RootModel[dict[str, CorpusFacts]]):
+    """The facts of each language that was read, by code."""
+
+
+class SizeFacts(Facts):
+    """The shape, the parameters by part, and the bytes of a model; None where a model has none."""
+
+    shape: Shape | None = None
+    parameters: dict[str, int] | None = None
+    size_bytes: int | None = None
+
+
+class ModelFacts(SizeFacts):
+    """A model with all three."""
+
+    shape: Shape
+    parameters: dict[str, int]
+    size_bytes: int
+
+
+class TeacherFacts(Facts):
+    """The name of a teacher that was not trained here, and its revision on the hub."""
+
+    name: str
+    revision: str | None
+
+
+class FetchFacts(ModelFacts):
+    """A teacher from the hub or from a folder."""
+
+    teacher: TeacherFacts
+
+
+class LoggedLoss(Facts):
+    """One point of a loss curve, with whatever else transformers logs there."""
+
+    model_config = ConfigDict(extra="allow")
+
+    loss: float
+    step: int
+
+
+class TrainingFacts(Facts):
+    """The amount and speed of one training, and its loss curve; no speed of one that was resumed."""
+
+    tokens: int
+    steps: int
+    tokens_per_s: float | None
+    train_s: float
+    resumed: bool
+    losses: list[LoggedLoss]
+
+
+class TrainingHalf(Facts):
+    """One of the trainings that a teacher went through: first the shallow model, then the deep one."""
+
+    tokens: int
+    steps: int
+    train_s: float
+
+
+class PretrainingFacts(TrainingFacts):
+    """A teacher's whole training; the loss curve is that of the last half."""
+
+    halves: list[TrainingHalf]
+
+
+class PretrainFacts(ModelFacts):
+    """A teacher that was trained here."""
+
+    training: PretrainingFacts
+
+
+class HeldOutFacts(Facts):
+    """The masked-language loss on held-out text, in nats a masked token and a byte of text."""
+
+    loss: float
+    perplexity: float
+    loss_per_byte: float
+    accuracy: float
+    masked: int
+
+
+class StepFacts(ModelFacts):
+    """The model after a step of the recipe."""
+
+    held_out: HeldOutFacts
+
+
+class TrainedStepFacts(StepFacts):
+    """The model after a step that trains."""
+
+    training: TrainingFacts
+
+
+class PruningRound(Facts):
+    """The FFN width after one round, and the share of the summed importance that the kept neurons have."""
+
+    ffn: int
+    kept_score_fraction: float
+
+
+class PruneFacts(StepFacts):
+    """The model after pruning."""
+
+    rounds: list[PruningRound]
+
+
+class TrimFacts(StepFacts):
+    """The model after trimming, with the fields of `harness.models.tokenizers.coverage.Certificate`."""
+
+    certificate: dict[str, JsonValue] | None = None
+
+
+class MetricFacts(Facts):
+    """A metric on the test part: the score of each seed, their mean, deviation and 95 % interval."""
+
+    values: list[float]
+    mean: float
+    std: float | None
+    low: float
+    high: float
+
+
+class ScoresFacts(Facts):
+    """The scores of a model on a task, by metric; `by_seed` lists the seeds in the order of the values."""
+
+    task: str
+    n_test: int
+    by_seed: list[int]
+    signature: str
+    metrics: dict[str, MetricFacts]
+
+
+class SeedFacts(Facts):
+    """One fine-tuning: the epoch that was kept, the dev score of each epoch, the trained parameters."""
+
+    best_epoch: int
+    dev: list[float]
+    num_trained: int
+
+
+class FinetunedScoresFacts(ScoresFacts):
+    """The scores of a fine-tuned model, with each fine-tuning by its seed."""
+
+    seeds: dict[str, SeedFacts]
+
+
+class LinearScoresFacts(ScoresFacts):
+    """The scores of a linear model, with its dev score at each strength of regularisation."""
+
+    dev: dict[str, float]
+
+
+class ScoringFacts(Facts):
+    """What every stage that scores a model records."""
+
+    scores: ScoresFacts
+
+
+class FinetuningFacts(ScoringFacts):
+    """A model scored by fine-tuning."""
+
+    scores: FinetunedScoresFacts
+
+
+class LinearFacts(ScoringFacts):
+    """A linear model, scored."""
+
+    scores: LinearScoresFacts
+
+
+class ComparisonFacts(Facts):
+    """One model compared with another on a task, or on the average over tasks, which has no test."""
+
+    model: str
+    other: str
+    task: str
+    difference: Interval
+    retention: Interval | None
+    p_value: float | None
+    p_wilcoxon: float | None
+    p_holm: float | None
+    verdict: str
+
+
+class CompareFacts(Facts):
+    """Every pair of models that was compared."""
+
+    comparisons: list[ComparisonFacts]
+
+
+class CandidateFacts(Facts):
+    """A graph that was tried for an export; without parity and time where it could not be used."""
+
+    name: str
+    seconds: float
+    size_bytes: int | None
+    max_abs_delta: float | None
+    argmax_agreement: float | None
+    p50_ms: float | None
+    refusal: str | None
+
+
+class GraphFacts(Facts):
+    """An fp32 file, the graph that was kept in it and why, and its largest difference from torch."""
+
+    path: str
+    task: str
+    graph: str
+    attention: str
+    optimized: bool
+    opset: int
+    inputs: list[str]
+    output: str
+    size_bytes: int
+    max_abs_delta: float
+    argmax_agreement: float
+    reason: str
+    candidates: list[CandidateFacts]
+
+
+class Int8Facts(Facts):
+    """An int8 file and its largest difference from torch."""
+
+    path: str
+    size_bytes: int
+    max_abs_delta: float
+    argmax_agreement: float
+
+
+class ExportFacts(Facts):
+    """A fine-tuned model's ONNX files."""
+
+    fp32: GraphFacts
+    int8: Int8Facts | None = None
+
+
+class SpeedFacts(Facts):
+    """How many times as fast as the teacher's fp32 file a file is, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class TimingFacts(Facts):
+    """One file timed at one input length, number of threads and batch size."""
+
+    task: str
+    role: str
+    precision: str
+    length: int
+    threads: int
+    batch_size: int
+    rounds: int
+    p50_ms: float
+    p90_ms: float
+    speed_ratio: SpeedFacts
+
+
+class LatencyFacts(Facts):
+    """Every file timed at every setting."""
+
+    latency: list[TimingFacts]
+
+
+class GateFacts(Facts):
+    """The verdict of the quality gate on a copy: the fields of `harness.measure.gate.Verdict`."""
+
+    metric: str
+    part: str
+    num_items: int
+    original: float
+    score: float
+    drop: float
+    low: float
+    high: float
+    allowed: float
+    passed: bool
+    reason: str
+
+
+class CopyFacts(Facts):
+    """A copy of an export in another precision; `tried` is the drop with each set of parts kept in fp32."""
+
+    task: str
+    precision: str
+    size_bytes: int
+    verdict: GateFacts
+    kept_parts: list[str]
+    tried: list[tuple[list[str], float]]
+
+
+class PrecisionsFacts(Facts):
+    """Every copy of the final student's exports."""
+
+    copies: list[CopyFacts]
+
+
+class ReportFacts(Facts):
+    """The machine and the versions that a report was written with (`harness.measure.environment`)."""
+
+    environment: dict[str, JsonValue]

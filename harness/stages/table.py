@@ -1,0 +1,150 @@
+"""The kinds of stages, in the order in which a run goes through them: one row a kind, one module a row.
+
+A stage is the function ``run(context)`` of the module with its kind's name. It reads the folders of earlier
+stages and files from outside, writes into its own folder, and returns its facts, which its manifest keeps for
+the report. Stages never import each other: they communicate through files. `harness.plans` chains them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from harness.pipeline.manifest import Manifest
+from harness.stages.io.facts import (
+    CompareFacts,
+    CorporaFacts,
+    ExportFacts,
+    FetchFacts,
+    FinetuningFacts,
+    LatencyFacts,
+    LinearFacts,
+    PrecisionsFacts,
+    PretrainFacts,
+    PruneFacts,
+    ReportFacts,
+    ScoringFacts,
+    SizeFacts,
+    StepFacts,
+    TasksFacts,
+    TrainedStepFacts,
+    TrimFacts,
+)
+
+F = TypeVar("F", bound=BaseModel)
+
+_MODEL = ("model/*",)
+_STEP = ("model", "corpus")
+_SCORES = ("scores.json", "predictions.json.gz")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of stage.
+
+    Attributes:
+        name: of the kind and of its module.
+        version: part of every key; raise it when the code changes the written files or the facts, so that old
+            results are made again.
+        reads: the roles that its inputs may have, as globs. ``data:…`` is a file or folder of a data folder.
+        writes: the files that it may write, as globs.
+        facts: the type that ``run(context)`` returns.
+        summary: what it does, in one line.
+    """
+
+    name: str
+    version: int
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    facts: type[BaseModel]
+    summary: str
+
+
+_KINDS = (
+    # Data
+    Kind("tasks", 3, ("data:*/*",), ("*.json",), TasksFacts, "Read the labelled tasks of the language."),
+    Kind(
+        "corpus", 2, ("data:*/*",), ("*train.txt", "*held_out.txt"), CorporaFacts,
+        "Read, clean and split text; drop every line that the dev or test part of a task contains.",
+    ),
+    # Teacher
+    Kind(
+        "pretrain", 2, ("corpora",), _MODEL, PretrainFacts,
+        "Train a multilingual encoder from random weights.",
+    ),
+    Kind("fetch", 1, ("folder",), _MODEL, FetchFacts, "Take a teacher from the hub or from a folder."),
+    # Steps of a recipe: each changes the model's shape or trains it, never both
+    Kind("adapt", 2, _STEP, _MODEL, TrainedStepFacts, "Continue pre-training on the language's own text."),
+    Kind("shorten", 1, _STEP, _MODEL, StepFacts, "Drop layers."),
+    Kind("blank", 1, _STEP, _MODEL, StepFacts, "Replace the model by random weights in a smaller shape."),
+    Kind(
+        "distill", 2, (*_STEP, "teacher"), _MODEL, TrainedStepFacts,
+        "Train the student to imitate an earlier model of the run.",
+    ),
+    Kind("prune", 2, _STEP, _MODEL, PruneFacts, "Drop the least important FFN neurons."),
+    Kind("narrow", 2, _STEP, _MODEL, StepFacts, "Reduce the width of the hidden states."),
+    Kind(
+        "trim", 2, _STEP, (*_MODEL, "certificate.json"), TrimFacts,
+        "Keep the tokens that the language uses.",
+    ),
+    # Evaluation
+    Kind(
+        "random", 1, ("model",), _MODEL, SizeFacts,
+        "Initialise a baseline of the same shape with random weights.",
+    ),
+    Kind(
+        "static", 1, ("model",), ("static.safetensors", "*.json"), SizeFacts,
+        "Distil a static embedding for each token: a baseline without context.",
+    ),
+    Kind(
+        "score", 8, ("model", "tasks", "teacher"), (*_SCORES, "model/*"), FinetuningFacts,
+        "Fine-tune a model on a task with several seeds, and score the test part.",
+    ),
+    Kind(
+        "linear", 4, ("tasks", "static"), _SCORES, LinearFacts,
+        "Score a linear model, on TF-IDF or on static embeddings.",
+    ),
+    Kind("majority", 4, ("tasks",), _SCORES, ScoringFacts, "Score the most frequent label."),
+    Kind(
+        "compare", 3, ("score.*.*",), ("comparisons.json",), CompareFacts,
+        "Compare the scored models: better, worse, or no significant difference.",
+    ),
+    Kind(
+        "export", 2, ("model",), ("onnx/*",), ExportFacts,
+        "Export the fine-tuned model to ONNX, checked against torch, and quantise a copy to int8.",
+    ),
+    Kind(
+        "precisions", 2, ("student.*", "tasks", "corpus"), ("*/model_*.onnx",), PrecisionsFacts,
+        "Write the final student's exports in other precisions, each checked by the quality gate.",
+    ),
+    Kind(
+        "latency", 1, ("*.*",), ("latency.json",), LatencyFacts,
+        "Time the exports against each other in interleaved rounds.",
+    ),
+    Kind(
+        "report", 6, ("*",), ("results.json", "report.md", "report.html", "*.svg"), ReportFacts,
+        "Collect the numbers of a run in one report.",
+    ),
+    Kind(
+        "leaderboard", 2, ("*",), ("results.json", "leaderboard.md", "leaderboard.html", "*.svg"),
+        ReportFacts,
+        "Collect the numbers of several recipes, or of one recipe's variants.",
+    ),
+)  # fmt: skip
+
+KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in _KINDS})
+
+
+def read_facts(manifest: Manifest, expected: type[F]) -> F:
+    """Return the facts of a finished stage as the type of its kind, which must be of the expected type."""
+    facts = KINDS[manifest.kind].facts.model_validate(manifest.facts)
+    if not isinstance(facts, expected):
+        raise TypeError(
+            f"{manifest.stage}: expected {expected.__name__}; got {type(facts).__name__}, the facts of the "
+            f"kind '{manifest.kind}'"
+        )
+    return facts

@@ -1,0 +1,80 @@
+"""The stage that trains a teacher: interrupted at any point, and with one language."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.config.load import load_scale
+from harness.plans.run import plan_pretraining
+from harness.stages import corpus
+from harness.stages import pretrain as pretraining
+
+
+class CutError(Exception):
+    """Stands for a kill."""
+
+
+@pytest.fixture
+def pretrain(tmp_path, write_scale, make_context, data):
+    """Run the stage that trains a teacher, whole or interrupted after some steps."""
+    shallow = {"layers": 1, "tokens": 1500, "learning_rate": 2e-3}
+    changes = {
+        "teacher.pretrain.shallow": shallow,
+        "teacher.pretrain.tokens": 1500,
+        "teacher.pretrain.vocabulary": 60,
+    }
+    changes |= {"teacher.pretrain.languages": ["mt", "sw"]}
+    scale = load_scale(write_scale(tmp_path, changes)).with_data(str(data))
+    corpora, teacher = plan_pretraining(scale)
+    text = make_context(dict(corpora.config), dict(corpora.inputs), out=tmp_path / "corpora")
+    corpus.run(text)
+
+    def run(folder, cut_at=None):
+        done = []
+
+        def progress(*reported):
+            done.append(reported)
+            if len(done) == cut_at:
+                raise CutError
+
+        config = dict(teacher.config) | {"checkpoint_s": 0.0 if cut_at else 60.0}
+        context = make_context(config, {"corpora": text.out}, out=tmp_path / folder, progress=progress)
+        facts = pretraining.run(context)
+        return context.out, facts, len(done)
+
+    return run
+
+
+def test_interrupted_training_ends_like_an_uninterrupted_one(pretrain):
+    whole, facts, steps = pretrain("whole")
+    with pytest.raises(CutError):
+        pretrain("cut", cut_at=5)
+    with pytest.raises(CutError):
+        pretrain("cut", cut_at=steps - 15)
+    last, resumed, left = pretrain("cut")
+    assert left < 15
+    one, other = (load_file(out / "model" / "model.safetensors") for out in (whole, last))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert resumed.shape == facts.shape
+    assert resumed.shape.layers == 2
+    tokens = sum(half.tokens for half in facts.training.halves)
+    assert facts.training.tokens == resumed.training.tokens == tokens
+    assert (facts.training.resumed, resumed.training.resumed) == (False, True)
+    assert facts.training.tokens_per_s > 0
+    assert resumed.training.tokens_per_s is None
+
+
+def test_teacher_of_one_language_finds_its_text(tmp_path, write_scale, make_context, data):
+    changes = {
+        "teacher.pretrain.languages": ["mt"],
+        "teacher.pretrain.tokens": 200,
+        "teacher.pretrain.vocabulary": 60,
+    }
+    scale = load_scale(write_scale(tmp_path, changes)).with_data(str(data))
+    corpora, teacher = plan_pretraining(scale)
+    text = make_context(dict(corpora.config), dict(corpora.inputs), out=tmp_path / "corpora")
+    corpus.run(text)
+    context = make_context(dict(teacher.config), {"corpora": text.out})
+    assert pretraining.run(context).parameters

@@ -1,0 +1,37 @@
+"""The results that the report collects from stages that were resumed, or timed in batches."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.stages.io.results import collect_results
+
+
+@pytest.fixture
+def report(finished):
+    """The config of a finished run's report, and the manifests that it read."""
+    stage = next(stage for stage in finished.blueprint.plan if stage.id == "report")
+    return dict(stage.config), {role: finished.manifest(role) for role in stage.inputs}
+
+
+def test_resumed_training_has_no_time_and_no_memory_and_says_why(report):
+    config, manifests = report
+    training = manifests["adapt"].facts["training"] | {"resumed": True, "tokens_per_s": None}
+    changes = {"resumed": True, "facts": manifests["adapt"].facts | {"training": training}}
+    results = collect_results(config, manifests | {"adapt": manifests["adapt"].model_copy(update=changes)})
+    assert results.problems() == []
+    rows = {one.step: one for one in results.training}
+    assert rows["adapt"].wall_s is rows["adapt"].peak_memory_bytes is None
+    assert rows["distill"].wall_s == manifests["distill"].wall_s
+    reasons = {one.cell: one.reason for one in results.absent if one.cell.startswith("training/")}
+    for field in ("tokens_per_s", "wall_s", "peak_memory_bytes"):
+        assert "interrupted and resumed" in reasons[f"training/adapt/{field}"]
+        assert f"training/distill/{field}" not in reasons
+
+
+def test_export_records_the_batch_size_of_its_timing(report):
+    config, manifests = report
+    rows = [row | {"batch_size": 4} for row in manifests["latency"].facts["latency"]]
+    latency = manifests["latency"].model_copy(update={"facts": {"latency": rows}})
+    results = collect_results(config, manifests | {"latency": latency})
+    assert {one.batch_size for one in results.exports} == {4}

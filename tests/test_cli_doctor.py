@@ -1,0 +1,70 @@
+"""`harness doctor`, and the environment that every manifest records."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from harness import ops
+from harness.cli import doctor
+
+
+def test_doctor_checks_everything_a_user_may_need(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found = {check.what: check for check in doctor.examine()}
+    assert list(found) == ["C++ compiler", "kernels", "processor", "GPU", "container engine", "hub", "node"]
+    assert all(check.found for check in found.values())
+    assert found["hub"].found == "switched off by HF_HUB_OFFLINE"
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    found = {check.what: check for check in doctor.examine()}
+    assert found["node"].found == "none"
+
+
+@pytest.mark.parametrize(
+    ("implementation", "advice"),
+    [
+        ("compiled", "none is needed: the kernels are compiled"),
+        ("reference", "install g++ (Debian: build-essential), then `make build`"),
+    ],
+)
+def test_compiler_is_needed_only_to_build_kernels(implementation, advice, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(ops, "implementation", lambda *_: implementation)
+    assert {check.what: check for check in doctor.examine()}["C++ compiler"].advice == advice
+
+
+@pytest.mark.parametrize(
+    ("listed", "found", "advice"),
+    [
+        ("", "none", "none is needed for the scales mini and small; paper wants one"),
+        (
+            "GPU 0: NVIDIA H100 (UUID: GPU-1)",
+            "GPU 0: NVIDIA H100, which torch (CPU build) cannot use",
+            "take a torch build for your driver: `rm -r .venv`, then `make build TORCH=torch==VERSION`",
+        ),
+    ],
+)
+def test_gpu_that_torch_cannot_use_is_reported(listed, found, advice, tmp_path, monkeypatch):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{listed}'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    gpu = {check.what: check for check in doctor.examine()}["GPU"]
+    assert (gpu.found, gpu.advice) == (found, advice)
+
+
+def test_manifest_records_the_machine():
+    recorded = doctor.environment()
+    assert recorded.device in {"cpu", "cuda"}
+    assert recorded.threads == torch.get_num_threads()
+    assert recorded.ops in {"compiled", "reference"}
+    assert (
+        recorded.versions["torch"] == torch.__version__.split("+")[0]
+        or recorded.versions["torch"] == torch.__version__
+    )

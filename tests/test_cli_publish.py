@@ -1,0 +1,52 @@
+"""Publishing a run: copies at the top of its folder."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from harness.cli.publish import mirror, publish_model, publish_run
+from harness.config.load import load_recipe, load_scale
+from harness.errors import HarnessError
+from harness.pipeline.store import Store
+from harness.plans.run import plan_run
+
+
+def test_publishing_a_missing_run_is_refused(tmp_path, write_scale, write_recipe):
+    blueprint = plan_run("mt", load_recipe(write_recipe(tmp_path)), load_scale(write_scale(tmp_path)))
+    for publish in (
+        lambda: publish_run(blueprint, Store(tmp_path / "runs"), tmp_path / "out"),
+        lambda: publish_model(blueprint.plan, Store(tmp_path / "runs"), tmp_path / "out"),
+    ):
+        with pytest.raises(
+            HarnessError, match=r"publish: wanted the finished stage \w+ in .*runs; got none; run it"
+        ):
+            publish()
+    assert not (tmp_path / "out").exists()
+
+
+def test_mirror_copies_all_but_the_manifest(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "deep").mkdir(parents=True)
+    for name in ("a.txt", "deep/b.txt", "manifest.json"):
+        (source / name).write_text(name)
+    mirror(source, target)
+    assert {path.name for path in target.rglob("*.*")} == {"a.txt", "b.txt"}
+
+
+def test_two_processes_may_publish_at_once(tmp_path, monkeypatch):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "model.onnx").write_text("weights")
+    copy, others = shutil.copyfile, [lambda: mirror(source, target)]
+
+    def copy_beside_another(path, half):
+        copy(path, half)
+        if others:
+            others.pop()()
+
+    monkeypatch.setattr(shutil, "copyfile", copy_beside_another)
+    mirror(source, target)
+    assert not others
+    assert [path.name for path in target.iterdir()] == ["model.onnx"]
