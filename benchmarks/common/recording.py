@@ -1,4 +1,4 @@
-"""What a benchmark leaves: numbers as JSON, tables as Markdown, and what they were measured on."""
+"""Write a record of a benchmark: numbers as JSON, tables as Markdown, and the machine."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SHOWN = (
 )
 
 
-def environment(device: str) -> dict[str, object]:
-    """Gives what the numbers were measured on."""
+def describe_environment(device: str) -> dict[str, object]:
+    """Return the machine, the versions and the implementation of the ops."""
     compiled = ops.implementation(device) == "compiled"
     return {
         **describe(),
@@ -41,31 +41,31 @@ def environment(device: str) -> dict[str, object]:
     }
 
 
-def record_name(benchmark: str, about: Mapping[str, object]) -> str:
-    """Gives ``<benchmark>_<machine>_<yyyymm>_<commit>``; the machine is the GPU where there is one."""
+def name_record(benchmark: str, about: Mapping[str, object]) -> str:
+    """Return ``<benchmark>_<machine>_<yyyymm>_<commit>``; the machine is the GPU where there is one."""
     machine = str(about["gpu"] or about["cpu"]).lower()
     letters = "".join(letter if letter.isalnum() else " " for letter in machine)
     return f"{benchmark}_{'-'.join(letters.split())}_{datetime.now(UTC):%Y%m}_{str(about['commit'])[:7]}"
 
 
-def without_places(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives the scores of a scorecard without the folders that models and data were read from."""
+def remove_paths(scorecard: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores of a scorecard without the folders that models and data were read from."""
     data = {
         task: {name: value for name, value in facts.items() if name != "provenance"}
-        for task, facts in found["data"].items()
+        for task, facts in scorecard["data"].items()
     }
-    return {name: value for name, value in found.items() if name != "sources"} | {"data": data}
+    return {name: value for name, value in scorecard.items() if name != "sources"} | {"data": data}
 
 
-def write(
+def write_record(
     folder: Path,
     benchmark: str,
     about: Mapping[str, object],
     numbers: Mapping[str, object],
     lines: Sequence[str],
 ) -> Path:
-    """Writes a run as ``.json`` and ``.md``; gives the path of the first."""
-    stem = folder / record_name(benchmark, about)
+    """Write a record as ``.json`` and ``.md``, and return the path of the ``.json``."""
+    stem = folder / name_record(benchmark, about)
     folder.mkdir(parents=True, exist_ok=True)
     content = {"schema_version": SCHEMA_VERSION, "environment": about, **numbers}
     facts = ", ".join(f"{key}: {about[key]}" for key in SHOWN)

@@ -24,7 +24,7 @@ import torch
 from tokenizers import Tokenizer
 
 from benchmarks.common.programs import make_parser
-from benchmarks.common.recording import environment, write
+from benchmarks.common.recording import describe_environment, write_record
 from benchmarks.edge import device, runtimes
 from benchmarks.edge.runtimes import OURS, Setting, Variant
 from benchmarks.edge.shapes import STUDENTS, TEACHER, TEACHER_NAME
@@ -199,7 +199,7 @@ def main(given: Sequence[str] | None = None) -> int:
     lines = tables_of(found, absent)
     print("\n".join(lines))
     if asked.record:
-        about = environment("cpu")
+        about = describe_environment("cpu")
         numbers = {"setting": {"main": MAIN._asdict(), "weights": "random"}, **found, "absent": absent}
-        print(write(asked.record, "edge", about, numbers | {"real_lengths": real}, lines))
+        print(write_record(asked.record, "edge", about, numbers | {"real_lengths": real}, lines))
     return 0

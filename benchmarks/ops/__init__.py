@@ -1,1 +1,1 @@
-"""The ops: every variant of each, beside each other at full and at small shapes."""
+"""The ops: all variants of each, at full and at small shapes."""

@@ -1,4 +1,4 @@
-"""The table of the benchmark: for each op its inputs, its variants, and the work it declares.
+"""The cases of the benchmark: for each op its inputs, its variants, and the work it declares.
 
 Shapes: **N** rows, **V** vocabulary, **D** hidden, **F** FFN width.
 """
@@ -27,12 +27,12 @@ class Case:
     """One op at one shape and dtype.
 
     Attributes:
-        name: of the op.
-        shape: its sizes, by letter.
-        dtype: of the inputs.
-        variants: a training step of each variant: the loss and the gradients by what learns.
-        traffic_bytes: what a perfect kernel reads and writes.
-        flops: what its matrix products take.
+        name: name of the op.
+        shape: sizes by letter.
+        dtype: type of the inputs.
+        variants: a training step of each variant, which returns the loss and the gradients.
+        traffic_bytes: bytes that a perfect kernel reads and writes; 0 where products take the time.
+        flops: FLOPs of the matrix products.
     """
 
     name: str
@@ -44,18 +44,18 @@ class Case:
 
 
 def _step(function: Callable[..., Tensor], given: Given) -> Step:
-    wanted = [one for one in given if one.requires_grad]
+    learnt = [one for one in given if one.requires_grad]
 
     def run() -> list[Tensor]:
         loss = function(*given)
         slope = torch.ones_like(loss) if loss.dim() == 0 else loss.detach()
-        return [loss.detach(), *torch.autograd.grad(loss, wanted, slope)]
+        return [loss.detach(), *torch.autograd.grad(loss, learnt, slope)]
 
     return run
 
 
 def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Gives torch.compile of a function, made at the first call; who does not time it does not wait."""
+    """Return torch.compile of a function; it is compiled at the first call."""
     made: list[Callable[..., Tensor]] = []
 
     def run(*given: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _variants(functions: Mapping[str, Callable[..., Tensor]], given: Given) -> dict[str, Step]:
-    """Gives each function's step; ``compile`` is torch.compile of the first, ``eager``."""
+    """Return each function's step, and as ``compile`` that of torch.compile of ``eager``."""
     everything = {**functions, "compile": _compiled(functions["eager"])}
     return {name: _step(function, given) for name, function in everything.items()}
 
@@ -97,7 +97,7 @@ def _reference_distillation(student_NV: Tensor, teacher_NV: Tensor, target_N: Te
 
 
 def distillation_loss(shape: Mapping[str, int], dtype: torch.dtype, device: str) -> Case:
-    """The loss from logits."""
+    """Build a case of the loss from logits."""
     rows, vocabulary = shape["N"], shape["V"]
     given = [
         _random(rows, vocabulary, dtype=dtype, device=device, scale=3, learns=True),
@@ -120,7 +120,7 @@ def distillation_loss(shape: Mapping[str, int], dtype: torch.dtype, device: str)
 
 
 def linear_distillation_loss(shape: Mapping[str, int], dtype: torch.dtype, device: str) -> Case:
-    """The loss from hidden states."""
+    """Build a case of the loss from hidden states."""
     rows, vocabulary, width = shape["N"], shape["V"], shape["D"]
     given = [
         _random(rows, width, dtype=dtype, device=device, learns=True),
@@ -140,24 +140,18 @@ def linear_distillation_loss(shape: Mapping[str, int], dtype: torch.dtype, devic
 
 
 def linear_cross_entropy(shape: Mapping[str, int], dtype: torch.dtype, device: str) -> Case:
-    """The hard term alone, beside PyTorch's own op for it."""
+    """Build a case of the hard term alone, with PyTorch's own op as a variant."""
     rows, vocabulary, width = shape["N"], shape["V"], shape["D"]
     given = [
         _random(rows, width, dtype=dtype, device=device, learns=True),
         _random(vocabulary, width, dtype=dtype, device=device, scale=0.1, learns=True),
         torch.randint(0, vocabulary, (rows,), device=device),
     ]
-    hard = Weights(temperature=1.0, soft_weight=0.0, hard_weight=1.0)
-
-    def ours(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:
-        teacher = hidden_ND.detach(), weight_VD.detach()
-        return ops.linear_distillation_loss(hidden_ND, weight_VD, *teacher, target_N, **hard)
-
     functions: dict[str, Callable[..., Tensor]] = {
         "eager": lambda hidden_ND, weight_VD, target_N: functional.cross_entropy(
             functional.linear(hidden_ND, weight_VD), target_N
         ),
-        "harness": ours,
+        "harness": ops.linear_cross_entropy,
     }
     if hasattr(functional, "linear_cross_entropy"):
         functions["F.linear_cross_entropy"] = functional.linear_cross_entropy
@@ -168,7 +162,7 @@ def linear_cross_entropy(shape: Mapping[str, int], dtype: torch.dtype, device: s
 
 
 def linear_mse_logits_loss(shape: Mapping[str, int], dtype: torch.dtype, device: str) -> Case:
-    """The Gram form; its declared FLOPs are its own, not the difference's."""
+    """Build a case of the Gram form; the declared FLOPs are those of this form."""
     rows, vocabulary, width = shape["N"], shape["V"], shape["D"]
     teacher = [
         _random(rows, width, dtype=dtype, device=device),
@@ -187,7 +181,7 @@ def linear_mse_logits_loss(shape: Mapping[str, int], dtype: torch.dtype, device:
 
 
 def hidden_state_loss(shape: Mapping[str, int], dtype: torch.dtype, device: str) -> Case:
-    """All layers in one call, cosine."""
+    """Build a case of the cosine loss of all layers in one call."""
     layers, rows, width = shape["layers"], shape["N"], shape["D"]
     students = [_random(rows, width, dtype=dtype, device=device, learns=True) for _ in range(layers)]
     teachers = [_random(rows, width, dtype=dtype, device=device) for _ in range(layers)]
@@ -211,7 +205,7 @@ def _ffn_given(shape: Mapping[str, int], dtype: torch.dtype, device: str, *, lea
 
 
 def _scoring_ffn(importance_F: Tensor) -> Callable[..., Tensor]:
-    """Gives the FFN with its neurons scored the usual way: by a hook on the activation."""
+    """Return the FFN with its neurons scored the usual way: by a hook on the activation."""
 
     def run(x_ND: Tensor, w_in_FD: Tensor, b_in_F: Tensor, w_out_DF: Tensor, b_out_D: Tensor) -> Tensor:
         h_NF = reference.score_neurons(reference.linear_gelu(x_ND, w_in_FD, b_in_F), importance_F)
@@ -221,7 +215,7 @@ def _scoring_ffn(importance_F: Tensor) -> Callable[..., Tensor]:
 
 
 def linear_gelu_linear(shape: Mapping[str, int], dtype: torch.dtype, device: str) -> Case:
-    """A training step of the FFN."""
+    """Build a case of a training step of the FFN."""
     given = _ffn_given(shape, dtype, device, learns=True)
     importance = torch.zeros(shape["F"], device=device)
     functions: dict[str, Callable[..., Tensor]] = {

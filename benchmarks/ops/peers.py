@@ -1,4 +1,4 @@
-"""What the ops are compared with: what everybody writes, and other libraries' patterns in plain PyTorch.
+"""Variants to compare the ops with: the usual PyTorch code, and other libraries' patterns in plain PyTorch.
 
 Liger's kernels are Triton and run on GPUs alone. Its *pattern*, gradients formed in the forward pass and a
 projection taken in chunks of rows, is written here in PyTorch, so that it can be timed on a CPU too.
@@ -20,7 +20,7 @@ LIGER_CHUNK = 1024
 
 
 def distillation(student_NV: Tensor, teacher_NV: Tensor, target_N: Tensor) -> Tensor:
-    """What everybody writes."""
+    """Compute distillation from logits the usual way."""
     soft = functional.kl_div(
         functional.log_softmax(student_NV / TAU, -1),
         functional.softmax(teacher_NV / TAU, -1),
@@ -50,7 +50,7 @@ class _Pattern(torch.autograd.Function):
 
 
 def distillation_pattern(student_NV: Tensor, teacher_NV: Tensor, target_N: Tensor) -> Tensor:
-    """Liger's pattern for a loss from logits: one pass, its gradient kept."""
+    """Compute the loss from logits as Liger does: in one pass that keeps the gradient."""
     loss: Tensor = _Pattern.apply(student_NV, teacher_NV, target_N)  # type: ignore[no-untyped-call]
     return loss
 
@@ -58,7 +58,7 @@ def distillation_pattern(student_NV: Tensor, teacher_NV: Tensor, target_N: Tenso
 def linear_distillation(
     hidden_ND: Tensor, weight_VD: Tensor, teacher_ND: Tensor, teacher_VD: Tensor, target_N: Tensor
 ) -> Tensor:
-    """What everybody writes: both sets of logits whole."""
+    """Compute the loss the usual way: from both sets of logits, whole."""
     with torch.no_grad():
         teacher_NV = teacher_ND @ teacher_VD.T
     return distillation(hidden_ND @ weight_VD.T, teacher_NV, target_N)
@@ -92,39 +92,39 @@ class _LinearPattern(torch.autograd.Function):
 
 
 def linear_distillation_pattern(*given: Tensor) -> Tensor:
-    """Liger's pattern for a loss from hidden states: gradients of a chunk of 1024 rows at a time."""
+    """Compute the loss from hidden states as Liger does: gradients of a chunk of 1024 rows at a time."""
     loss: Tensor = _LinearPattern.apply(*given)  # type: ignore[no-untyped-call]
     return loss
 
 
 def liger_linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:
-    """Liger's own kernel for the hard term: Triton's, which installs beside a CUDA build of torch alone."""
+    """Compute the hard term by Liger's own Triton kernel, which needs a CUDA build of torch."""
     kernels = import_module("liger_kernel.transformers")
     loss: Tensor = kernels.LigerFusedLinearCrossEntropyLoss()(weight_VD, hidden_ND, target_N)
     return loss
 
 
 def linear_mse(hidden_ND: Tensor, weight_VD: Tensor, teacher_ND: Tensor, teacher_VD: Tensor) -> Tensor:
-    """What everybody writes."""
+    """Compute the mean squared difference of the logits the usual way."""
     with torch.no_grad():
         teacher_NV = teacher_ND @ teacher_VD.T
     return functional.mse_loss(hidden_ND @ weight_VD.T, teacher_NV)
 
 
 def hidden_cosine(students: list[Tensor], teachers: list[Tensor]) -> Tensor:
-    """What everybody writes."""
+    """Compute the cosine loss of hidden states the usual way."""
     ones_N = torch.ones(len(students[0]), device=students[0].device)
     pairs = zip(students, teachers, strict=True)
     return torch.stack([functional.cosine_embedding_loss(*pair, ones_N) for pair in pairs]).mean()
 
 
 def hidden_mse(students: list[Tensor], teachers: list[Tensor]) -> Tensor:
-    """What everybody writes."""
+    """Compute the mean squared difference of hidden states the usual way."""
     pairs = zip(students, teachers, strict=True)
     return torch.stack([functional.mse_loss(*pair) for pair in pairs]).mean()
 
 
 def ffn(x_ND: Tensor, w_in_FD: Tensor, b_in_F: Tensor, w_out_DF: Tensor, b_out_D: Tensor) -> Tensor:
-    """What everybody writes."""
+    """Compute the FFN the usual way."""
     h_NF = functional.gelu(functional.linear(x_ND, w_in_FD, b_in_F))
     return functional.linear(h_NF, w_out_DF, b_out_D)

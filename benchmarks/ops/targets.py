@@ -1,4 +1,4 @@
-"""What each op must reach, whether it did, and where the time of one that did not goes."""
+"""The targets of the ops: whether each was reached, and where the time of a variant that missed one goes."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class Measured(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """What one variant of one case must reach.
+    """Speed and memory that one variant of one case must reach.
 
     Attributes:
-        op: its name.
-        shape: its sizes, by letter.
-        dtype: of its inputs.
-        variant: ours.
-        faster: how many times as fast as another variant, by its name.
+        op: name of the op.
+        shape: sizes by letter.
+        dtype: type of the inputs.
+        variant: name of the variant.
+        faster: how many times as fast as other variants, by name.
         results: most memory a step may add, in sizes of its results.
-        workspace: most memory beside the results, as a share of eager's.
+        workspace: most memory in addition to the results, as a share of eager's.
     """
 
     op: str
@@ -112,78 +112,75 @@ TARGETS = (
     ),
     Target("linear_gelu_linear", _FFN, "float32", "harness", {"eager": 1.07, "compile": 1.05}),
 )
-"""The CPU's; a GPU's are in the same form where one was measured."""
+"""Targets on the CPU."""
 
-SLACK = 0.05  # of the results: what a page's rounding and the allocator add
+SLACK = 0.05  # share of the results that rounding to pages and the allocator add
 
 
-def verdicts(
+def check_targets(
     rows: Sequence[Measured], taken: Mapping[str, Samples], variants: Mapping[str, Callable[[], Any]]
 ) -> list[str]:
-    """Says of each target of a case whether it was reached, and explains one that was not by a profile."""
+    """Return a line a target of a case, reached or missed, and a profile of the variants that missed one."""
     lines = []
     for target in TARGETS:
-        found = [
-            one for one in rows if (one.op, one.shape, one.dtype) == (target.op, target.shape, target.dtype)
+        matching = [
+            row for row in rows if (row.op, row.shape, row.dtype) == (target.op, target.shape, target.dtype)
         ]
-        ours = next((one for one in found if one.variant == target.variant), None)
+        ours = next((row for row in matching if row.variant == target.variant), None)
         if ours is None:
             continue
         missed = []
-        for rival, wanted in target.faster.items():
+        for rival, least in target.faster.items():
             gain = ratio(taken[rival], taken[target.variant])
-            missed += [] if gain.value >= wanted else [rival]
-            told = (
-                f"{gain.value:.2f}x ({gain.low:.2f}–{gain.high:.2f}) as fast as {rival}, wanted ≥ {wanted:g}x"
-            )
-            lines.append(f"- {target.variant}: {told}: {_speed_word(gain, wanted)}")
-        eager = next(one for one in found if one.variant == "eager")
-        lines += [f"- {target.variant}: {told}" for told in _memory(target, ours, eager)]
+            missed += [] if gain.value >= least else [rival]
+            speed = f"{gain.value:.2f}x ({gain.low:.2f}–{gain.high:.2f}) as fast as {rival}"
+            lines.append(f"- {target.variant}: {speed}, target ≥ {least:g}x: {_compare_speed(gain, least)}")
+        eager = next(row for row in matching if row.variant == "eager")
+        lines += [f"- {target.variant}: {line}" for line in _check_memory(target, ours, eager)]
         if missed:
-            lines += ["", *_explained([target.variant, *missed], variants)]
+            lines += ["", *_explain_time([target.variant, *missed], variants)]
     return [*lines, ""] if lines else []
 
 
-def _memory(target: Target, ours: Measured, eager: Measured) -> list[str]:
-    """Says whether the memory a step adds is within the target; nothing where the system does not tell."""
+def _check_memory(target: Target, ours: Measured, eager: Measured) -> list[str]:
+    """Return whether the memory that a step adds is within the target; no line where it was not measured."""
     if ours.peak_bytes is None or eager.peak_bytes is None:
         return []
     lines = []
     if target.results is not None:
         most = (target.results + SLACK) * ours.results_bytes
-        told = f"{format_bytes(ours.peak_bytes)} added, wanted ≤ {target.results:g} of the results"
-        lines.append(f"{told} ({format_bytes(ours.results_bytes)}): {_word(ours.peak_bytes <= most)}")
+        added = f"{format_bytes(ours.peak_bytes)} added, target ≤ {target.results:g} of the results"
+        lines.append(f"{added} ({format_bytes(ours.results_bytes)}): {_word(ours.peak_bytes <= most)}")
     if target.workspace is not None:
         own = max(0, ours.peak_bytes - ours.results_bytes)
         its = max(1, eager.peak_bytes - eager.results_bytes)
-        told = f"{format_bytes(own)} beside the results, {own / its:.2f} of eager's"
-        lines.append(f"{told}, wanted ≤ {target.workspace:.2f}: {_word(own <= target.workspace * its)}")
+        workspace = f"{format_bytes(own)} in addition to the results, {own / its:.2f} of eager's"
+        lines.append(f"{workspace}, target ≤ {target.workspace:.2f}: {_word(own <= target.workspace * its)}")
     return lines
 
 
-def _speed_word(gain: Interval, wanted: float) -> str:
-    """Says *reached* only where the whole interval is."""
-    if gain.low >= wanted:
+def _compare_speed(gain: Interval, least: float) -> str:
+    """Return *reached* only where the whole interval is at or above the target."""
+    if gain.low >= least:
         return "reached"
-    return "missed" if gain.value < wanted else "reached, but not surely: the interval holds less"
+    return "missed" if gain.value < least else "reached, but not surely: the interval contains less"
 
 
 def _word(reached: bool) -> str:
     return "reached" if reached else "missed"
 
 
-def _explained(names: Sequence[str], variants: Mapping[str, Callable[[], Any]]) -> list[str]:
-    """Gives, for each variant, the operators that take its time, and how much."""
+def _explain_time(names: Sequence[str], variants: Mapping[str, Callable[[], Any]]) -> list[str]:
+    """Return a table of the operators that take most time of each variant."""
     lines = ["| variant | operators by their own time |", "|---|---|"]
     for name in names:
-        shares = profile_of(variants[name])
-        told = ", ".join(f"{operator} {ms:.1f} ms" for operator, ms in shares[:_SHOWN_OPERATORS])
-        lines.append(f"| {name} | {told} |")
+        longest = profile_operators(variants[name])[:_SHOWN_OPERATORS]
+        lines.append(f"| {name} | {', '.join(f'{operator} {ms:.1f} ms' for operator, ms in longest)} |")
     return lines
 
 
-def profile_of(variant: Callable[[], Any]) -> list[tuple[str, float]]:
-    """Gives the operators of one step with the milliseconds each took itself, the longest first."""
+def profile_operators(variant: Callable[[], Any]) -> list[tuple[str, float]]:
+    """Return the operators of one step with the milliseconds each took itself, the longest first."""
     variant()
     with profile(activities=[ProfilerActivity.CPU]) as taken:
         variant()

@@ -1,4 +1,4 @@
-"""The ops' training steps at small shapes, each variant beside eager; outputs are checked first.
+"""The ops' training steps at small shapes, all variants of an op in a group; outputs are checked first.
 
 A GPU's cases run where there is one. Full shapes, memory and shares of peak: `benchmarks.ops`.
 """
@@ -13,16 +13,16 @@ import torch
 
 from benchmarks.common.interleaved import Group, Replay, Step
 from benchmarks.ops.cases import BUILDERS, SHAPES
-from benchmarks.ops.timing import check, synchronised
+from benchmarks.ops.timing import check_case, synchronise
 
 DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
 def steps(device: str, name: str, shape: Mapping[str, int], dtype: torch.dtype) -> Mapping[str, Step]:
-    """Gives the variants of a case, once they were seen to compute the same."""
+    """Return the variants of a case, after a check that they compute the same."""
     case = BUILDERS[name](shape, dtype, device)
-    check(case)
-    return synchronised(case.variants, device)
+    check_case(case)
+    return synchronise(case.variants, device)
 
 
 CASES = [

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.common.paths import RECORDS
 from benchmarks.common.programs import make_parser
-from benchmarks.common.recording import record_name
+from benchmarks.common.recording import name_record
 from harness.errors import HarnessError
 from harness.report.render import read_results
 
@@ -39,7 +39,7 @@ def keep(run: Path, records: Path) -> list[Path]:
         raise HarnessError(f"keep '{run}': wanted a run of a commit; got {got}; commit, and run it anew")
     text = () if results.run.data == "builtin" else (results.run.data,)
     name = "-".join((results.run.language, results.run.recipe, results.run.scale, *text))
-    stem = record_name(name, about)
+    stem = name_record(name, about)
     records.mkdir(parents=True, exist_ok=True)
     kept = [Path(shutil.copyfile(run / "results.json", records / f"{stem}.json"))]
     drawn = next((run / name for name in _PLOTS if (run / name).is_file()), None)

@@ -12,7 +12,7 @@
 namespace {
 constexpr int64_t kWidth = 4099;  // odd: the rest after the last whole vector counts too
 
-// Each is a function of its own, not inlined, so that callgrind tells it by name.
+// Each loop is in a function of its own, not inlined, so that callgrind reports it by name.
 #define COUNTED extern "C" __attribute__((noinline)) void
 
 using Row = std::vector<float>;

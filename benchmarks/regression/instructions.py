@@ -1,4 +1,4 @@
-"""Instructions that the CPU kernels' inner loops execute, counted by callgrind where it is installed."""
+"""Count the instructions of the CPU kernels' inner loops by callgrind, where it is installed."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ _FLAGS = ("-O3", "-std=c++20", "-fno-math-errno", "-g")
 _COST = re.compile(r"^\s*([\d,]+) \([\s\d.]+%\)\s+\S*?:counted_(\w+)", re.MULTILINE)
 
 
-def missing() -> list[str]:
-    """Gives what would have to be installed to count."""
+def list_missing_tools() -> list[str]:
+    """Return the names of the tools that are needed for counting and not installed."""
     compiler = os.environ.get("CXX", "c++").split()[0]
     return [one for one in (compiler, "valgrind", "callgrind_annotate") if shutil.which(one) is None]
 
 
-def count(package: Path) -> dict[str, int]:
-    """Gives the instructions of one call of each inner loop over one row, the baseline set's.
+def count_instructions(package: Path) -> dict[str, int]:
+    """Return the instructions of one call of each inner loop over one row, with the baseline instruction set.
 
-    Holds: the same sources and compiler give the same counts. Empty where the revision has no kernels.
+    Invariants:
+        The same sources and compiler lead to the same counts. Empty where the revision has no kernels.
 
     Args:
         package: the folder that holds ``csrc``.
@@ -41,13 +42,15 @@ def count(package: Path) -> dict[str, int]:
         _run([*compiler, *_FLAGS, f"-I{package / 'csrc'}", str(_DRIVER), "-o", driver])
         collect = ["--toggle-collect=counted_*", f"--callgrind-out-file={profile}"]
         _run(["valgrind", "--tool=callgrind", "--quiet", *collect, driver])
-        told = _run(["callgrind_annotate", "--inclusive=yes", "--threshold=100", profile])
-    return {f"instructions of {name}": int(cost.replace(",", "")) for cost, name in _COST.findall(told)}
+        report = _run(["callgrind_annotate", "--inclusive=yes", "--threshold=100", profile])
+    return {f"instructions of {name}": int(cost.replace(",", "")) for cost, name in _COST.findall(report)}
 
 
 def _run(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = next((line for line in done.stderr.splitlines() if "error" in line), "no reason")
-        raise HarnessError(f"compare: wanted instructions counted; {Path(command[0]).name} said: {said}")
+        reason = next((line for line in done.stderr.splitlines() if "error" in line), "no reason")
+        raise HarnessError(
+            f"compare: expected a count of instructions; {Path(command[0]).name} failed: {reason}"
+        )
     return done.stdout

@@ -1,4 +1,4 @@
-"""The small models that encoders and stages are timed and counted on: built-in text, random weights.
+"""Small models on which encoders and stages are timed and counted: built-in text, random weights.
 
 Teacher and student have the shapes of the method at a tenth of the width, made by the package's own steps.
 Each has a head for the built-in topics, fitted by least squares at once, so that there are right answers.
@@ -35,46 +35,46 @@ _LINES, _SEED = 1200, 5
 _RIDGE = 1e-2
 
 
-def lines() -> list[str]:
-    """Gives sentences of the built-in corpus."""
+def read_lines() -> list[str]:
+    """Return sentences of the built-in corpus."""
     return [line for document in read_corpus(LANGUAGE, _LINES, _SEED) for line in document]
 
 
-def documents() -> list[list[str]]:
-    """Gives the same as documents."""
+def read_documents() -> list[list[str]]:
+    """Return documents of the built-in corpus."""
     return list(read_corpus(LANGUAGE, _LINES, _SEED))
 
 
-def topics() -> TaskData:
-    """Gives the task whose answers are right or wrong."""
+def read_topics() -> TaskData:
+    """Return the task that the encoders answer."""
     return read_task(TASK, LANGUAGE, (900, 6, 192), _SEED)
 
 
-def compress(teacher: Any, tokenizer: Any) -> tuple[Any, Any]:
-    """Gives the student as the method's steps shape it, and its tokenizer."""
+def compress_teacher(teacher: Any, tokenizer: Any) -> tuple[Any, Any]:
+    """Return the student that the method's steps make of a teacher, and its tokenizer."""
     config = teacher.config
     student = axes.shorten(teacher, range(config.num_hidden_layers // 2, config.num_hidden_layers))
     scores = measure_ffn_importance(student, (), "magnitude")
     student = axes.prune_ffn(student, keep_top(scores, 2 * config.intermediate_size // 3))
     student = axes.narrow(student, config.hidden_size // 2, config.num_attention_heads)
-    counts = count_tokens(tokenizer, lines())
+    counts = count_tokens(tokenizer, read_lines())
     trimmed = trim_vocabulary(student, tokenizer, choose_tokens(counts, TRIMMED, tokenizer))
     return trimmed.model, trimmed.tokenizer
 
 
-def make(folder: Path) -> None:
-    """Writes ``teacher`` and ``student``: each a checkpoint, and under ``onnx`` its graphs for the task."""
-    tokenizer = train_wordpiece(lines(), SHAPE.vocabulary, SHAPE.max_length)
+def make_models(folder: Path) -> None:
+    """Write ``teacher`` and ``student``: each a checkpoint, and under ``onnx`` its graphs for the task."""
+    tokenizer = train_wordpiece(read_lines(), SHAPE.vocabulary, SHAPE.max_length)
     teacher = build_model(SHAPE, _SEED)
-    models = {"teacher": (teacher, tokenizer), "student": compress(teacher, tokenizer)}
+    models = {"teacher": (teacher, tokenizer), "student": compress_teacher(teacher, tokenizer)}
     for role in ROLES:
         save_checkpoint(*models[role], folder / role)
         _export(folder / role)
 
 
 def _export(folder: Path) -> None:
-    data, tokenizer = topics(), load_checkpoint(folder).tokenizer
-    model = tuned(folder, data)
+    data, tokenizer = read_topics(), load_checkpoint(folder).tokenizer
+    model = load_classifier(folder, data)
     inputs = inputs_of(model, tokenizer)
     batches = probe_batches(
         inputs, vocabulary=model.config.vocab_size, pad_id=tokenizer.pad_token_id, max_length=LONGEST
@@ -85,8 +85,8 @@ def _export(folder: Path) -> None:
     dynamic_int8(exported.path, folder / "onnx" / PRECISIONS["int8"].file)
 
 
-def tuned(folder: Path, data: TaskData) -> Any:
-    """Gives the encoder with its head for the topics; the same folder gives the same weights."""
+def load_classifier(folder: Path, data: TaskData) -> Any:
+    """Return the encoder with its head for the topics; the weights depend on the folder alone."""
     torch.manual_seed(_SEED)
     model, tokenizer = task_model(folder, data).eval(), load_checkpoint(folder).tokenizer
     encoded = encode(data.train, data, tokenizer, LONGEST)
@@ -101,11 +101,11 @@ def tuned(folder: Path, data: TaskData) -> Any:
 
 
 def _fit(features_BD: Tensor, labels_B: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Gives the ridge regression of one-hot labels on the features."""
+    """Return the ridge regression of one-hot labels on the features."""
     centre_D = features_BD.mean(0)
-    apart_BD = features_BD - centre_D
-    wanted_BC = torch.nn.functional.one_hot(labels_B, classes).double()
-    square_DD = apart_BD.T @ apart_BD
+    centred_BD = features_BD - centre_D
+    target_BC = torch.nn.functional.one_hot(labels_B, classes).double()
+    square_DD = centred_BD.T @ centred_BD
     square_DD += _RIDGE * square_DD.diagonal().mean() * torch.eye(len(square_DD), dtype=square_DD.dtype)
-    weight_DC = torch.linalg.solve(square_DD, apart_BD.T @ wanted_BC)
-    return weight_DC.T, wanted_BC.mean(0) - centre_D @ weight_DC
+    weight_DC = torch.linalg.solve(square_DD, centred_BD.T @ target_BC)
+    return weight_DC.T, target_BC.mean(0) - centre_D @ weight_DC

@@ -1,4 +1,4 @@
-"""Another revision's package in a folder of its own, with its own compiled extension."""
+"""Unpack another revision's package into a folder of its own, with its own compiled extension."""
 
 from __future__ import annotations
 
@@ -22,61 +22,61 @@ _BUILT_FROM = ("setup.py", "csrc")
 
 @dataclass(frozen=True)
 class Base:
-    """What is compared with.
+    """The revision to compare with.
 
     Attributes:
-        commit: of the revision.
-        counts: those of the record that was named; None where a revision was.
+        commit: full hash of the commit.
+        counts: counts of the record that was named; None if a revision was named.
     """
 
     commit: str
     counts: dict[str, int] | None = None
 
 
-def find(asked: str, root: Path = ROOT) -> Base:
-    """Gives what a record or a git revision names.
+def find_base(asked: str, root: Path = ROOT) -> Base:
+    """Return the revision that a record or a git revision names.
 
     Raises:
         HarnessError: it is neither, or a record that was not taken at a commit.
     """
     path = Path(asked)
     if path.suffix == ".json" or path.is_file():
-        return _of_record(path, root)
-    return Base(_commit(asked, root))
+        return _read_record(path, root)
+    return Base(_resolve_commit(asked, root))
 
 
-def _of_record(path: Path, root: Path) -> Base:
+def _read_record(path: Path, root: Path) -> Base:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         about, counts = record["environment"], record.get("counts")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HarnessError(
-            f"compare: wanted a record of these benchmarks in '{path}'; got {type(error).__name__}; "
+            f"compare: expected a record of these benchmarks in '{path}'; got {type(error).__name__}; "
             "name a file of benchmarks/records, or a git revision"
         ) from error
     if not about.get("commit") or about.get("dirty"):
         raise HarnessError(
-            f"compare: wanted a record taken at a commit; got '{path}', taken with changes that no commit "
+            f"compare: expected a record taken at a commit; got '{path}', taken with changes that no commit "
             "holds; name another, or a git revision"
         )
-    return Base(_commit(about["commit"], root), counts)
+    return Base(_resolve_commit(about["commit"], root), counts)
 
 
-def _commit(asked: str, root: Path) -> str:
+def _resolve_commit(asked: str, root: Path) -> str:
     command = ["git", "-C", str(root), "rev-parse", "--verify", "--quiet", "--end-of-options"]
     done = subprocess.run([*command, f"{asked}^{{commit}}"], capture_output=True, text=True, check=False)
     if done.returncode:
         raise HarnessError(
-            f"compare: wanted a record or a git revision; got '{asked}', which is neither; "
+            f"compare: expected a record or a git revision; got '{asked}', which is neither; "
             "name a file of benchmarks/records, a commit, a branch or a tag (a shallow clone lacks most)"
         )
     return done.stdout.strip()
 
 
-def unpack(commit: str, target: Path, root: Path = ROOT) -> Path:
-    """Gives the folder with a revision's package and its extension; one built before is taken as it is.
+def unpack_package(commit: str, target: Path, root: Path = ROOT) -> Path:
+    """Return the folder with a revision's package and its extension; an existing folder is used as it is.
 
-    What was built when this checkout had no extension, or had one and has none now, is built anew.
+    A folder is built again if this checkout had no extension then and has one now, or the other way round.
 
     Where the extension's sources are those of this checkout, this checkout's extension is copied: both then
     run the same binary, and nothing is compiled.
@@ -85,13 +85,15 @@ def unpack(commit: str, target: Path, root: Path = ROOT) -> Path:
         HarnessError: the extension does not compile.
     """
     folder = target / commit[:12]
-    built = extension(root)
-    if (folder / ".ready").is_file() and (bool(extension(folder)) == bool(built) or not _has_sources(folder)):
+    built = list_extensions(root)
+    if (folder / ".ready").is_file() and (
+        bool(list_extensions(folder)) == bool(built) or not _has_sources(folder)
+    ):
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _extract(commit, folder, root)
-    if sources_digest(folder) == sources_digest(root):
+    if digest_sources(folder) == digest_sources(root):
         for one in built:
             shutil.copy2(one, folder / "harness" / "ops")
     elif built and _has_sources(folder):
@@ -100,8 +102,8 @@ def unpack(commit: str, target: Path, root: Path = ROOT) -> Path:
     return folder
 
 
-def extension(package: Path) -> list[Path]:
-    """Gives the files of a package's compiled extension; none where it was not built."""
+def list_extensions(package: Path) -> list[Path]:
+    """Return the files of a package's compiled extension; none where it was not built."""
     return sorted((package / "harness" / "ops").glob("_kernels*.so"))
 
 
@@ -122,12 +124,12 @@ def _compile(folder: Path) -> None:
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        told = (done.stderr.splitlines() or ["nothing said"])[-1]
-        raise HarnessError(f"compare: wanted the kernels of '{folder.name}' compiled; got {told}")
+        reason = (done.stderr.splitlines() or ["no message"])[-1]
+        raise HarnessError(f"compare: expected the kernels of '{folder.name}' compiled; got {reason}")
 
 
-def sources_digest(folder: Path) -> str:
-    """Gives a digest of all that an extension is built from."""
+def digest_sources(folder: Path) -> str:
+    """Return a digest of the sources of the extension."""
     digest = hashlib.sha256()
     for name in _BUILT_FROM:
         top = folder / name

@@ -1,4 +1,4 @@
-"""The work of single stages on the small models, as steps to be timed."""
+"""Steps to be timed: the work of single stages on the small models."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ def _budget() -> Budget:
 
 
 def _rows(tokenizer: Any) -> Packed:
-    return pack(models.documents(), tokenizer, LENGTH)
+    return pack(models.read_documents(), tokenizer, LENGTH)
 
 
 def _some_documents() -> list[list[str]]:
-    return models.documents()[:20]
+    return models.read_documents()[:20]
 
 
 def corpus(folder: Path) -> Step:
-    """Tokenising and packing the built-in corpus."""
+    """Return a step that tokenises and packs the built-in corpus."""
     tokenizer, documents = load_checkpoint(folder / "teacher").tokenizer, _some_documents()
     return lambda: pack(documents, tokenizer, LENGTH)
 
 
 def adapt(folder: Path) -> Step:
-    """Two steps of masked-language modelling."""
+    """Return two training steps of masked-language modelling."""
     model, tokenizer = load_checkpoint(folder / "teacher")
     return _training(model, tokenizer)
 
 
 def distill(folder: Path) -> Step:
-    """Two steps of a shorter student towards its teacher."""
+    """Return two training steps that distil a teacher into a shorter student."""
     teacher, tokenizer = load_checkpoint(folder / "teacher")
     student = shorten(teacher, range(3))
     return _training(student, tokenizer, objective=DISTILLING, teacher=teacher)
@@ -79,7 +79,7 @@ def _training(student: Any, tokenizer: Any, **how: Any) -> Step:
 
 
 def prune(folder: Path) -> Step:
-    """The neurons' scores from two batches."""
+    """Return a step that measures the importance of FFN neurons on two batches."""
     model, tokenizer = load_checkpoint(folder / "teacher")
     batches = MaskedBatches(_rows(tokenizer), tokenizer, _budget())
     chosen = [batches[number] for number in range(STEPS)]
@@ -87,8 +87,8 @@ def prune(folder: Path) -> Step:
 
 
 def tune(folder: Path) -> Step:
-    """An epoch of fine-tuning on the topics, and the answers."""
-    tokenizer, whole = load_checkpoint(folder / "student").tokenizer, models.topics()
+    """Return a step that fine-tunes an epoch on the topics and predicts the test set."""
+    tokenizer, whole = load_checkpoint(folder / "student").tokenizer, models.read_topics()
     data = replace(whole, train=whole.train[:TEXTS], test=whole.test[:6])
     protocol = Protocol(
         epochs=1,
@@ -108,7 +108,7 @@ def tune(folder: Path) -> Step:
                 data,
                 protocol=protocol,
                 seed=1,
-                score=lambda said: float(len(said)),
+                score=lambda answers: float(len(answers)),
                 folder=Path(scratch) / "tuning",
             )
 
@@ -118,8 +118,8 @@ def tune(folder: Path) -> Step:
 UNITS = {"corpus": "tokens", "adapt": "tokens", "distill": "tokens", "prune": "tokens", "tune": "texts"}
 
 
-def work_of(name: str, folder: Path) -> int:
-    """Gives the useful tokens, or texts, of one call of a step."""
+def count_work(name: str, folder: Path) -> int:
+    """Return the useful tokens, or texts, of one call of a step."""
     tokenizer = load_checkpoint(folder / "teacher").tokenizer
     if name == "tune":
         return TEXTS

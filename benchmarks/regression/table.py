@@ -1,4 +1,4 @@
-"""The table of what is timed from one revision to the next."""
+"""The table of the steps that are timed in both revisions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Entry:
 
     Attributes:
         level: ``ops``, ``encoders`` or ``stages``.
-        name: of the step, without its level.
-        make: makes it, given the folder of the specimens.
+        name: name of the step, without its level.
+        make: make the step, given the folder of the small models.
     """
 
     level: str
@@ -78,16 +78,16 @@ ENTRIES = (
     _encoder("student", "onnx int8", "single_texts"),
     *(_stage(name) for name in STAGES),
 )
-"""A step's module is imported when it is made, so that a revision that cannot run one runs the others."""
+"""A step's module is imported when the step is made: a revision that lacks one step runs the others."""
 
 
-def find(full_name: str) -> Entry:
-    """Gives a row.
+def find_entry(full_name: str) -> Entry:
+    """Return the entry of a name.
 
     Raises:
-        UsageError: there is no such row; lists those there are.
+        UsageError: there is no such entry; lists the names.
     """
-    rows = {one.full_name: one for one in ENTRIES}
-    if full_name not in rows:
-        raise unknown("benchmark", full_name, rows)
-    return rows[full_name]
+    entries = {entry.full_name: entry for entry in ENTRIES}
+    if full_name not in entries:
+        raise unknown("benchmark", full_name, entries)
+    return entries[full_name]

@@ -1,4 +1,4 @@
-"""Teacher and student asked one text after another, and all texts at once, by each runtime."""
+"""Teacher and student answer one text after another, and all texts at once, in each runtime."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from benchmarks.regression import models, scenarios
 
 VARIANTS = [f"{role}, {runtime}" for role in models.ROLES for runtime in scenarios.RUNTIMES]
 REFERENCES = {one: f"{one.split(', ')[0]}, torch" for one in VARIANTS}
-NUM_QUERIES = len(models.topics().test)
+NUM_QUERIES = len(models.read_topics().test)
 
 
-def group_of(scenario: str, folder: Path) -> Group:
-    """Gives the group of a scenario."""
+def make_group(scenario: str, folder: Path) -> Group:
+    """Return the group of a scenario."""
 
     def make() -> dict[str, Step]:
         make_step = getattr(scenarios, scenario)
@@ -28,8 +28,8 @@ def group_of(scenario: str, folder: Path) -> Group:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("scenario", ["single_stream", "offline"])
 def test_scenario(replay: Replay, folder: Path, scenario: str, variant: str) -> None:
-    """What counts is the 90th percentile of a query, or queries a second, at an accuracy told beside it."""
-    facts = replay(group_of(scenario, folder), variant).facts[variant]
+    """Report the 90th percentile of a query, or queries a second, with the accuracy."""
+    facts = replay(make_group(scenario, folder), variant).facts[variant]
     assert facts["accuracy"] is not None, "every query was asked"
     if variant.endswith((", torch", ", onnx")):
-        assert facts["valid"], "in full precision the graph answers as the model does"
+        assert facts["valid"], "the graph in full precision answers as the model does"

@@ -11,16 +11,16 @@ from benchmarks.regression import stages
 from benchmarks.regression.table import STAGES
 
 
-def group_of(name: str, folder: Path) -> Group:
-    """Gives the group of a stage, which is alone in it."""
+def make_group(name: str, folder: Path) -> Group:
+    """Return a group with one stage."""
 
     def make() -> dict[str, Step]:
         return {name: getattr(stages, name)(folder)}
 
-    return Group(f"stages: {name}", make, {name: stages.work_of(name, folder)}, stages.UNITS[name])
+    return Group(f"stages: {name}", make, {name: stages.count_work(name, folder)}, stages.UNITS[name])
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_stage(replay: Replay, folder: Path, name: str) -> None:
-    """A stage's useful tokens, or texts, a second."""
-    assert replay(group_of(name, folder), name).facts[name]["per_s"] > 0
+    """Report a stage's useful tokens, or texts, a second."""
+    assert replay(make_group(name, folder), name).facts[name]["per_s"] > 0

@@ -1,4 +1,4 @@
-"""Two revisions timed in turn: one process each, told what to run by lines of JSON."""
+"""Time two revisions in turn: a process each, which reads commands as lines of JSON."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FEWEST_ROUNDS = 5
 _MOST_CALLS = 500
 
 
-class Asked(Protocol):
-    """Who runs what is timed; `Worker` is one."""
+class TimedProcess(Protocol):
+    """A process that runs the timed steps, such as `Worker`."""
 
     def ask(self, **command: Any) -> dict[str, Any]:
-        """Gives the answer to a command."""
+        """Return the answer to a command."""
 
 
 class Worker:
@@ -33,8 +33,8 @@ class Worker:
     Args:
         package: the folder that holds the revision's ``harness``.
         benchmarks: the folder that holds this ``benchmarks``, the same for every revision.
-        folder: scratch, its working folder.
-        name: of the file its errors go to.
+        folder: its working folder, for scratch files.
+        name: name of the log of its errors.
         settings: environment variables.
     """
 
@@ -56,16 +56,16 @@ class Worker:
             )
 
     def ask(self, **command: Any) -> dict[str, Any]:
-        """Gives the answer to a command.
+        """Return the answer to a command.
 
         Raises:
-            HarnessError: the process ended, or what was asked failed there.
+            HarnessError: the process ended, or the command failed in it.
         """
-        self.tell(**command)
-        return self.hear()
+        self.send(**command)
+        return self.receive()
 
-    def tell(self, **command: Any) -> None:
-        """Sends a command whose answer is heard later."""
+    def send(self, **command: Any) -> None:
+        """Send a command; `receive` returns its answer."""
         assert self.process.stdin
         try:
             self.process.stdin.write(json.dumps(command) + "\n")
@@ -73,8 +73,8 @@ class Worker:
         except BrokenPipeError:
             raise self._ended() from None
 
-    def hear(self) -> dict[str, Any]:
-        """Gives the answer to what was told."""
+    def receive(self) -> dict[str, Any]:
+        """Return the answer to the last command."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
@@ -82,16 +82,16 @@ class Worker:
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise HarnessError(
-                f"compare: wanted '{self.package}' to be timed; got {answer['error']}; see {self.log}"
+                f"compare: expected '{self.package}' to be timed; got {answer['error']}; see {self.log}"
             )
         return answer
 
     def _ended(self) -> HarnessError:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() or ["nothing"]
-        return HarnessError(f"compare: wanted '{self.package}' to be timed; its process ended: {lines[-1]}")
+        return HarnessError(f"compare: expected '{self.package}' to be timed; its process ended: {lines[-1]}")
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.close()
@@ -109,53 +109,53 @@ class Worker:
             self.process.wait()
 
 
-def take(
-    workers: Mapping[str, Asked], names: Sequence[str], *, rounds: int, seed: int, clock: str = "wall"
+def time_in_turns(
+    workers: Mapping[str, TimedProcess], names: Sequence[str], *, rounds: int, seed: int, clock: str = "wall"
 ) -> dict[str, list[Round]]:
-    """Times every name in every round, base and head right after one another, in shuffled order.
+    """Time every step in every round, base and head one right after the other, in shuffled order.
 
-    A turn is as many calls as fill `TURN_S`, as many for both; its fastest call counts, as whatever else the
-    machine does only adds. All turns of a step together take about `STEP_S`.
+    A turn is as many calls as fill `TURN_S`, the same number for both; its fastest call counts, since other
+    work of the machine only adds time. All turns of a step together take about `STEP_S`.
 
     Args:
-        workers: ``base`` and ``head``; what is timed is loaded.
-        names: what to time.
-        rounds: how many, at most.
-        seed: of the orders.
+        workers: ``base`` and ``head``, with the steps loaded.
+        names: names of the steps.
+        rounds: most rounds.
+        seed: seed of the orders.
         clock: ``wall``, or ``cpu`` for the time the process itself ran.
 
     Returns:
         nanoseconds of base and head by name, round by round.
     """
     shuffler = random.Random(seed)
-    plans = {name: _plan(workers, name, rounds) for name in names}
+    turns = {name: _plan_turns(workers, name, rounds) for name in names}
     taken: dict[str, list[Round]] = {name: [] for name in names}
     order, pair = list(names), [BASE, HEAD]
     for number in range(rounds):
         shuffler.shuffle(order)
         for name in order:
-            if number < plans[name].rounds:
+            if number < turns[name].rounds:
                 shuffler.shuffle(pair)
-                turn = {one: _fastest(workers[one], name, plans[name].calls, clock) for one in pair}
+                turn = {one: _fastest(workers[one], name, turns[name].calls, clock) for one in pair}
                 taken[name].append((turn[BASE], turn[HEAD]))
     return taken
 
 
-def _fastest(worker: Asked, name: str, calls: int, clock: str) -> float:
+def _fastest(worker: TimedProcess, name: str, calls: int, clock: str) -> float:
     answer = worker.ask(do="time", name=name, calls=calls, clock=clock)
     return float(min(answer["durations_ns"]))
 
 
-class Plan(NamedTuple):
-    """How many calls a turn of a step has, and how many rounds it is in."""
+class Turns(NamedTuple):
+    """The calls in a turn of a step, and the rounds that it takes part in."""
 
     calls: int
     rounds: int
 
 
-def _plan(workers: Mapping[str, Asked], name: str, rounds: int) -> Plan:
-    """Warms both up; what takes long is in fewer rounds, as it evens more out by itself."""
+def _plan_turns(workers: Mapping[str, TimedProcess], name: str, rounds: int) -> Turns:
+    """Warm both up, and return fewer rounds for a long step, whose time varies less."""
     _fastest(workers[HEAD], name, 2, "wall")
     taken_s = max(1e-9, _fastest(workers[BASE], name, 2, "wall") / 1e9)
     calls = max(1, min(_MOST_CALLS, round(TURN_S / taken_s)))
-    return Plan(calls, max(min(rounds, FEWEST_ROUNDS), min(rounds, round(STEP_S / (2 * calls * taken_s)))))
+    return Turns(calls, max(min(rounds, FEWEST_ROUNDS), min(rounds, round(STEP_S / (2 * calls * taken_s)))))

@@ -1,7 +1,7 @@
 """Is a revision slower than another? Ratios of one interleaved run with their intervals, and exact counts.
 
-Each process that is started lays its memory out anew, and keeps for life what luck gave it: a few percent. So
-revisions are timed in several launches of both, and the bootstrap draws launches first, then rounds of each.
+Each process has a memory layout of its own as long as it runs, which makes it a few percent faster or slower.
+So revisions are timed in several launches of both; the bootstrap draws launches first, then rounds of each.
 """
 
 from __future__ import annotations
@@ -17,27 +17,29 @@ from harness.measure.interval import Interval, percentile_interval
 
 TOLERANCE = 0.05
 Round = tuple[float, float]
-"""What the base took, and what the head took, one after the other."""
+"""Times of the base and of the head, one after the other."""
 
 _LESS_IS_WORSE = ("right answers*",)
 
 
-def slowdown(launches: Sequence[Sequence[Round]], *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Gives how many times as long the head takes as the base, with its 95 % bootstrap interval.
+def estimate_slowdown(
+    launches: Sequence[Sequence[Round]], *, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Return how many times as long the head takes as the base, with its 95 % bootstrap interval.
 
     The estimate is the geometric mean over launches of the median over a launch's rounds of head over base.
 
     Args:
         launches: the rounds of each launch of both.
-        resamples: of the bootstrap, over launches and over the rounds of each.
-        seed: of the bootstrap.
+        resamples: resamples of the bootstrap, over launches and over the rounds of each.
+        seed: seed of the bootstrap.
 
     Raises:
         HarnessError: no launch, or one without a round.
     """
     if not launches or not all(launches):
         raise HarnessError(
-            f"compare: wanted launches with rounds; got {[len(one) for one in launches]}; take more of each"
+            f"compare: expected launches with rounds; got {[len(one) for one in launches]}; take more of each"
         )
     generator = np.random.default_rng(seed)
     ratios = [np.log([head / base for base, head in rounds]) for rounds in launches]
@@ -50,8 +52,8 @@ def slowdown(launches: Sequence[Sequence[Round]], *, resamples: int = 2000, seed
     return percentile_interval(float(np.exp(value)), np.exp(replicates))
 
 
-def word(interval: Interval, tolerance: float = TOLERANCE) -> str:
-    """Says ``slower`` or ``faster`` where the whole interval is past the tolerance; else ``same``."""
+def classify(interval: Interval, tolerance: float = TOLERANCE) -> str:
+    """Return ``slower`` or ``faster`` where the whole interval is past the tolerance; else ``same``."""
     if interval.low > 1 + tolerance:
         return "slower"
     return "faster" if interval.high < 1 / (1 + tolerance) else "same"
@@ -59,12 +61,12 @@ def word(interval: Interval, tolerance: float = TOLERANCE) -> str:
 
 @dataclass(frozen=True)
 class Change:
-    """A count that is not what it was.
+    """A count that changed.
 
     Attributes:
-        name: of what was counted.
-        base: the count then; None where it was not counted.
-        head: the count now.
+        name: name of the count.
+        base: count of the base; None where it was not counted.
+        head: count of the head.
         word: ``worse``, ``better``, ``accepted``, ``new`` or ``gone``.
     """
 
@@ -74,23 +76,25 @@ class Change:
     word: str
 
 
-def changes(base: Mapping[str, int], head: Mapping[str, int], accepted: Sequence[str] = ()) -> list[Change]:
-    """Gives the counts that differ; more is worse, save of what should be many.
+def compare_counts(
+    base: Mapping[str, int], head: Mapping[str, int], accepted: Sequence[str] = ()
+) -> list[Change]:
+    """Return the counts that differ; more is worse, except for right answers.
 
     Args:
-        base: the counts of one revision, by name.
-        head: those of the other.
+        base: counts of the base, by name.
+        head: counts of the head.
         accepted: patterns of names that may grow.
     """
-    found = []
+    changes = []
     for name in sorted({*base, *head}):
         before, now = base.get(name), head.get(name)
         if before != now:
-            found.append(Change(name, before, now, _word(name, before, now, accepted)))
-    return found
+            changes.append(Change(name, before, now, _classify_change(name, before, now, accepted)))
+    return changes
 
 
-def _word(name: str, before: int | None, now: int | None, accepted: Sequence[str]) -> str:
+def _classify_change(name: str, before: int | None, now: int | None, accepted: Sequence[str]) -> str:
     if before is None or now is None:
         return "new" if before is None else "gone"
     more_is_worse = not any(fnmatch(name, pattern) for pattern in _LESS_IS_WORSE)

@@ -1,6 +1,6 @@
 """The process that runs one revision's package: it reads a command a line and writes an answer a line.
 
-The package is whatever ``harness`` is found first; these benchmarks are the same for every revision.
+The package is the first ``harness`` on the path; these benchmarks are the same for every revision.
 """
 
 from __future__ import annotations
@@ -18,51 +18,51 @@ CLOCKS = {"wall": time.perf_counter_ns, "cpu": time.process_time_ns}
 
 
 class Server:
-    """Answers commands; holds what was loaded."""
+    """Answer commands with the steps that were loaded."""
 
     def __init__(self) -> None:
         self.steps: dict[str, Callable[[], object]] = {}
 
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Gives the answer to one command; what went wrong is told as ``error``."""
+        """Return the answer to a command; a failure is an answer with ``error``."""
         try:
             arguments = dict(command)
-            found: dict[str, Any] = getattr(self, arguments.pop("do"))(**arguments)
+            answer: dict[str, Any] = getattr(self, arguments.pop("do"))(**arguments)
         except Exception as error:
-            return {"error": told(error)}
-        return found
+            return {"error": describe_error(error)}
+        return answer
 
     def about(self) -> dict[str, Any]:
-        """Says which package is loaded, and which implementation of the ops runs."""
+        """Return the folder of the package, and the implementation of the ops."""
         import harness  # noqa: PLC0415 — whichever revision's it is
         from harness import ops  # noqa: PLC0415
 
         return {"package": str(Path(harness.__file__).parents[1]), "ops": ops.implementation()}
 
     def prepare(self, folder: str) -> dict[str, Any]:
-        """Makes the models that are timed and counted; gives the counts."""
+        """Make the models that are timed and counted, and return the counts."""
         from benchmarks.regression import counts, models  # noqa: PLC0415
 
-        models.make(Path(folder))
-        return {"counts": counts.count(Path(folder))}
+        models.make_models(Path(folder))
+        return {"counts": counts.count_models(Path(folder))}
 
     def load(self, folder: str, names: list[str]) -> dict[str, Any]:
-        """Makes the steps ready; gives why any could not be."""
-        from benchmarks.regression.table import find  # noqa: PLC0415
+        """Make the steps, and return why some could not be made."""
+        from benchmarks.regression.table import find_entry  # noqa: PLC0415
 
         refused = {}
         for name in names:
             try:
-                step = find(name).make(Path(folder))
+                step = find_entry(name).make(Path(folder))
                 step()
             except Exception as error:
-                refused[name] = told(error)
+                refused[name] = describe_error(error)
                 continue
             self.steps[name] = step
         return {"refused": refused}
 
     def time(self, name: str, calls: int, clock: str) -> dict[str, Any]:
-        """Gives the nanoseconds of every call."""
+        """Return the nanoseconds of every call."""
         step, now = self.steps[name], CLOCKS[clock]
         durations = []
         gc.collect(0)
@@ -75,13 +75,13 @@ class Server:
         return {"durations_ns": durations}
 
 
-def told(error: Exception) -> str:
-    """Gives an error in one line."""
+def describe_error(error: Exception) -> str:
+    """Return an error in one line."""
     return f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
 
 
 def serve(commands: TextIO, answers: TextIO) -> None:
-    """Answers until there are no more commands."""
+    """Answer until there are no more commands."""
     server = Server()
     for line in commands:
         answers.write(json.dumps(server.answer(json.loads(line))) + "\n")
@@ -89,6 +89,6 @@ def serve(commands: TextIO, answers: TextIO) -> None:
 
 
 if __name__ == "__main__":
-    apart = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print: that is not an answer
-    serve(sys.stdin, apart)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # prints of libraries are no answers
+    serve(sys.stdin, answers)

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from benchmarks.common.programs import make_parser
-from benchmarks.common.recording import environment, without_places, write
+from benchmarks.common.recording import describe_environment, remove_paths, write_record
 
 WITH, WITHOUT = "neighbours", "plain"
 _LAST = 5
@@ -59,7 +59,7 @@ def measure(runs: Path, seed: int, lang: str, tasks: str) -> dict[str, Any]:
     where = ["--lang", lang, "--tasks", tasks, "--baselines", "none", "--runs", str(scored)]
     _harness("score", *models, "--scale", str(runs / f"{WITH}-{seed}" / "scale.yaml"), *where)
     (path,) = scored.glob("*/score-*/scores.json")
-    found = without_places(json.loads(path.read_text("utf-8")))
+    found = remove_paths(json.loads(path.read_text("utf-8")))
     losses = {way: [row["loss"] for row in facts["training"]["losses"]] for way, (_, facts) in made.items()}
     return {"seed": seed, "losses": losses, "scores": found}
 
@@ -93,5 +93,6 @@ def main(given: Sequence[str] | None = None) -> int:
     table = list(lines(found))
     print("\n".join(table))
     if asked.record:
-        print(write(asked.record, "first_weights", environment("cpu"), {"found": found}, table))
+        about = describe_environment("cpu")
+        print(write_record(asked.record, "initialization", about, {"found": found}, table))
     return 0

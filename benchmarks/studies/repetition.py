@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.programs import make_parser
-from benchmarks.common.recording import environment, without_places, write
+from benchmarks.common.recording import describe_environment, remove_paths, write_record
 
 
 def score(words: list[str], runs: Path) -> dict[str, Any]:
     """Gives the ``scores.json`` of one run of the command."""
     subprocess.run([sys.executable, "-m", "harness", "score", *words, "--runs", str(runs)], check=True)
     (path,) = runs.glob("*/score-*/scores.json")
-    return without_places(json.loads(path.read_text(encoding="utf-8")))
+    return remove_paths(json.loads(path.read_text(encoding="utf-8")))
 
 
 def differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
@@ -90,7 +90,8 @@ def main(given: Sequence[str] | None = None) -> int:
     print("\n".join([*told, *lines(first)]))
     if record:
         shown = {name: value for name, value in options.items() if name not in {"model", "data"}}
-        print(write(record, "scores", environment("cpu") | shown, {"found": first}, [*told, *lines(first)]))
+        about = describe_environment("cpu") | shown
+        print(write_record(record, "scores", about, {"found": first}, [*told, *lines(first)]))
     return 0
 
 

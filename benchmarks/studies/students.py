@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.programs import make_parser
-from benchmarks.common.recording import environment, write
+from benchmarks.common.recording import describe_environment, write_record
 from harness.cli import doctor
 from harness.config.load import check_scale, load_recipe, load_scale
 from harness.config.scale import Scale
@@ -273,7 +273,7 @@ def main(given: Sequence[str] | None = None) -> int:
     lines = table(rows)
     print("\n".join(lines))
     if asked.record:
-        about = environment("cpu") | {"scale": scale.name, "recipe": asked.recipe}
+        about = describe_environment("cpu") | {"scale": scale.name, "recipe": asked.recipe}
         lines += ["", "Signatures:", "", *(f"- `{row.signature}`" for row in rows)]
-        print(write(asked.record, "students", about, {"rows": [asdict(row) for row in rows]}, lines))
+        print(write_record(asked.record, "students", about, {"rows": [asdict(row) for row in rows]}, lines))
     return 0

@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.common.programs import make_parser
-from benchmarks.common.recording import environment, write
+from benchmarks.common.recording import describe_environment, write_record
 from benchmarks.surgery.cells import BASES, FFN_WIDTHS, WIDTHS, Bench, Cell, Setting, cells
 
 Done = dict[tuple[str, str], dict[str, object]]
@@ -164,5 +164,6 @@ def main(given: Sequence[str] | None = None) -> int:
     if asked.record:
         about = {"teacher": digest(asked.teacher), "setting": asdict(setting)}
         numbers = {**about, "widths": [WIDTHS, FFN_WIDTHS], "cells": list(done.values())}
-        print(f"written: {write(asked.record, 'surgery', environment('cpu'), numbers, lines)}")
+        path = write_record(asked.record, "surgery", describe_environment("cpu"), numbers, lines)
+        print(f"written: {path}")
     return 0

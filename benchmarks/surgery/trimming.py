@@ -26,7 +26,7 @@ import numpy as np
 from transformers import XLMRobertaTokenizer
 
 from benchmarks.common.programs import make_parser
-from benchmarks.common.recording import environment, write
+from benchmarks.common.recording import describe_environment, write_record
 from harness.config.shape import Shape
 from harness.measure.memory import peak_memory
 from harness.models.loading.checkpoint import Checkpoint, build_model
@@ -214,5 +214,5 @@ def main(given: Sequence[str] | None = None) -> int:
     lines = lines_of(found)
     print("\n".join(lines))
     if asked.record:
-        print(f"written: {write(asked.record, 'trimming', environment('cpu'), found, lines)}")
+        print(f"written: {write_record(asked.record, 'trimming', describe_environment('cpu'), found, lines)}")
     return 0

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.common.programs import make_parser
-from benchmarks.common.recording import environment, write
+from benchmarks.common.recording import describe_environment, write_record
 from benchmarks.training.ways import CHAIN, MEDIANS, Part, Sizes, Ways, agreement, mbert, tiny
 from harness.measure.interval import Interval
 from harness.measure.latency import Samples, ratio
@@ -206,5 +206,6 @@ def main(given: Sequence[str] | None = None) -> int:
             "peak_bytes": peaks,
             "losses": losses,
         }
-        print(f"written: {write(asked.record, 'training', environment('cpu'), numbers, lines)}")
+        path = write_record(asked.record, "training", describe_environment("cpu"), numbers, lines)
+        print(f"written: {path}")
     return 0

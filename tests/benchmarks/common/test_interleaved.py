@@ -1,4 +1,4 @@
-"""A group's variants are timed in the same rounds, and a speed counts only where the answers are right."""
+"""A group's variants are timed in the same rounds, and a speed counts only if enough answers are right."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.common.interleaved import Group, holds, measure, table
-from benchmarks.regression.scenarios import Offline, Query, SingleStream, Spread, batch_of
+from benchmarks.common.interleaved import Group, draw_table, is_accurate, measure
+from benchmarks.regression.scenarios import Offline, Query, SingleStream, SingleTexts, make_batch
 
 ROOT = Path(__file__).parents[3]
 QUERIES = [Query((2, 7, 3), 0), Query((2, 3), 1), Query((2, 8, 9, 3), 2), Query((2, 9, 3), 0)]
 
 
-def knowing(right):
-    """Gives what answers: the label of a query by its second id, or another."""
+def make_answers(right):
+    """Return a model that answers a query's label by its second id, or another label."""
     labels = {7: 0, 3: 1, 8: 2, 9: 0}
 
     def answer(batch):
@@ -28,16 +28,16 @@ def knowing(right):
     return answer
 
 
-def test_texts_are_padded_and_attended():
-    batch = batch_of(QUERIES[:2], 0)
+def test_queries_are_padded():
+    batch = make_batch(QUERIES[:2], 0)
     assert batch["input_ids"].tolist() == [[2, 7, 3], [2, 3, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch["token_type_ids"].tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
-def test_a_single_stream_asks_one_after_another_and_knows_when_all_were_asked():
+def test_single_stream_asks_one_query_a_call():
     sizes = []
-    inner = knowing(lambda row: len(row) != 4)
+    inner = make_answers(lambda row: len(row) != 4)
 
     def answer(batch):
         sizes.append(batch["input_ids"].shape)
@@ -53,15 +53,15 @@ def test_a_single_stream_asks_one_after_another_and_knows_when_all_were_asked():
     assert sizes == [(1, 3), (1, 2), (1, 4), (1, 3), (1, 3)]
 
 
-def test_every_call_of_a_spread_asks_the_same_texts_from_short_to_long():
+def test_each_call_asks_the_same_texts_from_short_to_long():
     sizes = []
-    inner = knowing(lambda _: True)
+    inner = make_answers(lambda _: True)
 
     def answer(batch):
         sizes.append(batch["input_ids"].shape)
         return inner(batch)
 
-    step = Spread(answer, QUERIES, 0, num_queries=3)
+    step = SingleTexts(answer, QUERIES, 0, num_queries=3)
     step()
     first = list(sizes)
     assert first == [(1, 2), (1, 3), (1, 4)]
@@ -69,9 +69,9 @@ def test_every_call_of_a_spread_asks_the_same_texts_from_short_to_long():
     assert sizes == first + first
 
 
-def test_offline_asks_all_shortest_first():
+def test_offline_asks_all_queries_shortest_first():
     sizes = []
-    inner = knowing(lambda _: True)
+    inner = make_answers(lambda _: True)
 
     def answer(batch):
         sizes.append(batch["input_ids"].shape)
@@ -85,11 +85,11 @@ def test_offline_asks_all_shortest_first():
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "reference", "told"),
+    ("accuracy", "reference", "expected"),
     [(0.792, 0.8, True), (0.791, 0.8, False), (None, 0.8, False), (0.8, None, False)],
 )
-def test_a_speed_counts_at_99_percent_of_the_references_accuracy(accuracy, reference, told):
-    assert holds(accuracy, reference) is told
+def test_speed_counts_at_99_percent_of_the_accuracy(accuracy, reference, expected):
+    assert is_accurate(accuracy, reference) is expected
 
 
 @pytest.fixture
@@ -98,26 +98,26 @@ def group():
 
     def make():
         return {
-            "right": Offline(knowing(lambda _: True), QUERIES, 0),
-            "wrong": Offline(knowing(lambda row: 8 not in row), QUERIES, 0),
+            "right": Offline(make_answers(lambda _: True), QUERIES, 0),
+            "wrong": Offline(make_answers(lambda row: 8 not in row), QUERIES, 0),
         }
 
     return Group("encoders: a group", make, {"": 4}, "queries", {"right": "right", "wrong": "right"})
 
 
 def test_variants_are_measured_in_the_same_rounds(group):
-    found = measure(group, budget_s=0.01, warmup_s=0)
-    assert len({len(one.durations_ns) for one in found.samples.values()}) == 1
-    assert [found.facts[name]["accuracy"] for name in ("right", "wrong")] == [1.0, 0.75]
-    assert [found.facts[name]["valid"] for name in ("right", "wrong")] == [True, False]
-    facts = found.facts["right"]
+    measured = measure(group, budget_s=0.01, warmup_s=0)
+    assert len({len(one.durations_ns) for one in measured.samples.values()}) == 1
+    assert [measured.facts[name]["accuracy"] for name in ("right", "wrong")] == [1.0, 0.75]
+    assert [measured.facts[name]["valid"] for name in ("right", "wrong")] == [True, False]
+    facts = measured.facts["right"]
     assert facts["p50_ms"] <= facts["p90_ms"] <= facts["p99_ms"]
     assert facts["per_s"] == pytest.approx(4 / (facts["p50_ms"] / 1e3))
     assert facts["ratio_to_first"] == (1, 1, 1)
 
 
-def test_the_table_tells_which_speed_does_not_count(group):
-    lines = table(measure(group, budget_s=0.01, warmup_s=0))
+def test_table_marks_speeds_that_do_not_count(group):
+    lines = draw_table(measure(group, budget_s=0.01, warmup_s=0))
     assert lines[0] == "### encoders: a group"
     assert "queries a second" in lines[2]
     right, wrong = lines[4:6]
@@ -126,9 +126,9 @@ def test_the_table_tells_which_speed_does_not_count(group):
 
 
 def test_steps_without_answers_have_no_accuracy():
-    found = measure(Group("ops: one", lambda: {"one": lambda: None}), budget_s=0, warmup_s=0)
-    assert (found.facts["one"]["accuracy"], found.facts["one"]["valid"]) == (None, None)
-    assert table(found)[4].endswith("| – | – |")
+    measured = measure(Group("ops: one", lambda: {"one": lambda: None}), budget_s=0, warmup_s=0)
+    assert (measured.facts["one"]["accuracy"], measured.facts["one"]["valid"]) == (None, None)
+    assert draw_table(measured)[4].endswith("| – | – |")
 
 
 PAIR = """
@@ -150,7 +150,7 @@ def test_variant(replay, request, variant):
 """
 
 
-def test_pytest_benchmark_is_handed_interleaved_samples_and_a_record_is_written(tmp_path):
+def test_pytest_benchmark_reports_interleaved_samples(tmp_path):
     """A folder of benchmarks with this project's conftest, whose two variants share their rounds."""
     (tmp_path / "conftest.py").write_text("from benchmarks.conftest import *\n")
     (tmp_path / "test_pair.py").write_text(PAIR)

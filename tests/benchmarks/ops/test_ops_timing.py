@@ -1,4 +1,4 @@
-"""The ops' benchmark refuses a variant that computes something else, and says which targets were reached."""
+"""The ops' benchmark refuses a variant that computes something else, and reports which targets it reached."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def without_compiler(case):
 @pytest.mark.parametrize(("name", "shape", "dtype"), SMALL, ids=[name for name, _, _ in SMALL])
 def test_every_variant_computes_the_same(name, shape, dtype):
     case = without_compiler(BUILDERS[name](shape, dtype, "cpu"))
-    mistakes, results_bytes = timing.check(case)
+    mistakes, results_bytes = timing.check_case(case)
     assert set(mistakes) == set(case.variants)
     assert max(mistakes.values()) < 1e-4
     assert mistakes["eager"] == 0
@@ -39,21 +39,21 @@ def test_every_case_names_a_builder():
     )
 
 
-def test_a_variant_that_computes_something_else_is_refused():
+def test_wrong_variant_is_refused():
     variants = {"eager": lambda: [torch.ones(3)], "harness": lambda: [torch.ones(3) * 1.01]}
     case = Case("an_op", {"N": 3}, torch.float32, variants, 1, 1)
     with pytest.raises(
-        HarnessError, match=r"^benchmark of an_op: wanted harness within 1e-03 of eager; got 1\.0e-02; "
+        HarnessError, match=r"^benchmark of an_op: expected harness within 1e-03 of eager; got 1\.0e-02; "
     ):
-        timing.check(case)
+        timing.check_case(case)
     variants["harness"] = lambda: [torch.full((3,), float("nan"))]
     with pytest.raises(HarnessError, match="got nan"):
-        timing.check(case)
+        timing.check_case(case)
 
 
 @pytest.fixture
 def measured():
-    """Gives the first target's case: eager takes ten times as long as ours, Liger's pattern three times."""
+    """Return the first target's case: eager takes ten times as long as ours, Liger's pattern three times."""
     target = targets.TARGETS[0]
     taken = {
         name: Samples((ms * 10**6,) * 5)
@@ -79,32 +79,32 @@ def measured():
     return rows, taken
 
 
-def test_targets_are_reached_or_missed_and_a_miss_is_explained(measured):
+def test_missed_target_is_explained_by_a_profile(measured):
     rows, taken = measured
     variants = dict.fromkeys(taken, lambda: torch.ones(64, 64).exp_().sum())
-    lines = targets.verdicts(rows, taken, variants)
+    lines = targets.check_targets(rows, taken, variants)
     assert lines[:4] == [
-        "- harness: 10.00x (10.00–10.00) as fast as eager, wanted ≥ 8x: reached",
-        "- harness: 5.00x (5.00–5.00) as fast as compile, wanted ≥ 4x: reached",
-        "- harness: 3.00x (3.00–3.00) as fast as liger pattern, wanted ≥ 4x: missed",
-        "- harness: 1010 B added, wanted ≤ 1 of the results (1000 B): reached",
+        "- harness: 10.00x (10.00–10.00) as fast as eager, target ≥ 8x: reached",
+        "- harness: 5.00x (5.00–5.00) as fast as compile, target ≥ 4x: reached",
+        "- harness: 3.00x (3.00–3.00) as fast as liger pattern, target ≥ 4x: missed",
+        "- harness: 1010 B added, target ≤ 1 of the results (1000 B): reached",
     ]
     explained = [line for line in lines if line.startswith("| ")]
     assert [line.split(" |")[0] for line in explained] == ["| variant", "| harness", "| liger pattern"]
     assert "aten::exp_" in explained[1]
 
 
-def test_a_target_is_surely_reached_only_by_the_whole_interval(measured):
+def test_target_needs_the_whole_interval(measured):
     rows, taken = measured
     wide = taken | {"eager": Samples(tuple(ms * 10**6 for ms in (40, 60, 100, 140, 160)))}
-    lines = targets.verdicts(rows, wide, dict.fromkeys(taken, lambda: torch.ones(2)))
+    lines = targets.check_targets(rows, wide, dict.fromkeys(taken, lambda: torch.ones(2)))
     assert lines[0].startswith(
-        "- harness: 10.00x (4.00–16.00) as fast as eager, wanted ≥ 8x: reached, but not"
+        "- harness: 10.00x (4.00–16.00) as fast as eager, target ≥ 8x: reached, but not"
     )
 
 
 @pytest.mark.parametrize(
-    ("peak", "variant", "told"),
+    ("peak", "variant", "expected"),
     [
         (None, "harness", None),
         (0, "eager", None),
@@ -113,63 +113,63 @@ def test_a_target_is_surely_reached_only_by_the_whole_interval(measured):
         (0, "harness in place", 0),
     ],
 )
-def test_memory_that_cannot_hold_the_results_is_none(peak, variant, told):
-    assert timing._whole(peak, 1000, variant) == told
+def test_implausible_memory_is_none(peak, variant, expected):
+    assert timing._drop_implausible(peak, 1000, variant) == expected
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator of glibc")
-def test_a_step_that_grows_into_freed_memory_is_seen():
+def test_freed_memory_counts_as_added():
     kept = [torch.ones(20_000) for _ in range(400)]
     last = torch.ones(20_000)  # the heap cannot shrink below it by itself
     kept.clear()
-    grown = timing.peak_of(lambda: [torch.ones(20_000) for _ in range(300)], "cpu")
+    grown = timing.measure_added_memory(lambda: [torch.ones(20_000) for _ in range(300)], "cpu")
     assert last.numel() == 20_000
     assert grown >= 0.9 * 300 * 80_000
 
 
-def test_memory_beside_the_results_is_compared_with_eagers(measured):
+def test_workspace_is_compared_with_eager(measured):
     rows, _ = measured
     target = targets.Target("an_op", {}, "float32", "harness", workspace=1 / 7)
     ours, eager = replace(rows[-1], peak_bytes=1500), rows[0]
-    (line,) = targets._memory(target, ours, eager)
-    assert line == "500 B beside the results, 0.12 of eager's, wanted ≤ 0.14: reached"
-    (line,) = targets._memory(target, replace(ours, peak_bytes=1700), eager)
+    (line,) = targets._check_memory(target, ours, eager)
+    assert line == "500 B in addition to the results, 0.12 of eager's, target ≤ 0.14: reached"
+    (line,) = targets._check_memory(target, replace(ours, peak_bytes=1700), eager)
     assert line.endswith("missed")
-    assert targets._memory(target, replace(ours, peak_bytes=None), eager) == []
+    assert targets._check_memory(target, replace(ours, peak_bytes=None), eager) == []
 
 
-def test_a_case_without_targets_says_nothing(measured):
+def test_case_without_targets_has_no_lines(measured):
     rows, taken = measured
-    assert targets.verdicts([replace(one, op="other") for one in rows], taken, {}) == []
+    assert targets.check_targets([replace(one, op="other") for one in rows], taken, {}) == []
 
 
-def test_every_target_is_of_a_case_that_is_timed():
+def test_every_target_has_a_case():
     cases = [(name, shape, str(dtype).removeprefix("torch.")) for name, shape, dtype in SHAPES["cpu"]["full"]]
     for target in targets.TARGETS:
         assert (target.op, target.shape, target.dtype) in cases
 
 
-def test_a_record_is_named_after_machine_month_and_commit(tmp_path):
+def test_record_is_named_after_machine_month_and_commit(tmp_path):
     about = dict.fromkeys(recording.SHOWN) | {"cpu": "A (R) CPU, 2 GHz", "gpu": None, "commit": "0123456789"}
-    path = recording.write(tmp_path, "ops", about, {"rows": [1]}, ["one", "two", ""])
+    path = recording.write_record(tmp_path, "ops", about, {"rows": [1]}, ["one", "two", ""])
     assert path.name.startswith("ops_a-r-cpu-2-ghz_20")
     assert path.name.endswith("_0123456.json")
     assert path.with_suffix(".md").read_text().endswith("\n\none\ntwo\n")
-    name = recording.record_name("ops", about | {"gpu": "NVIDIA H200"})
+    name = recording.name_record("ops", about | {"gpu": "NVIDIA H200"})
     assert name.startswith("ops_nvidia-h200_")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_gpu_that_is_not_there_is_told_in_one_line(monkeypatch):
+def test_missing_gpu_is_reported_in_one_line(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["ops", "--device", "cuda"])
     with pytest.raises(SystemExit) as caught:
         timing.main()
     assert str(caught.value) == (
-        "benchmarks.ops: --device cuda: wanted an NVIDIA GPU that torch can use; got none; leave it out"
+        "benchmarks.ops: --device cuda: expected an NVIDIA GPU that torch can use; got none; leave it out"
     )
 
 
-def test_the_command_writes_tables_and_a_record(tmp_path, monkeypatch, capsys):
+def test_command_writes_tables_and_record(tmp_path, monkeypatch, capsys):
     builders = {
         name: lambda *all, build=build: without_compiler(build(*all)) for name, build in BUILDERS.items()
     }
@@ -177,6 +177,6 @@ def test_the_command_writes_tables_and_a_record(tmp_path, monkeypatch, capsys):
     command = f"ops --shapes small --only hidden_state_loss --budget-s 0 --min-rounds 2 --record {tmp_path}"
     monkeypatch.setattr(sys, "argv", command.split())
     timing.main()
-    told = capsys.readouterr().out
-    assert "### hidden_state_loss: layers = 2, N = 256, D = 96, float32" in told
+    printed = capsys.readouterr().out
+    assert "### hidden_state_loss: layers = 2, N = 256, D = 96, float32" in printed
     assert len(list(tmp_path.glob("ops_*.json"))) == len(list(tmp_path.glob("ops_*.md"))) == 1

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from benchmarks.common.recording import without_places
+from benchmarks.common.recording import remove_paths
 from benchmarks.studies import repetition, students
 from harness.measure.predictions import Predictions
 from harness.pipeline.plan import Plan, Stage
@@ -55,7 +55,7 @@ def test_any_digit_that_differs_is_found_with_its_place(found):
 
 
 def test_a_record_holds_no_folder(found):
-    kept = without_places(found)
+    kept = remove_paths(found)
     assert "/some/where" not in str(kept)
     assert kept["data"] == {"pos": {"test": 9}}
     assert kept["scores"] == found["scores"]
