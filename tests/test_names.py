@@ -8,10 +8,37 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "harness"
 
+STEP_KIND = "a kind of step: its schema in config/steps, its stage in stages"
+COMMAND = "a command in cli, and the stage that it runs"
+STAGE = "a stage, and the module whose functions it runs"
+
 REPEATED = {
     "__init__": "each package has one",
-    "hub": "reads from the hub what its folder is about: data, or models",
+    "adapt": STEP_KIND,
+    "blank": STEP_KIND,
+    "distill": STEP_KIND,
+    "narrow": STEP_KIND,
+    "prune": STEP_KIND,
+    "shorten": STEP_KIND,
+    "trim": STEP_KIND,
+    "export": COMMAND,
+    "score": COMMAND,
+    "corpus": STAGE,
+    "latency": STAGE,
+    "leaderboard": STAGE,
+    "precisions": STAGE,
+    "tasks": STAGE,
+    "batches": "rows of a corpus in data, masked batches of them in train",
+    "heads": "heads of a graph in export, attention heads in models/narrowing",
+    "hidden_states": "reading them in models, their loss in train/losses",
+    "hub": "data sets in data, models in models",
+    "mlm_head": "finding the head in families, fitting it in narrowing",
+    "results": "the schema in report, reading the stages' facts in stages/io",
+    "scores": "computing them in measure, reading and writing them in stages/io",
+    "study": "the schema in config, its stages in plans",
     "table": "the rows of what its folder is about: families, or stages",
+    "teacher": "which one in config, how it is trained in train",
+    "training": "of a tokenizer, of a language model",
 }
 """Module names that may repeat, each with the reason why its folder makes the meaning plain."""
 
@@ -19,11 +46,7 @@ OPEN_CLASSES = {
     "Absent", "Choice", "Comparison", "Copy", "Interval", "Judge", "Lesson", "Model", "Parity", "Ratio",
     "Source", "Strict", "Study", "Table",
 }  # fmt: skip
-OPEN_MODULES = {
-    "batches", "corpus", "distillation", "export", "folder", "heads", "hidden_states", "latency",
-    "leaderboard", "memory", "mlm_head", "narrow", "precisions", "projection", "results", "score", "scores",
-    "study", "tasks", "teacher", "training", "values",
-}  # fmt: skip
+OPEN_MODULES = {"distillation", "folder", "memory", "projection", "values"}
 """Names whose rooms are still to be done."""
 
 
