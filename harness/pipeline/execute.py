@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.errors import unknown
 from harness.pipeline import manifest
@@ -16,6 +16,8 @@ from harness.pipeline.manifest import Environment, Input, Manifest
 from harness.pipeline.memory import read_peak_bytes, reset_peak
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.store import CHECKPOINTS, Store, open_partial, publish, seal, write_manifest
+
+_Step = TypeVar("_Step")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Context:
         facts: to be filled with what the manifest shall tell of the work; JSON types.
         progress: to be called with done, total, unit and further values to show.
         resuming: a killed attempt left checkpoints to go on from.
+        step: the typed object that the config was written from, where there is one; see `get_step`.
     """
 
     out: Path
@@ -37,6 +40,17 @@ class Context:
     facts: dict[str, Any]
     progress: Callable[[int, int, str, dict[str, Any]], None]
     resuming: bool
+    step: object = None
+
+    def get_step(self, schema: type[_Step]) -> _Step:
+        """Return the typed object that the config was written from.
+
+        Raises:
+            TypeError: the plan gave this stage an object of another type.
+        """
+        if not isinstance(self.step, schema):
+            raise TypeError(f"expected the step as {schema.__name__}; got {type(self.step).__name__}")
+        return self.step
 
     @property
     def checkpoints(self) -> Path:
@@ -189,6 +203,7 @@ class _Work:
             facts={},
             progress=lambda *told: self.observer.progress(self.stage, *told),
             resuming=resuming,
+            step=self.stage.step,
         )
         started_at, began_s, told = datetime.now(UTC), time.monotonic(), reset_peak()
         runner(context)

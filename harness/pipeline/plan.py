@@ -28,6 +28,8 @@ class Stage:
         inputs: by role, the id of an earlier stage, or a file or folder from outside.
         means: how it is to be made where that changes nothing of what is written, as with how much memory;
             the runner finds it beside the config, and no key holds it.
+        step: the typed object that the config was written from, which the runner receives as it is; None
+            where there is no such object.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Stage:
     config: Mapping[str, Any]
     inputs: Mapping[str, str | Path]
     means: Mapping[str, Any] = field(default_factory=dict)
+    step: object = None
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -40,11 +40,19 @@ class EvaluatedModel:
     kind: str = "score"
 
 
-def make_stage(id: str, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str | Path]) -> Stage:  # noqa: A002
-    """Gives a stage with the version its kind has now; what cannot change its outcome is its means."""
+def make_stage(
+    id: str,  # noqa: A002
+    kind: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str | Path],
+    step: object = None,
+) -> Stage:
+    """Return a stage of its kind's present version; settings that no output depends on are its means."""
     means = {name: config[name] for name in RUNTIME_ONLY_SETTINGS if name in config}
     own = {name: value for name, value in config.items() if name not in means}
-    return Stage(id=id, kind=kind, version=KINDS[kind].version, config=own, inputs=inputs, means=means)
+    return Stage(
+        id=id, kind=kind, version=KINDS[kind].version, config=own, inputs=inputs, means=means, step=step
+    )
 
 
 def choose_models(
@@ -56,7 +64,7 @@ def choose_models(
     for step, after in zip(own, [*own[1:], None], strict=True):
         if after is None or after.kind != "distill":
             models.append(EvaluatedModel(step.id, step.id, "student", step.id))
-    if lesson_of(steps) is None:
+    if plan_task_distillation(steps) is None:
         models.pop()
     last = steps[-1].id
     models.append(EvaluatedModel(last, f"{last} (final student)", ROLE_FINAL, own[-1].id))
@@ -69,30 +77,33 @@ def encoder_steps(steps: Sequence[PlannedStep]) -> list[PlannedStep]:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TaskDistillationPlan:
     """How a student learns its tasks from an earlier model.
 
     Attributes:
-        teacher: that model; of it, what was fine-tuned on the task with the first seed teaches.
-        config: what the stage ``score`` is told: losses, their settings, the layers the student begins as.
-        protocol: what the recipe says of the protocol, which else is the scale's.
+        teacher: the earlier model; its weights of the first seed, fine-tuned on the task, teach.
+        step: the losses, their settings, and the layers that the student begins with.
     """
 
     teacher: EvaluatedModel
-    config: Mapping[str, Any]
-    protocol: Mapping[str, Any]
+    step: ResolvedTune
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What the recipe states of the protocol, in place of the scale."""
+        step = self.step
+        return {"method": step.method, "density": step.density} if step.method == "sft" else {}
 
 
-def lesson_of(steps: Sequence[PlannedStep], prefix: str = "") -> Lesson | None:
-    """Gives how a recipe's student learns its tasks; None where it learns as all models do."""
-    tune = steps[-1].step
-    if not isinstance(tune, ResolvedTune):
+def plan_task_distillation(steps: Sequence[PlannedStep], prefix: str = "") -> TaskDistillationPlan | None:
+    """Return how a recipe's student learns its tasks; None where it learns as all models do."""
+    step = steps[-1].step
+    if not isinstance(step, ResolvedTune):
         return None
-    protocol = {"method": tune.method, "density": tune.density} if tune.method == "sft" else {}
-    if tune.teacher == TEACHER:
-        return Lesson(EvaluatedModel(TEACHER, "teacher", "teacher", TEACHER), tune.to_config(), protocol)
-    teacher = f"{prefix}{tune.teacher}"
-    return Lesson(EvaluatedModel(teacher, tune.teacher, "student", teacher), tune.to_config(), protocol)
+    if step.teacher == TEACHER:
+        return TaskDistillationPlan(EvaluatedModel(TEACHER, "teacher", "teacher", TEACHER), step)
+    teacher = f"{prefix}{step.teacher}"
+    return TaskDistillationPlan(EvaluatedModel(teacher, step.teacher, "student", teacher), step)
 
 
 def score_models(
@@ -101,7 +112,7 @@ def score_models(
     tasks: Sequence[str],
     *,
     kept: Collection[str],
-    lessons: Mapping[str, Lesson],
+    distillations: Mapping[str, TaskDistillationPlan],
 ) -> list[Stage]:
     """Gives a stage for each task and model, and for each model that teaches another a task.
 
@@ -110,12 +121,19 @@ def score_models(
         scale: its protocol is every model's.
         tasks: their names.
         kept: of which models the first seed's weights are kept.
-        lessons: by the id of the model that has one.
+        distillations: by the id of the model that has one.
     """
-    taught = {lesson.teacher.id: lesson.teacher for lesson in lessons.values()}
+    taught = {distillation.teacher.id: distillation.teacher for distillation in distillations.values()}
     models = {**taught, **{one.id: one for one in scored}}
     return [
-        plan_score(one, task, scale, one.stage, keep=one.id in {*kept, *taught}, lesson=lessons.get(one.id))
+        plan_score(
+            one,
+            task,
+            scale,
+            one.stage,
+            keep=one.id in {*kept, *taught},
+            distillation=distillations.get(one.id),
+        )
         for task in tasks
         for one in models.values()
     ]
@@ -154,7 +172,9 @@ def baseline_stages(
     trim = _trim_step(steps)
     if trim is not None and "trimmed-teacher" in expected:
         config = {**trim.step.to_config(), "held_out_length": HELD_OUT_LENGTH}
-        stages.append(make_stage("trimmed-teacher", "trim", config, {"model": TEACHER, "corpus": "corpus"}))
+        stages.append(
+            make_stage("trimmed-teacher", "trim", config, {"model": TEACHER, "corpus": "corpus"}, trim.step)
+        )
     if "static" in expected:
         stages.append(make_stage("static", "static", {}, {"model": TEACHER}))
     return stages
@@ -166,15 +186,18 @@ def final_of(scored: Sequence[EvaluatedModel]) -> str:
 
 
 def score_stages(
-    scored: Sequence[EvaluatedModel], scale: Scale, tasks: Sequence[str], lesson: Lesson | None
+    scored: Sequence[EvaluatedModel],
+    scale: Scale,
+    tasks: Sequence[str],
+    distillation: TaskDistillationPlan | None,
 ) -> list[Stage]:
     """Gives a stage for each task and model, and the one that compares them.
 
-    Every model is compared with the teacher, and the final student, which has the lesson, with all baselines.
+    Every model is compared with the teacher, and the final student with all baselines.
     """
     final = final_of(scored)
-    lessons = {} if lesson is None else {final: lesson}
-    stages = score_models(scored, scale, tasks, kept=(TEACHER, final), lessons=lessons)
+    distillations = {} if distillation is None else {final: distillation}
+    stages = score_models(scored, scale, tasks, kept=(TEACHER, final), distillations=distillations)
     beside = [model.id for model in scored if model.role == "baseline"]
     pairs = [(model.id, TEACHER) for model in scored if model.id != TEACHER]
     pairs += [(final, other) for other in beside]
@@ -188,7 +211,7 @@ def plan_score(
     source: str | Path,
     *,
     keep: bool = False,
-    lesson: Lesson | None = None,
+    distillation: TaskDistillationPlan | None = None,
 ) -> Stage:
     """Gives the stage that scores one model on one task, which it may learn from another model's stage."""
     name = f"score.{task}.{model.id}"
@@ -209,17 +232,17 @@ def plan_score(
         )
     config = {"task": task, "seeds": list(scale.score.seeds), "protocol": protocol, "keep_model": keep}
     inputs: dict[str, str | Path] = {"model": source, "tasks": "tasks"}
-    if lesson is not None:
+    if distillation is not None:
         method = protocol.get("method", "full")
         if method != "full":
             raise UsageError(
                 f"score: {task}: expected method full where a recipe has a tune step; got {method}; "
                 "set it in the scale, or leave the step out"
             )
-        config["protocol"] = protocol | dict(lesson.protocol)
-        config["lesson"] = dict(lesson.config)
-        inputs["teacher"] = f"score.{task}.{lesson.teacher.id}"
-    return make_stage(name, "score", config, inputs)
+        config["protocol"] = protocol | distillation.protocol
+        config["lesson"] = distillation.step.to_config()
+        inputs["teacher"] = f"score.{task}.{distillation.teacher.id}"
+    return make_stage(name, "score", config, inputs, distillation.step if distillation else None)
 
 
 def plan_comparison(models: Sequence[str], tasks: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Stage:

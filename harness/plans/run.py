@@ -23,13 +23,13 @@ from harness.plans.evaluation import (
     HELD_OUT_LENGTH,
     ROLE_FINAL,
     EvaluatedModel,
-    Lesson,
+    TaskDistillationPlan,
     baseline_stages,
     choose_models,
     encoder_steps,
     final_of,
-    lesson_of,
     make_stage,
+    plan_task_distillation,
     score_stages,
 )
 from harness.precisions import FP32
@@ -74,7 +74,7 @@ def plan_run(language: str, recipe: Recipe, scale: Scale) -> RunPlan:
     stages = [*opening.stages, *plan_mixed_corpus(language, recipe, scale)]
     stages += [*plan_steps(own, corpus=corpus_of(language, recipe)), *baseline_stages(own, scale, scored)]
     if tasks:
-        stages += _proof_stages(scored, scale, tasks, lesson_of(steps))
+        stages += _proof_stages(scored, scale, tasks, plan_task_distillation(steps))
     stages.append(
         _report_stage(
             stages,
@@ -152,20 +152,10 @@ def plan_pretraining(scale: Scale) -> tuple[Stage, ...]:
             f"pretrain: expected a scale with teacher.pretrain; '{scale.name}' has none; choose another"
         )
     languages = _pretraining_languages(scale)
-    settings = block.model_dump(
-        mode="json", exclude={"languages", "lines", *Shape.model_fields}, exclude_none=True
-    )
-    config = {
-        **settings,
-        "shape": block.shape.model_dump(),
-        "languages": languages,
-        "precision": scale.precision,
-        "seed": scale.seed,
-        **scale.memory,
-    }
+    step = block.resolve(languages, scale.choose_amounts(TEACHER, "pretrain"))
     return (
         _corpus_stage("corpora", languages, scale, block.lines),
-        make_stage(TEACHER, "pretrain", config, {"corpora": "corpora"}),
+        make_stage(TEACHER, "pretrain", step.to_config(), {"corpora": "corpora"}, step),
     )
 
 
@@ -329,14 +319,17 @@ def plan_steps(steps: Sequence[PlannedStep], prefix: str = "", corpus: str = "co
         if taught is not None:
             inputs["teacher"] = taught if taught == TEACHER else f"{prefix}{taught}"
         before = f"{prefix}{step.id}"
-        stages.append(make_stage(before, step.kind, config, inputs))
+        stages.append(make_stage(before, step.kind, config, inputs, step.step))
     return stages
 
 
 def _proof_stages(
-    scored: Sequence[EvaluatedModel], scale: Scale, tasks: Sequence[str], lesson: Lesson | None
+    scored: Sequence[EvaluatedModel],
+    scale: Scale,
+    tasks: Sequence[str],
+    distillation: TaskDistillationPlan | None,
 ) -> list[Stage]:
-    stages = score_stages(scored, scale, tasks, lesson)
+    stages = score_stages(scored, scale, tasks, distillation)
     for task in tasks:
         for role, model_id in ((TEACHER, TEACHER), (ROLE_FINAL, final_of(scored))):
             stages.append(plan_export(role, model_id, task, scale))

@@ -19,13 +19,13 @@ from harness.errors import HarnessError, UsageError
 from harness.pipeline.plan import Plan, Stage
 from harness.plans.evaluation import (
     EvaluatedModel,
-    Lesson,
+    TaskDistillationPlan,
     baseline_stages,
     encoder_steps,
     evaluate_baseline,
-    lesson_of,
     make_stage,
     plan_comparison,
+    plan_task_distillation,
     score_models,
 )
 from harness.plans.run import (
@@ -186,8 +186,8 @@ def _string(
     scale: Scale,
 ) -> StudyPlan:
     own = {id_: encoder_steps(made) for id_, made in steps.items()}
-    taught = {id_: lesson_of(made, f"{id_}.") for id_, made in steps.items()}
-    lessons = {id_: lesson for id_, lesson in taught.items() if lesson is not None}
+    taught = {id_: plan_task_distillation(made, f"{id_}.") for id_, made in steps.items()}
+    distillations = {id_: distillation for id_, distillation in taught.items() if distillation is not None}
     last = {entry.id: f"{entry.id}.{own[entry.id][-1].id}" for entry in entries}
     scored = [EvaluatedModel(TEACHER, "teacher", "teacher", TEACHER)]
     scored += [EvaluatedModel(entry.id, entry.name, "student", last[entry.id]) for entry in entries]
@@ -199,7 +199,7 @@ def _string(
     for entry in entries:
         stages += plan_steps(own[entry.id], f"{entry.id}.", corpus_of(language, entry.recipe))
     stages += baseline_stages(own[entries[0].id], scale, scored)
-    stages += _proof(topic, scored, scale, opening.tasks, lessons)
+    stages += _proof(topic, scored, scale, opening.tasks, distillations)
     made_by = {id_: [f"{id_}.{step.id}" for step in made] for id_, made in own.items()}
     config = _told(scored, made_by, topic=topic, language=language, opening=opening, scale=scale)
     stages.append(make_stage("leaderboard", "leaderboard", config, {stage.id: stage.id for stage in stages}))
@@ -222,11 +222,11 @@ def _proof(
     scored: Sequence[EvaluatedModel],
     scale: Scale,
     tasks: Sequence[str],
-    lessons: Mapping[str, Lesson],
+    distillations: Mapping[str, TaskDistillationPlan],
 ) -> list[Stage]:
     """Gives the stages that score, compare, export and time."""
     models = [one.id for one in scored if one.role != "baseline"]
-    stages = score_models(scored, scale, tasks, kept=models, lessons=lessons)
+    stages = score_models(scored, scale, tasks, kept=models, distillations=distillations)
     pairs = [(one.id, TEACHER) for one in scored if one.id != TEACHER]
     if topic.reference is not None:
         students = [one.id for one in scored if one.role == "student"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.stages.io.artifacts import read_budget, read_model, read_packed, write_step
+from harness.config.steps.adapt import ResolvedAdapt
+from harness.stages.io.artifacts import make_budget, read_model, read_packed, write_step
 from harness.stages.io.facts import TrainedStepFacts, TrainingFacts
 from harness.train.language_model import training
 
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
 def run(context: Context) -> TrainedStepFacts:
     """Write the adapted model; its shape stays."""
     model, tokenizer = read_model(context)
-    packed = read_packed(context, tokenizer, context.config["sequence_length"])
+    amount = context.get_step(ResolvedAdapt).training
+    packed = read_packed(context, tokenizer, amount.sequence_length, text_fraction=amount.text_fraction)
     trained = training.train(
         model,
         tokenizer,
         packed,
-        budget=read_budget(context.config, packed),
+        budget=make_budget(amount, packed),
         folder=context.out,
         progress=context.progress,
     )

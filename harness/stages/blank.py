@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.config.shape import Shape
+from harness.config.steps.blank import ResolvedBlank
 from harness.models.loading import checkpoint
 from harness.stages.io.artifacts import read_model, write_step
 from harness.stages.io.facts import StepFacts
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def run(context: Context) -> StepFacts:
     """Write the student with the model's tokenizer; its embeddings may be copied from the model."""
     model, tokenizer = read_model(context)
-    config = context.config
-    student: Any = checkpoint.build_model(Shape.model_validate(config["shape"]), config["seed"])
+    step = context.get_step(ResolvedBlank)
+    student: Any = checkpoint.build_model(step.shape, step.seed)
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(student.config, name, getattr(model.config, name, None))
-    if config["embeddings"] == "copied":
+    if step.embeddings == "copied":
         base: Any = model.base_model
         student.base_model.embeddings.load_state_dict(base.embeddings.state_dict())
     return write_step(context, student, tokenizer)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.stages.io.artifacts import read_budget, read_model, read_packed, write_step
+from harness.config.steps.distill import ResolvedDistill
+from harness.stages.io.artifacts import make_budget, read_model, read_packed, write_step
 from harness.stages.io.facts import TrainedStepFacts, TrainingFacts
 from harness.train.language_model import training
 from harness.train.losses.objective import Objective
@@ -15,29 +16,30 @@ if TYPE_CHECKING:
 
 def run(context: Context) -> TrainedStepFacts:
     """Write the trained student; its shape stays."""
-    config = context.config
+    step = context.get_step(ResolvedDistill)
     student, tokenizer = read_model(context)
-    packed = read_packed(context, tokenizer, config["sequence_length"])
+    amount = step.training
+    packed = read_packed(context, tokenizer, amount.sequence_length, text_fraction=amount.text_fraction)
     trained = training.train(
         student,
         tokenizer,
         packed,
-        objective=_read_objective(config),
+        objective=_make_objective(step),
         teacher=read_model(context, "teacher").model,
-        budget=read_budget(config, packed),
+        budget=make_budget(amount, packed),
         folder=context.out,
         progress=context.progress,
     )
-    step = write_step(context, student, tokenizer)
-    return TrainedStepFacts(training=TrainingFacts(**trained), **vars(step))
+    written = write_step(context, student, tokenizer)
+    return TrainedStepFacts(training=TrainingFacts(**trained), **vars(written))
 
 
-def _read_objective(config: dict[str, Any]) -> Objective:
+def _make_objective(step: ResolvedDistill) -> Objective:
     return Objective(
-        config["loss"],
-        config["positions"],
-        config.get("temperature"),
-        config.get("layers", "uniform"),
-        projection="projection" in config,
-        relation_split=config.get("relation_split"),
+        step.loss,
+        step.positions,
+        step.temperature,
+        step.layers or "uniform",
+        projection=step.projection is not None,
+        relation_split=step.relation_split,
     )

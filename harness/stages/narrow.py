@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.config.steps.narrow import ResolvedNarrow
 from harness.models.narrowing.narrow import narrow_on_text
 from harness.models.surgery import axes
 from harness.stages.io.artifacts import read_masked, read_model, write_step
@@ -20,17 +21,16 @@ def run(context: Context) -> StepFacts:
 
 
 def _narrow(context: Context, model: Any, tokenizer: Any) -> Any:
-    config = context.config
-    sizes = config["hidden"], config["heads"]
-    within = config.get("within", "first")
-    if config["basis"] == "first" and not config.get("refit"):
-        return axes.narrow(model, *sizes, heads_mode=config["heads_mode"], within=within)
+    step = context.get_step(ResolvedNarrow)
+    if step.text is None:
+        return axes.narrow(model, step.hidden, step.heads, heads_mode=step.heads_mode, within=step.within)
     return narrow_on_text(
         model,
-        *sizes,
-        read_masked(context, tokenizer, "train"),
-        basis=config["basis"],
-        within=within,
-        refit=config["refit"],
-        heads_mode=config["heads_mode"],
+        step.hidden,
+        step.heads,
+        read_masked(context, tokenizer, step.text),
+        basis=step.basis,
+        within=step.within,
+        refit=step.refit,
+        heads_mode=step.heads_mode,
     )

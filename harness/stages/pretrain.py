@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.config.shape import Shape
+from harness.config.pretraining import ResolvedPretrain
 from harness.data import corpus
 from harness.json_files import read_json, write_json
 from harness.models.loading import checkpoint
 from harness.models.surgery.stacking import stack_layers
-from harness.stages.io.artifacts import locate_corpus, read_budget, write_model
+from harness.stages.io.artifacts import locate_corpus, make_budget, write_model
 from harness.stages.io.facts import PretrainFacts, PretrainingFacts, TrainingFacts, TrainingHalf
 from harness.train.language_model import teacher, training
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
+    from harness.train.language_model.budget import Budget
     from harness.train.language_model.teacher import PretrainingSetup
 
 
@@ -24,47 +25,46 @@ def run(context: Context) -> PretrainFacts:
 
     With ``shallow`` in the config a shallow model is trained first, and its layers are stacked.
     """
-    config, languages = context.config, context.config["languages"]
-    shape, shallow = Shape(**config["shape"]), config.get("shallow")
-    first = shape.model_copy(update={"layers": shallow["layers"]}) if shallow else shape
+    step = context.get_step(ResolvedPretrain)
+    shape, shallow, languages = step.shape, step.shallow, step.languages
+    first = shape.model_copy(update={"layers": shallow.layers}) if shallow else shape
     setup = teacher.prepare_pretraining(
         first,
         {
             language: corpus.read(locate_corpus(context.inputs["corpora"], language, languages), "train")
             for language in languages
         },
-        smoothing=config["smoothing"],
-        tokenizer_characters=config["tokenizer_characters"],
-        sequence_length=config["sequence_length"],
-        seed=config["seed"],
-        embeddings=config.get("embeddings", "random"),
-        attention=config.get("attention", "random"),
+        smoothing=step.smoothing,
+        tokenizer_characters=step.tokenizer_characters,
+        sequence_length=step.training.sequence_length,
+        seed=step.training.seed,
+        embeddings=step.embeddings or "random",
+        attention=step.attention or "random",
     )
-    halves = []
+    halves, budget = [], make_budget(step.training)
     if shallow:
-        halves.append(_train_shallow(context, setup, shallow["tokens"], shallow["learning_rate"]))
+        smaller = replace(budget, tokens=shallow.tokens, learning_rate=shallow.learning_rate)
+        halves.append(_train_shallow(context, setup, smaller))
         trained = checkpoint.load_checkpoint(context.checkpoints / "shallow" / "model").model
         setup = setup._replace(model=stack_layers(trained, shape.layers))
-    halves.append(_train(context, setup, config["tokens"]))
+    halves.append(_train(context, setup, budget))
     written = write_model(context, setup.model, setup.tokenizer)
     return PretrainFacts(training=_join(halves), **vars(written))
 
 
-def _train(context: Context, setup: PretrainingSetup, tokens: int) -> TrainingFacts:
+def _train(context: Context, setup: PretrainingSetup, budget: Budget) -> TrainingFacts:
     trained = training.train(
         setup.model,
         setup.tokenizer,
         setup.packed,
-        budget=replace(read_budget(context.config), tokens=tokens),
+        budget=budget,
         folder=context.out,
         progress=context.progress,
     )
     return TrainingFacts(**trained)
 
 
-def _train_shallow(
-    context: Context, setup: PretrainingSetup, tokens: int, learning_rate: float
-) -> TrainingFacts:
+def _train_shallow(context: Context, setup: PretrainingSetup, budget: Budget) -> TrainingFacts:
     """Train the shallow model once, and keep it among the checkpoints, whole or not at all."""
     folder = context.checkpoints / "shallow"
     facts = folder / "model" / "training.json"
@@ -74,7 +74,7 @@ def _train_shallow(
             setup.model,
             setup.tokenizer,
             setup.packed,
-            budget=replace(read_budget(context.config), tokens=tokens, learning_rate=learning_rate),
+            budget=budget,
             folder=folder,
             progress=context.progress,
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from harness.config.steps.prune import ResolvedPrune
 from harness.models.families.table import read_size
 from harness.models.surgery import axes
 from harness.models.surgery.importance import keep_top, measure_ffn_importance
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 
 def run(context: Context) -> PruneFacts:
     """Write the model with a narrower FFN; importance is measured on the corpus's training part."""
-    config = context.config
+    step = context.get_step(ResolvedPrune)
     model, tokenizer = read_model(context)
-    widths = _list_widths(read_size(model, "intermediate_size"), config["ffn"], config["rounds"])
+    widths = _list_widths(read_size(model, "intermediate_size"), step.ffn, step.rounds)
     rounds = []
     for done, width in enumerate(widths):
-        context.progress(done, config["rounds"], "rounds", {})
-        scores = _score_neurons(context, model, tokenizer)
+        context.progress(done, step.rounds, "rounds", {})
+        scores = _score_neurons(context, step, model, tokenizer)
         kept = keep_top(scores, width)
         rounds.append(PruningRound(ffn=width, kept_score_fraction=_kept_fraction(scores, kept)))
         model = axes.prune_ffn(model, kept)
@@ -36,11 +37,9 @@ def _list_widths(now: int, target: int, rounds: int) -> list[int]:
     return [now - (now - target) * (index + 1) // rounds for index in range(rounds)]
 
 
-def _score_neurons(context: Context, model: Any, tokenizer: Any) -> list[Tensor]:
-    config = context.config
-    if config["score"] == "magnitude":
-        return measure_ffn_importance(model, (), "magnitude")
-    return measure_ffn_importance(model, read_masked(context, tokenizer, "train"), config["score"])
+def _score_neurons(context: Context, step: ResolvedPrune, model: Any, tokenizer: Any) -> list[Tensor]:
+    batches = () if step.text is None else read_masked(context, tokenizer, step.text)
+    return measure_ffn_importance(model, batches, step.score)
 
 
 def _kept_fraction(scores: list[Tensor], kept: list[Any]) -> float:

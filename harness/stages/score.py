@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.config.steps.tune import ResolvedTune
 from harness.data.examples import gold_labels
 from harness.measure.scores import score
 from harness.measure.signature import protocol_text
@@ -70,15 +71,14 @@ def _read_protocol(context: Context, num_examples: int) -> Protocol:
 
 
 def _read_distillation(context: Context) -> TaskDistillation | None:
-    """Return the task distillation from the fine-tuned teacher; None where the recipe has no such step."""
-    settings = context.config.get("lesson")
-    if settings is None:
+    """Return the task distillation that a tune step asks for; None for a model without such a step."""
+    if context.step is None:
         return None
-    kept = settings.get("kept_layers")
+    step = context.get_step(ResolvedTune)
     return TaskDistillation(
         context.inputs["teacher"] / "model",
-        settings["loss"],
-        settings.get("temperature"),
-        settings.get("layers", "uniform"),
-        None if kept is None else tuple(kept),
+        step.loss,
+        step.temperature,
+        step.layers or "uniform",
+        step.kept_layers,
     )

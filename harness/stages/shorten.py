@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.config.steps.shorten import ResolvedShorten
 from harness.models.surgery import axes
 from harness.stages.io.artifacts import read_model, write_step
 from harness.stages.io.facts import StepFacts
@@ -15,4 +16,5 @@ if TYPE_CHECKING:
 def run(context: Context) -> StepFacts:
     """Write the model with the layers that the recipe keeps, in their order."""
     model, tokenizer = read_model(context)
-    return write_step(context, axes.shorten(model, context.config["layers"]), tokenizer)
+    layers = context.get_step(ResolvedShorten).layers
+    return write_step(context, axes.shorten(model, layers), tokenizer)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from harness.config.steps.trim import ResolvedTrim
 from harness.data import corpus
 from harness.json_files import write_json
 from harness.models import tokenizers
@@ -44,7 +45,7 @@ def _choose_tokens(context: Context, tokenizer: Any) -> tokenizers.Ids:
         lambda done: context.progress(done, num_lines, "lines", {}),
     )
     characters = tokenizers.count_characters(tokenizer, _stream_lines(context, "train"))
-    return tokenizers.choose_tokens(counts, context.config["vocabulary"], tokenizer, characters)
+    return tokenizers.choose_tokens(counts, context.get_step(ResolvedTrim).vocabulary, tokenizer, characters)
 
 
 def _stream_lines(context: Context, part: str) -> Iterator[str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 
@@ -68,6 +69,21 @@ def test_a_runner_is_given_its_folder_config_and_inputs(runs):
     (context,) = seen
     assert context.inputs == {"teacher": made["pretrain"].folder, "student": made["adapt"].folder}
     assert (context.config, context.resuming) == ({}, False)
+
+
+def test_typed_step_reaches_runner_but_no_key(runs):
+    steps = []
+
+    def note(context):
+        (context.out / "x").write_text("x")
+        steps.append(context.get_step(Fraction))
+        with pytest.raises(TypeError, match="expected the step as str; got Fraction"):
+            context.get_step(str)
+
+    stage = Stage("note", "note", 1, {"half": "1/2"}, {}, step=Fraction(1, 2))
+    runs.run(Plan([stage]), note=note)
+    assert steps == [Fraction(1, 2)]
+    assert runs.run(Plan([replace(stage, step=None)]), note=note)[0].told("skipped") == ["note"]
 
 
 def test_the_means_reach_the_runner_and_the_manifest_and_no_key(runs):

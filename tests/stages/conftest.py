@@ -88,11 +88,17 @@ def corpus_config():
 def make_context(tmp_path):
     """Return a maker of contexts for single stages, each with a new folder to write to."""
 
-    def make(config, inputs=None, out=None, progress=None):
+    def make(config, inputs=None, out=None, progress=None, step=None):
         folder = out or tmp_path / "out"
         folder.mkdir(exist_ok=True)
         return Context(
-            folder, config, inputs or {}, {}, progress or (lambda *_: None), resuming=out is not None
+            folder,
+            config,
+            inputs or {},
+            {},
+            progress or (lambda *_: None),
+            resuming=out is not None,
+            step=step,
         )
 
     return make

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from harness.config.shape import Shape
+from harness.config.steps.blank import ResolvedBlank
 from harness.models.loading import checkpoint
 from harness.stages import blank, corpus
 
@@ -25,13 +27,13 @@ def drawn(tmp_path, corpus_config, make_context, write_data, write_teacher):
     teacher = checkpoint.load_checkpoint(tmp_path / "teacher" / "model")
 
     def drawn(embeddings, hidden, seed=3):
-        shape = {
-            "family": "bert", "layers": 1, "hidden": hidden, "heads": 2, "ffn": 12, "vocabulary": 60,
-            "positions": 48, "types": 2, "tied": True,
-        }  # fmt: skip
-        config = {"shape": shape, "embeddings": embeddings, "seed": seed, "held_out_length": 32}
+        shape = Shape(
+            family="bert", layers=1, hidden=hidden, heads=2, ffn=12, vocabulary=60, positions=48, types=2
+        )
+        step = ResolvedBlank(shape=shape, embeddings=embeddings, seed=seed)
         out = tmp_path / f"{embeddings}{hidden}{seed}"
-        context = make_context(config, {"model": tmp_path / "teacher", "corpus": tmp_path / "corpus"}, out)
+        inputs = {"model": tmp_path / "teacher", "corpus": tmp_path / "corpus"}
+        context = make_context({"held_out_length": 32}, inputs, out, step=step)
         facts = blank.run(context)
         return teacher, checkpoint.load_checkpoint(out / "model"), facts
 

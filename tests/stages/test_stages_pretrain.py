@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,14 +12,20 @@ from harness.config.load import load_scale
 from harness.plans.run import plan_pretraining
 from harness.stages import corpus
 from harness.stages import pretrain as pretraining
+from harness.stages.io.artifacts import make_budget
 
 
 class CutError(Exception):
     """Stands for a kill."""
 
 
+def make_budget_with_all_checkpoints(settings):
+    """Return a budget by which a checkpoint is written after every step."""
+    return replace(make_budget(settings), checkpoint_s=0.0)
+
+
 @pytest.fixture
-def pretrain(tmp_path, write_scale, make_context, data):
+def pretrain(tmp_path, write_scale, make_context, data, monkeypatch):
     """Run the stage that trains a teacher, whole or interrupted after some steps."""
     shallow = {"layers": 1, "tokens": 1500, "learning_rate": 2e-3}
     changes = {
@@ -39,9 +47,17 @@ def pretrain(tmp_path, write_scale, make_context, data):
             if len(done) == cut_at:
                 raise CutError
 
-        config = dict(teacher.config) | {"checkpoint_s": 0.0 if cut_at else 60.0}
-        context = make_context(config, {"corpora": text.out}, out=tmp_path / folder, progress=progress)
-        facts = pretraining.run(context)
+        context = make_context(
+            dict(teacher.config),
+            {"corpora": text.out},
+            out=tmp_path / folder,
+            progress=progress,
+            step=teacher.step,
+        )
+        with monkeypatch.context() as patch:
+            if cut_at:
+                patch.setattr(pretraining, "make_budget", make_budget_with_all_checkpoints)
+            facts = pretraining.run(context)
         return context.out, facts, len(done)
 
     return run
@@ -76,5 +92,5 @@ def test_teacher_of_one_language_finds_its_text(tmp_path, write_scale, make_cont
     corpora, teacher = plan_pretraining(scale)
     text = make_context(dict(corpora.config), dict(corpora.inputs), out=tmp_path / "corpora")
     corpus.run(text)
-    context = make_context(dict(teacher.config), {"corpora": text.out})
+    context = make_context(dict(teacher.config), {"corpora": text.out}, step=teacher.step)
     assert pretraining.run(context).parameters

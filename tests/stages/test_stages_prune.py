@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from harness.config.amounts import TextSettings
+from harness.config.steps.prune import ResolvedPrune
 from harness.stages import corpus, prune
 
 
@@ -19,8 +21,9 @@ def test_magnitude_needs_no_text(corpus_config, make_context, write_teacher, tmp
     text = tmp_path / "text"
     text.mkdir()
     corpus.run(make_context(corpus_config, {"data:corpus/mt": data / "corpus/mt"}, out=text))
-    config = {"ffn": 10, "score": "magnitude", "rounds": 1, "held_out_length": 32}
-    context = make_context(config, {"model": tmp_path / "teacher", "corpus": text})
+    step = ResolvedPrune(ffn=10, score="magnitude", rounds=1)
+    inputs = {"model": tmp_path / "teacher", "corpus": text}
+    context = make_context({"held_out_length": 32}, inputs, step=step)
     assert prune.run(context).shape.ffn == 10
 
 
@@ -28,8 +31,9 @@ def test_importance_is_not_measured_on_held_out_text(
     corpus_config, make_context, write_teacher, tmp_path, data
 ):
     write_teacher(tmp_path / "teacher" / "model")
-    scored = {"tokens": 600, "batch_tokens": 96, "mask_fraction": 0.2, "sequence_length": 24, "seed": 1}
-    config = {"ffn": 10, "score": "taylor", "rounds": 1, "held_out_length": 32, **scored}
+    amount = {"tokens": 600, "batch_tokens": 96, "mask_fraction": 0.2, "sequence_length": 24}
+    read = TextSettings(**amount, precision="fp32", seed=1)
+    step = ResolvedPrune(ffn=10, score="taylor", rounds=1, text=read)
     kept = {}
     for changed in (None, "held_out", "train"):
         text = tmp_path / f"text-{changed}"
@@ -38,7 +42,8 @@ def test_importance_is_not_measured_on_held_out_text(
         if changed:
             (path,) = text.glob(f"{changed}.*")
             path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[:3]), encoding="utf-8")
-        context = make_context(config, {"model": tmp_path / "teacher", "corpus": text})
+        inputs = {"model": tmp_path / "teacher", "corpus": text}
+        context = make_context({"held_out_length": 32}, inputs, step=step)
         prune.run(context)
         kept[changed] = (context.out / "model" / "model.safetensors").read_bytes()
     assert kept["held_out"] == kept[None] != kept["train"]

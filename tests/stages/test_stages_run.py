@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from harness.cli.publish import FIGURES, publish_run
+from harness.config.steps.trim import ResolvedTrim
 from harness.data import corpus
 from harness.data.examples import TextExample, TokenExample
 from harness.measure.predictions import read_predictions
@@ -127,8 +128,9 @@ def test_trimming_is_certified_on_text_held_out(finished):
 def test_counting_tells_how_far_it_is(finished, make_context):
     told = []
     inputs = {"corpus": finished.folder("corpus"), "model": finished.folder("narrow")}
-    config = {"vocabulary": 40, "held_out_length": 16}
-    context = make_context(config, inputs, progress=lambda *one: told.append(one))
+    step = ResolvedTrim(vocabulary=40)
+    config = {"held_out_length": 16}
+    context = make_context(config, inputs, progress=lambda *one: told.append(one), step=step)
     facts = trim.run(context)
     lines = sum(map(len, corpus.read(finished.folder("corpus"), "train")))
     assert told[-1] == (lines, lines, "lines", {})

@@ -11,7 +11,6 @@ import torch
 from harness.data.batches import Packed
 from harness.errors import HarnessError
 from harness.train.language_model.batches import MaskedBatches, hash_seed
-from harness.train.language_model.budget import Budget
 
 
 def unmask(item):
@@ -103,11 +102,6 @@ def test_hash_seed_separates_close_numbers():
     }
     assert len(seeds) == 399
     assert all(0 <= seed < 2**63 for seed in seeds)
-
-
-def test_a_budget_ignores_other_settings(make_budget):
-    settings = vars(make_budget()) | {"loss": {"mlm": 1.0}, "teacher": "adapt"}
-    assert Budget.pick(settings) == make_budget()
 
 
 @pytest.mark.parametrize(

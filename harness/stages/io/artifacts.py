@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from harness.config.amounts import TextSettings, TrainingSettings
 from harness.config.shape import Shape
 from harness.data import corpus
 from harness.data.batches import Packed, pack
@@ -44,14 +45,13 @@ def choose_precision(setting: str) -> str:
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
-def read_budget(config: Mapping[str, Any], packed: Packed | None = None) -> Budget:
-    """Read the training budget from a step's settings; passes over the packed text become tokens."""
-    settings = {**config, "precision": choose_precision(config["precision"])}
-    if "epochs" in config and packed is not None:
-        settings["tokens"] = int(config["epochs"] * packed.lengths.sum())
-    if "freeze" in config:
-        settings["freeze"] = tuple(config["freeze"])
-    return Budget.pick(settings)
+def make_budget(settings: TrainingSettings, packed: Packed | None = None) -> Budget:
+    """Return the budget of a training; epochs become as many tokens as the packed text has in them."""
+    stated = settings.model_dump(exclude={"epochs", "text_fraction"}, exclude_none=True)
+    stated["precision"] = choose_precision(settings.precision)
+    if settings.epochs is not None and packed is not None:
+        stated["tokens"] = int(settings.epochs * packed.lengths.sum())
+    return Budget(**stated)
 
 
 def find_model_folder(context: Context, role: str = "model") -> Path:
@@ -105,17 +105,19 @@ def locate_corpus(root: Path, language: str, languages: Sequence[str]) -> Path:
     return root if len(languages) == 1 else root / language
 
 
-def read_packed(context: Context, tokenizer: Any, sequence_length: int, part: str = "train") -> Packed:
-    """Read the corpus as rows of token ids: all of them, or the ``text_fraction`` of the settings."""
-    packed = pack(corpus.read(context.inputs["corpus"], part), tokenizer, sequence_length)
-    return packed.take(context.config["text_fraction"]) if "text_fraction" in context.config else packed
+def read_packed(
+    context: Context, tokenizer: Any, sequence_length: int, *, text_fraction: float | None = None
+) -> Packed:
+    """Read the corpus's training part as rows of token ids: all rows, or a fraction of them."""
+    packed = pack(corpus.read(context.inputs["corpus"], "train"), tokenizer, sequence_length)
+    return packed if text_fraction is None else packed.take(text_fraction)
 
 
-def read_masked(context: Context, tokenizer: Any, part: str) -> Iterator[dict[str, Tensor]]:
-    """Return masked batches of the corpus, of as many tokens as the settings say, for models to be run on."""
-    config = context.config
-    packed = read_packed(context, tokenizer, config["sequence_length"], part)
-    budget = read_budget({**config, "learning_rate": 0.0, "warmup_fraction": 0.0, "precision": "fp32"})
+def read_masked(context: Context, tokenizer: Any, text: TextSettings) -> Iterator[dict[str, Tensor]]:
+    """Return masked batches of the corpus's training part, for models to be run on."""
+    packed = read_packed(context, tokenizer, text.sequence_length)
+    stated = text.model_dump(exclude={"precision"}, exclude_none=True)
+    budget = Budget(**stated, learning_rate=0.0, warmup_fraction=0.0, precision="fp32")
     batches = MaskedBatches(packed, tokenizer, budget)
     return (batches[index] for index in range(len(batches)))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,6 @@ class Budget:
     activation_checkpointing: bool = False
     mask_smoothing: float | None = None
     freeze: tuple[str, ...] = ()
-
-    @classmethod
-    def pick(cls, values: Mapping[str, Any]) -> Self:
-        """Return the budget of a step from its settings, of which others are ignored."""
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
     @property
     def accumulation(self) -> int:
