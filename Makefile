@@ -30,7 +30,7 @@ export DEVICE DOCKER BASE_IMAGE CUDA_IMAGE TORCH_INDEX PIP_CONFIG BUILD_FLAGS RU
 HARNESS := $(VENV)/bin/harness
 READY := $(VENV)/.ready
 LINTERS := $(VENV)/.linters
-SOURCES := setup.py pyproject.toml requirements.lock $(wildcard csrc/* csrc/cpu/* csrc/cuda/*)
+SOURCES := setup.py pyproject.toml requirements.lock $(wildcard csrc/* csrc/*/*)
 
 OPTIONS = "$(LANG)" --recipe "$(RECIPE)" --scale "$(SCALE)" --runs "$(RUNS)" \
   $(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)")

@@ -1,4 +1,4 @@
-"""Builds the compiled kernels where it can; where it cannot it says so in one line and installs without them.
+"""Build the compiled kernels where a compiler is; elsewhere warn in one line and install without them.
 
 Three settings, read from the environment:
 
@@ -6,9 +6,9 @@ Three settings, read from the environment:
     0 never compiles, 1 makes a failure an error, auto (the default) falls back to the reference.
 ``HARNESS_CUDA=0|1|auto``
     1 compiles the CUDA kernels and needs the toolkit; auto does so when torch is a CUDA build with nvcc.
-    No GPU is asked for.
+    No GPU is needed.
 ``HARNESS_CUDA_ARCHITECTURES``
-    what to compile for, ``80;90`` if unset; PTX of the last one is added.
+    the architectures to compile for, ``80;90`` if unset; PTX of the last is added.
 """
 
 from __future__ import annotations
@@ -33,78 +33,80 @@ CPU_FLAGS = [
     "-Wno-maybe-uninitialized",
 ]
 CUDA_FLAGS = ["-O3", "-std=c++20", "--expt-relaxed-constexpr", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
-STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020b000000000000"]  # torch 2.11: one binary serves every later torch
+STABLE_ABI = [
+    "-DTORCH_TARGET_VERSION=0x020b000000000000"
+]  # torch 2.11: one binary works with every later torch
 TORCH_MINIMUM = (2, 11)
 
 
 class BuildError(Exception):
-    """Why the kernels cannot be built: one line."""
+    """The reason why the kernels cannot be built, in one line."""
 
 
-def setting(name: str, default: str = "auto") -> str:
-    """Reads one of the three-way settings."""
+def read_setting(name: str, default: str = "auto") -> str:
+    """Return one of the three-way settings."""
     value = os.environ.get(name, default)
     if value not in ("0", "1", "auto"):
-        raise SystemExit(f"setup: {name}: wanted 0, 1 or auto; got '{value}'")
+        raise SystemExit(f"setup: {name}: expected 0, 1 or auto; got '{value}'")
     return value
 
 
 def warn(reason: str) -> None:
-    """Says in one line that the package will run on the reference."""
+    """Print in one line that the package will run on the reference."""
     sys.stderr.write(
         f"harness: WARNING: compiled kernels left out ({reason}); the reference in PyTorch will run\n"
     )
 
 
 def import_torch() -> Any:
-    """Gives torch, new enough and with its build tools."""
+    """Return torch, new enough and with its build tools."""
     try:
         torch = importlib.import_module("torch")
         importlib.import_module("torch.utils.cpp_extension")
     except ImportError as error:
         raise BuildError(f"torch is not importable here: {error}; use --no-build-isolation") from error
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < TORCH_MINIMUM:
-        raise BuildError(f"wanted torch >= 2.11; got {torch.__version__}")
+        raise BuildError(f"expected torch >= 2.11; got {torch.__version__}")
     return torch
 
 
 def check_compiler() -> None:
-    """Holds after it: the C++ compiler named by CXX, or c++, can be started."""
+    """Check that the C++ compiler named by CXX, or c++, can be started."""
     compiler = os.environ.get("CXX", "c++").split()[0]
     if shutil.which(compiler) is None:
         raise BuildError(f"no C++ compiler: '{compiler}' is not on PATH")
 
 
 def find_nvcc() -> str | None:
-    """Gives the path of nvcc, or None."""
+    """Return the path of nvcc, or None."""
     home = os.environ.get("CUDA_HOME")
     return shutil.which("nvcc", path=str(Path(home) / "bin")) if home else shutil.which("nvcc")
 
 
-def wants_cuda(torch: Any) -> bool:
-    """Decides from HARNESS_CUDA, nvcc and torch's own build; never asks for a GPU."""
-    wanted = setting("HARNESS_CUDA")
-    if wanted == "1" and find_nvcc() is None:
+def needs_cuda(torch: Any) -> bool:
+    """Decide from HARNESS_CUDA, nvcc and torch's own build whether to compile the CUDA kernels."""
+    choice = read_setting("HARNESS_CUDA")
+    if choice == "1" and find_nvcc() is None:
         raise SystemExit(
-            "setup: HARNESS_CUDA=1: wanted the CUDA toolkit; got no nvcc on PATH or in CUDA_HOME"
+            "setup: HARNESS_CUDA=1: expected the CUDA toolkit; got no nvcc on PATH or in CUDA_HOME"
         )
-    return wanted == "1" or (wanted == "auto" and torch.version.cuda is not None and find_nvcc() is not None)
+    return choice == "1" or (choice == "auto" and torch.version.cuda is not None and find_nvcc() is not None)
 
 
 def cuda_targets() -> list[str]:
-    """Gives nvcc's architecture flags: machine code of each, and PTX of the last."""
+    """Return nvcc's architecture flags: machine code of each architecture, and PTX of the last."""
     names = os.environ.get("HARNESS_CUDA_ARCHITECTURES", "80;90").split(";")
     flags = [f"-gencode=arch=compute_{name},code=sm_{name}" for name in names]
     return [*flags, f"-gencode=arch=compute_{names[-1]},code=compute_{names[-1]}"]
 
 
-def sources(folder: str, suffix: str) -> list[str]:
-    """Gives the sources of one folder of csrc, sorted, relative to the root."""
-    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc" / folder).glob(f"*{suffix}"))
+def find_sources(suffix: str) -> list[str]:
+    """Return the sources in the folders of csrc, sorted, relative to the root."""
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob(f"*/*{suffix}"))
 
 
 def build_cuda(torch: Any, extension: Extension, target: Path) -> None:
-    """Compiles and links the .cu files with nvcc alone: torch's own tools refuse on a CPU build of torch."""
+    """Compile and link the .cu files with nvcc itself: torch's own tools refuse on a CPU build of torch."""
     target.parent.mkdir(parents=True, exist_ok=True)
     includes = [f"-I{path}" for path in (ROOT / "csrc", *torch.utils.cpp_extension.include_paths())]
     libraries = [f"-L{path}" for path in torch.utils.cpp_extension.library_paths()]
@@ -129,7 +131,7 @@ def build_cuda(torch: Any, extension: Extension, target: Path) -> None:
 
 
 def build_class(torch: Any) -> type:
-    """Gives torch's build command, made to fall back and to know nvcc."""
+    """Return torch's build command, extended by the fallback and by nvcc."""
     base: Any = torch.utils.cpp_extension.BuildExtension
 
     class Build(base):  # type: ignore[misc]
@@ -138,14 +140,14 @@ def build_class(torch: Any) -> type:
         def build_extensions(self) -> None:
             everything = list(self.extensions)
             try:
-                self.extensions = [one for one in everything if not one.name.endswith("_cuda")]
+                self.extensions = [ext for ext in everything if not ext.name.endswith("_cuda")]
                 super().build_extensions()
                 for extension in everything:
                     if extension not in self.extensions:
                         build_cuda(torch, extension, Path(self.get_ext_fullpath(extension.name)))
                 self.extensions = everything
             except (Exception, SystemExit) as error:
-                if "1" in (setting("HARNESS_COMPILE"), setting("HARNESS_CUDA")):
+                if "1" in (read_setting("HARNESS_COMPILE"), read_setting("HARNESS_CUDA")):
                     raise
                 self.extensions = []
                 warn(f"the compiler failed: {(str(error) or type(error).__name__).splitlines()[0]}")
@@ -153,15 +155,15 @@ def build_class(torch: Any) -> type:
     return Build
 
 
-def arguments() -> dict[str, Any]:
-    """Gives what setup() needs to build the kernels, or nothing when they cannot be built."""
-    if setting("HARNESS_COMPILE") == "0":
+def setup_arguments() -> dict[str, Any]:
+    """Return what setup() needs to build the kernels; nothing when they cannot be built."""
+    if read_setting("HARNESS_COMPILE") == "0":
         return {}
     try:
         torch = import_torch()
         check_compiler()
     except BuildError as error:
-        if "1" in (setting("HARNESS_COMPILE"), setting("HARNESS_CUDA")):
+        if "1" in (read_setting("HARNESS_COMPILE"), read_setting("HARNESS_CUDA")):
             raise SystemExit(f"setup: {error}") from error
         warn(str(error))
         return {}
@@ -169,14 +171,14 @@ def arguments() -> dict[str, Any]:
     extensions = [
         torch.utils.cpp_extension.CppExtension(
             "harness.ops._kernels",
-            [*sources("", ".cpp"), *sources("cpu", ".cpp")],
+            find_sources(".cpp"),
             extra_compile_args={"cxx": [*CPU_FLAGS, *STABLE_ABI]},
             **common,
         )
     ]
-    if wants_cuda(torch):
-        extensions.append(Extension("harness.ops._kernels_cuda", sources("cuda", ".cu"), **common))
+    if needs_cuda(torch):
+        extensions.append(Extension("harness.ops._kernels_cuda", find_sources(".cu"), **common))
     return {"ext_modules": extensions, "cmdclass": {"build_ext": build_class(torch)}}
 
 
-setup(**arguments())
+setup(**setup_arguments())

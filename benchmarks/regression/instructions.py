@@ -34,7 +34,7 @@ def count_instructions(package: Path) -> dict[str, int]:
     Raises:
         HarnessError: the loops do not compile, or callgrind does not run.
     """
-    if not (package / "csrc" / "cpu" / "kernels_body.h").is_file():
+    if not (package / "csrc" / "cpu" / "instruction_set.h").is_file():
         return {}
     with tempfile.TemporaryDirectory() as scratch:
         driver, profile = f"{scratch}/driver", f"{scratch}/profile"

@@ -1,10 +1,12 @@
 // From a tensor's dtype to the element and sum types of the inner loops.
 #pragma once
 
-#include "checks.h"
-#include "cpu/kernels.h"
+#include "common/checks.h"
+#include "cpu/instruction_set.h"
 
 namespace harness {
+
+constexpr int64_t kStreamedBytes = 8 << 20;  // results larger than this bypass the caches
 
 // Calls body.template operator()<element, sum>().
 template <typename Body>

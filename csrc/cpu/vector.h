@@ -1,5 +1,5 @@
-// Vectors of one machine register, and exp, on GCC's and Clang's vector extensions. Included once for each instruction
-// set, inside its namespace; HARNESS_VECTOR_BYTES is the register's size.
+// Vectors of one machine register, and exp, on GCC's and Clang's vector extensions. cpu/each_instruction_set.h includes it
+// once for each instruction set, in the set's namespace; HARNESS_VECTOR_BYTES is the size of the register.
 
 template <typename A>
 struct Lanes;
@@ -23,7 +23,7 @@ using Vector = typename Lanes<A>::Vector;
 template <typename A>
 constexpr int64_t width = HARNESS_VECTOR_BYTES / sizeof(A);
 
-// How many elements are summed in A before the sum goes on in double; as many of two rows stay in the first cache.
+// The number of elements summed in A before the sum continues in double. Such a block of two rows fits into the L1 cache.
 constexpr int64_t kBlock = 1024;
 
 template <typename A>
@@ -62,7 +62,7 @@ INLINE void store(bfloat16* to, Vector<float> value) {
   std::memcpy(to, &half, sizeof(half));
 }
 
-// Past the caches where the address allows; the caller fences.
+// Bypasses the caches where the instruction set can; the address is aligned to a vector, and the caller fences.
 template <typename T, typename V>
 INLINE void store_streamed(T* to, V value) {
   store(to, value);
@@ -74,7 +74,7 @@ INLINE void store_streamed(float* to, Vector<float> value) { _mm512_stream_ps(to
 INLINE void store_streamed(float* to, Vector<float> value) { _mm256_stream_ps(to, (__m256)value); }
 #endif
 
-// The first `count` values; the rest is `fill`.
+// Loads the first `count` values; the other lanes are `fill`.
 template <typename A, typename T>
 INLINE Vector<A> load_part(const T* from, int64_t count, A fill) {
   T values[width<A>];
@@ -118,8 +118,8 @@ INLINE A largest(Vector<A> value) {
 
 INLINE int64_t smaller(int64_t left, int64_t right) { return left < right ? left : right; }
 
-// p · 2^n where x is not below the least exponent, zero elsewhere; `shifted` holds n in its low bits. NaN stays NaN.
-INLINE Vector<float> power_of(Vector<float> p, Vector<float> n, Vector<float> shifted, Vector<float> x) {
+// Returns p · 2^n where x is not below the least exponent, else zero; `shifted` has n in its low bits. NaN stays NaN.
+INLINE Vector<float> scale_by_power(Vector<float> p, Vector<float> n, Vector<float> shifted, Vector<float> x) {
   const float least = -87.3f;
 #if HARNESS_VECTOR_BYTES == 64
   (void)shifted;
@@ -132,7 +132,7 @@ INLINE Vector<float> power_of(Vector<float> p, Vector<float> n, Vector<float> sh
 #endif
 }
 
-// exp for arguments of at most 88; below -87.3 zero. The polynomial's relative error is 3e-9, fitted minimax on
+// Returns exp of arguments of at most 88; below -87.3 zero. The polynomial's relative error is 3e-9, fitted minimax on
 // [-ln 2 / 2, ln 2 / 2].
 INLINE Vector<float> exponential(Vector<float> x) {
   const float shift = 12582912.0f;  // 1.5 · 2^23: adding it rounds to a whole number in the low bits
@@ -146,7 +146,7 @@ INLINE Vector<float> exponential(Vector<float> x) {
   p = p * r + 0.49999994f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  return power_of(p, n, shifted, x);
+  return scale_by_power(p, n, shifted, x);
 }
 
 INLINE Vector<double> exponential(Vector<double> x) {

@@ -1,26 +1,25 @@
 // From tensors to raw pointers, the device and its stream, on torch's stable ABI.
 #pragma once
 
-#include "checks.h"
-
 #include <torch/csrc/stable/accelerator.h>
 
+#include "common/checks.h"
 #include "cuda/elements.cuh"
 
-// In libtorch_cuda; weak, so that the library loads beside a torch without CUDA, where it is never called.
+// In libtorch_cuda; weak, so that the library loads with a torch without CUDA, which never calls it.
 extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device, void** stream);
 
 namespace harness::cuda {
 
-inline cudaStream_t stream_of(const Tensor& tensor) {
-  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr, "ops: wanted a torch built with CUDA; got one without");
+inline cudaStream_t current_stream(const Tensor& tensor) {
+  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr, "ops: expected a torch built with CUDA; got a CPU build");
   void* stream = nullptr;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device(), &stream));
   return static_cast<cudaStream_t>(stream);
 }
 
 inline void check_launch(const char* op, cudaError_t error) {
-  STD_TORCH_CHECK(error == cudaSuccess, op, ": launch: wanted success; got ", cudaGetErrorString(error));
+  STD_TORCH_CHECK(error == cudaSuccess, op, ": launch: expected success; got ", cudaGetErrorString(error));
 }
 
 using Guard = torch::stable::accelerator::DeviceGuard;

@@ -1,4 +1,4 @@
-// Elements of every dtype as the type sums are taken in, and runs of 16 bytes of them. No torch headers.
+// Conversion of elements to and from the type of sums, and runs of 16 bytes of elements. No torch headers.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-// How a kernel is started. Tests that run the kernels on a CPU, thread by thread, define it first.
+// Starts a kernel. The tests that run the kernels on a CPU define it before.
 #ifndef HARNESS_LAUNCH
 #define HARNESS_LAUNCH(kernel, grid, block, stream, ...) kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
 #endif
@@ -48,7 +48,7 @@ constexpr int kRunBytes = 16;
 template <typename T>
 constexpr int run_length = kRunBytes / sizeof(T);
 
-// Sixteen bytes of elements, read and written in one access.
+// Sixteen bytes of elements, read or written in one access.
 template <typename T>
 struct alignas(kRunBytes) Run {
   T values[run_length<T>];
@@ -64,9 +64,9 @@ __device__ void store_run(T* to, const Run<T>& run) {
   *reinterpret_cast<Run<T>*>(to) = run;
 }
 
-// How many elements lie before the first 16-byte boundary.
+// Returns the number of elements before the first 16-byte boundary.
 template <typename T>
-__device__ int64_t head_of(const T* row) {
+__device__ int64_t head_length(const T* row) {
   return ((kRunBytes - reinterpret_cast<uintptr_t>(row) % kRunBytes) % kRunBytes) / sizeof(T);
 }
 
@@ -75,7 +75,7 @@ __device__ bool same_phase(const T* left, const T* right) {
   return (reinterpret_cast<uintptr_t>(left) ^ reinterpret_cast<uintptr_t>(right)) % kRunBytes == 0;
 }
 
-// exp for arguments of at most zero or so; below -126 ln 2 zero.
+// Returns exp of arguments near or below zero; below -126 ln 2 zero.
 __device__ inline float exponential(float x) {
 #ifdef __CUDA_ARCH__
   float power;

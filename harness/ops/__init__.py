@@ -1,13 +1,15 @@
-"""The losses and layers of distillation: compiled where the extension is, in pure PyTorch elsewhere."""
+"""The losses and layers of distillation: compiled where the extension is installed, else pure PyTorch."""
 
 from __future__ import annotations
 
-from harness.ops.distillation import DistillationLoss, distillation_loss, linear_distillation_loss
+from harness.ops.distillation_loss import DistillationLoss, distillation_loss
 from harness.ops.extension import explanation, implementation
-from harness.ops.ffn import linear_gelu_linear, prune_linear_pair
-from harness.ops.hidden import hidden_state_loss
+from harness.ops.hidden_state_loss import hidden_state_loss
 from harness.ops.linear_cross_entropy import linear_cross_entropy
-from harness.ops.logit_mse import linear_mse_logits_loss, teacher_gram
+from harness.ops.linear_distillation_loss import linear_distillation_loss
+from harness.ops.linear_gelu_linear import linear_gelu_linear
+from harness.ops.linear_mse_logits_loss import linear_mse_logits_loss, teacher_gram
+from harness.ops.prune_linear_pair import prune_linear_pair
 
 __all__ = [
     "DistillationLoss",

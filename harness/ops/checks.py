@@ -1,4 +1,4 @@
-"""What every op asks of its arguments. A fault names the op, the argument, what was wanted and what came."""
+"""Checks of the ops' arguments. An error names the op, the argument, what is expected and what came."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FLOATS = {
 }
 
 
-def fault(op: str, argument: str, wanted: str, got: object) -> HarnessError:
-    """Gives the error every check raises."""
-    return HarnessError(f"{op}: {argument}: wanted {wanted}; got {got}")
+def fault(op: str, argument: str, expected: str, got: object) -> HarnessError:
+    """Return the error that every check raises."""
+    return HarnessError(f"{op}: {argument}: expected {expected}; got {got}")
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -29,7 +29,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 def check_float(op: str, argument: str, tensor: Tensor, dimensions: int) -> None:
-    """Holds after it: a strided float tensor with that many dimensions on a device with kernels."""
+    """Check for a strided float tensor with that many dimensions, on a device that has kernels."""
     if not isinstance(tensor, Tensor):
         raise fault(op, argument, "a tensor", type(tensor).__name__)
     if tensor.layout != torch.strided:
@@ -44,23 +44,17 @@ def check_float(op: str, argument: str, tensor: Tensor, dimensions: int) -> None
 
 
 def check_like(op: str, argument: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
-    """Holds after it: a float tensor of that shape with the dtype and device of ``like``."""
+    """Check for a float tensor of that shape with the dtype and device of ``like``."""
     check_float(op, argument, tensor, len(shape))
     if tuple(tensor.shape) != shape:
         raise fault(op, argument, "×".join(map(str, shape)), _shape(tensor))
-    check_beside(op, argument, tensor, like)
-
-
-def check_beside(op: str, argument: str, tensor: Tensor, like: Tensor) -> None:
-    """Holds after it: both tensors have one dtype and one device."""
     if tensor.dtype != like.dtype:
         raise fault(op, argument, _name(like.dtype), _name(tensor.dtype))
-    if tensor.device != like.device:
-        raise fault(op, argument, f"device {like.device}", tensor.device)
+    check_device(op, argument, tensor, like)
 
 
 def check_exact(op: str, argument: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    """Holds after it: a tensor of exactly that dtype and shape (targets and masks)."""
+    """Check for a tensor of exactly that dtype and shape, as labels and masks are."""
     if not isinstance(tensor, Tensor):
         raise fault(op, argument, "a tensor", type(tensor).__name__)
     if tensor.dtype != dtype:
@@ -70,33 +64,47 @@ def check_exact(op: str, argument: str, tensor: Tensor, dtype: torch.dtype, shap
 
 
 def check_device(op: str, argument: str, tensor: Tensor, like: Tensor) -> None:
-    """Holds after it: the tensor lies where ``like`` lies."""
+    """Check that the tensor is on the device of ``like``."""
     if tensor.device != like.device:
         raise fault(op, argument, f"device {like.device}", tensor.device)
 
 
+def check_mask(op: str, argument: str, mask: Tensor | None, shape: tuple[int, ...], like: Tensor) -> None:
+    """Check for a boolean tensor of that shape on the device of ``like``, or for none."""
+    if mask is not None:
+        check_exact(op, argument, mask, torch.bool, shape)
+        check_device(op, argument, mask, like)
+
+
+def check_labels(op: str, target_N: Tensor, like_N: Tensor, vocabulary: int, ignore_index: int) -> None:
+    """Check for a label of the vocabulary, or ``ignore_index``, for each row of ``like_N``."""
+    check_exact(op, "target", target_N, torch.int64, (like_N.shape[0],))
+    check_device(op, "target", target_N, like_N)
+    check_indices(op, "target", target_N, vocabulary, ignore_index)
+
+
 def check_positive(op: str, argument: str, value: float) -> None:
-    """Holds after it: a finite number greater than zero."""
+    """Check for a finite number greater than zero."""
     if not isinstance(value, int | float) or not (value > 0 and math.isfinite(value)):
         raise fault(op, argument, "a finite number greater than 0", value)
 
 
 def check_weight(op: str, argument: str, value: float) -> None:
-    """Holds after it: a finite number of zero or more."""
+    """Check for a finite number of zero or more."""
     if not isinstance(value, int | float) or not (value >= 0 and math.isfinite(value)):
         raise fault(op, argument, "a finite number of 0 or more", value)
 
 
 def check_choice(op: str, argument: str, value: str, known: tuple[str, ...]) -> None:
-    """Holds after it: the value is one of those known."""
+    """Check that the value is one of those known."""
     if value not in known:
-        raise fault(op, argument, " or ".join(f"'{one}'" for one in known), f"'{value}'")
+        raise fault(op, argument, " or ".join(f"'{choice}'" for choice in known), f"'{value}'")
 
 
 def check_indices(op: str, argument: str, index: Tensor, size: int, ignored: int | None = None) -> None:
-    """Holds after it: every index lies in ``[0, size)`` or equals ``ignored``.
+    """Check that every index is in ``[0, size)`` or equals ``ignored``.
 
-    Looks at values, so that a GPU waits; left out while ``torch.compile`` traces, where the kernels look.
+    Reads values, so a GPU is waited for; skipped while ``torch.compile`` traces, where the kernels check.
     """
     if torch.compiler.is_compiling() or index.numel() == 0:
         return

@@ -1,8 +1,22 @@
-"""How many rows of logits an op holds at once."""
+"""Distil or classify from hidden states, some rows of logits at a time, with the gradients in the same pass.
+
+The products are the library's; between them the row kernels turn a chunk's logits into their own gradient.
+
+Shapes: **N** rows, **V** vocabulary, **D** hidden, **C** rows of one chunk.
+"""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
 from harness.ops import checks
+from harness.ops.projection import Projection
+from harness.ops.reference import sum_dtype
+
+_ROUNDED_CHUNKS = 8  # rounding the sum to bfloat16 so often costs less than its own last bit
 
 
 def default_chunk_size(num_rows: int) -> int:
@@ -17,3 +31,117 @@ def choose_chunk_size(op: str, chunk_size: int | None, num_rows: int) -> int:
     if chunk_size < 1:
         raise checks.fault(op, "chunk_size", "1 row or more", chunk_size)
     return chunk_size
+
+
+class Terms(NamedTuple):
+    """Labels, mask and weights of the loss."""
+
+    target: Tensor | None
+    soft_mask: Tensor | None
+    temperature: float
+    soft_weight: float
+    hard_weight: float
+    ignore_index: int
+
+    def hard_mask(self) -> Tensor | None:
+        """Return the rows that have a label; ``None`` without labels."""
+        return None if self.target is None else self.target != self.ignore_index
+
+    def select(self, rows: slice) -> tuple[Tensor | None, Tensor | None]:
+        """Return the labels and the mask of some rows."""
+        target = None if self.target is None else self.target[rows]
+        return target, None if self.soft_mask is None else self.soft_mask[rows]
+
+    def row_weights(self, like_N: Tensor) -> Tensor:
+        """Return dL/d(divergence) and dL/d(cross-entropy) of every row that counts."""
+        ones_N = torch.ones_like(like_N)
+        counts = [
+            ones_N.new_tensor(max(len(ones_N), 1)) if mask_N is None else mask_N.sum().clamp(min=1)
+            for mask_N in (self.soft_mask, self.hard_mask())
+        ]
+        weights = ones_N.new_tensor([self.soft_weight * self.temperature**2, self.hard_weight])
+        return weights / torch.stack([count.to(ones_N.dtype) for count in counts])
+
+
+class Gradients:
+    """The gradients of one student's projection, summed chunk by chunk.
+
+    Low-precision sums are taken in float32 where so many chunks would be rounded that it shows.
+    """
+
+    def __init__(self, student: Projection, needs: tuple[bool, bool, bool], num_chunks: int) -> None:
+        hidden_ND, weight_VD, _ = student
+        self._student, self._needs = student, needs
+        wide = sum_dtype(hidden_ND)
+        self._in_place = hidden_ND.dtype == wide or num_chunks <= _ROUNDED_CHUNKS
+        dtype = hidden_ND.dtype if self._in_place else wide
+        self._hidden = torch.empty_like(hidden_ND) if needs[0] else hidden_ND.new_empty(0)
+        allocate = torch.empty_like if num_chunks else torch.zeros_like  # the first chunk writes all of it
+        self._weight = allocate(weight_VD, dtype=dtype) if needs[1] else weight_VD.new_empty(0)
+        self._bias = weight_VD.new_zeros(len(weight_VD) if needs[2] else 0, dtype=wide)
+
+    def add(self, rows: slice, grad_CV: Tensor) -> None:
+        """Add what the gradient by some rows' logits contributes."""
+        hidden_CD = self._student.hidden[rows]
+        if self._needs[0]:
+            torch.mm(grad_CV, self._student.weight, out=self._hidden[rows])
+        if self._needs[1] and self._in_place:
+            self._weight.addmm_(grad_CV.T, hidden_CD, beta=0 if rows.start == 0 else 1)
+        elif self._needs[1] and rows.start == 0:
+            self._weight.copy_(grad_CV.T @ hidden_CD)
+        elif self._needs[1]:
+            self._weight += grad_CV.T @ hidden_CD
+        if self._needs[2]:
+            self._bias += grad_CV.sum(0, dtype=self._bias.dtype)
+
+    def get(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradients by hidden state, weight and bias; a gradient not needed is empty."""
+        dtype = self._student.hidden.dtype
+        return self._hidden, self._weight.to(dtype), self._bias.to(dtype)
+
+
+def _project(projection: Projection, rows: slice, out_CV: Tensor) -> Tensor:
+    hidden_CD, weight_DV = projection.hidden[rows], projection.weight.T
+    out_CV = out_CV[: len(hidden_CD)]
+    if projection.bias is None:
+        return torch.mm(hidden_CD, weight_DV, out=out_CV)
+    return torch.addmm(projection.bias, hidden_CD, weight_DV, out=out_CV)
+
+
+def sum_chunks(
+    student: Projection,
+    teacher: Projection | None,
+    terms: Terms,
+    chunk_size: int,
+    gradients: Gradients | None,
+) -> tuple[Tensor, Tensor]:
+    """Return every row's divergence and cross-entropy; add each chunk's gradient to ``gradients``.
+
+    Args:
+        student: of N rows.
+        teacher: of as many rows; ``None`` if no row has a divergence.
+        terms: labels, mask and weights.
+        chunk_size: rows of logits that exist at once.
+        gradients: their sums; ``None`` if no gradient is needed.
+    """
+    num_rows, vocabulary = len(student.hidden), len(student.weight)
+    student_CV = student.hidden.new_empty(min(chunk_size, num_rows), vocabulary)
+    teacher_CV = student_CV if teacher is None else torch.empty_like(student_CV)
+    losses_2N = student.hidden.new_empty(2, num_rows, dtype=sum_dtype(student_CV))
+    row_weights_2 = terms.row_weights(losses_2N[0])
+    for start in range(0, num_rows, chunk_size):
+        rows = slice(start, min(start + chunk_size, num_rows))
+        logits_CV = _project(student, rows, student_CV)
+        pair = logits_CV, logits_CV if teacher is None else _project(teacher, rows, teacher_CV)
+        target_C, mask_C = terms.select(rows)
+        if gradients is None:
+            losses = torch.ops.harness.distillation_loss(
+                *pair, target_C, mask_C, terms.temperature, "forward_kl", terms.ignore_index, False
+            )
+        else:
+            losses = torch.ops.harness.distillation_loss_forward_backward_(
+                *pair, target_C, mask_C, row_weights_2, terms.temperature, terms.ignore_index
+            )
+            gradients.add(rows, logits_CV)
+        losses_2N[0, rows], losses_2N[1, rows] = losses[0], losses[1]
+    return losses_2N[0], losses_2N[1]

@@ -1,5 +1,7 @@
 """Cross-entropy of a projection onto the vocabulary, without the logits of all rows.
 
+The kernels are those of `linear_distillation_loss`, with its hard term alone.
+
 Shapes: **N** rows, **V** vocabulary, **D** hidden.
 """
 
@@ -7,11 +9,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from harness.ops import linear_distillation, reference
+from harness.ops import checks, reference
 from harness.ops.chunks import choose_chunk_size
-from harness.ops.distillation import check_rows
 from harness.ops.extension import implementation
-from harness.ops.precision import lower
+from harness.ops.linear_distillation_loss import linear_distillation_op
+from harness.ops.precision import to_autocast_dtype
 from harness.ops.projection import Projection, check_projection
 
 _OP = "linear_cross_entropy"
@@ -29,7 +31,7 @@ def linear_cross_entropy(
     """Return the mean cross-entropy of ``hidden @ weight.T + bias``; the N×V logits never exist.
 
     Invariants: equal for every ``chunk_size`` up to rounding; rows whose label is ``ignore_index`` get no
-    gradient; zero if every label is. Under autocast the tensors are taken in autocast's dtype, as
+    gradient; zero if every label is ignored. Under autocast the tensors are taken in autocast's dtype, as
     ``F.linear`` takes them.
 
     Args:
@@ -37,22 +39,19 @@ def linear_cross_entropy(
         weight: V×D.
         target: N labels (int64), ``ignore_index`` where there is none.
         bias: V.
-        ignore_index: the label that is no label.
-        chunk_size: rows of logits held at once; chosen from N if none.
+        ignore_index: the label of rows without a label.
+        chunk_size: rows of logits held at once; chosen from N if ``None``.
 
     Raises:
         HarnessError: an argument does not fit; names the argument.
     """
-    student = Projection(hidden, weight, bias).each(lower)
+    student = Projection(hidden, weight, bias).map(to_autocast_dtype)
     check_projection(_OP, "", student, student.hidden)
-    check_rows(_OP, student.hidden, len(weight), target, None, ignore_index)
-    rows = choose_chunk_size(_OP, chunk_size, len(hidden))
+    checks.check_labels(_OP, target, hidden, weight.shape[0], ignore_index)
+    rows = choose_chunk_size(_OP, chunk_size, hidden.shape[0])
     if implementation(hidden.device) == "compiled":
-        settings = (1.0, 0.0, 1.0, ignore_index, rows, *student.needs())
-        outputs = linear_distillation.linear_distillation_loss(
-            *student, None, None, None, target, None, *settings
-        )
-        loss: Tensor = outputs[0]
+        settings = (1.0, 0.0, 1.0, ignore_index, rows, *student.needs_grad())
+        loss: Tensor = linear_distillation_op(*student, None, None, None, target, None, *settings)[0]
         return loss
     hard_N = reference.linear_cross_entropy_rows(student, target, ignore_index=ignore_index, chunk_size=rows)
     return reference.mean_rows(hard_N, target != ignore_index)

@@ -1,4 +1,4 @@
-"""A hidden state and the projection onto the vocabulary that makes its logits, without making them.
+"""A hidden state and its projection onto the vocabulary, for ops that do not form the logits.
 
 Shapes: **N** rows, **V** vocabulary, **D** hidden.
 """
@@ -15,7 +15,7 @@ from harness.ops import checks
 
 
 class Projection(NamedTuple):
-    """What ``hidden @ weight.T + bias`` is made of.
+    """The operands of ``hidden @ weight.T + bias``.
 
     Attributes:
         hidden: N×D.
@@ -27,34 +27,32 @@ class Projection(NamedTuple):
     weight: Tensor
     bias: Tensor | None
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> Projection:
-        """Gives the projection with every tensor changed."""
+    def map(self, change: Callable[[Tensor], Tensor]) -> Projection:
+        """Return the projection with every tensor changed."""
         bias = None if self.bias is None else change(self.bias)
         return Projection(change(self.hidden), change(self.weight), bias)
 
     def logits(self, rows: slice | None = None) -> Tensor:
-        """Gives the logits of some rows."""
+        """Return the logits of some rows; of all without ``rows``."""
         hidden_ND = self.hidden if rows is None else self.hidden[rows]
         return torch.nn.functional.linear(hidden_ND, self.weight, self.bias)
 
-    def needs(self) -> tuple[bool, bool, bool]:
-        """Gives which of hidden, weight and bias want a gradient, with gradients on at all."""
+    def needs_grad(self) -> tuple[bool, bool, bool]:
+        """Return whether hidden, weight and bias need a gradient; none does while gradients are off."""
         on = torch.is_grad_enabled()
         bias = self.bias is not None and self.bias.requires_grad
         return on and self.hidden.requires_grad, on and self.weight.requires_grad, on and bias
 
     def select(self, vocab_index: Tensor | None) -> Projection:
-        """Gives the projection onto some tokens of the vocabulary; all if none."""
+        """Return the projection onto some tokens of the vocabulary; onto all without ``vocab_index``."""
         if vocab_index is None:
             return self
         bias = None if self.bias is None else self.bias[vocab_index]
         return Projection(self.hidden, self.weight[vocab_index], bias)
 
 
-def check_projections(
-    op: str, student: Projection, teacher: Projection, vocab_index: Tensor | None = None
-) -> None:
-    """Holds after it: as many rows of both, onto one vocabulary, in one dtype, on one device."""
+def check_pair(op: str, student: Projection, teacher: Projection, vocab_index: Tensor | None = None) -> None:
+    """Check that two projections have the same rows, vocabulary, dtype and device."""
     for prefix, projection in (("student_", student), ("teacher_", teacher)):
         check_projection(op, prefix, projection, student.hidden)
     vocabulary, known = student.weight.shape[0], teacher.weight.shape[0]
@@ -71,7 +69,7 @@ def check_projection(op: str, prefix: str, projection: Projection, like: Tensor)
 
     Args:
         op: the name that a message begins with.
-        prefix: what the arguments' names begin with: ``student_``, ``teacher_`` or nothing.
+        prefix: the beginning of the arguments' names: ``student_``, ``teacher_`` or nothing.
         projection: the hidden state, weight and bias.
         like: the hidden state that it must fit.
     """

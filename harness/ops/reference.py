@@ -1,6 +1,6 @@
-"""The definition of every op in pure PyTorch; also what runs where no kernel was built.
+"""The definition of every op in pure PyTorch, which runs where no kernel was built.
 
-Arguments are taken as checked. Low-precision inputs are computed in float32. Gradients are PyTorch's own, so
+Arguments are checked before. Low-precision inputs are computed in float32. Gradients are PyTorch's own, so
 that this page can be read as the formulas themselves.
 
 Shapes: **N** rows, **V** vocabulary, **D** hidden, **F** FFN width, **C** the logits of one chunk.
@@ -22,16 +22,21 @@ COSINE_EPSILON = 1e-12
 """Added to each squared length, as ``torch.nn.functional.cosine_embedding_loss`` does."""
 
 
+def sum_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the dtype in which the tensor is summed: float64 for float64, else float32."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
 def widen(tensor: Tensor) -> Tensor:
-    """Gives the tensor in the dtype the sums are taken in: float64 stays, all else is float32."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+    """Return the tensor in the dtype in which it is summed."""
+    return tensor.to(sum_dtype(tensor))
 
 
 def soft_rows(student_NV: Tensor, teacher_NV: Tensor, temperature: float, divergence: str) -> Tensor:
-    """Gives each row's divergence of the two distributions at a temperature (without τ²).
+    """Return each row's divergence of the two distributions at a temperature (without τ²).
 
     ``forward_kl`` is Σ p_t (log p_t − log p_s), ``reverse_kl`` is Σ p_s (log p_s − log p_t). Where the
-    leading probability is zero the term is zero, whatever the other is.
+    leading probability is zero the term is zero, whatever the other probability is.
     """
     student_NV = functional.log_softmax(widen(student_NV) / temperature, dim=-1)
     teacher_NV = functional.log_softmax(widen(teacher_NV) / temperature, dim=-1)
@@ -44,14 +49,14 @@ def soft_rows(student_NV: Tensor, teacher_NV: Tensor, temperature: float, diverg
 
 
 def hard_rows(student_NV: Tensor, target_N: Tensor, ignore_index: int) -> Tensor:
-    """Gives each row's cross-entropy with its label; zero where the label is ignored."""
+    """Return each row's cross-entropy with its label; zero where the label is ignored."""
     return functional.cross_entropy(
         widen(student_NV), target_N, ignore_index=ignore_index, reduction="none", label_smoothing=0.0
     )
 
 
-def blank(tensor_ND: Tensor, keep_N: Tensor | None) -> Tensor:
-    """Gives the tensor with the rows not kept set to zero, so that what they hold cannot reach a loss."""
+def zero_rows(tensor_ND: Tensor, keep_N: Tensor | None) -> Tensor:
+    """Return the tensor with the rows outside ``keep_N`` set to zero, so that their NaNs reach no loss."""
     return tensor_ND if keep_N is None else tensor_ND.masked_fill(~keep_N[:, None], 0.0)
 
 
@@ -64,19 +69,19 @@ def distillation_rows(  # noqa: PLR0917 — the schema of the compiled op, in it
     divergence: str,
     ignore_index: int,
 ) -> tuple[Tensor, Tensor]:
-    """Gives each row's divergence and cross-entropy; zero where a mask or an ignored label leaves it out."""
+    """Return each row's divergence and cross-entropy; zero where a mask or an ignored label leaves it out."""
     soft_N = soft_rows(
-        blank(student_NV, soft_mask_N), blank(teacher_NV, soft_mask_N), temperature, divergence
+        zero_rows(student_NV, soft_mask_N), zero_rows(teacher_NV, soft_mask_N), temperature, divergence
     )
     if soft_mask_N is not None:
         soft_N = torch.where(soft_mask_N, soft_N, 0.0)
     if target_N is None:
         return soft_N, torch.zeros_like(soft_N)
-    return soft_N, hard_rows(blank(student_NV, target_N != ignore_index), target_N, ignore_index)
+    return soft_N, hard_rows(zero_rows(student_NV, target_N != ignore_index), target_N, ignore_index)
 
 
 def mean_rows(rows_N: Tensor, keep_N: Tensor | None) -> Tensor:
-    """Gives the mean over the kept rows; zero where none is kept."""
+    """Return the mean over the kept rows; zero if no row is kept."""
     if keep_N is None:
         return rows_N.sum() / max(rows_N.shape[0], 1)
     return rows_N.sum() / keep_N.sum().clamp(min=1)
@@ -92,9 +97,9 @@ def linear_distillation_rows(
     ignore_index: int,
     chunk_size: int,
 ) -> tuple[Tensor, Tensor]:
-    """Gives `distillation_rows` of the logits of two projections, a chunk of rows at a time.
+    """Return `distillation_rows` of the logits of two projections, a chunk of rows at a time.
 
-    Holds: the logits of at most ``chunk_size`` rows exist at once; the backward pass computes them again.
+    Invariants: the logits of at most ``chunk_size`` rows exist at once; the backward pass recomputes them.
     """
 
     def chunk(rows: slice, *tensors: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,7 +109,7 @@ def linear_distillation_rows(
         pair = inner.logits(rows), teacher.logits(rows)
         return distillation_rows(*pair, target_C, mask_C, temperature, "forward_kl", ignore_index)
 
-    tensors = [one for one in student if one is not None]
+    tensors = [tensor for tensor in student if tensor is not None]
     starts = range(0, max(len(student.hidden), 1), chunk_size)
     rows = [
         checkpoint(chunk, slice(start, start + chunk_size), *tensors, use_reentrant=False) for start in starts
@@ -120,7 +125,7 @@ def linear_cross_entropy_rows(
     def chunk(rows: slice, *tensors: Tensor) -> Tensor:
         inner = Projection(tensors[0], tensors[1], tensors[2] if len(tensors) == 3 else None)
         target_C = target_N[rows]
-        return hard_rows(blank(inner.logits(rows), target_C != ignore_index), target_C, ignore_index)
+        return hard_rows(zero_rows(inner.logits(rows), target_C != ignore_index), target_C, ignore_index)
 
     tensors = [tensor for tensor in projection if tensor is not None]
     starts = range(0, max(len(projection.hidden), 1), chunk_size)
@@ -133,13 +138,13 @@ def linear_cross_entropy_rows(
 
 
 def mse_logits(student: Projection, teacher: Projection) -> Tensor:
-    """Gives the mean squared difference of two models' logits by holding both: the definition, for tests."""
-    apart_NV = student.each(widen).logits() - teacher.each(widen).logits()
-    return apart_NV.square().sum() / max(apart_NV.numel(), 1)
+    """Return the mean squared difference of two models' logits, forming both: the definition, for tests."""
+    difference_NV = student.map(widen).logits() - teacher.map(widen).logits()
+    return difference_NV.square().sum() / max(difference_NV.numel(), 1)
 
 
 def hidden_rows(student_ND: Tensor, teacher_ND: Tensor, kind: str) -> Tensor:
-    """Gives each row's 1 − cos, or its mean squared difference."""
+    """Return each row's 1 − cos, or its mean squared difference."""
     student_ND, teacher_ND = widen(student_ND), widen(teacher_ND)
     if kind == "mse":
         return (student_ND - teacher_ND).square().mean(-1)
@@ -156,10 +161,10 @@ def hidden_state_loss(
     kind: str,
     weights: Sequence[float],
 ) -> Tensor:
-    """Gives the weighted sum over layers of the mean over kept rows; every tensor is N×D."""
+    """Return the weighted sum over layers of the mean over kept rows; every tensor is N×D."""
     parts = []
     for student_ND, teacher_ND, weight in zip(students, teachers, weights, strict=True):
-        rows_N = hidden_rows(blank(student_ND, mask_N), blank(teacher_ND, mask_N), kind)
+        rows_N = hidden_rows(zero_rows(student_ND, mask_N), zero_rows(teacher_ND, mask_N), kind)
         if mask_N is not None:
             rows_N = torch.where(mask_N, rows_N, 0.0)
         parts.append(weight * mean_rows(rows_N, mask_N))
@@ -167,12 +172,12 @@ def hidden_state_loss(
 
 
 def linear_gelu(x_ND: Tensor, w_in_FD: Tensor, b_in_F: Tensor | None) -> Tensor:
-    """Gives the activation h between the layers of an FFN (erf GELU, as BERT and XLM-R have it)."""
+    """Return the activations h between the layers of an FFN (the erf GELU of BERT and XLM-R)."""
     return functional.gelu(functional.linear(x_ND, w_in_FD, b_in_F))
 
 
 def taylor_score(h_NF: Tensor, grad_NF: Tensor) -> Tensor:
-    """Gives |Σ_tokens h·∂L/∂h| of every neuron (Molchanov et al. 2017, first order)."""
+    """Return |Σ_tokens h·∂L/∂h| of every neuron (Molchanov et al. 2017, first order)."""
     return (widen(h_NF) * widen(grad_NF)).sum(0).abs()
 
 
@@ -191,6 +196,6 @@ class _Score(torch.autograd.Function):
 
 
 def score_neurons(h_NF: Tensor, importance_F: Tensor) -> Tensor:
-    """Gives h itself; its backward pass adds `taylor_score` to ``importance_F``."""
+    """Return h itself; its backward pass adds `taylor_score` to ``importance_F``."""
     scored_NF: Tensor = _Score.apply(h_NF, importance_F)  # type: ignore[no-untyped-call]
     return scored_NF

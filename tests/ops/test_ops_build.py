@@ -64,16 +64,16 @@ def test_cuda_is_built_where_it_is_asked_for_or_can_run(wanted, torch, there, bu
         monkeypatch.setenv("HARNESS_CUDA", wanted)
     nvcc(there)
     built = wanted == "1" or (wanted != "0" and torch is CUDA_TORCH and there)
-    assert build.wants_cuda(torch) is built
+    assert build.needs_cuda(torch) is built
 
 
 def test_cuda_without_the_toolkit_is_an_error(build, nvcc, monkeypatch):
     monkeypatch.setenv("HARNESS_CUDA", "1")
     nvcc(False)
     with pytest.raises(SystemExit) as caught:
-        build.wants_cuda(CPU_TORCH)
+        build.needs_cuda(CPU_TORCH)
     assert str(caught.value) == (
-        "setup: HARNESS_CUDA=1: wanted the CUDA toolkit; got no nvcc on PATH or in CUDA_HOME"
+        "setup: HARNESS_CUDA=1: expected the CUDA toolkit; got no nvcc on PATH or in CUDA_HOME"
     )
 
 
@@ -81,17 +81,17 @@ def test_cuda_without_the_toolkit_is_an_error(build, nvcc, monkeypatch):
 def test_a_setting_that_does_not_exist_is_refused(name, build, monkeypatch):
     monkeypatch.setenv(name, "yes")
     with pytest.raises(SystemExit) as caught:
-        build.setting(name)
-    assert str(caught.value) == f"setup: {name}: wanted 0, 1 or auto; got 'yes'"
+        build.read_setting(name)
+    assert str(caught.value) == f"setup: {name}: expected 0, 1 or auto; got 'yes'"
 
 
 def test_without_a_compiler_it_is_left_out_with_a_warning_or_is_an_error(build, monkeypatch, capsys):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert build.arguments() == {}
+    assert build.setup_arguments() == {}
     assert "no C++ compiler: 'no-such-compiler' is not on PATH" in capsys.readouterr().err
     monkeypatch.setenv("HARNESS_COMPILE", "1")
     with pytest.raises(SystemExit, match="setup: no C\\+\\+ compiler: 'no-such-compiler' is not on PATH"):
-        build.arguments()
+        build.setup_arguments()
 
 
 def test_architectures_are_explicit_with_code_to_translate_for_later_ones(build, monkeypatch):
@@ -105,11 +105,9 @@ def test_architectures_are_explicit_with_code_to_translate_for_later_ones(build,
 
 
 def test_every_source_is_built(build):
-    assert build.sources("cuda", ".cu") == sorted(
-        str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.cu")
-    )
-    cpp = [*build.sources("", ".cpp"), *build.sources("cpu", ".cpp")]
-    assert sorted(cpp) == sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.cpp"))
+    for suffix in (".cpp", ".cu"):
+        paths = (ROOT / "csrc").rglob(f"*{suffix}")
+        assert build.find_sources(suffix) == sorted(str(path.relative_to(ROOT)) for path in paths)
 
 
 @pytest.fixture

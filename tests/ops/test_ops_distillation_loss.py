@@ -314,7 +314,7 @@ def test_inplace_writes_the_gradient_over_the_logits(compiled_only):
     assert grad.data_ptr() == logits.data_ptr()
     assert torch.allclose(grad, wanted, atol=1e-9)
     with pytest.raises(
-        HarnessError, match=r"student_logits: wanted the logits of the forward pass; got logits"
+        HarnessError, match=r"student_logits: expected the logits of the forward pass; got logits"
     ):
         torch.autograd.grad(loss, logits)
 
@@ -323,7 +323,7 @@ def test_a_second_derivative_is_refused(compiled_only):
     student, teacher, target = make(4, 20, torch.float64)
     loss = ops.distillation_loss(student, teacher, target, **BOTH)
     with pytest.raises(
-        HarnessError, match="distillation_loss: backward: wanted create_graph=False; got True"
+        HarnessError, match="distillation_loss: backward: expected create_graph=False; got True"
     ):
         torch.autograd.grad(loss, student, create_graph=True)
 

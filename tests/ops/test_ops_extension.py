@@ -40,7 +40,8 @@ def test_without_the_library_the_reference_says_why_and_compiled_is_an_error(tmp
     assert found.stdout.startswith("reference | no compiled extension is installed;"), found.stderr
     found = run(hide + SAY, HARNESS_OPS="compiled")
     assert (
-        "HarnessError: ops: HARNESS_OPS=compiled wanted the extension; got none: no compiled" in found.stderr
+        "HarnessError: ops: HARNESS_OPS=compiled: expected the extension; got none: no compiled"
+        in found.stderr
     )
 
 
@@ -60,7 +61,7 @@ def test_a_library_of_another_schema_is_refused(compiled_only):
         "exec(compile(text, str(source), 'exec'), {'__file__': str(source), '__name__': 'extension'})"
     )
     found = run(code, HARNESS_OPS="auto")
-    assert "ops: wanted kernels of schema 999; got" in found.stderr
+    assert "ops: expected kernels of schema 999; got" in found.stderr
 
 
 def test_other_devices_run_the_reference():

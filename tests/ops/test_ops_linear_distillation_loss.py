@@ -220,15 +220,15 @@ def test_chunks_are_a_quarter_of_the_rows_within_bounds():
 def test_it_never_holds_the_logits_of_all_rows(compiled_only, monkeypatch):
     """The largest tensor made is a chunk's logits."""
     seen = []
-    from harness.ops import linear_distillation
+    from harness.ops import chunks
 
-    project = linear_distillation._project
+    project = chunks._project
 
     def spy(projection, rows, out):
         seen.append(out.shape)
         return project(projection, rows, out)
 
-    monkeypatch.setattr(linear_distillation, "_project", spy)
+    monkeypatch.setattr(chunks, "_project", spy)
     pair = Pair(40, 50)
     pair.loss(chunk_size=16)
     assert seen == [(16, 50)] * 6

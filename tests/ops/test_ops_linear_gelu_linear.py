@@ -201,5 +201,7 @@ def test_autocast_takes_it_down():
 
 def test_a_second_derivative_is_refused(compiled_only):
     given = make(6, 8, 20)
-    with pytest.raises(Exception, match="linear_gelu_linear: backward: wanted create_graph=False; got True"):
+    with pytest.raises(
+        Exception, match="linear_gelu_linear: backward: expected create_graph=False; got True"
+    ):
         torch.autograd.grad(ops.linear_gelu_linear(*given).sum(), given, create_graph=True)

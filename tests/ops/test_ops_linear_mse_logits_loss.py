@@ -30,8 +30,8 @@ def make(
         )
     )
     if near:
-        student = student.each(lambda one: one + 1e-3 * torch.randn_like(one))
-    return student.each(lambda one: one.to(dtype).requires_grad_()), teacher.each(lambda one: one.to(dtype))
+        student = student.map(lambda one: one + 1e-3 * torch.randn_like(one))
+    return student.map(lambda one: one.to(dtype).requires_grad_()), teacher.map(lambda one: one.to(dtype))
 
 
 def loss(student: Projection, teacher: Projection, **more) -> Tensor:
@@ -57,8 +57,8 @@ def test_it_equals_the_mean_squared_difference(rows, vocabulary, widths, biases,
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_it_is_nearer_the_truth_than_the_difference_of_logits(near, dtype, run):
     student, teacher = make(64, 500, (32, 32), dtype, near=near)
-    wide = student.each(lambda one: one.detach().double().requires_grad_())
-    truth = run(lambda: reference.mse_logits(wide, teacher.each(Tensor.double)), list(wide))
+    wide = student.map(lambda one: one.detach().double().requires_grad_())
+    truth = run(lambda: reference.mse_logits(wide, teacher.map(Tensor.double)), list(wide))
     eager = run(lambda: reference.mse_logits(student, teacher), list(student))
     result = run(lambda: loss(student, teacher), list(student))
     for place, (one, usual, true) in enumerate(zip(result, eager, truth, strict=True)):
@@ -111,7 +111,7 @@ def test_a_gram_matrix_at_hand_changes_nothing(run):
 
 def test_a_student_that_is_the_teacher_has_nothing_to_learn(run):
     _, teacher = make(6, 20, (7, 7), torch.float32)
-    student = teacher.each(lambda one: one.clone().requires_grad_())
+    student = teacher.map(lambda one: one.clone().requires_grad_())
     assert all(bool((value == 0).all()) for value in run(lambda: loss(student, teacher), list(student)))
 
 

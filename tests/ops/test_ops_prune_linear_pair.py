@@ -50,16 +50,16 @@ def test_booleans_keep_the_order_and_nothing_is_shared():
 @pytest.mark.parametrize(
     ("keep", "multiple_of", "message"),
     [
-        (torch.arange(3), 64, r"keep: wanted a multiple of 64 neurons, or multiple_of=1; got 3 neurons"),
-        (torch.arange(4), 0, r"keep: wanted a multiple of 0 neurons"),
-        (torch.tensor([0, 6]), 1, r"keep: wanted indices from 0 to 5; got 6"),
-        (torch.tensor([-1, 2]), 1, r"keep: wanted indices from 0 to 5; got -1"),
-        (torch.tensor([2, 2]), 1, r"keep: wanted every neuron at most once; got a neuron twice"),
-        (torch.tensor([], dtype=torch.int64), 1, r"keep: wanted one neuron or more; got none"),
-        (torch.zeros(6, dtype=torch.bool), 1, r"keep: wanted one neuron or more; got none"),
-        (torch.ones(5, dtype=torch.bool), 1, r"keep: wanted 6; got 5"),
-        (torch.tensor([0.0]), 1, r"keep: wanted int64; got float32"),
-        (torch.tensor([[0]]), 1, r"keep: wanted 1; got 1×1"),
+        (torch.arange(3), 64, r"keep: expected a multiple of 64 neurons, or multiple_of=1; got 3 neurons"),
+        (torch.arange(4), 0, r"keep: expected a multiple of 0 neurons"),
+        (torch.tensor([0, 6]), 1, r"keep: expected indices from 0 to 5; got 6"),
+        (torch.tensor([-1, 2]), 1, r"keep: expected indices from 0 to 5; got -1"),
+        (torch.tensor([2, 2]), 1, r"keep: expected every neuron at most once; got a neuron twice"),
+        (torch.tensor([], dtype=torch.int64), 1, r"keep: expected one neuron or more; got none"),
+        (torch.zeros(6, dtype=torch.bool), 1, r"keep: expected one neuron or more; got none"),
+        (torch.ones(5, dtype=torch.bool), 1, r"keep: expected 6; got 5"),
+        (torch.tensor([0.0]), 1, r"keep: expected int64; got float32"),
+        (torch.tensor([[0]]), 1, r"keep: expected 1; got 1×1"),
     ],
 )
 def test_what_cannot_be_kept(keep, multiple_of, message):
@@ -68,5 +68,5 @@ def test_what_cannot_be_kept(keep, multiple_of, message):
 
 
 def test_layers_that_do_not_meet():
-    with pytest.raises(HarnessError, match=r"fc_out: wanted 6 inputs, as fc_in has outputs; got 7"):
+    with pytest.raises(HarnessError, match=r"fc_out: expected 6 inputs, as fc_in has outputs; got 7"):
         ops.prune_linear_pair(nn.Linear(4, 6), nn.Linear(7, 4), torch.arange(2), multiple_of=1)

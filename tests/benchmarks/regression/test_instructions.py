@@ -27,7 +27,7 @@ LOOPS = (
 @counted
 def test_more_work_in_a_loop_changes_its_count_alone(tmp_path):
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
-    path = tmp_path / "csrc/cpu/linear_gelu_linear_row.h"
+    path = tmp_path / "csrc/linear_gelu_linear/row.h"
     text = path.read_text()
     assert "  return x * integral;" in text
     path.write_text(text.replace("  return x * integral;", "  return x * integral * (x * x + 3);"))
@@ -46,8 +46,7 @@ def test_loops_that_do_not_compile_are_one_line(tmp_path):
     if shutil.which("c++") is None:
         pytest.skip("needs a compiler")
     (tmp_path / "csrc/cpu").mkdir(parents=True)
-    for name in ("kernels_headers.h", "kernels_body.h"):
-        (tmp_path / "csrc/cpu" / name).write_text("#error nothing here\n")
+    (tmp_path / "csrc/cpu/instruction_set.h").write_text("#error nothing here\n")
     with pytest.raises(
         HarnessError, match=r"^compare: expected a count of instructions; c\+\+ failed: .*nothing here"
     ):

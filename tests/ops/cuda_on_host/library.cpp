@@ -1,9 +1,9 @@
 // The launchers of csrc/cuda as plain functions, for ctypes: for each dtype, float and bfloat16.
 #include "cuda_runtime.h"
 
-#include "cuda/distillation_loss_rows.cuh"
-#include "cuda/hidden_state_loss_rows.cuh"
-#include "cuda/linear_gelu_linear_rows.cuh"
+#include "distillation_loss/rows.cuh"
+#include "hidden_state_loss/rows.cuh"
+#include "linear_gelu_linear/rows.cuh"
 
 using namespace harness;
 using namespace harness::cuda;
@@ -14,7 +14,7 @@ template <typename T>
 void distillation(
     int pass, const void* student, const void* teacher, int64_t rows, int64_t vocabulary, int64_t stride,
     const int64_t* target, const bool* mask, int divergence, float temperature, float* soft, float* hard,
-    float* statistics, const float* soft_slope, const float* hard_slope, int64_t slope_stride, void* gradient) {
+    float* statistics, const float* grad_soft, const float* grad_hard, int64_t grad_stride, void* gradient) {
   RowArguments<T> all{};
   all.student = static_cast<const T*>(student);
   all.teacher = static_cast<const T*>(teacher);
@@ -28,9 +28,9 @@ void distillation(
   all.soft_N = soft;
   all.hard_N = hard;
   all.statistics_N = reinterpret_cast<RowStatistics<float>*>(statistics);
-  all.soft_slope = soft_slope;
-  all.hard_slope = hard_slope;
-  all.slope_stride = slope_stride;
+  all.grad_soft = grad_soft;
+  all.grad_hard = grad_hard;
+  all.grad_stride = grad_stride;
   all.gradient = static_cast<T*>(gradient);
   launch(static_cast<Pass>(pass), all, rows, nullptr);
 }
@@ -59,9 +59,9 @@ BOTH(
     distillation,
     (int pass, const void* s, const void* t, int64_t rows, int64_t V, int64_t stride, const int64_t* target,
      const bool* mask, int divergence, float temperature, float* soft, float* hard, float* statistics,
-     const float* soft_slope, const float* hard_slope, int64_t slope_stride, void* gradient),
-    pass, s, t, rows, V, stride, target, mask, divergence, temperature, soft, hard, statistics, soft_slope, hard_slope,
-    slope_stride, gradient)
+     const float* grad_soft, const float* grad_hard, int64_t grad_stride, void* gradient),
+    pass, s, t, rows, V, stride, target, mask, divergence, temperature, soft, hard, statistics, grad_soft, grad_hard,
+    grad_stride, gradient)
 
 BOTH(
     hidden,
