@@ -24,8 +24,8 @@ from harness.models.surgery import axes
 from harness.models.surgery.importance import keep_top, measure_ffn_importance
 from harness.models.tokenizers import choose_tokens, count_tokens, train_wordpiece, trim_vocabulary
 from harness.precisions import PRECISIONS
-from harness.train.finetuning.encoding import encode, pad
-from harness.train.finetuning.finetune import task_model
+from harness.train.finetuning.encoding import encode_examples, pad_rows
+from harness.train.finetuning.finetune import load_task_model
 
 LANGUAGE, TASK, LONGEST = "mt", "topic", 64
 ROLES = ("teacher", "student")
@@ -88,9 +88,9 @@ def _export(folder: Path) -> None:
 def load_classifier(folder: Path, data: TaskData) -> Any:
     """Return the encoder with its head for the topics; the weights depend on the folder alone."""
     torch.manual_seed(_SEED)
-    model, tokenizer = task_model(folder, data).eval(), load_checkpoint(folder).tokenizer
-    encoded = encode(data.train, data, tokenizer, LONGEST)
-    batch = pad(encoded.rows, encoded.pad_id)
+    model, tokenizer = load_task_model(folder, data).eval(), load_checkpoint(folder).tokenizer
+    encoded = encode_examples(data.train, data, tokenizer, LONGEST)
+    batch = pad_rows(encoded.rows, encoded.pad_id)
     labels_B = batch.pop("labels")
     with torch.no_grad():
         features_BD = model.bert(**batch).pooler_output

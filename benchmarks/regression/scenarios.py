@@ -23,7 +23,7 @@ from benchmarks.regression.models import LONGEST, load_classifier, read_topics
 from harness.measure.onnx_evaluation import open_session
 from harness.models.loading.checkpoint import load_checkpoint
 from harness.precisions import PRECISIONS
-from harness.train.finetuning.encoding import encode, pad
+from harness.train.finetuning.encoding import encode_examples, pad_rows
 
 RUNTIMES = {"torch": None, "onnx": PRECISIONS["fp32"].file, "onnx int8": PRECISIONS["int8"].file}
 Batch = Mapping[str, NDArray[np.int64]]
@@ -41,7 +41,7 @@ class Query:
 def make_batch(queries: Sequence[Query], pad_id: int) -> dict[str, NDArray[np.int64]]:
     """Return the padded inputs of some queries, B × L each."""
     rows = [{"input_ids": list(one.ids), "labels": one.label} for one in queries]
-    batch = {name: tensor.numpy() for name, tensor in pad(rows, pad_id).items() if name != "labels"}
+    batch = {name: tensor.numpy() for name, tensor in pad_rows(rows, pad_id).items() if name != "labels"}
     return {**batch, "token_type_ids": np.zeros_like(batch["input_ids"])}
 
 
@@ -154,7 +154,7 @@ def _torch_answer(model: Any) -> Answer:
 def read_queries(folder: Path) -> tuple[list[Query], int]:
     """Return the task's test texts as ids of the folder's tokenizer, and its padding id."""
     data, tokenizer = read_topics(), load_checkpoint(folder).tokenizer
-    encoded = encode(data.test, data, tokenizer, LONGEST)
+    encoded = encode_examples(data.test, data, tokenizer, LONGEST)
     return [Query(tuple(row["input_ids"]), row["labels"]) for row in encoded.rows], encoded.pad_id
 
 

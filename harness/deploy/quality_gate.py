@@ -14,8 +14,8 @@ from harness.measure.as_module import OnnxModule
 from harness.measure.gate import ALLOWED_DROP, Verdict, judge_copy
 from harness.measure.scores import Item, tally
 from harness.measure.significance import interval
-from harness.train.finetuning.encoding import Encoded, encode
-from harness.train.finetuning.finetune import predict
+from harness.train.finetuning.encoding import EncodedExamples, encode_examples
+from harness.train.finetuning.finetune import predict_labels
 
 Writer = Callable[[Sequence[str]], Path]
 """Writes a copy, with some operators left in fp32; gives its path."""
@@ -77,15 +77,15 @@ class Gate:
         self.data, self.allowed, self.threads = data, allowed, threads
         typed = "token_type_ids" in OnnxModule(original).taken
         self.parts = {
-            name: encode(getattr(data, name), data, tokenizer, max_length, typed=typed)
+            name: encode_examples(getattr(data, name), data, tokenizer, max_length, typed=typed)
             for name in ("dev", "test")
         }
         self.gold = {name: gold_labels(data, name) for name in self.parts}
         self.operators = operators_by_part(original)
         self.said = self._labels(original, self.parts["dev"])
 
-    def _labels(self, path: Path, encoded: Encoded) -> Sequence[Item]:
-        return predict(OnnxModule(path, threads=self.threads), encoded, self.data, BATCH_SIZE)
+    def _labels(self, path: Path, encoded: EncodedExamples) -> Sequence[Item]:
+        return predict_labels(OnnxModule(path, threads=self.threads), encoded, self.data, BATCH_SIZE)
 
     def verdict(self, path: Path) -> Verdict:
         """Judges one copy."""

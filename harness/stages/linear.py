@@ -14,7 +14,7 @@ from harness.stages.io.artifacts import STATIC_FILE, read_task
 from harness.stages.io.facts import LinearFacts, LinearScoresFacts
 from harness.stages.io.scores import name_model, write_scores
 from harness.train.linear import features
-from harness.train.linear.model import fit
+from harness.train.linear.model import fit_linear_model
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -26,7 +26,7 @@ def run(context: Context) -> LinearFacts:
     named = context.config["features"]
     train, dev, test = _compute_features(context, data)
     gold_dev = gold_labels(data, "dev")
-    fitted = fit(
+    fitted = fit_linear_model(
         train,
         [label for one in data.train for label in labels_of(one)],
         dev,
@@ -48,11 +48,11 @@ def run(context: Context) -> LinearFacts:
 
 def _compute_features(context: Context, data: TaskData) -> list[Any]:
     if context.config["features"] == "tfidf":
-        return features.tfidf(data.train, data.dev, data.test)
+        return features.compute_tfidf(data.train, data.dev, data.test)
     folder = context.inputs["static"]
     vectors_VD = load_file(folder / STATIC_FILE)["vectors_VD"].astype(np.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    return features.static(vectors_VD, tokenizer, data.train, data.dev, data.test)
+    return features.compute_static_features(vectors_VD, tokenizer, data.train, data.dev, data.test)
 
 
 def _split_into_items(labels: list[str], like: list[Item]) -> list[Item]:

@@ -15,7 +15,7 @@ from harness.stages.io.artifacts import choose_precision, find_model_folder, rea
 from harness.stages.io.facts import FinetunedScoresFacts, FinetuningFacts, SeedFacts
 from harness.stages.io.scores import name_model, write_scores
 from harness.train.finetuning.distillation import TaskDistillation
-from harness.train.finetuning.finetune import Protocol, epochs_within, finetune
+from harness.train.finetuning.finetune import Protocol, finetune, limit_epochs
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -66,7 +66,7 @@ def run(context: Context) -> FinetuningFacts:
 def _read_protocol(context: Context, num_examples: int) -> Protocol:
     settings = dict(context.config["protocol"])
     settings["precision"] = choose_precision(settings["precision"])
-    settings["epochs"] = epochs_within(settings["epochs"], settings.pop("max_examples", None), num_examples)
+    settings["epochs"] = limit_epochs(settings["epochs"], settings.pop("max_examples", None), num_examples)
     return Protocol(**settings)
 
 

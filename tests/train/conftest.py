@@ -23,7 +23,7 @@ SYLLABLES = ("ka", "mi", "to", "ra", "nu", "sel", "bor", "din", "fa", "lu")
 
 
 def write_documents(number: int, seed: int) -> list[list[str]]:
-    """Draws documents of lines of made-up words, the first of them far more often than the last."""
+    """Draw documents of lines of made-up words, the first words far more often than the last."""
     drawn = random.Random(seed)
     words = [a + b for a in SYLLABLES for b in SYLLABLES]
     line = lambda: " ".join(words[min(int(drawn.expovariate(0.15)), 99)] for _ in range(drawn.randint(3, 9)))  # noqa: E731
@@ -47,7 +47,7 @@ def packed(documents, tokenizer) -> Packed:
 
 @pytest.fixture(scope="session")
 def tagged(documents) -> TaskData:
-    """Sentences whose words are tagged by their first letter: what a model with eyes can learn."""
+    """Return sentences whose words are tagged by their first letter, which a model can learn."""
     words = sorted({word for document in documents for line in document for word in line.split()})
     drawn = random.Random(5)
     lines = [drawn.choices(words, k=drawn.randint(3, 9)) for _ in range(90)]
@@ -64,7 +64,7 @@ def tagged(documents) -> TaskData:
 
 @pytest.fixture(scope="session")
 def sorted_texts(tagged) -> TaskData:
-    """The same sentences, sorted by what most of their words are."""
+    """Return the same sentences as texts, labelled with the commonest tag of their words."""
 
     def part(examples):
         return tuple(TextExample(one.text, sorted(one.labels)[len(one.labels) // 2]) for one in examples)
@@ -76,7 +76,7 @@ def sorted_texts(tagged) -> TaskData:
 
 @pytest.fixture
 def make_model(tokenizer):
-    """Gives models of two layers of 16; every parameter is drawn, so that no bias is zero."""
+    """Return a function that makes models of two layers of 16, whose biases are drawn too."""
 
     def make(family="bert", seed=1, **sizes):
         shape = {"layers": 2, "hidden": 16, "heads": 2, "ffn": 24, "vocabulary": len(tokenizer)} | sizes
@@ -111,7 +111,7 @@ def make_budget():
 
 @pytest.fixture
 def batch():
-    """Three rows of 9, 6 and 4 tokens; four of the nineteen positions are asked."""
+    """Return three rows of 9, 6 and 4 tokens; four of the nineteen positions are masked."""
     ids_BL = torch.tensor(
         [[2, 10, 11, 4, 13, 14, 15, 16, 3], [2, 20, 4, 22, 23, 3, 0, 0, 0], [2, 4, 31, 3, 0, 0, 0, 0, 0]]
     )
@@ -123,5 +123,5 @@ def batch():
 
 @pytest.fixture
 def weights_of():
-    """Gives a copy of a model's weights."""
+    """Return a function that copies a model's weights."""
     return lambda model: copy.deepcopy(model.state_dict())

@@ -1,4 +1,4 @@
-"""Bottleneck adapters and LoRA: what is trained, what stays, and that both begin as nothing."""
+"""Bottleneck adapters and LoRA: the trained parameters, and that both begin without effect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification
 
 from harness.errors import HarnessError
 from harness.models.loading import checkpoint
-from harness.train.finetuning.adapters import add_adapters, add_lora, merge_lora, num_trained
+from harness.train.finetuning.adapters import add_adapters, add_lora, count_trained, merge_lora
 
 
 @pytest.fixture(params=["bert", "xlm-roberta"])
@@ -21,19 +21,19 @@ def task_model(request, make_model, tokenizer, tmp_path):
 
 @pytest.fixture
 def logits(batch):
-    """Gives a model's logits on a batch."""
+    """Return a function that computes a model's logits on a batch."""
     given = {name: batch[name] for name in ("input_ids", "attention_mask")}
     return lambda model: model(**given).logits.detach()
 
 
-def head_of(model):
-    """Counts the parameters that no checkpoint gives: the classifier's, and of BERT the pooler's."""
+def count_head(model):
+    """Count the parameters that are not in the checkpoint: the classifier's, and BERT's pooler's."""
     pooler = getattr(model.base_model, "pooler", None)
-    return num_trained(model.classifier) + (num_trained(pooler) if pooler is not None else 0)
+    return count_trained(model.classifier) + (count_trained(pooler) if pooler is not None else 0)
 
 
 def train(model, batch):
-    """Takes ten steps towards the first class."""
+    """Take ten steps towards the first class."""
     optimiser = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], 1e-2)
     given = {name: batch[name] for name in ("input_ids", "attention_mask")}
     for _ in range(10):
@@ -42,16 +42,16 @@ def train(model, batch):
         optimiser.step()
 
 
-def test_an_adapter_begins_as_nothing_and_is_a_sixteenth_as_wide(task_model, logits):
-    before, head = logits(task_model), head_of(task_model)
+def test_a_new_adapter_changes_no_logit(task_model, logits):
+    before, head = logits(task_model), count_head(task_model)
     adapted = add_adapters(task_model, 16)
     assert torch.equal(logits(adapted), before)
-    assert num_trained(adapted) == head + 2 * (
+    assert count_trained(adapted) == head + 2 * (
         16 * 1 + 1 + 1 * 16 + 16
     )  # down and up with biases, two layers
 
 
-def test_adapters_learn_and_the_encoder_stays(task_model, logits, batch):
+def test_training_adapters_leaves_the_encoder_unchanged(task_model, logits, batch):
     frozen = {name: value.clone() for name, value in task_model.base_model.state_dict().items()}
     before = logits(task_model)
     adapted = add_adapters(task_model, 4)
@@ -64,24 +64,24 @@ def test_adapters_learn_and_the_encoder_stays(task_model, logits, batch):
     assert all(up.abs().sum() > 0 for up in ups)
 
 
-def test_lora_begins_as_nothing_and_ends_as_the_stock_class_that_says_the_same(task_model, logits, batch):
-    stock, before, head = type(task_model), logits(task_model), head_of(task_model)
+def test_lora_merges_into_the_stock_class(task_model, logits, batch):
+    stock, before, head = type(task_model), logits(task_model), count_head(task_model)
     whole = sum(one.numel() for one in task_model.parameters())
     changed = add_lora(task_model, 2)
     assert torch.allclose(logits(changed), before, atol=1e-6)
-    assert num_trained(changed) == head + 2 * 2 * (16 * 2 + 2 * 16)  # two maps in each of two layers
+    assert count_trained(changed) == head + 2 * 2 * (16 * 2 + 2 * 16)  # two maps in each of two layers
     train(changed, batch)
-    learnt = logits(changed.eval())
-    assert not torch.allclose(learnt, before, atol=1e-3)
+    trained = logits(changed.eval())
+    assert not torch.allclose(trained, before, atol=1e-3)
     merged = merge_lora(changed)
     assert type(merged) is stock
     assert sum(one.numel() for one in merged.parameters()) == whole
-    assert torch.allclose(logits(merged), learnt, atol=1e-5)
+    assert torch.allclose(logits(merged), trained, atol=1e-5)
 
 
 @pytest.mark.parametrize("add", [add_adapters, add_lora])
-def test_a_family_whose_layers_are_not_known_is_refused(add):
+def test_an_unknown_family_is_refused(add):
     model = torch.nn.Module()
     model.config = type("Config", (), {"model_type": "mystery"})()
-    with pytest.raises(HarnessError, match=r"wanted a family .* got mystery; use method: full"):
+    with pytest.raises(HarnessError, match=r"expected a family .* got mystery; use method: full"):
         add(model, 2)

@@ -1,4 +1,4 @@
-"""Fine-tuning: examples as rows, predictions in their order, the best epoch, equal runs."""
+"""Fine-tuning: encoded examples, predictions in order, the best epoch, equal runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from harness.models.loading import checkpoint
 from harness.tasks import TASKS
 from harness.train.finetuning import finetune as finetuning
 from harness.train.finetuning.distillation import TaskDistillation
-from harness.train.finetuning.encoding import encode, pad, pieces_of
-from harness.train.finetuning.finetune import Protocol, epochs_within, finetune, predict
+from harness.train.finetuning.encoding import encode_examples, pad_rows, split_words
+from harness.train.finetuning.finetune import Protocol, finetune, limit_epochs, predict_labels
 
 PROTOCOL = Protocol(
     epochs=3,
@@ -56,10 +56,12 @@ def tune(saved, tokenizer, tmp_path):
     return tune
 
 
-def shares_right(data, predictions, part="test"):
+def measure_accuracy(data, predictions, part="test"):
     gold = [labels_of(example) for example in getattr(data, part)]
-    told = [one if isinstance(one, list) else [one] for one in predictions]
-    pairs = [pair for one, other in zip(gold, told, strict=True) for pair in zip(one, other, strict=True)]
+    predicted = [labels if isinstance(labels, list) else [labels] for labels in predictions]
+    pairs = [
+        pair for one, other in zip(gold, predicted, strict=True) for pair in zip(one, other, strict=True)
+    ]
     return sum(one == other for one, other in pairs) / len(pairs)
 
 
@@ -67,37 +69,37 @@ def sentence(*words):
     return TokenExample(words, tuple("NOUN" for _ in words))
 
 
-def task_of(*examples):
+def make_task(*examples):
     return TaskData(TASKS["pos"], "mt", ("NOUN", "VERB"), examples, examples, examples)
 
 
-def test_each_word_has_its_label_once_on_its_first_sub_word(tokenizer, tagged):
-    encoded = encode(tagged.train, tagged, tokenizer, 64)
+def test_a_words_label_is_on_its_first_sub_word(tokenizer, tagged):
+    encoded = encode_examples(tagged.train, tagged, tokenizer, 64)
     assert encoded.owners == list(range(40))
     for row, example in zip(encoded.rows, tagged.train, strict=True):
         alone = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in example.words]
         assert row["input_ids"] == [2, *(token for word in alone for token in word), 3]
         places = np.cumsum([1, *(len(word) for word in alone)])[:-1]
-        wanted = np.full(len(row["input_ids"]), IGNORED)
-        wanted[places] = [tagged.labels.index(label) for label in example.labels]
-        assert row["labels"] == wanted.tolist()
+        expected = np.full(len(row["input_ids"]), IGNORED)
+        expected[places] = [tagged.labels.index(label) for label in example.labels]
+        assert row["labels"] == expected.tolist()
         assert row["length"] == len(row["input_ids"])
 
 
-def test_the_second_text_of_a_pair_is_told_by_its_type(tokenizer):
+def test_token_types_mark_the_second_text_of_a_pair(tokenizer):
     pairs = (TextExample("kami tora", "yes", "nufa"), TextExample("kami", "no", "nufa kami tora"))
     data = TaskData(TASKS["nli"], "mt", ("no", "yes"), pairs, pairs, pairs)
-    batch = pad(encode(pairs, data, tokenizer, 24, typed=True).rows, 0)
+    batch = pad_rows(encode_examples(pairs, data, tokenizer, 24, typed=True).rows, 0)
     ends = [row.nonzero().flatten().tolist() for row in batch["input_ids"] == tokenizer.sep_token_id]
     for types_L, (first, second) in zip(batch["token_type_ids"], ends, strict=True):
-        wanted = [int(first < place <= second) for place in range(len(types_L))]
-        assert types_L.tolist() == wanted
-    assert "token_type_ids" not in pad(encode(pairs, data, tokenizer, 24).rows, 0)
+        expected = [int(first < place <= second) for place in range(len(types_L))]
+        assert types_L.tolist() == expected
+    assert "token_type_ids" not in pad_rows(encode_examples(pairs, data, tokenizer, 24).rows, 0)
 
 
 @pytest.mark.parametrize("max_length", [5, 7, 11])
-def test_a_long_sentence_is_cut_at_words_and_loses_none(max_length, tokenizer, tagged):
-    encoded = encode(tagged.train, tagged, tokenizer, max_length)
+def test_a_long_sentence_is_cut_between_words(max_length, tokenizer, tagged):
+    encoded = encode_examples(tagged.train, tagged, tokenizer, max_length)
     assert max(row["length"] for row in encoded.rows) <= max_length
     assert len(encoded.rows) > 40
     assert encoded.owners == sorted(encoded.owners)
@@ -110,41 +112,41 @@ def test_a_long_sentence_is_cut_at_words_and_loses_none(max_length, tokenizer, t
         )
 
 
-def test_a_word_longer_than_a_row_is_cut_to_it(tokenizer):
-    data = task_of(sentence("kami", "ka" * 30, "tora"))
-    encoded = encode(data.train, data, tokenizer, 8)
+def test_a_word_longer_than_a_row_is_shortened(tokenizer):
+    data = make_task(sentence("kami", "ka" * 30, "tora"))
+    encoded = encode_examples(data.train, data, tokenizer, 8)
     assert [row["length"] for row in encoded.rows][1] == 8
     assert sum(label != IGNORED for row in encoded.rows for label in row["labels"]) == 3
 
 
 @pytest.mark.parametrize("empty", ["\u200b", "\ufeff", "\x07", " "], ids=ascii)
-def test_a_word_the_tokenizer_leaves_empty_stands_as_the_unknown_token(empty, tokenizer):
+def test_a_word_without_sub_words_becomes_the_unknown_token(empty, tokenizer):
     assert tokenizer(empty, add_special_tokens=False)["input_ids"] == []
-    data = task_of(sentence("kami", empty, "tora"), sentence(empty))
-    encoded = encode(data.train, data, tokenizer, 16)
+    data = make_task(sentence("kami", empty, "tora"), sentence(empty))
+    encoded = encode_examples(data.train, data, tokenizer, 16)
     assert encoded.rows[1]["input_ids"] == [2, tokenizer.unk_token_id, 3]
     labels = [[label for label in row["labels"] if label != IGNORED] for row in encoded.rows]
     assert labels == [[0, 0, 0], [0]]
 
 
-def test_a_text_is_cut_at_the_longest_input(tokenizer):
+def test_a_long_text_is_truncated(tokenizer):
     data = TaskData(TASKS["topic"], "mt", ("a", "b"), (TextExample("kami tora " * 30, "b"),), (), ())
-    encoded = encode(data.train, data, tokenizer, 12)
+    encoded = encode_examples(data.train, data, tokenizer, 12)
     assert encoded.rows[0]["length"] == len(encoded.rows[0]["input_ids"]) == 12
     assert encoded.rows[0]["labels"] == 1
 
 
-def test_a_label_that_training_lacks_is_refused(tokenizer):
+def test_a_label_absent_from_training_is_refused(tokenizer):
     data = TaskData(TASKS["topic"], "mt", ("a", "b"), (), (TextExample("kami", "c"),), ())
     with pytest.raises(
-        HarnessError, match=r"topic: wanted labels of the training part \(a, b\); got 'c'; mend"
+        HarnessError, match=r"topic: expected labels of the training part \(a, b\); got 'c'; correct"
     ):
-        encode(data.dev, data, tokenizer, 12)
+        encode_examples(data.dev, data, tokenizer, 12)
 
 
-def test_rows_are_padded_with_nothing_asked(tokenizer, tagged):
-    rows = encode(tagged.train[:5], tagged, tokenizer, 64).rows
-    batch = pad(rows, tokenizer.pad_token_id)
+def test_padding_has_no_label(tokenizer, tagged):
+    rows = encode_examples(tagged.train[:5], tagged, tokenizer, 64).rows
+    batch = pad_rows(rows, tokenizer.pad_token_id)
     for place, row in enumerate(rows):
         length = row["length"]
         assert batch["input_ids"][place, :length].tolist() == row["input_ids"]
@@ -154,8 +156,8 @@ def test_rows_are_padded_with_nothing_asked(tokenizer, tagged):
         assert (batch["labels"][place, length:] == IGNORED).all()
 
 
-class Parity(nn.Module):
-    """Tells odd token ids from even ones; of a text, by its second token."""
+class ParityModel(nn.Module):
+    """Predict whether token ids are odd; for a text, whether its second token id is."""
 
     def __init__(self, kind):
         super().__init__()
@@ -171,22 +173,24 @@ class Parity(nn.Module):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 @pytest.mark.parametrize("kind", ["token", "sequence"])
-def test_predictions_come_in_the_order_of_the_examples(kind, batch_size, tokenizer, tagged, sorted_texts):
+def test_predictions_follow_the_order_of_the_examples(kind, batch_size, tokenizer, tagged, sorted_texts):
     data = tagged if kind == "token" else sorted_texts
-    encoded = encode(data.test, data, tokenizer, 7)
-    found = predict(Parity(kind).train(), encoded, data, batch_size)
+    encoded = encode_examples(data.test, data, tokenizer, 7)
+    predictions = predict_labels(ParityModel(kind).train(), encoded, data, batch_size)
     first = lambda word: tokenizer(word, add_special_tokens=False)["input_ids"][0] % 2  # noqa: E731
     if kind == "token":
-        assert found == [[data.labels[first(word)] for word in example.words] for example in data.test]
+        assert predictions == [[data.labels[first(word)] for word in example.words] for example in data.test]
     else:
-        assert found == [data.labels[first(example.text)] for example in data.test]
+        assert predictions == [data.labels[first(example.text)] for example in data.test]
 
 
 @pytest.mark.parametrize("name", ["tagged", "sorted_texts"])
-def test_it_learns_what_there_is_to_learn_and_prints_nothing(name, tune, request, capfd, tmp_path):
+def test_finetuning_learns_and_prints_nothing(name, tune, request, capfd, tmp_path):
     data = request.getfixturevalue(name)
-    tuned = tune(data, epochs=12, learning_rate=2e-2, score=lambda labels: shares_right(data, labels, "dev"))
-    assert shares_right(data, tuned.predictions) > 0.85
+    tuned = tune(
+        data, epochs=12, learning_rate=2e-2, score=lambda labels: measure_accuracy(data, labels, "dev")
+    )
+    assert measure_accuracy(data, tuned.predictions) > 0.85
     assert len(tuned.dev_scores) == 12
     assert not tuned.model.training
     assert tuned.model.config.id2label == dict(enumerate(data.labels))
@@ -194,31 +198,32 @@ def test_it_learns_what_there_is_to_learn_and_prints_nothing(name, tune, request
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_first_of_the_best_epochs_is_kept(tune, sorted_texts, monkeypatch, weights_of):
-    models, seen, asked = [], [], iter([0.1, 0.5, 0.5, 0.2])
-    real = finetuning.task_model
+def test_the_first_best_epoch_is_kept(tune, sorted_texts, monkeypatch, weights_of):
+    models, states, scores = [], [], iter([0.1, 0.5, 0.5, 0.2])
+    real = finetuning.load_task_model
 
-    def task_model(*told):
-        models.append(real(*told))
+    def load_task_model(*given):
+        models.append(real(*given))
         return models[-1]
 
     def score(labels):
         assert len(labels) == len(sorted_texts.dev)
-        seen.append(weights_of(models[-1]))
-        return next(asked)
+        states.append(weights_of(models[-1]))
+        return next(scores)
 
-    monkeypatch.setattr(finetuning, "task_model", task_model)
+    monkeypatch.setattr(finetuning, "load_task_model", load_task_model)
     tuned = tune(sorted_texts, epochs=4, score=score)
     assert (tuned.best_epoch, tuned.dev_scores) == (2, [0.1, 0.5, 0.5, 0.2])
     same = [
-        all(torch.equal(one[name], value) for name, value in tuned.model.state_dict().items()) for one in seen
+        all(torch.equal(one[name], value) for name, value in tuned.model.state_dict().items())
+        for one in states
     ]
     assert same == [False, True, False, False]
 
 
-def test_it_ends_when_the_best_lies_back_as_far_as_patience_goes(tune, sorted_texts):
-    asked = iter([0.1, 0.5, 0.4, 0.5, 0.9])
-    tuned = tune(sorted_texts, epochs=5, patience=2, score=lambda _: next(asked))
+def test_patience_ends_training_early(tune, sorted_texts):
+    scores = iter([0.1, 0.5, 0.4, 0.5, 0.9])
+    tuned = tune(sorted_texts, epochs=5, patience=2, score=lambda _: next(scores))
     assert (tuned.best_epoch, tuned.dev_scores) == (2, [0.1, 0.5, 0.4, 0.5])
 
 
@@ -226,24 +231,24 @@ def test_it_ends_when_the_best_lies_back_as_far_as_patience_goes(tune, sorted_te
     ("max_examples", "num_train", "epochs"),
     [(None, 9, 3), (27, 9, 3), (26, 9, 2), (9, 9, 1), (5, 9, 1), (5, 0, 3)],
 )
-def test_a_task_of_many_rows_takes_as_many_whole_epochs_as_it_may(max_examples, num_train, epochs):
-    assert epochs_within(3, max_examples, num_train) == epochs
+def test_limit_epochs_counts_whole_epochs(max_examples, num_train, epochs):
+    assert limit_epochs(3, max_examples, num_train) == epochs
 
 
-def test_the_test_part_is_read_once_and_last(tune, sorted_texts, monkeypatch):
+def test_the_test_part_is_predicted_once_and_last(tune, sorted_texts, monkeypatch):
     read = []
-    real = finetuning.predict
+    real = finetuning.predict_labels
 
-    def predict(model, encoded, *told):
+    def predict_labels(model, encoded, *given):
         read.append(encoded.num_examples)
-        return real(model, encoded, *told)
+        return real(model, encoded, *given)
 
-    monkeypatch.setattr(finetuning, "predict", predict)
+    monkeypatch.setattr(finetuning, "predict_labels", predict_labels)
     tune(sorted_texts)
     assert read == [20, 20, 20, 30]
 
 
-def test_equal_seeds_give_equal_models_and_another_seed_another(tune, tagged):
+def test_models_depend_on_the_seed_alone(tune, tagged):
     one, again = tune(tagged, epochs=1), tune(tagged, epochs=1)
     other = tune(tagged, seed=2, epochs=1)
     assert one.predictions == again.predictions
@@ -252,48 +257,48 @@ def test_equal_seeds_give_equal_models_and_another_seed_another(tune, tagged):
     assert not torch.equal(states[0]["classifier.weight"], states[2]["classifier.weight"])
 
 
-def test_the_encoder_is_the_checkpoints_and_the_head_is_new(saved, tokenizer, tagged, make_model):
-    model = finetuning.task_model(saved, tagged)
+def test_the_task_model_has_the_checkpoints_encoder(saved, tokenizer, tagged, make_model):
+    model = finetuning.load_task_model(saved, tagged)
     kept = make_model().state_dict()
     assert all(torch.equal(kept[name], value) for name, value in model.state_dict().items() if name in kept)
     assert model.classifier.weight.shape == (2, 16)
 
 
-def test_half_precision_tunes_weights_kept_whole(tune, sorted_texts):
+def test_bf16_finetuning_keeps_weights_in_fp32(tune, sorted_texts):
     tuned = tune(sorted_texts, epochs=1, precision="bf16")
     assert {parameter.dtype for parameter in tuned.model.parameters()} == {torch.float32}
     assert len(tuned.predictions) == 30
 
 
 @pytest.mark.parametrize("method", ["full", "adapter", "lora", "sft"])
-def test_dev_and_test_are_predicted_in_the_precision_of_the_weights(method, tune, sorted_texts, monkeypatch):
-    seen = {"training": set(), "predicting": set()}
-    real, doing = finetuning.predict, ["training"]
+def test_predictions_are_computed_in_fp32(method, tune, sorted_texts, monkeypatch):
+    dtypes = {"training": set(), "predicting": set()}
+    real, doing = finetuning.predict_labels, ["training"]
 
-    def predict(*told):
+    def predict_labels(*given):
         doing.append("predicting")
         try:
-            return real(*told)
+            return real(*given)
         finally:
             doing.pop()
 
-    def watched(*told):
-        model = task_model(*told)
+    def load_recorded(*given):
+        model = load_task_model(*given)
         layer = next(one for one in model.modules() if isinstance(one, nn.Linear))
-        layer.register_forward_hook(lambda _, __, out: seen[doing[-1]].add(out.dtype))
+        layer.register_forward_hook(lambda _, __, out: dtypes[doing[-1]].add(out.dtype))
         return model
 
-    task_model = finetuning.task_model
-    monkeypatch.setattr(finetuning, "task_model", watched)
-    monkeypatch.setattr(finetuning, "predict", predict)
+    load_task_model = finetuning.load_task_model
+    monkeypatch.setattr(finetuning, "load_task_model", load_recorded)
+    monkeypatch.setattr(finetuning, "predict_labels", predict_labels)
     tuned = tune(sorted_texts, epochs=2, precision="bf16", method=method)
-    assert seen == {"training": {torch.bfloat16}, "predicting": {torch.float32}}
-    assert "forward" not in vars(tuned.model), "nothing of the training is left on what is given back"
+    assert dtypes == {"training": {torch.bfloat16}, "predicting": {torch.float32}}
+    assert "forward" not in vars(tuned.model), "the returned model keeps no wrapper of the training"
 
 
 def test_a_second_gpu_changes_no_batch(tmp_path, tagged, make_model):
-    settings = finetuning._arguments(tmp_path, PROTOCOL, 1)
-    settings._n_gpu = 2  # what the library finds where two are
+    settings = finetuning._make_arguments(tmp_path, PROTOCOL, 1)
+    settings._n_gpu = 2  # what the library finds where two GPUs are
     assert (settings.n_gpu, settings.train_batch_size) == (1, PROTOCOL.batch_size)
     model = make_model()
     trainer = Trainer(
@@ -318,62 +323,60 @@ def pairs(sorted_texts):
     return TaskData(TASKS["nli"], "mt", sorted_texts.labels, **parts)
 
 
-@pytest.mark.parametrize("taught", [False, True])
+@pytest.mark.parametrize("distilled", [False, True])
 @pytest.mark.parametrize("saved", ["bert", "xlm-roberta"], indirect=True)
-def test_a_model_reads_token_types_as_it_is_trained_and_as_it_predicts(
-    saved, taught, tune, pairs, monkeypatch
-):
+def test_training_and_prediction_read_the_same_token_types(saved, distilled, tune, pairs, monkeypatch):
     types = checkpoint.load_checkpoint(saved).model.config.type_vocab_size
     distillation = None
-    if taught:
+    if distilled:
         checkpoint.save_checkpoint(
-            tune(pairs, epochs=1).model, checkpoint.load_checkpoint(saved).tokenizer, saved.parent / "taught"
+            tune(pairs, epochs=1).model, checkpoint.load_checkpoint(saved).tokenizer, saved.parent / "teacher"
         )
-        distillation = TaskDistillation(saved.parent / "taught", {"class_kl": 1.0}, temperature=2.0)
-    seen, task_model = [], finetuning.task_model
+        distillation = TaskDistillation(saved.parent / "teacher", {"class_kl": 1.0}, temperature=2.0)
+    calls, load_task_model = [], finetuning.load_task_model
 
-    def watched(*told):
-        model = task_model(*told)
+    def load_recorded(*given):
+        model = load_task_model(*given)
         model.register_forward_pre_hook(
-            lambda model, _, given: seen.append((model.training, given.get("token_type_ids"))),
+            lambda model, _, given: calls.append((model.training, given.get("token_type_ids"))),
             with_kwargs=True,
         )
         return model
 
-    monkeypatch.setattr(finetuning, "task_model", watched)
+    monkeypatch.setattr(finetuning, "load_task_model", load_recorded)
     tune(pairs, epochs=1, distillation=distillation)
-    assert {training for training, _ in seen} == {True, False}
+    assert {training for training, _ in calls} == {True, False}
     if types == 1:
-        assert all(types_BL is None for _, types_BL in seen)
+        assert all(types_BL is None for _, types_BL in calls)
     else:
-        assert all(types_BL is not None and types_BL.any() for _, types_BL in seen)
+        assert all(types_BL is not None and types_BL.any() for _, types_BL in calls)
 
 
 def byte_level(*, prefix: bool, trim: bool, merges: list[tuple[str, str]]):
-    """A tokenizer of bytes as RoBERTa's and ModernBERT's, with few merges."""
+    """Return a byte-level tokenizer such as RoBERTa's and ModernBERT's, with few merges."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    names = ["<s>", "<pad>", "</s>", "<unk>", *alphabet, *(one + other for one, other in merges)]
-    made = Tokenizer(models.BPE({name: place for place, name in enumerate(names)}, merges))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix, trim_offsets=trim)
-    made.post_processor = processors.ByteLevel(trim_offsets=trim)
-    made.decoder = decoders.ByteLevel()
+    names = ["<s>", "<pad>", "</s>", "<unk>", *alphabet, *(first + second for first, second in merges)]
+    backend = Tokenizer(models.BPE({name: place for place, name in enumerate(names)}, merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix, trim_offsets=trim)
+    backend.post_processor = processors.ByteLevel(trim_offsets=trim)
+    backend.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
     )
 
 
 @pytest.mark.parametrize("trim", [False, True])
 @pytest.mark.parametrize("prefix", [False, True])
-def test_words_of_a_byte_level_tokenizer_are_cut_as_in_a_text(prefix, trim):
+def test_byte_level_words_are_split_as_in_a_text(prefix, trim):
     merges = [("Ġ", "s"), ("Ġs", "e"), ("s", "e"), ("Ġ", "c")]
     tokenizer = byte_level(prefix=prefix, trim=trim, merges=merges)
     words = ("se", "see", "jġri", "l' 1", "cat", "👍", "x")
-    pieces = pieces_of(words, tokenizer, 60)
-    told = [tokenizer.convert_ids_to_tokens(piece) for piece in pieces]
-    assert told[:2] == [["Ġse" if prefix else "se"], ["Ġse", "e"]]
-    assert told[4] == ["Ġc", "a", "t"]
+    pieces = split_words(words, tokenizer, 60)
+    tokens = [tokenizer.convert_ids_to_tokens(piece) for piece in pieces]
+    assert tokens[:2] == [["Ġse" if prefix else "se"], ["Ġse", "e"]]
+    assert tokens[4] == ["Ġc", "a", "t"]
     in_text = tokenizer(" ".join(words), add_special_tokens=False)["input_ids"]
     assert [token for piece in pieces for token in piece] == in_text
     assert [tokenizer.decode(piece).strip() for piece in pieces] == list(words)
-    with_empty = pieces_of(("", "se", ""), tokenizer, 60)
+    with_empty = split_words(("", "se", ""), tokenizer, 60)
     assert [len(piece) for piece in with_empty] == [1, 1, 1], "each word has a place for its label"

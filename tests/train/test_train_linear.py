@@ -1,4 +1,4 @@
-"""Linear baselines: features whose rows are words or texts, a strength chosen on dev, equal runs."""
+"""Linear baselines: features of words or texts, a strength chosen on dev, equal runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy import sparse
 from harness.data.examples import TextExample, TokenExample
 from harness.models.static_embeddings import distil_static, principal_components
 from harness.train.linear import features
-from harness.train.linear.model import STRENGTHS, fit
+from harness.train.linear.model import STRENGTHS, fit_linear_model
 
 WORDS = ["kami", "tora", "nusel", "bordin", "falu"]
 
@@ -23,10 +23,13 @@ SENTENCES = [sentence("kami", "tora"), sentence("nusel"), sentence("bordin", "ka
 TEXTS = [TextExample("kami tora", "a"), TextExample("falu", "b"), TextExample("falu bordin", "b")]
 
 
-def test_a_sentence_has_a_row_for_each_word_and_a_text_has_one(make_model, tokenizer):
+def test_features_have_a_row_for_each_word_or_text(make_model, tokenizer):
     vectors_VD = distil_static(make_model(), tokenizer, 8)
     for part, rows in ((SENTENCES, 6), (TEXTS, 3)):
-        for made in (features.tfidf(part, part[:2]), features.static(vectors_VD, tokenizer, part, part[:2])):
+        for made in (
+            features.compute_tfidf(part, part[:2]),
+            features.compute_static_features(vectors_VD, tokenizer, part, part[:2]),
+        ):
             assert made[0].shape[0] == rows
             assert made[1].shape == (3 if part is SENTENCES else 2, made[0].shape[1])
             first = made[0][:2].toarray() if sparse.issparse(made[0]) else made[0][:2]
@@ -34,22 +37,22 @@ def test_a_sentence_has_a_row_for_each_word_and_a_text_has_one(make_model, token
             assert np.allclose(first, again)
 
 
-def test_the_same_word_beside_other_neighbours_has_another_row(make_model, tokenizer):
+def test_features_of_a_word_depend_on_its_neighbours(make_model, tokenizer):
     vectors_VD = distil_static(make_model(), tokenizer, 8)
-    (found,) = features.static(vectors_VD, tokenizer, SENTENCES)
-    assert np.allclose(found[0, :8], found[4, :8])
-    assert not np.allclose(found[0], found[4])
-    assert np.allclose(found[0, 8:16], 0), "nothing stands before the first word"
-    assert np.allclose(found[2, 8:], 0), "nothing stands beside a word alone"
+    (rows,) = features.compute_static_features(vectors_VD, tokenizer, SENTENCES)
+    assert np.allclose(rows[0, :8], rows[4, :8])
+    assert not np.allclose(rows[0], rows[4])
+    assert np.allclose(rows[0, 8:16], 0), "the first word has no left neighbour"
+    assert np.allclose(rows[2, 8:], 0), "a single word has no neighbour"
 
 
-def test_vocabulary_and_weights_come_from_the_training_part_alone():
-    train, other = features.tfidf(TEXTS[:1], [TextExample("zzz qqq", "a")])
+def test_tfidf_is_fitted_on_the_training_part_alone():
+    train, other = features.compute_tfidf(TEXTS[:1], [TextExample("zzz qqq", "a")])
     assert other.nnz == 1, "the space at its ends"
     assert train.nnz > 0
 
 
-def test_a_static_vector_is_what_the_encoder_makes_of_the_token_alone(make_model, tokenizer):
+def test_a_static_vector_is_the_encoding_of_the_token_alone(make_model, tokenizer):
     import torch
 
     model = make_model()
@@ -64,7 +67,7 @@ def test_a_static_vector_is_what_the_encoder_makes_of_the_token_alone(make_model
     assert np.array_equal(found, distil_static(model, tokenizer, 16))
 
 
-def test_components_come_in_the_order_of_what_they_tell():
+def test_components_are_ordered_by_variance():
     import torch
 
     drawn = torch.randn(500, 4, generator=torch.Generator().manual_seed(1)) * torch.tensor(
@@ -77,33 +80,33 @@ def test_components_come_in_the_order_of_what_they_tell():
 
 
 @pytest.mark.parametrize("dense", [True, False])
-def test_the_strength_that_is_best_on_dev_predicts_the_test(dense):
+def test_the_best_strength_on_dev_predicts_the_test(dense):
     drawn = np.random.default_rng(2)
     rows = drawn.normal(size=(90, 5))
     labels = ["p" if row[0] + row[1] > 0 else "q" for row in rows]
     parts = [rows[:60], rows[60:75], rows[75:]]
     parts = parts if dense else [sparse.csr_matrix(part) for part in parts]
-    asked = []
+    calls = []
 
-    def score(said):
-        asked.append(said)
-        return [0.2, 0.7, 0.7, 0.1][len(asked) - 1]
+    def score(labels):
+        calls.append(labels)
+        return [0.2, 0.7, 0.7, 0.1][len(calls) - 1]
 
-    found = fit(parts[0], labels[:60], parts[1], parts[2], score=score)
-    assert (found.strength, list(found.dev_scores)) == (STRENGTHS[1], list(STRENGTHS))
-    assert np.mean([a == b for a, b in zip(found.labels, labels[75:], strict=True)]) > 0.8
-    asked.clear()
-    assert fit(parts[0], labels[:60], parts[1], parts[2], score=score) == found
+    fit = fit_linear_model(parts[0], labels[:60], parts[1], parts[2], score=score)
+    assert (fit.strength, list(fit.dev_scores)) == (STRENGTHS[1], list(STRENGTHS))
+    assert np.mean([a == b for a, b in zip(fit.labels, labels[75:], strict=True)]) > 0.8
+    calls.clear()
+    assert fit_linear_model(parts[0], labels[:60], parts[1], parts[2], score=score) == fit
 
 
-def test_training_that_knows_one_label_says_it_throughout():
+def test_a_single_training_label_is_always_predicted():
     rows = np.zeros((4, 2))
-    assert fit(rows, ["a"] * 4, rows, rows[:3], score=lambda _: 0).labels == ["a"] * 3
+    assert fit_linear_model(rows, ["a"] * 4, rows, rows[:3], score=lambda _: 0).labels == ["a"] * 3
 
 
-def test_words_without_neighbours_are_told_by_themselves():
-    train, test = features.tfidf(LIST, SENTENCES)
+def test_views_without_text_are_left_out():
+    train, test = features.compute_tfidf(LIST, SENTENCES)
     assert train.shape[0] == len(LIST)
     assert test.shape == (6, train.shape[1])
     assert (train.getnnz(axis=1) > 0).all()
-    assert train.shape == features.tfidf([TextExample(one.words[0], "a") for one in LIST])[0].shape
+    assert train.shape == features.compute_tfidf([TextExample(one.words[0], "a") for one in LIST])[0].shape

@@ -1,4 +1,4 @@
-"""Sparse fine-tuning: which weights are chosen, and that no other moves."""
+"""Sparse fine-tuning: the weights that are chosen, and that no other weight moves."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from harness.models.loading import checkpoint
-from harness.train.finetuning.finetune import Protocol, finetune, task_model
-from harness.train.finetuning.sparse import choose, encoder_weights
+from harness.train.finetuning.finetune import Protocol, finetune, load_task_model
+from harness.train.finetuning.sparse import choose_most_moved, copy_encoder_weights
 
 PROTOCOL = Protocol(
     epochs=2,
@@ -44,19 +44,21 @@ def tune(folder, tokenizer, sorted_texts, tmp_path):
     return tune
 
 
-def test_those_are_chosen_that_moved_most_over_all_tensors_together():
+def test_the_most_moved_weights_of_all_tensors_are_chosen():
     before = {"a": torch.tensor([0.0, 0.0, 0.0]), "b": torch.tensor([[1.0], [1.0]])}
     after = {"a": torch.tensor([0.1, -0.9, 0.2]), "b": torch.tensor([[1.5], [0.9]])}
-    chosen = choose(before, after, 0.4)
+    chosen = choose_most_moved(before, after, 0.4)
     assert chosen["a"].tolist() == [False, True, False]
     assert chosen["b"].tolist() == [[True], [False]]
-    assert sum(int(one.sum()) for one in choose(before, after, 1e-9).values()) == 1
+    assert sum(int(one.sum()) for one in choose_most_moved(before, after, 1e-9).values()) == 1
 
 
-def test_only_the_chosen_share_moves_and_the_head(tune, folder, sorted_texts):
-    start = encoder_weights(task_model(folder, sorted_texts))
+def test_the_chosen_share_and_the_head_move_alone(tune, folder, sorted_texts):
+    start = copy_encoder_weights(load_task_model(folder, sorted_texts))
     tuned = tune()
-    moved = sum(int((value != start[name]).sum()) for name, value in encoder_weights(tuned.model).items())
+    moved = sum(
+        int((value != start[name]).sum()) for name, value in copy_encoder_weights(tuned.model).items()
+    )
     places = sum(value.numel() for value in start.values())
     head = sum(one.numel() for one in tuned.model.parameters()) - places
     assert tuned.num_trained == head + round(0.05 * places)
@@ -64,17 +66,17 @@ def test_only_the_chosen_share_moves_and_the_head(tune, folder, sorted_texts):
     assert type(tuned.model).__name__ == "BertForSequenceClassification"
 
 
-def test_all_of_the_weights_is_plain_fine_tuning(tune):
+def test_a_density_of_one_is_full_finetuning(tune):
     sparse, full = (tune(**changes).model.state_dict() for changes in ({"density": 1.0}, {"method": "full"}))
     assert all(torch.allclose(sparse[name], full[name], atol=1e-5) for name in full)
 
 
-def test_equal_runs_are_equal(tune):
+def test_sparse_finetuning_repeats_exactly(tune):
     one, other = (tune().model.state_dict() for _ in range(2))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_protocol_names_the_share_alone():
+def test_protocol_settings_contain_the_density_alone():
     assert PROTOCOL.settings["density"] == 0.05
     assert {"rank", "reduction"}.isdisjoint(PROTOCOL.settings)
     assert "density" not in Protocol(**(vars(PROTOCOL) | {"method": "lora"})).settings

@@ -132,7 +132,7 @@ def teacher(run, tokenizer, tmp_path):
 
 
 def test_copied_layers_compute_the_same(teacher, sorted_texts, tmp_path):
-    student = finetuning.task_model(tmp_path / "student", sorted_texts).eval()
+    student = finetuning.load_task_model(tmp_path / "student", sorted_texts).eval()
     depth = student.config.num_hidden_layers
     rows = {"input_ids": torch.tensor([[2, 5, 6, 3]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
     with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Fine-tuning few parameters: bottleneck adapters, written here, and LoRA, which is peft's.
+"""Fine-tune few parameters: bottleneck adapters, written here, and LoRA, from peft.
 
-Both change what every layer gives, from the first on. What is computed before that is a part of one layer,
-and its digits depend on the rows it is padded with: nothing of the frozen encoder is kept from seed to seed.
+Both change the output of every layer from the first on, and the outputs before it depend in their last digits
+on the rows that a batch pads together: nothing of the frozen encoder is kept from seed to seed.
 
 Shapes: **D** hidden, **K** width of the bottleneck.
 """
@@ -20,17 +20,17 @@ _FFN_OUT = re.compile(r"\.\d+\.(output\.dense|ffn\.lin2|mlp\.Wo)$")
 """The last linear map of each layer's FFN: BERT's and XLM-R's, DistilBERT's, ModernBERT's."""
 _ATTENTION = r".*\.\d+\..*(query|value|q_lin|v_lin|Wqkv)$"
 """The maps that LoRA changes: queries and values (Hu et al. 2022, section 4.2)."""
-HEADS = ("classifier", "pre_classifier", "score", "head", "pooler")
-"""What stock classes call the parts of a task's head, which are trained whole; a pooler is drawn anew too."""
+HEAD_NAMES = ("classifier", "pre_classifier", "score", "head", "pooler")
+"""Names of a task head's parts in the stock classes; they are trained whole. A pooler is newly drawn too."""
 _ALPHA = 2
 """LoRA's scale is alpha/rank with alpha twice the rank."""
 
 
 class Bottleneck(nn.Module):
-    """A linear map of a frozen encoder with a bottleneck behind it: ``h + up(relu(down(h)))``.
+    """A linear map of a frozen encoder followed by a bottleneck: ``h + up(relu(down(h)))``.
 
-    What holds: before training it is the map itself, since ``up`` begins at zero; the map is not trained.
-    After the map of each layer's FFN, before the sum with the residual stream and its norm (the place of
+    Invariants: before training it is the map itself, since ``up`` begins at zero; the map is not trained.
+    It follows the map of each layer's FFN, before the sum with the residual stream and its norm (the place of
     Pfeiffer et al. 2021, whose reduction of 16 Gurgurov et al. take).
 
     Args:
@@ -45,30 +45,30 @@ class Bottleneck(nn.Module):
         self.down = nn.Linear(inner.out_features, width)
         self.up = nn.Linear(width, inner.out_features)
         nn.init.normal_(self.down.weight, std=0.02)
-        for blank in (self.down.bias, self.up.weight, self.up.bias):
-            nn.init.zeros_(blank)
+        for parameter in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(parameter)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Gives the map's output with what the bottleneck adds."""
+        """Return the map's output plus the bottleneck's."""
         inner: Tensor = self.inner(hidden)
         added: Tensor = self.up(torch.relu(self.down(inner)))
         return inner + added
 
 
 def add_adapters(model: Any, reduction: int) -> Any:
-    """Freezes a task model but for its head, and puts a bottleneck into every layer.
+    """Freeze a task model except its head, and put a bottleneck into every layer.
 
     Raises:
-        HarnessError: the layers of its family are not known.
+        HarnessError: the layers of the model's family are not known.
     """
     names = [name for name, _ in model.named_modules() if _FFN_OUT.search(name)]
     if not names:
         raise HarnessError(
-            f"adapters: wanted a family whose FFN is known (BERT, XLM-R, DistilBERT, ModernBERT); got "
+            f"adapters: expected a family whose FFN is known (BERT, XLM-R, DistilBERT, ModernBERT); got "
             f"{model.config.model_type}; use method: full"
         )
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not {*name.split(".")}.isdisjoint(HEADS))
+        parameter.requires_grad_(not {*name.split(".")}.isdisjoint(HEAD_NAMES))
     for name in names:
         parent, _, last = name.rpartition(".")
         place = model.get_submodule(parent)
@@ -77,28 +77,28 @@ def add_adapters(model: Any, reduction: int) -> Any:
 
 
 def add_lora(model: Any, rank: int) -> Any:
-    """Freezes a task model but for its head, and puts LoRA of a rank beside its queries and values.
+    """Freeze a task model except its head, and add LoRA of a rank to its query and value maps.
 
     Raises:
-        HarnessError: the layers of its family are not known.
+        HarnessError: the layers of the model's family are not known.
     """
     if not any(re.fullmatch(_ATTENTION, name) for name, _ in model.named_modules()):
         raise HarnessError(
-            f"lora: wanted a family whose attention is known (BERT, XLM-R, DistilBERT, ModernBERT); got "
+            f"lora: expected a family whose attention is known (BERT, XLM-R, DistilBERT, ModernBERT); got "
             f"{model.config.model_type}; use method: full"
         )
-    from peft import LoraConfig, get_peft_model  # noqa: PLC0415  a second to import, and few ask for it
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415  takes a second to import, and few runs need it
 
-    heads = sorted({*(name.rpartition(".")[2] for name, _ in model.named_modules())} & {*HEADS})
+    heads = sorted({*(name.rpartition(".")[2] for name, _ in model.named_modules())} & {*HEAD_NAMES})
     config = LoraConfig(r=rank, lora_alpha=_ALPHA * rank, target_modules=_ATTENTION, modules_to_save=heads)
     return get_peft_model(model, config)
 
 
 def merge_lora(model: Any) -> Any:
-    """Gives the stock class with the LoRA products added into its weights."""
+    """Return the stock class with the LoRA products added into its weights."""
     return model.merge_and_unload()
 
 
-def num_trained(model: nn.Module) -> int:
-    """Counts the parameters that training changes."""
-    return sum(one.numel() for one in model.parameters() if one.requires_grad)
+def count_trained(model: nn.Module) -> int:
+    """Count the parameters that training changes."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,4 +1,4 @@
-"""A task's examples as rows of token ids with their labels."""
+"""Encode a task's examples as rows of token ids with their labels."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _TYPES = "token_type_ids"
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """Rows ready for a model.
+class EncodedExamples:
+    """Examples as rows for a model.
 
     Attributes:
         rows: each with ``input_ids``, ``labels`` and ``length``; a token task has as many labels as ids, −100
-            but on the first sub-word of each word; a sequence task has one.
+            except on the first sub-word of each word; a sequence task has one label.
             A pair's row may have ``token_type_ids``.
-        owners: which example a row belongs to; a long sentence owns several, in order.
-        num_examples: how many examples there were.
-        pad_id: of the padding token.
+        owners: index of the example of each row; a long sentence has several rows, in order.
+        num_examples: number of examples.
+        pad_id: id of the padding token.
     """
 
     rows: list[Row]
@@ -37,48 +37,51 @@ class Encoded:
     pad_id: int
 
 
-def encode(
+def encode_examples(
     examples: Sequence[Example], data: TaskData, tokenizer: Any, max_length: int, *, typed: bool = False
-) -> Encoded:
-    """Gives the rows of some examples.
+) -> EncodedExamples:
+    """Encode examples of a task.
 
-    Holds: in a token task each word has its label in exactly one row, on its first sub-word; a word that the
-    tokenizer leaves empty stands as the unknown token.
+    Invariants: in a token task each word has its label in exactly one row, on its first sub-word; a word
+    without sub-words is the unknown token.
 
     Args:
-        examples: of the task.
+        examples: the examples.
         data: the task, for its kind and labels.
         tokenizer: a fast tokenizer.
         max_length: of a row, special tokens included.
-        typed: whether the model tells the second text of a pair by its token type.
+        typed: whether the model marks the second text of a pair by its token type.
 
     Raises:
-        HarnessError: an example bears a label that the training part lacks.
+        HarnessError: an example has a label that the training part lacks.
     """
     index = {label: position for position, label in enumerate(data.labels)}
     for example in examples:
         for label in example.labels if isinstance(example, TokenExample) else (example.label,):
             if label not in index:
                 raise HarnessError(
-                    f"{data.task.name}: wanted labels of the training part ({', '.join(index)}); got "
-                    f"'{label}'; mend the data or leave the example out"
+                    f"{data.task.name}: expected labels of the training part ({', '.join(index)}); got "
+                    f"'{label}'; correct the data or leave the example out"
                 )
     if data.task.kind == "sequence":
-        rows, owners = _texts(
-            [one for one in examples if isinstance(one, TextExample)],
+        rows, owners = _encode_texts(
+            [example for example in examples if isinstance(example, TextExample)],
             index,
             tokenizer,
             max_length,
             typed=typed,
         )
     else:
-        rows, owners = _sentences(
-            [one for one in examples if isinstance(one, TokenExample)], index, tokenizer, max_length
+        rows, owners = _encode_sentences(
+            [example for example in examples if isinstance(example, TokenExample)],
+            index,
+            tokenizer,
+            max_length,
         )
-    return Encoded(rows, owners, len(examples), int(tokenizer.pad_token_id))
+    return EncodedExamples(rows, owners, len(examples), int(tokenizer.pad_token_id))
 
 
-def _texts(
+def _encode_texts(
     examples: Sequence[TextExample], index: dict[str, int], tokenizer: Any, max_length: int, *, typed: bool
 ) -> tuple[list[Row], list[int]]:
     if not examples:
@@ -96,53 +99,56 @@ def _texts(
     return rows, list(range(len(rows)))
 
 
-def _sentences(
+def _encode_sentences(
     examples: Sequence[TokenExample], index: dict[str, int], tokenizer: Any, max_length: int
 ) -> tuple[list[Row], list[int]]:
     rows: list[Row] = []
     owners: list[int] = []
     for owner, example in enumerate(examples):
-        pieces = pieces_of(example.words, tokenizer, max_length - 2)
+        pieces = split_words(example.words, tokenizer, max_length - 2)
         labels = [index[label] for label in example.labels]
-        for window in _windows(pieces, max_length - 2):
-            rows.append(_row([pieces[word] for word in window], [labels[word] for word in window], tokenizer))
+        for window in _cut_windows(pieces, max_length - 2):
+            rows.append(
+                _make_row([pieces[word] for word in window], [labels[word] for word in window], tokenizer)
+            )
             owners.append(owner)
     return rows, owners
 
 
-def pieces_of(words: Sequence[str], tokenizer: Any, room: int) -> list[list[int]]:
-    """Gives the sub-words of each word; none is empty or longer than a row has room for.
+def split_words(words: Sequence[str], tokenizer: Any, room: int) -> list[list[int]]:
+    """Split words into sub-words; no word is left without a sub-word or exceeds the room of a row.
 
-    Holds: they are those of the words in a text, with a space between them.
+    Invariants: the sub-words are those of the words in a text, with a space between the words.
     """
     pieces: list[list[int]] = [[] for _ in words]
-    for token, word in _in_text(words, tokenizer) if _sees_spaces(tokenizer) else _alone(words, tokenizer):
+    split = _split_in_text if _sees_spaces(tokenizer) else _split_alone
+    for token, word in split(words, tokenizer):
         pieces[word].append(token)
     return [piece[:room] or [int(tokenizer.unk_token_id)] for piece in pieces]
 
 
 def _sees_spaces(tokenizer: Any) -> bool:
-    """Whether a word is cut otherwise after a space than at the start of a text, as RoBERTa's bytes are."""
-    cut = tokenizer.backend_tokenizer.pre_tokenizer
-    return cut is not None and len({piece for piece, _ in cut.pre_tokenize_str("a a")}) > 1
+    """Return whether a word is split differently after a space, as by RoBERTa's byte-level tokenizer."""
+    splitter = tokenizer.backend_tokenizer.pre_tokenizer
+    return splitter is not None and len({piece for piece, _ in splitter.pre_tokenize_str("a a")}) > 1
 
 
-def _alone(words: Sequence[str], tokenizer: Any) -> list[tuple[int, int]]:
-    """Gives tokens with the place of their word; each word is cut by itself."""
+def _split_alone(words: Sequence[str], tokenizer: Any) -> list[tuple[int, int]]:
+    """Return tokens with the index of their word; each word is split by itself."""
     encoded = tokenizer(list(words), is_split_into_words=True, add_special_tokens=False)
     return list(zip(encoded["input_ids"], encoded.word_ids(), strict=True))
 
 
-def _in_text(words: Sequence[str], tokenizer: Any) -> list[tuple[int, int]]:
-    """Gives tokens with the place of their word; a space belongs to the word after it."""
+def _split_in_text(words: Sequence[str], tokenizer: Any) -> list[tuple[int, int]]:
+    """Return tokens with the index of their word; a space belongs to the word after it."""
     encoded = tokenizer(" ".join(words), add_special_tokens=False, return_offsets_mapping=True)
     owners = [place for place, word in enumerate(words) for _ in range(len(word) + (place > 0))]
     ends = (min(max(start, end - 1), len(owners) - 1) for start, end in encoded["offset_mapping"])
     return [(token, owners[end]) for token, end in zip(encoded["input_ids"], ends, strict=True)]
 
 
-def _windows(pieces: Sequence[Sequence[int]], room: int) -> list[list[int]]:
-    """Cuts a sentence at words, such that each window fits."""
+def _cut_windows(pieces: Sequence[Sequence[int]], room: int) -> list[list[int]]:
+    """Cut a sentence between words such that each window fits."""
     windows: list[list[int]] = []
     used = room + 1
     for word, piece in enumerate(pieces):
@@ -154,20 +160,20 @@ def _windows(pieces: Sequence[Sequence[int]], room: int) -> list[list[int]]:
     return windows
 
 
-def _row(pieces: Sequence[Sequence[int]], labels: Sequence[int], tokenizer: Any) -> Row:
+def _make_row(pieces: Sequence[Sequence[int]], labels: Sequence[int], tokenizer: Any) -> Row:
     first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
     last = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-    ids, asked = [int(first)], [IGNORED]
+    ids, row_labels = [int(first)], [IGNORED]
     for piece, label in zip(pieces, labels, strict=True):
         ids.extend(piece)
-        asked.extend([label, *[IGNORED] * (len(piece) - 1)])
-    return {"input_ids": [*ids, int(last)], "labels": [*asked, IGNORED], "length": len(ids) + 1}
+        row_labels.extend([label, *[IGNORED] * (len(piece) - 1)])
+    return {"input_ids": [*ids, int(last)], "labels": [*row_labels, IGNORED], "length": len(ids) + 1}
 
 
-def pad(rows: Sequence[Row], pad_id: int) -> dict[str, Tensor]:
-    """Gives ``input_ids``, ``attention_mask`` (B × L) and ``labels`` (B × L, or B) of some rows.
+def pad_rows(rows: Sequence[Row], pad_id: int) -> dict[str, Tensor]:
+    """Return ``input_ids``, ``attention_mask`` (B × L) and ``labels`` (B × L, or B) of some rows.
 
-    Of rows with ``token_type_ids`` (B × L) it gives these too.
+    Rows with ``token_type_ids`` (B × L) keep them.
     """
     batch = collate([np.asarray(row["input_ids"], np.int32) for row in rows], pad_id)
     if _TYPES in rows[0]:

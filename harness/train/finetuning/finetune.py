@@ -1,4 +1,4 @@
-"""Fine-tuning an encoder on a task, whole or by adapters: a linear head, the epoch that is best on dev.
+"""Fine-tune an encoder on a task, whole or by adapters: a linear head, the epoch that is best on dev.
 
 Shapes: **B** batch, **L** length, **C** classes.
 """
@@ -26,14 +26,14 @@ from transformers import (
 from harness.data.examples import TaskData
 from harness.models.loading.encoder import count_token_types
 from harness.models.loading.folder import quiet
-from harness.train.finetuning.adapters import add_adapters, add_lora, merge_lora, num_trained
+from harness.train.finetuning.adapters import add_adapters, add_lora, count_trained, merge_lora
 from harness.train.finetuning.distillation import (
     TaskDistillation,
     TaskDistillationTrainer,
     copy_layers,
 )
-from harness.train.finetuning.encoding import Encoded, encode, pad
-from harness.train.finetuning.sparse import Ticket, choose, encoder_weights
+from harness.train.finetuning.encoding import EncodedExamples, encode_examples, pad_rows
+from harness.train.finetuning.sparse import SparseUpdate, choose_most_moved, copy_encoder_weights
 from harness.train.trainer import (
     OneDeviceArguments,
     fastest_attention,
@@ -42,12 +42,12 @@ from harness.train.trainer import (
 )
 
 Labels = list[str] | list[list[str]]
-"""One label a text, or one a word of each sentence, in the order of the examples."""
+"""A label for each text, or for each word of each sentence, in the order of the examples."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a model is fine-tuned; the same for every model that is compared.
+    """How a model is fine-tuned; equal for all models that are compared.
 
     Attributes:
         epochs: passes over the training part.
@@ -56,14 +56,14 @@ class Protocol:
         warmup_fraction: share of the steps with a rising rate.
         weight_decay: decoupled.
         max_length: tokens of the longest input; a longer sentence of a token task is cut at words.
-        precision: ``fp32`` or ``bf16`` (autocast), of the training; predicted is in the weights' own, fp32.
-        dropout: replaces the model's own while it is fine-tuned; ``None`` leaves it.
-        patience: epochs without a better score on dev after which it ends; ``None`` runs them all.
-        method: ``full`` trains every weight; ``adapter`` and ``lora`` the head and what they add; ``sft``
-            all, and then anew the head and the weights that had moved most.
-        reduction: of an adapter, how many times narrower than the encoder it is.
-        rank: of LoRA.
-        density: of ``sft``, the share of the encoder's weights that is trained in the end.
+        precision: ``fp32`` or ``bf16`` (autocast) of training; predictions are computed in fp32.
+        dropout: replaces the model's dropout while it is fine-tuned; ``None`` leaves it.
+        patience: epochs without a better score on dev after which training ends; ``None`` runs all epochs.
+        method: ``full`` trains every weight; ``adapter`` and ``lora`` train the head and their own weights;
+            ``sft`` trains every weight, then starts again with the head and the weights that moved most.
+        reduction: how many times narrower than the encoder an adapter is.
+        rank: rank of LoRA's products.
+        density: share of the encoder's weights that ``sft`` trains in the end.
     """
 
     epochs: int
@@ -82,18 +82,18 @@ class Protocol:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What of it decides the outcome, but the method; settings of other methods are left out."""
+        """Settings besides the method that decide the outcome; settings of other methods are left out."""
         own = {"adapter": "reduction", "lora": "rank", "sft": "density"}
         others = [setting for method, setting in own.items() if method != self.method]
         return {name: value for name, value in vars(self).items() if name not in ("method", *others)}
 
 
-def epochs_within(epochs: int, max_examples: int | None, num_train: int) -> int:
-    """Gives as many whole epochs, one at least, as see no more than so many examples.
+def limit_epochs(epochs: int, max_examples: int | None, num_train: int) -> int:
+    """Return the number of whole epochs, at least 1, that train on no more than a number of examples.
 
     Args:
-        epochs: the most.
-        max_examples: the most examples seen over all epochs; ``None`` sets no bound.
+        epochs: the most epochs.
+        max_examples: the most examples over all epochs; ``None`` sets no bound.
         num_train: examples of the training part.
     """
     if max_examples is None:
@@ -102,15 +102,15 @@ def epochs_within(epochs: int, max_examples: int | None, num_train: int) -> int:
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """A fine-tuned model and what it says about the test part.
+class FinetunedModel:
+    """A fine-tuned model and its predictions on the test part.
 
     Attributes:
         model: with its task head and its labels in the config; a stock class, unless it has adapters.
-        predictions: on the test part.
-        dev_scores: the first metric on dev after each epoch.
-        best_epoch: counted from one; the weights are those of its end.
-        num_trained: parameters that were trained.
+        predictions: labels of the test part.
+        dev_scores: first metric on dev after each epoch.
+        best_epoch: counted from 1; the weights are those at its end.
+        num_trained: number of trained parameters.
     """
 
     model: nn.Module
@@ -130,101 +130,101 @@ def finetune(
     score: Callable[[Labels], float],
     folder: Path,
     distillation: TaskDistillation | None = None,
-) -> Tuned:
-    """Fine-tunes a copy of an encoder on a task.
+) -> FinetunedModel:
+    """Fine-tune a copy of an encoder on a task.
 
-    Holds: equal arguments give equal predictions on one machine; the test part is read once, after the best
-    epoch has been chosen on dev.
+    Invariants: equal arguments give equal predictions on one machine; the test part is read once, after the
+    best epoch has been chosen on dev.
 
     Args:
         checkpoint: folder of an MLM model; its encoder is taken, a new head is drawn from ``seed``.
         tokenizer: the model's.
         data: the task.
-        protocol: how.
-        seed: of head, order and dropout.
-        score: gives the first metric of predictions on the dev part.
-        folder: scratch of the trainer.
+        protocol: how the model is fine-tuned.
+        seed: seed of head, order and dropout.
+        score: computes the first metric of predictions on the dev part.
+        folder: temporary folder of the trainer.
         distillation: the losses that compare with a teacher; None learns from the labels alone.
     """
     set_seed(seed)
-    model = task_model(checkpoint, data)
-    rows_of = partial(
-        encode,
+    model = load_task_model(checkpoint, data)
+    encode = partial(
+        encode_examples,
         data=data,
         tokenizer=tokenizer,
         max_length=protocol.max_length,
         typed=count_token_types(model) > 1,
     )
     trainer_class = Trainer if distillation is None else _distilling_trainer(distillation, model, data)
-    model = fitted(model, protocol)
-    trained = num_trained(model)
-    train, dev = rows_of(data.train), rows_of(data.dev)
-    best = _BestEpoch(lambda: score(predict(model, dev, data, protocol.batch_size)), protocol.patience)
+    model = apply_method(model, protocol)
+    trained = count_trained(model)
+    train, dev = encode(data.train), encode(data.dev)
+    best = _BestEpoch(lambda: score(predict_labels(model, dev, data, protocol.batch_size)), protocol.patience)
 
-    fit = partial(_fit, trainer_class, model, train, arguments=_arguments(folder, protocol, seed))
+    fit = partial(_fit, trainer_class, model, train, arguments=_make_arguments(folder, protocol, seed))
     with override_dropout(model, protocol.dropout), fastest_attention(model, protocol.precision):
         if protocol.method == "sft":
-            ticket = _draw_ticket(model, fit, protocol.density)
-            trained += ticket.num_chosen - ticket.num_places
-            fit(ticket, best)
+            update = _choose_update(model, fit, protocol.density)
+            trained += update.num_chosen - update.num_weights
+            fit(update, best)
         else:
             fit(best)
-    model.__dict__.pop("forward", None)  # the autocast that the library leaves round it
+    model.__dict__.pop("forward", None)  # the autocast that the library leaves around it
     model.to("cpu").load_state_dict(best.weights)
     shutil.rmtree(folder, ignore_errors=True)
-    test = rows_of(data.test)
+    test = encode(data.test)
     if protocol.method == "lora":
         model = merge_lora(model)
-    predictions = predict(model.eval(), test, data, protocol.batch_size)
-    return Tuned(model, predictions, best.scores, best.epoch, trained)
+    predictions = predict_labels(model.eval(), test, data, protocol.batch_size)
+    return FinetunedModel(model, predictions, best.scores, best.epoch, trained)
 
 
 def _fit(
     trainer_class: Callable[..., Any],
     model: Any,
-    train: Encoded,
+    train: EncodedExamples,
     *callbacks: TrainerCallback,
     arguments: OneDeviceArguments,
 ) -> None:
-    """Trains a model once, from the weights it has."""
+    """Train a model from its present weights."""
     trainer = trainer_class(
         model=model,
         args=arguments,
         train_dataset=train.rows,
-        data_collator=lambda rows: pad(rows, train.pad_id),
+        data_collator=lambda rows: pad_rows(rows, train.pad_id),
         callbacks=[*callbacks],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
 
 
-def _draw_ticket(model: Any, fit: Callable[[], None], density: float) -> Ticket:
-    """Trains every weight, and gives the places that moved most; the model is then as it was before."""
-    whole = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    start = encoder_weights(model)
+def _choose_update(model: Any, fit: Callable[[], None], density: float) -> SparseUpdate:
+    """Train every weight and return the update of those that moved most; the model itself is put back."""
+    before = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    start = copy_encoder_weights(model)
     fit()
-    ticket = Ticket(start, choose(start, encoder_weights(model), density))
-    model.load_state_dict(whole)
-    return ticket
+    update = SparseUpdate(start, choose_most_moved(start, copy_encoder_weights(model), density))
+    model.load_state_dict(before)
+    return update
 
 
 def _distilling_trainer(distillation: TaskDistillation, model: Any, data: TaskData) -> Callable[..., Any]:
     """Return the trainer for task distillation; copy the teacher's layers into the model if it asks."""
-    teacher = task_model(distillation.teacher, data)
+    teacher = load_task_model(distillation.teacher, data)
     if distillation.kept_layers is not None:
         copy_layers(model, teacher, distillation.kept_layers)
     return partial(TaskDistillationTrainer, distillation=distillation, teacher=teacher)
 
 
-def fitted(model: Any, protocol: Protocol) -> Any:
-    """Gives a task model whose parameters are those that the protocol trains."""
+def apply_method(model: Any, protocol: Protocol) -> Any:
+    """Add to a task model the parameters of the protocol's method, and freeze those it does not train."""
     if protocol.method == "adapter":
         return add_adapters(model, protocol.reduction)
     return add_lora(model, protocol.rank) if protocol.method == "lora" else model
 
 
-def task_model(checkpoint: Path, data: TaskData) -> Any:
-    """Gives the stock class with a linear head for the task's labels; a new one, unless the folder has it."""
+def load_task_model(checkpoint: Path, data: TaskData) -> Any:
+    """Load the stock class with a linear head for the task's labels, new unless the folder has a head."""
     stock = (
         AutoModelForTokenClassification if data.task.kind == "token" else AutoModelForSequenceClassification
     )
@@ -239,10 +239,10 @@ def task_model(checkpoint: Path, data: TaskData) -> Any:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, encoded: Encoded, data: TaskData, batch_size: int) -> Labels:
-    """Gives the labels of the largest logits, in the order of the examples; every word gets one.
+def predict_labels(model: nn.Module, encoded: EncodedExamples, data: TaskData, batch_size: int) -> Labels:
+    """Return the labels of the largest logits, in the order of the examples; every word gets a label.
 
-    Holds: computed in the precision of the weights, also while the model is being trained in another.
+    Invariants: computed in the precision of the weights, also while the model is trained in another.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -250,38 +250,38 @@ def predict(model: nn.Module, encoded: Encoded, data: TaskData, batch_size: int)
     chosen: dict[int, list[int]] = {}
     for start in range(0, len(order), batch_size * 4):
         rows = order[start : start + batch_size * 4]
-        batch = pad([encoded.rows[row] for row in rows], encoded.pad_id)
+        batch = pad_rows([encoded.rows[row] for row in rows], encoded.pad_id)
         labels = batch.pop("labels")
         with without_autocast(model):
             logits = model(**{name: value.to(device) for name, value in batch.items()}).logits
         best = logits.argmax(-1).cpu()
         for row, best_L, labels_L in zip(rows, best, labels, strict=True):
-            chosen[row] = _asked(best_L, labels_L)
-    return _gather(chosen, encoded, data)
+            chosen[row] = _select_labelled(best_L, labels_L)
+    return _join_windows(chosen, encoded, data)
 
 
-def _asked(best_L: Tensor, labels_L: Tensor) -> list[int]:
-    """Gives the choice of a text, or of the first sub-word of each word."""
+def _select_labelled(best_L: Tensor, labels_L: Tensor) -> list[int]:
+    """Return the class of a text, or of the first sub-word of each word."""
     if best_L.dim() == 0:
         return [int(best_L)]
-    found: list[int] = best_L[: len(labels_L)][labels_L != -100].tolist()
-    return found
+    classes: list[int] = best_L[: len(labels_L)][labels_L != -100].tolist()
+    return classes
 
 
-def _gather(chosen: dict[int, list[int]], encoded: Encoded, data: TaskData) -> Labels:
-    """Joins the windows of each example."""
-    whole: list[list[str]] = [[] for _ in range(encoded.num_examples)]
+def _join_windows(chosen: dict[int, list[int]], encoded: EncodedExamples, data: TaskData) -> Labels:
+    """Join the windows of each example."""
+    joined: list[list[str]] = [[] for _ in range(encoded.num_examples)]
     for row, example in enumerate(encoded.owners):
-        whole[example].extend(data.labels[index] for index in chosen[row])
+        joined[example].extend(data.labels[index] for index in chosen[row])
     if data.task.kind == "token":
-        return whole
-    return [labels[0] for labels in whole]
+        return joined
+    return [labels[0] for labels in joined]
 
 
 class _BestEpoch(TrainerCallback):  # type: ignore[misc]
-    """Scores dev after each epoch and keeps the weights of the best (the first, among equals).
+    """Score dev after each epoch and keep the weights of the best epoch (the first of equals).
 
-    Ends the training when the best lies ``patience`` epochs back.
+    End the training when the best epoch is ``patience`` epochs ago.
     """
 
     def __init__(self, score: Callable[[], float], patience: int | None) -> None:
@@ -302,7 +302,7 @@ class _BestEpoch(TrainerCallback):  # type: ignore[misc]
         return control
 
 
-def _arguments(folder: Path, protocol: Protocol, seed: int) -> OneDeviceArguments:
+def _make_arguments(folder: Path, protocol: Protocol, seed: int) -> OneDeviceArguments:
     return OneDeviceArguments(
         output_dir=str(folder),
         num_train_epochs=protocol.epochs,

@@ -1,6 +1,7 @@
-"""Sparse fine-tuning by the lottery ticket: train all weights, then those anew that moved most.
+"""Sparse fine-tuning: train all weights, then start again and train only the weights that moved most.
 
-Source: Ansell, Ponti, Korhonen, Vulić 2022 (LT-SFT), section 2.1; the head is trained whole both times.
+Source: Ansell, Ponti, Korhonen, Vulić 2022 (lottery-ticket sparse fine-tuning), section 2.1; the head is
+trained whole both times.
 """
 
 from __future__ import annotations
@@ -12,27 +13,29 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from harness.train.finetuning.adapters import HEADS
+from harness.train.finetuning.adapters import HEAD_NAMES
 
 
-def encoder_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Gives copies of a task model's parameters, those of its head left out."""
+def copy_encoder_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of a task model's parameters except those of its head."""
     return {
         name: parameter.detach().cpu().clone()
         for name, parameter in model.named_parameters()
-        if {*name.split(".")}.isdisjoint(HEADS)
+        if {*name.split(".")}.isdisjoint(HEAD_NAMES)
     }
 
 
-def choose(before: Mapping[str, Tensor], after: Mapping[str, Tensor], density: float) -> dict[str, Tensor]:
-    """Gives masks of the places of some parameters that moved most, over all of them together.
+def choose_most_moved(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], density: float
+) -> dict[str, Tensor]:
+    """Return masks of the weights that moved most, over all parameters together.
 
-    Holds: as many are chosen as the density says, one at least.
+    Invariants: the density's share of the weights is chosen, at least one weight.
 
     Args:
-        before: by name.
-        after: the same names, trained.
-        density: the share of all places.
+        before: parameters by name.
+        after: the same parameters after training.
+        density: share of all weights.
     """
     moved = torch.cat([(after[name] - value).abs().flatten() for name, value in before.items()])
     number = max(1, round(density * len(moved)))
@@ -41,12 +44,12 @@ def choose(before: Mapping[str, Tensor], after: Mapping[str, Tensor], density: f
     return {name: part.view(value.shape) for (name, value), part in zip(before.items(), parts, strict=True)}
 
 
-class Ticket(TrainerCallback):  # type: ignore[misc]
-    """Puts back, after every step of the optimiser, what was not chosen.
+class SparseUpdate(TrainerCallback):  # type: ignore[misc]
+    """Reset, after every optimiser step, the encoder's weights that were not chosen.
 
     Args:
         start: the encoder's weights before any training.
-        chosen: the places that may move.
+        chosen: masks of the weights that may move.
     """
 
     def __init__(self, start: Mapping[str, Tensor], chosen: Mapping[str, Tensor]) -> None:
@@ -54,18 +57,18 @@ class Ticket(TrainerCallback):  # type: ignore[misc]
         self.chosen = chosen
 
     @property
-    def num_places(self) -> int:
-        """Of the encoder."""
+    def num_weights(self) -> int:
+        """Number of the encoder's weights."""
         return sum(value.numel() for value in self.start.values())
 
     @property
     def num_chosen(self) -> int:
-        """Of them, those that may move."""
+        """Number of the encoder's weights that may move."""
         return sum(int(mask.sum()) for mask in self.chosen.values())
 
     @torch.no_grad()
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> Any:  # noqa: ARG002
-        """Runs before anything looks at the model's new weights."""
+        """Reset the weights before another callback reads them."""
         for name, parameter in model.named_parameters():
             if name in self.start:
                 kept = self.chosen[name].to(parameter.device)

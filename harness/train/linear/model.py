@@ -1,4 +1,4 @@
-"""Linear models on given features: how strongly they are held back is chosen on dev."""
+"""Linear models on given features; their regularisation is chosen on dev."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
-"""Inverse regularisation strengths that are tried."""
+"""Inverse regularisation strengths to choose from."""
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What the best of the linear models says of the test rows.
+class LinearFit:
+    """The predictions of the best linear model on the test rows.
 
     Attributes:
-        labels: one a row.
-        strength: the one that was best on dev (the first, among equals).
-        dev_scores: by strength.
+        labels: a label for each row.
+        strength: the best strength on dev (the smallest of equals).
+        dev_scores: score on dev by strength.
     """
 
     labels: list[str]
@@ -31,35 +31,35 @@ class Fitted:
     dev_scores: dict[float, float]
 
 
-def fit(
+def fit_linear_model(
     train: Any, labels: Sequence[str], dev: Any, test: Any, *, score: Callable[[list[str]], float]
-) -> Fitted:
-    """Fits a linear model for each strength, and predicts the test rows with the one that is best on dev.
+) -> LinearFit:
+    """Fit a linear model for each strength, and predict the test rows with the best model on dev.
 
-    Holds: equal arguments give equal predictions; the test rows are predicted once.
+    Invariants: equal arguments give equal predictions; the test rows are predicted once.
 
     Args:
-        train: features of the training rows; sparse ones get a support vector machine, dense ones a logistic
-            regression.
-        labels: of the training rows.
-        dev: features of the rows that are chosen by.
+        train: features of the training rows; sparse features get a support vector machine, dense features a
+            logistic regression.
+        labels: labels of the training rows.
+        dev: features of the dev rows.
         test: features of the rows to predict.
-        score: gives the score of predictions on dev.
+        score: computes the score of predictions on dev.
     """
     if len(set(labels)) == 1:
-        return Fitted([labels[0]] * test.shape[0], STRENGTHS[0], {})
-    models = {strength: _fitted(train, labels, strength) for strength in STRENGTHS}
+        return LinearFit([labels[0]] * test.shape[0], STRENGTHS[0], {})
+    models = {strength: _fit_strength(train, labels, strength) for strength in STRENGTHS}
     scores = {strength: score(list(model.predict(dev))) for strength, model in models.items()}
     best = max(scores, key=lambda strength: (scores[strength], -strength))
-    return Fitted([str(label) for label in models[best].predict(test)], best, scores)
+    return LinearFit([str(label) for label in models[best].predict(test)], best, scores)
 
 
-def _fitted(train: Any, labels: Sequence[str], strength: float) -> Any:
-    made = (
+def _fit_strength(train: Any, labels: Sequence[str], strength: float) -> Any:
+    model = (
         LinearSVC(C=strength, random_state=0)
         if sparse.issparse(train)
         else LogisticRegression(C=strength, max_iter=300)
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is good enough to choose by
-        return made.fit(train, list(labels))
+        return model.fit(train, list(labels))
