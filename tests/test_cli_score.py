@@ -292,7 +292,7 @@ def test_a_task_that_cannot_be_scored_is_refused_by_file_and_line(refused, place
         ),
         (
             ["--model", "TEACHER", "--lang", "xx"],
-            "score: wanted one task at least in 'xx'; got none; pos: no source",
+            "score: expected one task at least in 'xx'; got none; pos: no source",
         ),
         (
             ["--model", "TEACHER", "--lang", "mt", "--seeds", "1,one"],

@@ -14,7 +14,7 @@ from harness.config.recipe import Recipe
 from harness.config.scale import Scale
 from harness.config.shape import KNOWN_TEACHERS, Shape
 from harness.config.show import show, to_yaml
-from harness.config.teacher import find_shape
+from harness.config.teacher import find_teacher
 from harness.errors import unknown
 
 recipe_app = typer.Typer(help="The published systems, each a list of steps.")
@@ -52,9 +52,9 @@ def recipe_show(
 
 def _shape(teacher: str | None, recipe: Recipe, scale: Scale) -> Shape:
     if teacher is None:
-        return find_shape(recipe, scale)
+        return find_teacher(recipe, scale).shape
     if teacher in KNOWN_TEACHERS:
         return KNOWN_TEACHERS[teacher].shape
     if not Path(teacher).is_dir():
         raise unknown("teacher", teacher, (*KNOWN_TEACHERS, "a model's folder"))
-    return find_shape(recipe, scale.with_teacher(teacher))
+    return find_teacher(recipe, scale.with_teacher(teacher)).shape

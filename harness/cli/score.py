@@ -51,7 +51,7 @@ def score(
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Fine-tune and score any encoders on a language's tasks, beside baselines, with intervals and tests."""
-    from harness.plans.scorecard import find_model_sources, gather, plan_evaluation  # noqa: PLC0415  loads torch
+    from harness.plans.scorecard import collect_scores, find_model_sources, plan_evaluation  # noqa: PLC0415  loads torch
 
     amount = _asked(scale_of(scale, data, None), tasks, seeds, baselines, method)
     card = plan_evaluation(find_model_sources(model), language, amount)
@@ -60,7 +60,7 @@ def score(
         finished = execute(
             card.plan, Store(runs), name, RUNNERS, observer=watch, environment=doctor.environment
         )
-    found = gather(card, finished)
+    found = collect_scores(card, finished)
     path = runs / name / "scores.json"
     path.parent.mkdir(parents=True, exist_ok=True)  # not there where another run has made all the stages
     path.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

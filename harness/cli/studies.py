@@ -17,11 +17,11 @@ from harness.config.scale import Scale
 from harness.config.study import (
     Entries,
     Study,
-    entries_named,
-    entries_of,
+    build_entries,
+    build_study,
     list_studies,
+    load_entries,
     load_study,
-    study_of,
 )
 from harness.errors import UsageError
 from harness.pipeline.execute import execute
@@ -50,7 +50,7 @@ def compare(
 ) -> None:
     """Run all recipes on one teacher, data, seeds and machine, and print the leaderboard."""
     names = [name.strip() for name in recipes.split(",")] if recipes else []
-    found = entries_named(names)
+    found = load_entries(names)
     ours = OURS if any(one.id == OURS for one in found.entries) else None
     topic = StudyInfo("compare", "the recipes' own sources", "Which recipe gives the best model?", None, ours)
     _hold(topic, found, languages=language, scale=scale_of(scale, data, teacher), runs=runs, plan=plan)
@@ -72,8 +72,8 @@ def ablate(
     plan: Annotated[bool, typer.Option("--plan", help="say what would be run, and run nothing")] = False,
 ) -> None:
     """Run variants of a recipe, or a study that ships, and print what they changed."""
-    study = study_of(name, vary) if vary else _study(name)
-    found = entries_of(study)
+    study = build_study(name, vary) if vary else _study(name)
+    found = build_entries(study)
     topic = StudyInfo(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)
     _hold(topic, found, languages=language, scale=scale_of(scale, data, teacher), runs=runs, plan=plan)
 
@@ -150,10 +150,10 @@ def _say(contest: StudyPlan) -> None:
         out.print(
             f"{entry.name}: {', '.join(step.id for step in entry.recipe.steps)}", soft_wrap=True, markup=False
         )
-    work = contest.work
-    passes = f", {work.passes} steps of whole passes over it" if work.passes else ""
+    work = contest.workload
+    passes = f", {work.num_epoch_steps} steps of whole passes over it" if work.num_epoch_steps else ""
     out.print(
-        f"{work.stages} stages, {work.different} of them different: "
+        f"{work.num_stages} stages, {work.num_distinct} of them different: "
         f"{format_count(work.tokens)} tokens of text to train on{passes}, "
         f"{work.num_finetunings} fine-tunings",
         soft_wrap=True,

@@ -10,7 +10,7 @@ from harness.config.scale import Scale
 from harness.config.shape import KNOWN_TEACHERS, KnownTeacher, Shape
 from harness.config.show import RecipeRow, show, to_yaml
 from harness.config.steps.base import TEACHER, PlannedStep
-from harness.config.teacher import find_known_teacher, find_shape
+from harness.config.teacher import TeacherSource, find_teacher
 
 __all__ = [
     "KNOWN_TEACHERS",
@@ -21,9 +21,9 @@ __all__ = [
     "RecipeRow",
     "Scale",
     "Shape",
+    "TeacherSource",
     "digest",
-    "find_known_teacher",
-    "find_shape",
+    "find_teacher",
     "list_recipes",
     "list_scales",
     "load_recipe",

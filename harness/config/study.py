@@ -53,8 +53,8 @@ class Study(Strict):
     def reference_id(self) -> str:
         """The id of the entry that the others are compared with."""
         if self.reference is None:
-            return slug(AS_WRITTEN)
-        return dict(zip(self.variants, ids_of(self.variants), strict=True))[self.reference]
+            return slugify(AS_WRITTEN)
+        return dict(zip(self.variants, make_ids(self.variants), strict=True))[self.reference]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def load_study(name: str) -> Study:
     return read_checked("study", name, list_studies(), Study, "studies")
 
 
-def study_of(recipe: str, varied: Sequence[str]) -> Study:
+def build_study(recipe: str, varied: Sequence[str]) -> Study:
     """Gives the study that ``--vary step.field=a,b,c`` asks for; each value is read as YAML.
 
     Raises:
@@ -112,7 +112,7 @@ def study_of(recipe: str, varied: Sequence[str]) -> Study:
         if target in fields:
             raise UsageError(f"--vary: {target} is given twice; name all its values at once")
         fields[target] = _values(target, values)
-    name = "-".join([slug(recipe), *map(slug, fields)])
+    name = "-".join([slugify(recipe), *map(slugify, fields)])
     question = f"What does {' and '.join(fields)} change?"
     return Study(name=name, source="asked for here", question=question, paper="–", recipe=recipe, vary=fields)
 
@@ -130,7 +130,7 @@ def _values(target: str, text: str) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def entries_of(study: Study) -> Entries:
+def build_entries(study: Study) -> Entries:
     """Gives the variants of a study, after the recipe as written where that is the reference.
 
     Raises:
@@ -142,7 +142,7 @@ def entries_of(study: Study) -> Entries:
         asked = [(AS_WRITTEN, {}), *asked]
     entries: list[Entry] = []
     refusals: list[str] = []
-    for id_, (name, changes) in zip(ids_of([name for name, _ in asked]), asked, strict=True):
+    for id_, (name, changes) in zip(make_ids([name for name, _ in asked]), asked, strict=True):
         try:
             recipe = vary(name, base, changes)
         except HarnessError as error:
@@ -167,7 +167,7 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def entries_named(names: Sequence[str]) -> Entries:
+def load_entries(names: Sequence[str]) -> Entries:
     """Gives recipes, each as it is written; all that ship where none is named."""
     chosen = list(names) or list_recipes()
     recipes: list[Recipe] = []
@@ -182,20 +182,20 @@ def entries_named(names: Sequence[str]) -> Entries:
             refusals.append(f"{recipe.name}: is given twice; name it once")
         else:
             recipes.append(recipe)
-    named = zip(ids_of([one.name for one in recipes]), recipes, strict=True)
+    named = zip(make_ids([one.name for one in recipes]), recipes, strict=True)
     return Entries(tuple(Entry(id_, one.name, one) for id_, one in named), tuple(refusals))
 
 
-def ids_of(names: Iterable[str]) -> list[str]:
+def make_ids(names: Iterable[str]) -> list[str]:
     """Gives each name as a stage can be called; of those that would be alike, the later are numbered."""
     ids: list[str] = []
     for name in names:
-        numbered = (f"{slug(name)}_{number}" for number in itertools.count(2))
-        ids.append(next(one for one in itertools.chain([slug(name)], numbered) if one not in ids))
+        numbered = (f"{slugify(name)}_{number}" for number in itertools.count(2))
+        ids.append(next(one for one in itertools.chain([slugify(name)], numbered) if one not in ids))
     return ids
 
 
-def slug(text: str) -> str:
+def slugify(text: str) -> str:
     """Gives a text in lower-case ASCII letters, digits and underscores; with a digest if it has others."""
     plain = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
     if any(letter.isalnum() and not letter.isascii() for letter in text):

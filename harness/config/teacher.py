@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.config.recipe import Recipe
 from harness.config.scale import Scale
@@ -11,22 +12,31 @@ from harness.config.shape import KNOWN_TEACHERS, KnownTeacher, Shape
 from harness.errors import HarnessError
 
 
-def find_known_teacher(recipe: Recipe, scale: Scale) -> KnownTeacher | None:
-    """Gives the published teacher, pinned, where the scale takes one: its own choice or the recipe's."""
-    hub = scale.teacher.hub
-    return KNOWN_TEACHERS[recipe.teacher if hub == "recipe" else hub] if hub else None
+class TeacherSource(NamedTuple):
+    """The teacher of a run before it is trained or fetched.
+
+    Attributes:
+        shape: as the scale states it, as published, or as the folder's config.json has it.
+        published: the pinned model of the hub; None for a teacher that is trained here or lies in a folder.
+    """
+
+    shape: Shape
+    published: KnownTeacher | None = None
 
 
-def find_shape(recipe: Recipe, scale: Scale) -> Shape:
-    """Gives the teacher's shape: as the scale states it, as published, or as its folder's config.json has it.
+def find_teacher(recipe: Recipe, scale: Scale) -> TeacherSource:
+    """Return the teacher that the scale takes: trained here, of the hub, or in a folder.
 
     Raises:
-        HarnessError: the folder or its config.json is not there, or not as transformers writes it.
+        HarnessError: the folder or its config.json does not exist, or is not as transformers writes it.
     """
-    if scale.teacher.pretrain:
-        return scale.teacher.pretrain.shape
-    known = find_known_teacher(recipe, scale)
-    return known.shape if known else _read_shape(Path(str(scale.teacher.folder)))
+    teacher = scale.teacher
+    if teacher.pretrain is not None:
+        return TeacherSource(teacher.pretrain.shape)
+    if teacher.hub is not None:
+        known = KNOWN_TEACHERS[recipe.teacher if teacher.hub == "recipe" else teacher.hub]
+        return TeacherSource(known.shape, known)
+    return TeacherSource(_read_shape(Path(str(teacher.folder))))
 
 
 def _read_shape(folder: Path) -> Shape:
@@ -34,9 +44,9 @@ def _read_shape(folder: Path) -> Shape:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        expected = "config.json" if folder.is_dir() else "a folder"
+        missing = "config.json" if folder.is_dir() else "a folder"
         raise HarnessError(
-            f"teacher {folder}: expected {expected}; there is none; name a model's folder"
+            f"teacher {folder}: expected {missing}; there is none; name a model's folder"
         ) from None
     except (ValueError, NotADirectoryError):
         raise HarnessError(f"teacher {folder}: config.json is not readable; save the model again") from None

@@ -1,4 +1,4 @@
-"""Strings together the stages of a study: several recipes, or one recipe's variants, on equal terms.
+"""The plan of a study: several recipes, or one recipe's variants, compared on equal terms. Imports no torch.
 
 All share teacher, data, seeds and machine, and every step that does not differ: equal stages have equal keys.
 """
@@ -10,39 +10,36 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from harness.baselines import select_baselines
+from harness.config.amounts import TrainingSettings
+from harness.config.pretraining import ResolvedPretrain
 from harness.config.resolve import resolve
 from harness.config.scale import Scale
-from harness.config.shape import Shape
+from harness.config.steps.adapt import ResolvedAdapt
 from harness.config.steps.base import TEACHER, PlannedStep
+from harness.config.steps.distill import ResolvedDistill
 from harness.config.study import Entries, Entry
 from harness.errors import HarnessError, UsageError
 from harness.pipeline.plan import Plan, Stage
+from harness.plans.data_stages import plan_mixed_corpus
 from harness.plans.evaluation import (
+    TEACHER_MODEL,
     EvaluatedModel,
-    TaskDistillationPlan,
-    baseline_stages,
-    encoder_steps,
+    compare_with,
     evaluate_baseline,
-    make_stage,
+    plan_baselines,
     plan_comparison,
-    plan_task_distillation,
-    score_models,
+    plan_scores,
 )
-from harness.plans.run import (
-    RunInputs,
-    corpus_of,
-    plan_export,
-    plan_inputs,
-    plan_latency,
-    plan_mixed_corpus,
-    plan_steps,
-    report_header,
-)
+from harness.plans.exports import plan_export, plan_latency
+from harness.plans.inputs import RunInputs, plan_inputs
+from harness.plans.run import make_report_header
+from harness.plans.stage import make_stage
+from harness.plans.steps import RecipeSteps, plan_steps, split_steps
 from harness.tasks import task_named
 
 
 class RefusedError(UsageError):
-    """Some entries cannot take part; `lines` says of each why."""
+    """Some entries cannot take part; `lines` has the reason of each."""
 
     def __init__(self, lines: Sequence[str], asked: int) -> None:
         self.lines = tuple(dict.fromkeys(lines))
@@ -53,20 +50,20 @@ class RefusedError(UsageError):
 
 
 class Workload(NamedTuple):
-    """How much a study is, whether done already or not; what several entries share counts once.
+    """The amount of work of a study, whether done already or not; what several entries share counts once.
 
     Attributes:
-        stages: of the plan.
-        different: of them, those that no other equals.
-        tokens: of text to train on, teacher included, as far as steps state tokens.
-        passes: how many steps state passes over the text in their place.
-        num_finetunings: of a model on a task with a seed.
+        num_stages: stages of the plan.
+        num_distinct: the stages that no earlier stage equals.
+        tokens: text to train on, teacher included, as far as steps state tokens.
+        num_epoch_steps: steps that state epochs in place of tokens.
+        num_finetunings: fine-tunings of a model on a task with a seed.
     """
 
-    stages: int
-    different: int
+    num_stages: int
+    num_distinct: int
     tokens: int
-    passes: int
+    num_epoch_steps: int
     num_finetunings: int
 
 
@@ -76,9 +73,9 @@ class StudyPlan:
 
     Attributes:
         plan: its stages.
-        entries: those that take part; of several that come to the same, the first.
-        tasks: the tasks the data has.
-        missing_tasks: tasks of the scale that the data has not, with the reason.
+        entries: those that take part; of several with equal steps and text, the first.
+        tasks: the tasks that the data has.
+        missing_tasks: tasks of the scale that the data does not have, with the reason.
     """
 
     plan: Plan
@@ -87,22 +84,42 @@ class StudyPlan:
     missing_tasks: Mapping[str, str]
 
     @property
-    def work(self) -> Workload:
-        """How much the study is."""
+    def workload(self) -> Workload:
+        """The amount of work of the study."""
         by_key = {self.plan.keys[stage.id]: stage for stage in self.plan}
-        trained = [stage.config for stage in by_key.values() if "learning_rate" in stage.config]
-        trained += [config["shallow"] for config in trained if config.get("shallow")]
-        num_finetunings = sum(
-            len(stage.config["seeds"]) for stage in by_key.values() if stage.kind == "score"
+        trainings = [one for stage in by_key.values() for one in _list_trainings(stage)]
+        return Workload(
+            num_stages=len(self.plan),
+            num_distinct=len(by_key),
+            tokens=sum(one.tokens or 0 for one in trainings),
+            num_epoch_steps=sum(one.epochs is not None for one in trainings),
+            num_finetunings=sum(
+                len(stage.config["seeds"]) for stage in by_key.values() if stage.kind == "score"
+            ),
         )
-        tokens = sum(int(config.get("tokens", 0)) for config in trained)
-        passes = sum("epochs" in config for config in trained)
-        return Workload(len(self.plan), len(by_key), tokens, passes, num_finetunings)
+
+
+def _list_trainings(stage: Stage) -> list[TrainingSettings]:
+    """Return the trainings of a stage on text; a teacher that begins shallow is trained twice."""
+    step = stage.step
+    if isinstance(step, ResolvedPretrain) and step.shallow:
+        return [step.training, step.training.model_copy(update={"tokens": step.shallow.tokens})]
+    if isinstance(step, ResolvedPretrain | ResolvedAdapt | ResolvedDistill):
+        return [step.training]
+    return []
 
 
 @dataclass(frozen=True)
 class StudyInfo:
-    """What a study is about: see `harness.report.values.Study`, and the name and source it is told by."""
+    """The question of a study, as its report states it.
+
+    Attributes:
+        name: of the study.
+        source: who asks.
+        question: in one line.
+        paper: what the paper answers; None where there is no paper.
+        reference: id of the entry that the others are compared with; None: the teacher alone.
+    """
 
     name: str
     source: str
@@ -111,153 +128,159 @@ class StudyInfo:
     reference: str | None = None
 
 
-def plan_study(topic: StudyInfo, language: str, found: Entries, scale: Scale) -> StudyPlan:
-    """Gives the plan of a study.
+class _ResolvedEntry(NamedTuple):
+    """An entry with its steps, and the stage of the mixed corpus that they read, if any."""
+
+    entry: Entry
+    all_steps: tuple[PlannedStep, ...]
+    steps: RecipeSteps
+    mixed_corpus: Stage | None
+
+    @property
+    def corpus(self) -> str:
+        return "corpus" if self.mixed_corpus is None else self.mixed_corpus.id
+
+    @property
+    def stages(self) -> list[str]:
+        """The ids of the stages of the entry's steps."""
+        return [f"{self.entry.id}.{step.id}" for step in self.steps.encoders]
+
+
+def plan_study(info: StudyInfo, language: str, found: Entries, scale: Scale) -> StudyPlan:
+    """Return the plan of a study.
 
     Args:
-        topic: what it is about; its reference is the id of an entry.
+        info: its question; the reference is the id of an entry.
         language: code.
-        found: those to be compared, and why others are out already.
-        scale: how much of everything; a value that an entry varies goes before the scale's own.
+        found: the entries to be compared, and why others cannot take part.
+        scale: how much of everything; a value that an entry varies replaces the scale's.
 
     Raises:
-        RefusedError: some cannot take part; all of them are told.
-        UsageError: the language does not exist, the data has no task, or nothing is to be compared.
+        RefusedError: some entries cannot take part; the error has all of them.
+        UsageError: the language does not exist, the data has no task, or there is nothing to compare.
     """
     if not found.entries:
         raise RefusedError(found.refusals, len(found.refusals))
-    opening = plan_inputs(language, found.entries[0].recipe, scale)
-    made, lines = _resolve(found.entries, scale, opening.shape, language)
+    inputs = plan_inputs(language, found.entries[0].recipe, scale)
+    resolved, lines = _resolve_entries(found.entries, inputs, scale)
     if found.refusals or lines:
         raise RefusedError([*found.refusals, *lines], len(found.entries) + len(found.refusals))
-    if not opening.tasks:
-        raise UsageError(f"{topic.name}: expected a task to score on; the data has none in '{language}'")
-    chosen, twins = _merge(found.entries, made, language)
-    topic = replace(topic, reference=twins.get(topic.reference or "", topic.reference))
-    steps = {entry.id: made[entry.id] for entry in chosen}
-    return _string(chosen, steps, topic=topic, language=language, opening=opening, scale=scale)
+    if not inputs.tasks.scored:
+        raise UsageError(f"{info.name}: expected a task to score on; the data has none in '{language}'")
+    distinct, duplicates = _merge_duplicates(resolved)
+    info = replace(info, reference=duplicates.get(info.reference or "", info.reference))
+    stages = _assemble(info, distinct, inputs, scale)
+    entries = tuple(one.entry for one in distinct)
+    return StudyPlan(Plan(stages), entries, inputs.tasks.scored, inputs.tasks.missing)
 
 
-def _resolve(
-    entries: Sequence[Entry], scale: Scale, shape: Shape, language: str
-) -> tuple[dict[str, tuple[PlannedStep, ...]], list[str]]:
-    """Gives the steps of every entry that fits, by id, and a line for each that does not."""
-    made: dict[str, tuple[PlannedStep, ...]] = {}
-    lines = []
+def _resolve_entries(
+    entries: Sequence[Entry], inputs: RunInputs, scale: Scale
+) -> tuple[list[_ResolvedEntry], list[str]]:
+    """Return every entry that fits, and a line for each that does not."""
+    resolved, lines = [], []
     for entry in entries:
+        varied = [target for target, value in entry.changes.items() if value is not None]
         try:
-            varied = [target for target, value in entry.changes.items() if value is not None]
-            made[entry.id] = resolve(entry.recipe, scale, shape, varied)
-            plan_mixed_corpus(language, entry.recipe, scale)
+            steps = resolve(entry.recipe, scale, inputs.shape, varied)
+            mixed_corpus = plan_mixed_corpus(entry.recipe, inputs.language, inputs.tasks, scale)
         except HarnessError as error:
-            told = str(error)
-            lines.append(told if told.startswith(entry.name) else f"{entry.name}: {told}")
-    return made, lines
-
-
-def _merge(
-    entries: Sequence[Entry], made: Mapping[str, tuple[PlannedStep, ...]], language: str
-) -> tuple[tuple[Entry, ...], dict[str, str]]:
-    """Gives the entries without those whose steps and text another has, and whose id stands for theirs.
-
-    The name of the one that stays tells of both.
-    """
-    twins: dict[str, str] = {}
-    alike = {entry.id: (made[entry.id], corpus_of(language, entry.recipe)) for entry in entries}
-    chosen: list[Entry] = []
-    for entry in entries:
-        twin = next((one for one in chosen if alike[one.id] == alike[entry.id]), None)
-        if twin is None:
-            chosen.append(entry)
+            reason = str(error)
+            lines.append(reason if reason.startswith(entry.name) else f"{entry.name}: {reason}")
         else:
-            both = Entry(twin.id, f"{entry.name} = {twin.name}", twin.recipe, twin.changes)
-            chosen[chosen.index(twin)] = both
-            twins[entry.id] = twin.id
-    return tuple(chosen), twins
+            split = split_steps(steps, f"{entry.id}.")
+            resolved.append(_ResolvedEntry(entry, steps, split, mixed_corpus))
+    return resolved, lines
 
 
-def _string(
-    entries: tuple[Entry, ...],
-    steps: Mapping[str, tuple[PlannedStep, ...]],
-    *,
-    topic: StudyInfo,
-    language: str,
-    opening: RunInputs,
-    scale: Scale,
-) -> StudyPlan:
-    own = {id_: encoder_steps(made) for id_, made in steps.items()}
-    taught = {id_: plan_task_distillation(made, f"{id_}.") for id_, made in steps.items()}
-    distillations = {id_: distillation for id_, distillation in taught.items() if distillation is not None}
-    last = {entry.id: f"{entry.id}.{own[entry.id][-1].id}" for entry in entries}
-    scored = [EvaluatedModel(TEACHER, "teacher", "teacher", TEACHER)]
-    scored += [EvaluatedModel(entry.id, entry.name, "student", last[entry.id]) for entry in entries]
-    scored += _baselines(scale, opening.tasks)
-    beside = {
-        stage.id: stage for entry in entries for stage in plan_mixed_corpus(language, entry.recipe, scale)
-    }
-    stages = [*opening.stages, *beside.values()]
-    for entry in entries:
-        stages += plan_steps(own[entry.id], f"{entry.id}.", corpus_of(language, entry.recipe))
-    stages += baseline_stages(own[entries[0].id], scale, scored)
-    stages += _proof(topic, scored, scale, opening.tasks, distillations)
-    made_by = {id_: [f"{id_}.{step.id}" for step in made] for id_, made in own.items()}
-    config = _told(scored, made_by, topic=topic, language=language, opening=opening, scale=scale)
-    stages.append(make_stage("leaderboard", "leaderboard", config, {stage.id: stage.id for stage in stages}))
-    return StudyPlan(Plan(stages), entries, opening.tasks, opening.missing_tasks)
+def _merge_duplicates(resolved: Sequence[_ResolvedEntry]) -> tuple[list[_ResolvedEntry], dict[str, str]]:
+    """Return the entries without those whose steps and text another has, and the id that each of those gets.
+
+    The name of an entry that stays has the names of its duplicates too.
+    """
+    distinct: list[_ResolvedEntry] = []
+    duplicates: dict[str, str] = {}
+    for one in resolved:
+        equal = ((one.all_steps, one.corpus) == (other.all_steps, other.corpus) for other in distinct)
+        index = next((index for index, is_equal in enumerate(equal) if is_equal), None)
+        if index is None:
+            distinct.append(one)
+            continue
+        kept = distinct[index]
+        name = f"{one.entry.name} = {kept.entry.name}"
+        distinct[index] = kept._replace(entry=replace(kept.entry, name=name))
+        duplicates[one.entry.id] = kept.entry.id
+    return distinct, duplicates
 
 
-def _baselines(scale: Scale, tasks: Sequence[str]) -> list[EvaluatedModel]:
-    """Return the scale's baselines that do not depend on one recipe's student."""
-    rows = select_baselines(scale.score.baselines)
-    return [evaluate_baseline(row, tasks) for row in rows if not row.of_recipe]
+def _assemble(
+    info: StudyInfo, entries: Sequence[_ResolvedEntry], inputs: RunInputs, scale: Scale
+) -> list[Stage]:
+    """Return the stages of a study, each after the stages that it reads."""
+    students = [EvaluatedModel(one.entry.id, one.entry.name, "student", one.stages[-1]) for one in entries]
+    tasks = inputs.tasks.scored
+    rows = [row for row in select_baselines(scale.score.baselines) if not row.of_recipe]
+    evaluated = [TEACHER_MODEL, *students, *(evaluate_baseline(row, tasks) for row in rows)]
+    mixed = {one.mixed_corpus.id: one.mixed_corpus for one in entries if one.mixed_corpus is not None}
+    stages = [*inputs.stages, *mixed.values()]
+    for one in entries:
+        stages += plan_steps(one.steps.encoders, f"{one.entry.id}.", one.corpus)
+    stages += plan_baselines(evaluated, scale)
+    stages += _plan_evaluation(info, entries, evaluated, tasks, scale)
+    leaderboard = _describe_study(info, entries, evaluated, inputs, scale)
+    stages.append(
+        make_stage("leaderboard", "leaderboard", leaderboard, {stage.id: stage.id for stage in stages})
+    )
+    return stages
 
 
-def timed_task(tasks: Sequence[str]) -> str:
-    """Gives the task whose models are exported and timed: the first of whole texts, else the first."""
+def choose_timed_task(tasks: Sequence[str]) -> str:
+    """Return the task whose models are exported and timed: the first on whole texts, else the first."""
     return next((task for task in tasks if task_named(task).kind == "sequence"), tasks[0])
 
 
-def _proof(
-    topic: StudyInfo,
-    scored: Sequence[EvaluatedModel],
-    scale: Scale,
+def _plan_evaluation(
+    info: StudyInfo,
+    entries: Sequence[_ResolvedEntry],
+    evaluated: Sequence[EvaluatedModel],
     tasks: Sequence[str],
-    distillations: Mapping[str, TaskDistillationPlan],
+    scale: Scale,
 ) -> list[Stage]:
-    """Gives the stages that score, compare, export and time."""
-    models = [one.id for one in scored if one.role != "baseline"]
-    stages = score_models(scored, scale, tasks, kept=models, distillations=distillations)
-    pairs = [(one.id, TEACHER) for one in scored if one.id != TEACHER]
-    if topic.reference is not None:
-        students = [one.id for one in scored if one.role == "student"]
-        pairs += [(one, topic.reference) for one in students if one != topic.reference]
-    stages.append(plan_comparison([one.id for one in scored], tasks, pairs))
-    timed = timed_task(tasks)
-    stages += [plan_export(one, one, timed, scale) for one in models]
-    return [*stages, plan_latency([timed], scale, models)]
+    """Return the stages that score, compare, export and time."""
+    models = [model.id for model in evaluated if model.role != "baseline"]
+    distillations = {one.entry.id: one.steps.distillation for one in entries if one.steps.distillation}
+    pairs = compare_with(evaluated, TEACHER)
+    if info.reference is not None:
+        students = [model for model in evaluated if model.role == "student"]
+        pairs += compare_with(students, info.reference)
+    timed = choose_timed_task(tasks)
+    return [
+        *plan_scores(evaluated, tasks, scale, kept=models, distillations=distillations),
+        plan_comparison(evaluated, tasks, pairs),
+        *(plan_export(model, model, timed, scale) for model in models),
+        plan_latency(models, [timed], scale),
+    ]
 
 
-def _told(
-    scored: Sequence[EvaluatedModel],
-    made_by: Mapping[str, list[str]],
-    *,
-    topic: StudyInfo,
-    language: str,
-    opening: RunInputs,
+def _describe_study(
+    info: StudyInfo,
+    entries: Sequence[_ResolvedEntry],
+    evaluated: Sequence[EvaluatedModel],
+    inputs: RunInputs,
     scale: Scale,
 ) -> dict[str, Any]:
-    """Gives what the leaderboard is told of the study."""
-    models = [one.id for one in scored if one.role != "baseline"]
+    """Return what the leaderboard states of the study."""
+    tasks = inputs.tasks
     return {
-        "language": language,
-        "recipe": topic.name,
-        "recipe_source": topic.source,
-        "scored": [vars(one) for one in scored],
-        "tasks": list(opening.tasks),
-        "missing_tasks": dict(opening.missing_tasks),
-        "exported": {name: name for name in models},
-        "exported_tasks": [timed_task(opening.tasks)],
-        "made_by": dict(made_by),
-        "study": {"question": topic.question, "paper": topic.paper, "reference": topic.reference},
-        **report_header(scale),
+        "language": inputs.language,
+        "recipe": info.name,
+        "recipe_source": info.source,
+        "scored": [vars(model) for model in evaluated],
+        "tasks": list(tasks.scored),
+        "missing_tasks": dict(tasks.missing),
+        "exported": {model.id: model.id for model in evaluated if model.role != "baseline"},
+        "exported_tasks": [choose_timed_task(tasks.scored)],
+        "made_by": {one.entry.id: one.stages for one in entries},
+        "study": {"question": info.question, "paper": info.paper, "reference": info.reference},
+        **make_report_header(scale),
     }

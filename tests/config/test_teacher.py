@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.config import KNOWN_TEACHERS, find_known_teacher, find_shape, load_recipe, load_scale
+from harness.config import KNOWN_TEACHERS, find_teacher, load_recipe, load_scale
 from harness.config.scale import Teacher
 from harness.errors import HarnessError
 from harness.families import TEACHERS
@@ -34,19 +34,19 @@ CONFIG = {
 
 def test_a_pretrained_teacher_has_the_shape_the_scale_states(recipe):
     mini = load_scale("mini")
-    assert find_shape(recipe, mini).hidden == mini.teacher.pretrain.hidden
-    assert find_known_teacher(recipe, mini) is None
+    assert find_teacher(recipe, mini).shape.hidden == mini.teacher.pretrain.hidden
+    assert find_teacher(recipe, mini).published is None
 
 
 def test_the_hubs_teacher_is_the_recipes_or_the_scales_own(recipe, paper):
-    assert find_known_teacher(recipe, paper) == KNOWN_TEACHERS["mbert"]
+    assert find_teacher(recipe, paper).published == KNOWN_TEACHERS["mbert"]
     other = paper.model_copy(update={"teacher": Teacher(hub="xlmr")})
-    assert find_shape(recipe, other) == KNOWN_TEACHERS["xlmr"].shape
+    assert find_teacher(recipe, other).shape == KNOWN_TEACHERS["xlmr"].shape
 
 
 def test_a_folders_teacher_has_the_shape_of_its_config(recipe, paper, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    shape = find_shape(recipe, paper.with_teacher(str(tmp_path)))
+    shape = find_teacher(recipe, paper.with_teacher(str(tmp_path))).shape
     assert (shape.layers, shape.hidden, shape.vocabulary, shape.tied) == (3, 12, 99, True)
 
 
@@ -64,7 +64,7 @@ def test_a_folder_that_is_no_model_is_refused_in_one_line(text, message, recipe,
     if text is not None:
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(HarnessError) as caught:
-        find_shape(recipe, paper.with_teacher(str(tmp_path)))
+        find_teacher(recipe, paper.with_teacher(str(tmp_path)))
     assert str(caught.value) == f"teacher {tmp_path}: {message}"
 
 
@@ -72,4 +72,4 @@ def test_a_folder_that_is_not_there_is_refused(recipe, paper, tmp_path):
     with pytest.raises(
         HarnessError, match=r"nowhere: expected a folder; there is none; name a model's folder$"
     ):
-        find_shape(recipe, paper.with_teacher(str(tmp_path / "nowhere")))
+        find_teacher(recipe, paper.with_teacher(str(tmp_path / "nowhere")))

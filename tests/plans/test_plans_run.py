@@ -12,7 +12,8 @@ import pytest
 
 from harness.config.load import load_recipe, load_scale
 from harness.errors import HarnessError, UsageError
-from harness.plans.run import plan_mixed_corpus, plan_pretraining, plan_run
+from harness.plans.inputs import plan_pretraining
+from harness.plans.run import plan_run
 from harness.stages import RUNNERS, make_runner
 from harness.tasks import TASKS
 
@@ -85,7 +86,7 @@ def test_the_steps_of_a_bilingual_recipe_see_both_languages_and_the_proof_one():
 def test_a_source_language_without_text_is_refused(data):
     scale = load_scale("mini").with_data(str(data))
     with pytest.raises(UsageError, match=r"unknown source_language of bistil2023 'en'; there are: mt"):
-        plan_mixed_corpus("mt", load_recipe("bistil2023"), scale)
+        plan_run("mt", load_recipe("bistil2023"), scale)
 
 
 def test_every_model_is_scored_but_those_the_next_step_repairs(make_blueprint):

@@ -6,18 +6,18 @@ import pytest
 import yaml
 
 from harness.config import load_scale
-from harness.config.study import entries_named, entries_of, list_studies, load_study, study_of
+from harness.config.study import build_entries, build_study, list_studies, load_entries, load_study
 from harness.errors import UsageError
 from harness.pipeline.plan import Plan
-from harness.plans.evaluation import make_stage
-from harness.plans.run import corpus_of
+from harness.plans.data_stages import name_mixed_corpus
+from harness.plans.stage import make_stage
 from harness.plans.study import RefusedError, StudyInfo, plan_study
 
 TOPIC = StudyInfo("it", "here", "Why?")
 
 
 def drawn(name, *varied, scale="mini"):
-    return plan_study(TOPIC, "mt", entries_of(study_of(name, varied)), load_scale(scale))
+    return plan_study(TOPIC, "mt", build_entries(build_study(name, varied)), load_scale(scale))
 
 
 def keys(contest, entry):
@@ -29,7 +29,7 @@ def keys(contest, entry):
 
 @pytest.mark.parametrize("name", list_studies())
 def test_every_study_that_ships_can_be_drawn(name):
-    found = entries_of(load_study(name))
+    found = build_entries(load_study(name))
     assert found.refusals == ()
     contest = plan_study(TOPIC, "sl", found, load_scale("mini"))
     assert len(contest.entries) >= 2
@@ -56,7 +56,7 @@ def test_variants_share_every_step_that_does_not_differ():
 
 
 def test_with_and_without_a_source_language_are_two_entries():
-    found = entries_named(["bistil2023@general", "bistil2023@monolingual", "bistil2023"])
+    found = load_entries(["bistil2023@general", "bistil2023@monolingual", "bistil2023"])
     contest = plan_study(TOPIC, "mt", found, load_scale("mini"))
     assert len(contest.entries) == 3
     assert sum(stage.id == "corpus-en" for stage in contest.plan) == 1
@@ -86,7 +86,7 @@ def test_names_in_other_letters_stay_apart(tmp_path):
         "a_b": {},
     }
     study = load_study(study_file(tmp_path, variants=variants, reference="a_b"))
-    found = entries_of(study)
+    found = build_entries(study)
     ids = [one.id for one in found.entries]
     assert len(set(ids)) == 4
     assert study.reference_id == ids[3]
@@ -105,7 +105,7 @@ def test_recipes_in_other_letters_stay_apart(tmp_path):
         "твой": [{"shorten": {"layers": "1/2", "keep": "first"}}],
     }
     paths = [written(tmp_path, name, teacher="mbert", steps=made) for name, made in steps.items()]
-    contest = plan_study(TOPIC, "mt", entries_named(paths), load_scale("mini"))
+    contest = plan_study(TOPIC, "mt", load_entries(paths), load_scale("mini"))
     assert [one.name for one in contest.entries] == ["мой", "твой"]
     assert len({key for name, key in contest.plan.keys.items() if name.endswith(".shorten")}) == 2
 
@@ -118,7 +118,9 @@ def test_a_reference_that_is_another_variant_too_is_compared_by_that_ones_name(t
     }
     study = load_study(study_file(tmp_path, variants=variants, reference="b"))
     topic = StudyInfo("it", "here", "Why?", "So.", study.reference_id)
-    plan = {stage.id: stage for stage in plan_study(topic, "mt", entries_of(study), load_scale("mini")).plan}
+    plan = {
+        stage.id: stage for stage in plan_study(topic, "mt", build_entries(study), load_scale("mini")).plan
+    }
     assert ["c", "a"] in [list(pair) for pair in plan["compare"].config["pairs"]]
     assert plan["leaderboard"].config["study"]["reference"] == "a"
     assert not any("b" in pair for pair in plan["compare"].config["pairs"])
@@ -126,8 +128,7 @@ def test_a_reference_that_is_another_variant_too_is_compared_by_that_ones_name(t
 
 @pytest.mark.parametrize(("code", "stage"), [("sr-Latn", "corpus-sr_latn"), ("zh_Hant", "corpus-zh_hant")])
 def test_a_source_language_may_have_capitals(code, stage):
-    recipe = entries_named(["bistil2023"]).entries[0].recipe.model_copy(update={"source_language": code})
-    assert corpus_of("mt", recipe) == stage
+    assert name_mixed_corpus(code) == stage
     Plan([make_stage(stage, "corpus", {}, {})])
 
 
@@ -136,14 +137,14 @@ def test_how_much_work_a_study_is_counts_what_is_shared_once():
     contest = drawn("eliquare2023", "distill.temperature=0.5,1,2")
     teacher = scale.teacher.pretrain
     distilled = scale.training["distill"].tokens
-    assert contest.work.tokens == teacher.tokens + teacher.shallow.tokens + 3 * distilled
+    assert contest.workload.tokens == teacher.tokens + teacher.shallow.tokens + 3 * distilled
     models, tasks, seeds = 1 + 3 + 1, 4, 2
-    assert contest.work.num_finetunings == models * tasks * seeds, (
+    assert contest.workload.num_finetunings == models * tasks * seeds, (
         "the teacher, three students, random weights"
     )
-    assert contest.work.stages - contest.work.different == 2, "two more that shorten"
-    assert contest.work.passes == 0
-    assert drawn("eliquare2023", "shorten.keep=first,last", scale="paper").work.passes == 3
+    assert contest.workload.num_stages - contest.workload.num_distinct == 2, "two more that shorten"
+    assert contest.workload.num_epoch_steps == 0
+    assert drawn("eliquare2023", "shorten.keep=first,last", scale="paper").workload.num_epoch_steps == 3
 
 
 def test_fields_that_are_varied_together_are_combined():
@@ -239,7 +240,7 @@ def test_losses_that_need_layers_the_student_lacks_are_refused_before_training(t
     told = {"source": "here", "question": "Why?", "paper": "So.", "recipe": "eliquare2023"}
     path.write_text(yaml.safe_dump(told | {"variants": {"shallow": shallow}}))
     with pytest.raises(RefusedError) as refused:
-        plan_study(TOPIC, "mt", entries_of(load_study(str(path))), load_scale("mini"))
+        plan_study(TOPIC, "mt", build_entries(load_study(str(path))), load_scale("mini"))
     assert refused.value.lines == (
         "shallow: eliquare2023: steps[1].distill: teacher 'teacher': patient expected a student of 2 layers "
         "or more, since it compares the layers below the last; got 1; keep more layers",
@@ -257,12 +258,12 @@ def test_losses_that_need_layers_the_student_lacks_are_refused_before_training(t
 )
 def test_what_to_vary_must_be_said_plainly(varied, message):
     with pytest.raises(UsageError, match=message):
-        study_of("eliquare2023", [varied])
+        build_study("eliquare2023", [varied])
 
 
 def test_one_field_is_named_once():
     with pytest.raises(UsageError, match=r"distill\.temperature is given twice; name all its values at once"):
-        study_of("eliquare2023", ["distill.temperature=1", "distill.temperature=2"])
+        build_study("eliquare2023", ["distill.temperature=1", "distill.temperature=2"])
 
 
 @pytest.mark.parametrize(
@@ -283,8 +284,8 @@ def test_a_study_that_is_written_wrong_is_refused(text, message, tmp_path):
 
 
 def test_recipes_are_all_or_those_named_and_each_once():
-    assert len(entries_named([]).entries) >= 10
-    found = entries_named(["eliquare2023@pre", "nope", "cruz2025", "cruz2025"])
+    assert len(load_entries([]).entries) >= 10
+    found = load_entries(["eliquare2023@pre", "nope", "cruz2025", "cruz2025"])
     assert [one.id for one in found.entries] == ["eliquare2023_pre", "cruz2025"]
     assert [line.split(";")[0] for line in found.refusals] == [
         "unknown recipe 'nope'",

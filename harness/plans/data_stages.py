@@ -1,0 +1,168 @@
+"""The stages that read tasks and text, and which tasks the data has in a language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.config.recipe import Recipe
+from harness.config.scale import Scale
+from harness.config.study import slugify
+from harness.data import builtin
+from harness.data.folder import list_languages
+from harness.errors import unknown
+from harness.languages import LANGUAGES
+from harness.pipeline.plan import Stage
+from harness.plans.stage import make_stage
+from harness.stages.io.data import data_inputs
+from harness.tasks import TASKS, task_named
+
+KEPT_OUT = ("dev", "test")
+"""Parts of a task whose text no corpus may contain."""
+
+
+class LanguageTasks(NamedTuple):
+    """The tasks that the data has in a language.
+
+    Attributes:
+        scored: of the scale's tasks those that the data has, then the others that the scale asks for.
+        excluded: tasks whose dev and test texts no corpus may contain: all that the data has.
+        missing: tasks of the scale that the data does not have, with the reason.
+    """
+
+    scored: tuple[str, ...]
+    excluded: tuple[str, ...]
+    missing: dict[str, str]
+
+
+def find_tasks(language: str, scale: Scale) -> LanguageTasks:
+    """Return which tasks the scale's data has in a language, and why it lacks the others of the scale."""
+    names = tuple(task_named(name).name for name in scale.tasks.names)
+    missing = {name: reason for name in names if (reason := _find_reason_missing(name, language, scale))}
+    present = tuple(name for name in names if name not in missing)
+    others: tuple[str, ...] = ()
+    if scale.tasks.source == "folder":
+        unnamed = (name for name in TASKS if name not in names)
+        others = tuple(name for name in unnamed if _find_reason_missing(name, language, scale) is None)
+    scored = present + others if scale.tasks.others else present
+    return LanguageTasks(scored, present + others, missing)
+
+
+def _find_reason_missing(task: str, language: str, scale: Scale) -> str | None:
+    """Return why the data lacks a task in a language; None where it has the task."""
+    source, folder = scale.tasks.source, scale.tasks.folder
+    if source == "folder":
+        part = _name_part(f"{task}/{language}", "train")
+        return None if (Path(str(folder)) / part).is_file() else f"{part} is not there"
+    if source == "builtin":
+        if task not in builtin.TASKS:
+            return f"the built-in languages have no such task; there are: {', '.join(builtin.TASKS)}"
+        return None if language in builtin.LANGUAGES else f"'{language}' is no built-in language"
+    known = LANGUAGES.get(language)
+    return None if known and task in known.tasks else f"no source on the hub is known for it in '{language}'"
+
+
+def _name_part(task: str, part: str) -> str:
+    """Return the file of a part of a task in a data folder; the task is named as ``topic/mt``."""
+    return f"{task}/{part}{TASKS[task.partition('/')[0]].format.ending}"
+
+
+def check_language(language: str, scale: Scale) -> None:
+    """Check that the scale's source has text of a language."""
+    corpus, known = scale.corpus, list_text_languages(scale)
+    if language not in known:
+        kinds = {"builtin": "built-in language", "hub": "language"}
+        raise unknown(kinds.get(corpus.source, f"language of {corpus.folder}"), language, known)
+
+
+def list_text_languages(scale: Scale) -> list[str]:
+    """Return the languages of which the scale's source has text."""
+    if scale.corpus.source == "folder":
+        return list_languages(Path(str(scale.corpus.folder)))
+    return list(builtin.LANGUAGES if scale.corpus.source == "builtin" else LANGUAGES)
+
+
+def plan_tasks(language: str, tasks: Sequence[str], scale: Scale) -> Stage:
+    """Return the stage ``tasks``, which reads the tasks of a language."""
+    config = {
+        "source": scale.tasks.source,
+        "language": language,
+        "names": list(tasks),
+        "sizes": _list_sizes(scale),
+        "seed": scale.seed,
+    }
+    inputs = _name_inputs(scale.tasks.folder, [f"{task}/{language}" for task in tasks])
+    return make_stage("tasks", "tasks", config, inputs)
+
+
+def plan_corpus(
+    id: str,  # noqa: A002
+    tasks: Mapping[str, LanguageTasks],
+    scale: Scale,
+    *,
+    lines: int | None = None,
+    source_language: str | None = None,
+) -> Stage:
+    """Return a stage that reads, cleans and splits the text of some languages.
+
+    Args:
+        id: of the stage.
+        tasks: by language that is read, the tasks that the data has in it.
+        scale: for the source, its sizes and the seed.
+        lines: the most that is read of a language; None: as many as the scale says.
+        source_language: of these languages the one whose text is mixed into the text of the other.
+    """
+    excluded = {language: list(found.excluded) for language, found in tasks.items()}
+    config: dict[str, Any] = {
+        "source": scale.corpus.source,
+        "tasks_source": scale.tasks.source,
+        "languages": [language for language in tasks if language != source_language],
+        "lines": lines or scale.corpus.lines,
+        "held_out_fraction": scale.corpus.held_out_fraction,
+        "seed": scale.seed,
+        "excluded_tasks": excluded,
+        "sizes": _list_sizes(scale),
+    }
+    if source_language:
+        config["source_language"] = source_language
+    inputs = _name_inputs(scale.corpus.folder, [f"corpus/{language}" for language in tasks])
+    named = [f"{task}/{language}" for language, names in excluded.items() for task in names]
+    parts = [_name_part(task, part) for task in named for part in KEPT_OUT]
+    return make_stage(id, "corpus", config, inputs | _name_inputs(scale.tasks.folder, parts))
+
+
+def plan_mixed_corpus(recipe: Recipe, language: str, tasks: LanguageTasks, scale: Scale) -> Stage | None:
+    """Return the stage that mixes text of the recipe's source language into the language's own.
+
+    None where the recipe has no source language, or has the language itself.
+
+    Raises:
+        UsageError: the data has no text of the source language.
+    """
+    source_language = recipe.source_language
+    if source_language is None or source_language == language:
+        return None
+    known = list_text_languages(scale)
+    if source_language not in known:
+        raise unknown(f"source_language of {recipe.name}", source_language, known)
+    return plan_corpus(
+        name_mixed_corpus(source_language),
+        {language: tasks, source_language: find_tasks(source_language, scale)},
+        scale,
+        source_language=source_language,
+    )
+
+
+def name_mixed_corpus(source_language: str) -> str:
+    """Return the id of the stage that mixes text of a source language in."""
+    return f"corpus-{slugify(source_language)}"
+
+
+def _name_inputs(folder: str | None, names: Sequence[str]) -> dict[str, Path]:
+    return data_inputs(Path(folder), list(names)) if folder else {}
+
+
+def _list_sizes(scale: Scale) -> list[int | None]:
+    """Return the most examples of train, dev and test; None: all."""
+    return [scale.tasks.train, scale.tasks.dev, scale.tasks.test]

@@ -1,0 +1,107 @@
+"""The stages that every run begins with: teacher, tasks and text. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config.recipe import Recipe
+from harness.config.scale import Scale
+from harness.config.shape import Shape
+from harness.config.steps.base import TEACHER
+from harness.config.teacher import TeacherSource, find_teacher
+from harness.errors import HarnessError, UsageError
+from harness.pipeline.plan import Stage
+from harness.plans.data_stages import (
+    LanguageTasks,
+    check_language,
+    find_tasks,
+    list_text_languages,
+    plan_corpus,
+    plan_tasks,
+)
+from harness.plans.stage import make_stage
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What every run begins with.
+
+    Attributes:
+        language: code.
+        shape: of the teacher.
+        tasks: that the data has in the language.
+        stages: the teacher, the tasks and the corpus.
+    """
+
+    language: str
+    shape: Shape
+    tasks: LanguageTasks
+    stages: tuple[Stage, ...]
+
+
+def plan_inputs(language: str, recipe: Recipe, scale: Scale) -> RunInputs:
+    """Return the teacher, the tasks and the text of a run.
+
+    Raises:
+        UsageError: the language does not exist, or the scale's lengths do not fit the teacher.
+        HarnessError: a folder that should be read does not exist.
+    """
+    check_language(language, scale)
+    teacher = find_teacher(recipe, scale)
+    _check_lengths(teacher.shape, scale)
+    tasks = find_tasks(language, scale)
+    stages = (
+        *_plan_teacher(teacher, scale),
+        plan_tasks(language, tasks.scored, scale),
+        plan_corpus("corpus", {language: tasks}, scale),
+    )
+    return RunInputs(language, teacher.shape, tasks, stages)
+
+
+def _check_lengths(shape: Shape, scale: Scale) -> None:
+    """Check, before anything is trained, that the teacher's positions hold the scale's inputs."""
+    lengths = {"sequence_length": scale.sequence_length, "latency.lengths": max(scale.latency.lengths)}
+    for name, length in lengths.items():
+        if length > shape.max_length:
+            raise UsageError(
+                f"{scale.name}: {name}: expected at most the {shape.max_length} tokens that the teacher's "
+                f"positions hold; got {length}; lower it"
+            )
+
+
+def _plan_teacher(teacher: TeacherSource, scale: Scale) -> tuple[Stage, ...]:
+    if scale.teacher.pretrain is not None:
+        return plan_pretraining(scale)
+    config: dict[str, Any] = {"shape": teacher.shape.model_dump()}
+    known = teacher.published
+    if known is None:
+        return (make_stage(TEACHER, "fetch", config, {"folder": Path(str(scale.teacher.folder))}),)
+    config |= {"name": known.hub_id, "hub_id": known.hub_id, "revision": known.revision}
+    return (make_stage(TEACHER, "fetch", config, {}),)
+
+
+def plan_pretraining(scale: Scale) -> tuple[Stage, ...]:
+    """Return the two stages that train a teacher: the text of all its languages, and the training.
+
+    Raises:
+        HarnessError: the scale trains no teacher, or has no text of a language.
+    """
+    block = scale.teacher.pretrain
+    if block is None:
+        raise HarnessError(
+            f"pretrain: expected a scale with teacher.pretrain; '{scale.name}' has none; choose another"
+        )
+    if block.languages == "all":
+        languages = tuple(list_text_languages(scale))
+    else:
+        languages = block.languages
+        for language in languages:
+            check_language(language, scale)
+    step = block.resolve(languages, scale.choose_amounts(TEACHER, "pretrain"))
+    tasks = {language: find_tasks(language, scale) for language in languages}
+    return (
+        plan_corpus("corpora", tasks, scale, lines=block.lines),
+        make_stage(TEACHER, "pretrain", step.to_config(), {"corpora": "corpora"}, step),
+    )
