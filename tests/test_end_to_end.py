@@ -162,7 +162,7 @@ def test_a_run_ends_well_and_says_where_its_report_is(undisturbed):
 def test_every_number_of_the_report_resolves_to_a_manifest(undisturbed):
     runs, _ = undisturbed
     results, manifests = read_results(runs), read_manifests(runs)
-    assert results.problems(manifests) == []
+    assert results.find_problems(manifests) == []
     for score in results.scores:
         cells = manifests[score.keys[0]]["facts"]["scores"]
         cell = cells.get(score.task, cells)["metrics"][score.metric]
@@ -303,5 +303,5 @@ def test_a_run_stopped_by_hand_and_killed_at_any_moment_ends_as_an_undisturbed_o
     started = Launched(given, tmp_path / "log")
     assert started.end() == 0, started.lines()
     assert numbers(read_results(runs)) == numbers(read_results(undisturbed[0]))
-    assert read_results(runs).problems(read_manifests(runs)) == []
+    assert read_results(runs).find_problems(read_manifests(runs)) == []
     assert read_manifests(runs).keys() == read_manifests(undisturbed[0]).keys()

@@ -35,7 +35,7 @@ def test_every_score_of_a_recorded_run_stands_in_readme(name):
     """A row that begins with a model's name holds its size and every score of the record, to the digit."""
     results = read_results(ROOT / name)
     shown = rows(README)
-    for table in (tables.scores(results), tables.baselines(results)):
+    for table in (tables.tabulate_scores(results), tables.tabulate_baselines(results)):
         for model, *cells in table.rows:
             wanted = {*cells[:-2], cells[-1]}  # all but the average, which stands where one language is shown
             assert any(row[0] == model and wanted <= set(row) for row in shown), (model, wanted)

@@ -31,7 +31,7 @@ def keep(run: Path, records: Path) -> list[Path]:
         HarnessError: the run has no sound results, or ran on a checkout with changes of its own.
     """
     results = read_results(run / "results.json")
-    if problems := results.problems():
+    if problems := results.find_problems():
         raise HarnessError(f"keep '{run}': wanted whole results; got {problems[0]}; run it to its end")
     about = results.environment
     if about.get("commit") is None or about.get("dirty"):

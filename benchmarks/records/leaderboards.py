@@ -18,11 +18,11 @@ from benchmarks.common.paths import RECORDS, ROOT
 from benchmarks.common.programs import make_parser
 from harness.errors import HarnessError
 from harness.report import comparisons
-from harness.report.leaderboard import headline, leaderboard, ranked, varies
-from harness.report.render import read_results, templates
+from harness.report.leaderboard import compares_variants, rank_models, tabulate_models, write_headline
+from harness.report.render import load_templates, read_results
 from harness.report.results import Results
-from harness.report.summary import AVERAGE, teacher_of
-from harness.report.tables import Table, model_name
+from harness.report.summary import AVERAGE, find_teacher
+from harness.report.tables import Table, find_model_name
 
 PAGE = ROOT / "docs" / "leaderboards.md"
 TEMPLATE = Path(__file__).with_suffix(".md.j2")
@@ -46,7 +46,7 @@ class Board:
     @property
     def is_study(self) -> bool:
         """Whether variants are compared, not recipes."""
-        return varies(self.results)
+        return compares_variants(self.results)
 
     @property
     def title(self) -> str:
@@ -59,7 +59,7 @@ class Board:
     @property
     def asked(self) -> str:
         """The question of a study and what the papers answer."""
-        return headline(self.results)
+        return write_headline(self.results)
 
     @property
     def commit(self) -> str:
@@ -69,7 +69,7 @@ class Board:
     @property
     def teacher(self) -> str:
         """Its name and its shape."""
-        model = teacher_of(self.results)
+        model = find_teacher(self.results)
         shape = {} if model is None else model.shape or {}
         sizes = f"{shape['layers']} layers of {shape['hidden']}" if shape else "of unknown shape"
         name = self.results.run.teacher
@@ -84,14 +84,14 @@ class Board:
     @property
     def table(self) -> Table:
         """The main table; of a study with its losses, and each average's difference from the reference's."""
-        main = leaderboard(self.results)
+        main = tabulate_models(self.results)
         reference = None if self.results.study is None else self.results.study.reference
         if not self.is_study or reference is None:
             return main
-        ids = [one.id for one in ranked(self.results)]
-        beside = [self.results.comparison(one, reference, AVERAGE) for one in ids]
-        told = ["–" if one is None else comparisons.claim(one) for one in beside]
-        name = model_name(self.results, reference)
+        ids = [one.id for one in rank_models(self.results)]
+        beside = [self.results.find_comparison(one, reference, AVERAGE) for one in ids]
+        told = ["–" if one is None else comparisons.format_claim(one) for one in beside]
+        name = find_model_name(self.results, reference)
         kept = [main.header.index(column) for column in main.header if column not in ("Ahead", "MB", "Time")]
         losses = {one.model: f"{one.loss_per_byte:.3f}" for one in self.results.held_out}
         rows = tuple(
@@ -116,7 +116,9 @@ class Board:
                 continue
             digest = _MODEL.search(score.signature)
             line = _MODEL.sub("|model:*", score.signature)
-            found[line].append(model_name(self.results, score.model) + (f" {digest[1]}" if digest else ""))
+            found[line].append(
+                find_model_name(self.results, score.model) + (f" {digest[1]}" if digest else "")
+            )
         return dict(found)
 
 
@@ -138,7 +140,7 @@ def read(records: Path) -> list[Board]:
 def page(boards: Sequence[Board]) -> str:
     """Gives the page of them, as Markdown."""
     text = (
-        templates(TEMPLATE.parent)
+        load_templates(TEMPLATE.parent)
         .get_template(TEMPLATE.name)
         .render(
             recipes=[one for one in boards if not one.is_study],

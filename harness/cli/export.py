@@ -91,7 +91,7 @@ def _say(record: dict[str, Any]) -> None:
             f"{100 * row['argmax_agreement']:.1f}",
             f"{row['p50_ms']:.2f}",
             f"{row['p99_ms']:.2f}",
-            "–" if row["precision"] == FP32 else told if certain else "no difference shown",
+            "–" if row["precision"] == FP32 else told if certain else "no significant difference",
             *(f"{100 * row['scores'][metric]['value']:.1f}" for metric in scored),
             row["gate"] + (f", {'+'.join(row['kept_parts'])} in fp32" if row["kept_parts"] else ""),
         )

@@ -28,7 +28,7 @@ from harness.measure.onnx_evaluation import Judge, time_files
 from harness.measure.parity import probe_batches
 from harness.models.loading.encoder import count_token_types
 from harness.precisions import FP32, PRECISIONS
-from harness.report.model_card import model_card
+from harness.report.model_card import render_model_card
 from harness.tasks import HEADS, TASKS
 
 PROGRAM = "predict.py"
@@ -217,7 +217,7 @@ def _write(
         "environment": environment,
     }
     write_json(folder / RECORD, record)
-    (folder / "README.md").write_text(model_card(record), encoding="utf-8")
+    (folder / "README.md").write_text(render_model_card(record), encoding="utf-8")
     if HEADS[request.task].labelled:
         shutil.copyfile(predict.__file__, folder / PROGRAM)
     return record

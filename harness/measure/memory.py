@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.pipeline.memory import reset_peak
+
 if sys.platform != "win32":
     import resource
 
-_CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
-_RESET_PEAK = "5"
 
 
 @dataclass
@@ -56,19 +56,11 @@ def _high_water_bytes() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _reset() -> bool:
-    try:
-        _CLEAR_REFS.write_text(_RESET_PEAK, encoding="ascii")
-    except OSError:
-        return False
-    return True
-
-
 @contextmanager
 def peak_memory() -> Iterator[Peak]:
     """Measures the peak resident memory of a block; the kernel's counter is reset first where it can be."""
     peak = Peak(before_bytes=_status_bytes("VmRSS"))
-    was_reset = _reset()
+    was_reset = reset_peak()
     before = _high_water_bytes()
     try:
         yield peak

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from harness.errors import HarnessError
-from harness.measure.interval import LEVEL, Interval, percentile_interval
+from harness.measure.interval import Interval, percentile_interval
 from harness.measure.scores import Item, Tally, tally_all
+from harness.verdict import Verdict, decide_verdict
 
 RESAMPLES = 1000
 ROUNDS = 5000
@@ -27,7 +27,6 @@ _SAME = 1e-12
 """Two statistics closer than this are the same but for rounding."""
 
 Replicates = NDArray[np.float64]
-Verdict = Literal["better", "worse", "not told apart"]
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,7 @@ def verdict(difference: Interval, p_holm: float | None) -> Verdict:
         difference: of the scores, with its interval.
         p_holm: the p-value after correction over the table; None where no test was made.
     """
-    if not difference.excludes(0) or (p_holm is not None and p_holm >= 1 - LEVEL):
-        return "not told apart"
-    return "better" if difference.value > 0 else "worse"
+    return decide_verdict(difference.value, difference.low, difference.high, p_holm)
 
 
 def resample_items(num_items: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Replicates:

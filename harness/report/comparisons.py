@@ -1,74 +1,89 @@
-"""Tables of what is better, what is worse and what cannot be told apart: no more than was shown."""
+"""Tables of comparisons: better, worse, or no significant difference."""
 
 from __future__ import annotations
 
 from harness.report.results import ComparisonRow, ModelResult, Results
-from harness.report.summary import AVERAGE, final_student, teacher_of
-from harness.report.tables import ABSENT, Table, estimate, model_name, show, task_title
+from harness.report.summary import AVERAGE, find_final_student, find_teacher
+from harness.report.tables import (
+    ABSENT,
+    Table,
+    find_model_name,
+    format_estimate,
+    format_optional,
+    format_task,
+)
 from harness.report.values import Estimate
+from harness.verdict import describe_verdict
 
 _RULE = (
-    "Differences in points, with their 95 % interval over items and seeds. 'Better' and 'worse' stand only "
-    "where the interval excludes 0 and, for a single task, approximate randomisation gives p < 0.05 after "
-    "Holm's correction over all rows of this report."
+    "Differences in points, with their 95 % interval over items and seeds. 'Better' and 'worse' are printed "
+    "only where the interval excludes 0 and, for a single task, approximate randomisation gives p < 0.05 "
+    "after Holm's correction over all rows of this report."
 )
 
 
-def beside_teacher(results: Results) -> Table:
-    """Gives every model beside the teacher, task by task."""
-    teacher = teacher_of(results)
+def compare_with_teacher(results: Results) -> Table:
+    """Return the table of every model compared with the teacher, task by task."""
+    teacher = find_teacher(results)
     others = [one for one in results.models if teacher is not None and one.id != teacher.id]
     pairs = [(one, one.id, teacher.id) for one in others] if teacher else []
-    return matrix(results, "Beside the teacher", pairs, _RULE)
+    return tabulate_pairs(results, "Compared with the teacher", pairs, _RULE)
 
 
-def beside_baselines(results: Results) -> Table:
-    """Gives the final student beside every baseline, task by task."""
-    student = final_student(results)
-    pairs = [(one, student.id, one.id) for one in results.by_role("baseline")] if student else []
+def compare_with_baselines(results: Results) -> Table:
+    """Return the table of the final student compared with each baseline, task by task."""
+    student = find_final_student(results)
+    baselines = results.list_models("baseline")
+    pairs = [(one, student.id, one.id) for one in baselines] if student else []
     name = student.name if student else ABSENT
-    return matrix(results, f"{name}, beside each baseline", pairs, "Read as the table above.")
+    return tabulate_pairs(results, f"{name}, compared with each baseline", pairs, "Read as the table above.")
 
 
-def matrix(results: Results, title: str, pairs: list[tuple[ModelResult, str, str]], note: str) -> Table:
-    """Gives a table of pairs, task by task; a row is named by its model."""
+def tabulate_pairs(
+    results: Results, title: str, pairs: list[tuple[ModelResult, str, str]], note: str
+) -> Table:
+    """Return a table of pairs, task by task; each row has the name of its model."""
     columns = [*results.declared.tasks, *([AVERAGE] if len(results.declared.tasks) > 1 else [])]
     rows = []
-    for model, one, other in pairs:
-        found = [results.comparison(one, other, task) for task in columns]
-        if any(found):
-            rows.append((model.name, *(show(cell, claim) for cell in found)))
-    return Table(title, ("Model", *map(task_title, columns)), tuple(rows), note, words=True)
+    for named, model, other in pairs:
+        cells = [results.find_comparison(model, other, task) for task in columns]
+        if any(cells):
+            rows.append((named.name, *(format_optional(cell, format_claim) for cell in cells)))
+    return Table(title, ("Model", *map(format_task, columns)), tuple(rows), note, words=True)
 
 
-def claim(found: ComparisonRow) -> str:
-    """Gives the difference in points with its interval, and the verdict."""
-    return f"{_points(found.difference)}: {found.verdict}"
+def format_claim(row: ComparisonRow) -> str:
+    """Print the difference in points with its interval, and the verdict."""
+    return f"{_format_points(row.difference)}: {describe_verdict(row.verdict)}"
 
 
-def _points(number: Estimate) -> str:
-    return f"{_signed(number.value)} ({_signed(number.low)} to {_signed(number.high)})"
+def _format_points(number: Estimate) -> str:
+    low, high = _format_signed(number.low), _format_signed(number.high)
+    return f"{_format_signed(number.value)} ({low} to {high})"
 
 
-def _signed(share: float) -> str:
+def _format_signed(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "−")
 
 
-def all_comparisons(results: Results) -> Table:
-    """Gives every comparison with its tests."""
+def tabulate_comparisons(results: Results) -> Table:
+    """Return the table of every comparison with its tests."""
     header = (
-        "Model", "Beside", "Task", "Difference", "Share of it, %", "p", "p, Holm", "p, Wilcoxon", "Verdict",
-        "Manifest",
+        "Model", "Compared with", "Task", "Difference", "Share of its score, %", "p", "p, Holm",
+        "p, Wilcoxon", "Verdict", "Manifest",
     )  # fmt: skip
     rows = tuple(
         (
-            model_name(results, one.model),
-            model_name(results, one.other),
-            task_title(one.task),
-            _points(one.difference),
-            show(one.retention, estimate),
-            *(show(value, _probability) for value in (one.p_value, one.p_holm, one.p_wilcoxon)),
-            one.verdict,
+            find_model_name(results, one.model),
+            find_model_name(results, one.other),
+            format_task(one.task),
+            _format_points(one.difference),
+            format_optional(one.retention, format_estimate),
+            *(
+                format_optional(value, _format_probability)
+                for value in (one.p_value, one.p_holm, one.p_wilcoxon)
+            ),
+            describe_verdict(one.verdict),
             one.key,
         )
         for one in results.comparisons
@@ -80,14 +95,14 @@ def all_comparisons(results: Results) -> Table:
     return Table("Every comparison", header, rows, note, words=True)
 
 
-def _probability(value: float) -> str:
+def _format_probability(value: float) -> str:
     return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
 
 
-def signatures(results: Results) -> Table:
-    """Gives what each score is a score of; one line for the metrics of one model on one task."""
+def tabulate_signatures(results: Results) -> Table:
+    """Return the table of signatures; the metrics of one model on one task share a line."""
     lines = {(one.model, one.task): one.signature for one in results.scores if one.signature is not None}
     rows = tuple(
-        (model_name(results, model), task_title(task), line) for (model, task), line in lines.items()
+        (find_model_name(results, model), format_task(task), line) for (model, task), line in lines.items()
     )
     return Table("Signatures", ("Model", "Task", "Signature"), rows, words=True)

@@ -1,4 +1,4 @@
-"""The rows of results that tell of ONNX files."""
+"""The rows of results about ONNX files."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from harness.report.values import Amount, Count, Estimate, Key, ReportModel, Sha
 
 
 class ExportResult(ReportModel):
-    """One ONNX file: its size, how far it is from torch, and how fast it is.
+    """One ONNX file: its size, its difference from torch, and its speed.
 
     Attributes:
         precision: fp32, int8.
-        graph: which exporter's graph was kept, and why in ``reason``.
+        graph: the exporter whose graph was kept; ``reason`` says why.
         max_abs_delta: largest difference of a logit from torch over attended positions.
         argmax_agreement: share of positions with torch's best class.
-        ratio: speed beside the teacher's fp32 file in the same rounds; None for that file itself.
-        threads: threads, and ``length`` tokens in each of ``batch_size`` rows (None: an old record that
-            does not tell), of the timing.
-        key: of the manifest of the export; ``latency_key`` of that of the timing.
+        ratio: speed compared with the teacher's fp32 file in the same rounds; None for that file itself.
+        threads: of the timing, with ``length`` tokens in each of ``batch_size`` rows (None in old records,
+            which do not state it).
+        key: of the manifest of the export; ``latency_key`` of the manifest of the timing.
     """
 
     model: str
@@ -40,9 +40,9 @@ class ExportResult(ReportModel):
 
 
 class PrecisionResult(ReportModel):
-    """A copy of an export in another precision, and what the quality gate said of it.
+    """A copy of an export in another precision, and the verdict of the quality gate.
 
-    What holds: it failed only where its drop is larger than allowed and the drop's interval excludes 0.
+    Invariants: a copy failed only where its drop is larger than allowed and the drop's interval excludes 0.
 
     Attributes:
         original: score of the fp32 file on ``num_items`` items of the dev part; ``score`` that of the copy.
@@ -67,7 +67,7 @@ class PrecisionResult(ReportModel):
     key: Key
 
     @model_validator(mode="after")
-    def _fails_for_a_reason(self) -> PrecisionResult:
+    def _check_verdict(self) -> PrecisionResult:
         if not self.passed and not (self.drop.value > self.allowed and self.drop.excludes(0)):
-            raise ValueError("failed without a drop that is large and sure")
+            raise ValueError("failed without a drop that is larger than allowed and significant")
         return self

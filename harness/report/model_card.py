@@ -1,4 +1,4 @@
-"""The README of an exported model: what it is, which file to take, what was measured, where it comes from."""
+"""The README of an exported model: its task, the file to choose, the measurements, and its origin."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import jinja2
 
 from harness.precisions import FP32
-from harness.report.tables import percent
+from harness.report.tables import format_percent
 from harness.tasks import HEADS
 from harness.units import format_bytes
 
 _HERE = Path(__file__).parent
 
 
-def model_card(record: Mapping[str, Any]) -> str:
-    """Gives the card of an export from its record (``export.json``).
+def render_model_card(record: Mapping[str, Any]) -> str:
+    """Return the card of an export from its record (``export.json``).
 
-    What holds: every number stands in the record; what is not known is said to be not stated.
+    Invariants: every number is in the record; the card says "not stated" where the record has no entry.
     """
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=False,
         trim_blocks=True,
@@ -29,9 +29,9 @@ def model_card(record: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"size": format_bytes, "percent": percent, "speed": _speed}
+    environment.filters |= {"size": format_bytes, "percent": format_percent, "speed": _format_speed}
     files = record["files"]
-    return made.get_template("model_card.md.j2").render(
+    return environment.get_template("model_card.md.j2").render(
         **record,
         pipeline=HEADS[record["task"]].pipeline,
         metrics=list(next((row["scores"] for row in files if row["scores"]), {})),
@@ -39,11 +39,11 @@ def model_card(record: Mapping[str, Any]) -> str:
     )
 
 
-def _speed(row: Mapping[str, Any]) -> str:
-    """Prints how many times as fast as fp32 a file is; nothing where the interval holds 1."""
-    told = row["speed_ratio"]
+def _format_speed(row: Mapping[str, Any]) -> str:
+    """Print how many times as fast as fp32 a file is; no number where the interval contains 1."""
+    speed = row["speed_ratio"]
     if row["precision"] == FP32:
         return "–"
-    if told["low"] <= 1 <= told["high"]:
-        return "no difference shown"
-    return f"{told['value']:.2f}× ({told['low']:.2f}–{told['high']:.2f})"
+    if speed["low"] <= 1 <= speed["high"]:
+        return "no significant difference"
+    return f"{speed['value']:.2f}× ({speed['low']:.2f}–{speed['high']:.2f})"

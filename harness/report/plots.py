@@ -1,4 +1,4 @@
-"""The figures of a report, as SVG, each with the same in words for those who do not see it."""
+"""Draw the figures of a report as SVG, each with its content in words for readers who cannot see it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from harness.report.exported import ExportResult
 from harness.report.results import Results
-from harness.report.summary import average, average_interval
-from harness.report.tables import percent
+from harness.report.summary import average_interval, average_score
+from harness.report.tables import format_percent
 from harness.units import format_count, format_short
 
 INK, LINE = "#1b1b1b", "#d9d9d9"
@@ -37,9 +37,9 @@ class Picture:
     """A figure.
 
     Attributes:
-        name: of its file, without the ending.
-        title: what it shows.
-        text: the same in words, for those who do not see it.
+        name: of its file, without the suffix.
+        title: of the figure.
+        text: its content in words, for readers who cannot see it.
         svg: the drawing.
     """
 
@@ -49,7 +49,7 @@ class Picture:
     svg: bytes
 
 
-def _blank(height: float) -> tuple[Figure, Axes]:
+def _create_axes(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7.2, height), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
@@ -58,23 +58,23 @@ def _blank(height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _drawn(figure: Figure) -> bytes:
+def _render_svg(figure: Figure) -> bytes:
     target = io.BytesIO()
     figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
     return target.getvalue()
 
 
-def score_by_size(results: Results) -> Picture | None:
-    """Draws the average score of each model against its parameters; None where no model has both."""
+def draw_score_by_size(results: Results) -> Picture | None:
+    """Draw the average score of each model against its parameters; None where no model has both."""
     points = [
         (one, one.num_parameters, centre)
         for one in results.models
-        if one.num_parameters and (centre := average(results, one.id)) is not None
+        if one.num_parameters and (centre := average_score(results, one.id)) is not None
     ]
     if not points:
         return None
     with mpl.rc_context(_STYLE):
-        figure, axes = _blank(4.2)
+        figure, axes = _create_axes(4.2)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(lambda size, _: format_short(size))
@@ -95,16 +95,16 @@ def score_by_size(results: Results) -> Picture | None:
         axes.grid(color=LINE, linewidth=0.6)
         axes.set_xlabel("Parameters (log scale)")
         axes.set_ylabel("Average score, %")
-        drawn = _drawn(figure)
-    told = "; ".join(
-        f"{one.name}: {format_count(size)} parameters, {percent(c)} %" for one, size, c in points
+        svg = _render_svg(figure)
+    values = "; ".join(
+        f"{one.name}: {format_count(size)} parameters, {format_percent(c)} %" for one, size, c in points
     )
     title = "Average score against size, with 95 % intervals"
-    return Picture("score-by-size", title, f"{title}. {told}.", drawn)
+    return Picture("score-by-size", title, f"{title}. {values}.", svg)
 
 
-def latency_by_model(results: Results) -> Picture | None:
-    """Draws the median latency of every ONNX file, with the 90th percentile; None where none was timed."""
+def draw_latency_by_model(results: Results) -> Picture | None:
+    """Draw the median latency of every ONNX file, with the 90th percentile; None where no file was timed."""
     names, roles = {one.id: one.name for one in results.models}, {one.id: one.role for one in results.models}
     bars = [(one, one.p50_ms) for one in results.exports if one.p50_ms is not None]
     if not bars:
@@ -117,7 +117,7 @@ def latency_by_model(results: Results) -> Picture | None:
         )
 
     with mpl.rc_context(_STYLE):
-        figure, axes = _blank(0.9 + 0.42 * len(bars))
+        figure, axes = _create_axes(0.9 + 0.42 * len(bars))
         for place, (file, p50_ms) in enumerate(bars):
             colour = COLOURS[roles.get(file.model, "baseline")]
             axes.barh(
@@ -137,31 +137,29 @@ def latency_by_model(results: Results) -> Picture | None:
         axes.margins(x=0.12)
         axes.grid(axis="x", color=LINE, linewidth=0.6)
         axes.set_xlabel("Latency, ms: bar p50, line to p90")
-        drawn = _drawn(figure)
-    told = "; ".join(f"{label(file)}: {p50_ms:.2f} ms" for file, p50_ms in bars)
+        svg = _render_svg(figure)
+    values = "; ".join(f"{label(file)}: {p50_ms:.2f} ms" for file, p50_ms in bars)
     title = "Latency by model"
-    return Picture("latency-by-model", title, f"{title}, median. {told}.", drawn)
+    return Picture("latency-by-model", title, f"{title}, median. {values}.", svg)
 
 
-def score_by_variant(results: Results) -> Picture | None:
-    """Draws the average score of each variant with its interval, and the teacher's as a line."""
+def draw_score_by_variant(results: Results) -> Picture | None:
+    """Draw the average score of each variant with its interval, and the teacher's as a line."""
     points = [
         (one, centre, bounds)
-        for one in results.by_role("student")
-        if (centre := average(results, one.id)) is not None
+        for one in results.list_models("student")
+        if (centre := average_score(results, one.id)) is not None
         and (bounds := average_interval(results, one.id)) is not None
     ]
     if len(points) < 2:
         return None
-    teachers = [
-        value for one in results.by_role("teacher") if (value := average(results, one.id)) is not None
-    ]
+    scores = [average_score(results, one.id) for one in results.list_models("teacher")]
     with mpl.rc_context(_STYLE):
-        figure, axes = _blank(1.1 + 0.42 * len(points))
+        figure, axes = _create_axes(1.1 + 0.42 * len(points))
         for place, (_, centre, bounds) in enumerate(points):
             spread = [[100 * (centre - bounds.low)], [100 * (bounds.high - centre)]]
             axes.errorbar(100 * centre, place, xerr=spread, fmt="o", color=COLOURS["student"], capsize=3)
-        for value in teachers:
+        for value in (score for score in scores if score is not None):
             axes.axvline(
                 100 * value, color=COLOURS["teacher"], linestyle="--", linewidth=1.2, label="teacher"
             )
@@ -170,7 +168,7 @@ def score_by_variant(results: Results) -> Picture | None:
         axes.invert_yaxis()
         axes.grid(axis="x", color=LINE, linewidth=0.6)
         axes.set_xlabel("Average score, %, with 95 % interval")
-        drawn = _drawn(figure)
-    told = "; ".join(f"{one.name}: {percent(centre)} %" for one, centre, _ in points)
+        svg = _render_svg(figure)
+    values = "; ".join(f"{one.name}: {format_percent(centre)} %" for one, centre, _ in points)
     title = "Average score by variant, with 95 % intervals"
-    return Picture("score-by-variant", title, f"{title}. {told}.", drawn)
+    return Picture("score-by-variant", title, f"{title}. {values}.", svg)

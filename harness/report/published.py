@@ -1,7 +1,7 @@
-"""The papers' own numbers, each with the place it was read at. A table, and one function to pick from it.
+"""The papers' own numbers, each with the place where it was read.
 
-Only numbers that were read at the source stand here. Shares are 0 to 1. Where the source does not say which
-task or language a number belongs to, the entry does not either.
+Only numbers that were read at the source are listed. Shares are 0 to 1. Where the source does not state the
+task or the language of a number, neither does the entry.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Published:
         quantity: ``compression`` (share of parameters removed), ``drop`` (share of the teacher's score lost)
             or ``score``.
         low: the number, or the lower end of a range.
-        high: the upper end; the same as ``low`` where it is one number.
+        high: the upper end; the same as ``low`` for a single number.
         language: code; None where the source names none or means all.
         task: task; None where the source names none or means all.
-        note: what to know before comparing.
+        note: a caveat for comparisons.
     """
 
     recipe: str
@@ -85,7 +85,7 @@ PUBLISHED: tuple[Published, ...] = (
 )
 
 
-def published(recipe: str, language: str) -> tuple[Published, ...]:
-    """Gives what the paper behind a recipe (of any variant) says of a language, or of none in particular."""
+def list_published(recipe: str, language: str) -> tuple[Published, ...]:
+    """Return the numbers of a recipe's paper about a language, or about no language in particular."""
     name = recipe.partition("@")[0]
     return tuple(one for one in PUBLISHED if one.recipe == name and one.language in {None, language})

@@ -1,4 +1,4 @@
-"""Results as ``report.md``, one self-contained ``report.html`` and ``results.json``."""
+"""Write results as ``report.md``, one self-contained ``report.html`` and ``results.json``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from harness.errors import HarnessError
 from harness.report import comparisons, tables
-from harness.report.plots import Picture, latency_by_model, score_by_size
-from harness.report.published import published
+from harness.report.plots import Picture, draw_latency_by_model, draw_score_by_size
+from harness.report.published import list_published
 from harness.report.results import Results
 from harness.report.tables import Table
 
@@ -27,13 +27,13 @@ def _escape_pipes(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
 
 
-def _as_data(picture: Picture) -> str:
+def _encode_as_url(picture: Picture) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode("ascii")
 
 
-def templates(*folders: Path) -> jinja2.Environment:
-    """Gives the templates of folders, and of the report: ``table.md.j2`` draws a table for any of them."""
-    made = jinja2.Environment(
+def load_templates(*folders: Path) -> jinja2.Environment:
+    """Return the templates of the folders and of the report; all of them can use ``table.md.j2``."""
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, _HERE]),
         autoescape=lambda name: name is not None and ".html" in name,
         trim_blocks=True,
@@ -41,44 +41,48 @@ def templates(*folders: Path) -> jinja2.Environment:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"pipes": _escape_pipes, "data": _as_data}
-    return made
+    environment.filters |= {"pipes": _escape_pipes, "data": _encode_as_url}
+    return environment
 
 
-def _sections(results: Results) -> dict[str, list[Part]]:
-    """Gives the report's parts in order; a part without rows or drawing is left out."""
-    numbers = published(results.run.recipe, results.run.language)
+def _list_sections(results: Results) -> dict[str, list[Part]]:
+    """Return the report's sections in order, without empty tables and absent pictures."""
+    numbers = list_published(results.run.recipe, results.run.language)
     parts: dict[str, list[Part | None]] = {
         "Result": [
-            tables.scores(results),
-            score_by_size(results),
-            tables.baselines(results),
-            comparisons.beside_teacher(results),
-            comparisons.beside_baselines(results),
+            tables.tabulate_scores(results),
+            draw_score_by_size(results),
+            tables.tabulate_baselines(results),
+            comparisons.compare_with_teacher(results),
+            comparisons.compare_with_baselines(results),
         ],
         "ONNX": [
-            tables.exports(results),
-            tables.copies(results),
-            latency_by_model(results),
-            tables.graphs(results),
+            tables.tabulate_exports(results),
+            tables.tabulate_copies(results),
+            draw_latency_by_model(results),
+            tables.tabulate_graphs(results),
         ],
-        "How it was made": [tables.shapes(results), tables.training(results), tables.held_out(results)],
-        "Beside the paper": [tables.papers(results, numbers)],
+        "How it was made": [
+            tables.tabulate_shapes(results),
+            tables.tabulate_training(results),
+            tables.tabulate_held_out(results),
+        ],
+        "The paper": [tables.tabulate_published(results, numbers)],
         "Where the numbers come from": [
-            tables.absent(results),
-            tables.leakage(results),
-            tables.all_scores(results),
-            comparisons.all_comparisons(results),
-            comparisons.signatures(results),
-            tables.environment(results),
-            tables.provenance(results),
+            tables.tabulate_missing(results),
+            tables.tabulate_leakage(results),
+            tables.tabulate_all_scores(results),
+            comparisons.tabulate_comparisons(results),
+            comparisons.tabulate_signatures(results),
+            tables.tabulate_environment(results),
+            tables.tabulate_provenance(results),
         ],
     }
-    return filled(parts)
+    return drop_empty(parts)
 
 
-def filled(parts: Mapping[str, Sequence[Part | None]]) -> dict[str, list[Part]]:
-    """Gives sections without what is absent or empty."""
+def drop_empty(parts: Mapping[str, Sequence[Part | None]]) -> dict[str, list[Part]]:
+    """Return the sections without absent pictures, tables without rows, and sections left empty."""
     kept = {
         title: [one for one in part if one is not None and (not isinstance(one, Table) or one.rows)]
         for title, part in parts.items()
@@ -86,37 +90,42 @@ def filled(parts: Mapping[str, Sequence[Part | None]]) -> dict[str, list[Part]]:
     return {title: part for title, part in kept.items() if part}
 
 
-def text_of(results: Results, template: str, headline: str, sections: Mapping[str, Sequence[Part]]) -> str:
-    """Gives a page of sections, by one of the two templates."""
-    made = templates().get_template(template)
-    return made.render(
-        run=results.run,
-        headline=headline,
-        sections=sections,
-        css=(_HERE / "report.css").read_text(encoding="utf-8"),
-        is_table=lambda part: isinstance(part, Table),
+def render_page(
+    results: Results, template: str, headline: str, sections: Mapping[str, Sequence[Part]]
+) -> str:
+    """Return a page of sections, rendered by one of the two templates."""
+    return (
+        load_templates()
+        .get_template(template)
+        .render(
+            run=results.run,
+            headline=headline,
+            sections=sections,
+            css=(_HERE / "report.css").read_text(encoding="utf-8"),
+            is_table=lambda part: isinstance(part, Table),
+        )
     )
 
 
 def render_markdown(results: Results) -> str:
-    """Gives the report as Markdown; its figures are the files beside it."""
-    return text_of(results, MARKDOWN_TEMPLATE, tables.headline(results), _sections(results))
+    """Return the report as Markdown; its figures are files in the same folder."""
+    return render_page(results, MARKDOWN_TEMPLATE, tables.write_headline(results), _list_sections(results))
 
 
 def render_html(results: Results) -> str:
-    """Gives the report as one HTML page that asks for nothing from anywhere."""
-    return text_of(results, HTML_TEMPLATE, tables.headline(results), _sections(results))
+    """Return the report as one HTML page that loads nothing else."""
+    return render_page(results, HTML_TEMPLATE, tables.write_headline(results), _list_sections(results))
 
 
-def render(results: Results, folder: Path) -> tuple[Path, Path]:
-    """Writes ``report.md`` with its figures, and ``report.html``; gives both paths.
+def write_report(results: Results, folder: Path) -> tuple[Path, Path]:
+    """Write ``report.md`` with its figures, and ``report.html``; return both paths.
 
     Raises:
         HarnessError: a declared cell is neither filled nor explained.
     """
     results.check()
     folder.mkdir(parents=True, exist_ok=True)
-    for picture in (score_by_size(results), latency_by_model(results)):
+    for picture in (draw_score_by_size(results), draw_latency_by_model(results)):
         if picture is not None:
             (folder / f"{picture.name}.svg").write_bytes(picture.svg)
     (folder / MARKDOWN).write_text(render_markdown(results), encoding="utf-8")
@@ -125,7 +134,7 @@ def render(results: Results, folder: Path) -> tuple[Path, Path]:
 
 
 def write_results(results: Results, folder: Path) -> Path:
-    """Writes ``results.json``; equal results give equal bytes."""
+    """Write ``results.json``; equal results give equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     data = json.dumps(results.model_dump(mode="json"), indent=1, ensure_ascii=False)
     (folder / RESULTS).write_text(data + "\n", encoding="utf-8")
@@ -133,21 +142,21 @@ def write_results(results: Results, folder: Path) -> Path:
 
 
 def read_results(path: Path) -> Results:
-    """Reads a ``results.json``.
+    """Read a ``results.json``.
 
     Raises:
-        HarnessError: the file is missing or does not fit the schema; the first place is told.
+        HarnessError: the file is missing or does not fit the schema; names the first place that does not.
     """
     try:
         return Results.model_validate_json(path.read_bytes())
     except OSError as error:
         raise HarnessError(
-            f"results: wanted a file at '{path}'; got {error.strerror}; run the pipeline first"
+            f"results: expected a file at '{path}'; got {error.strerror}; run the pipeline first"
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(one) for one in first["loc"]) or "the file"
         raise HarnessError(
-            f"results: wanted '{path}' in this version's schema; got {first['msg']} at {place}; "
-            f"run the pipeline again to write it anew"
+            f"results: expected '{path}' in this version's schema; got {first['msg']} at {place}; "
+            f"run the pipeline again to write a new file"
         ) from error

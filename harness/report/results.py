@@ -1,7 +1,7 @@
-"""What a run found, as data: the schema of ``results.json``.
+"""The results of a run as data: the schema of ``results.json``.
 
-Every number stands in an entry that carries the key of the manifest it came from. A cell that was declared
-and has no number is None and stands in ``absent`` with its reason; shares are 0 to 1.
+Every number is in an entry with the key of the manifest that the number came from. A declared cell without a
+number is None, and ``absent`` lists it with a reason. Shares are 0 to 1.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from harness.report.values import (
     Share,
     StudyDescription,
 )
+from harness.verdict import Verdict, decide_verdict
 
 
 class Run(ReportModel):
-    """Which run this is."""
+    """The run: its language, recipe, scale, teacher and data."""
 
     language: str
     language_name: str
@@ -45,10 +46,10 @@ class ModelResult(ReportModel):
     """A model of the run; a baseline without weights has no shape, parameters or bytes.
 
     Attributes:
-        id: what the other entries call it.
-        name: what tables call it.
+        id: its name in the other entries.
+        name: its name in tables.
         role: teacher, student or baseline.
-        step: the recipe's step that made it; None where none did.
+        step: the recipe's step that made it; None for models that no step made.
         shape: layers, hidden, heads, ffn, vocabulary and so on.
         parameters: counts by part; their sum is the model's size.
         size_bytes: of the weights as stored.
@@ -73,15 +74,15 @@ class ModelResult(ReportModel):
 class TaskScore(ReportModel):
     """One metric of one model on one task's test set.
 
-    What holds: ``mean`` and ``std`` (of a sample; None for a single seed) are those of ``values``.
+    Invariants: ``mean`` and ``std`` (of a sample; None for a single seed) are those of ``values``.
 
     Attributes:
-        values: one score a seed, 0 to 1.
+        values: the score of each seed, 0 to 1.
         seeds: the seeds, in the order of the values.
-        interval: over test items (and seeds, where the metric's interval was made so).
-        n_test: how many test items.
-        keys: of the manifests the values came from.
-        signature: what the score is a score of, in one line.
+        interval: over test items, and over seeds where the metric's interval includes them.
+        n_test: the number of test items.
+        keys: of the manifests that the values came from.
+        signature: task, data, protocol, model and versions in one line.
     """
 
     model: str
@@ -97,7 +98,7 @@ class TaskScore(ReportModel):
     signature: str | None = None
 
     @model_validator(mode="after")
-    def _agrees(self) -> TaskScore:
+    def _check_statistics(self) -> TaskScore:
         if len(self.seeds) != len(self.values):
             raise ValueError(f"{len(self.values)} values for {len(self.seeds)} seeds")
         if not math.isclose(self.mean, statistics.fmean(self.values), abs_tol=1e-9):
@@ -120,7 +121,7 @@ def make_score(
     keys: Collection[str],
     signature: str | None = None,
 ) -> TaskScore:
-    """Gives a score with the mean and standard deviation of its values."""
+    """Return a score with the mean and standard deviation of its values."""
     return TaskScore(
         model=model,
         task=task,
@@ -137,16 +138,15 @@ def make_score(
 
 
 class ComparisonRow(ReportModel):
-    """One model beside another on one task's main metric, or on the average over tasks.
+    """One model compared with another on a task's main metric, or on the average over tasks.
 
-    What holds: ``verdict`` is *better* or *worse* only where the interval of the difference excludes 0 and,
-    where a test was made, its corrected p-value is below 0.05.
+    Invariants: ``verdict`` follows from the difference and the corrected p-value (`harness.verdict`).
 
     Attributes:
         task: a task, or ``average``.
         difference: the model's mean less the other's, over items and seeds.
-        retention: the model's mean as a share of the other's; None where that is 0 or nearly.
-        p_value: of approximate randomisation; ``p_holm`` is it corrected over all rows of the report.
+        retention: the model's mean as a share of the other's; None where the other's is 0 or nearly 0.
+        p_value: of approximate randomisation; ``p_holm`` is corrected over all rows of the report.
         p_wilcoxon: of Wilcoxon's signed-rank test over items.
     """
 
@@ -158,20 +158,20 @@ class ComparisonRow(ReportModel):
     p_value: Share | None
     p_holm: Share | None
     p_wilcoxon: Share | None
-    verdict: Literal["better", "worse", "not told apart"]
+    verdict: Verdict
     key: Key
 
     @model_validator(mode="after")
-    def _claims_no_more_than_it_shows(self) -> ComparisonRow:
-        sure = self.difference.excludes(0) and (self.p_holm is None or self.p_holm < 0.05)
-        claim = "better" if self.difference.value > 0 else "worse"
-        if self.verdict != (claim if sure else "not told apart"):
-            raise ValueError(f"'{self.verdict}' is not what difference and p-value bear out")
+    def _check_verdict(self) -> ComparisonRow:
+        difference = self.difference
+        verdict = decide_verdict(difference.value, difference.low, difference.high, self.p_holm)
+        if self.verdict != verdict:
+            raise ValueError(f"'{self.verdict}' does not follow from the difference and the p-value")
         return self
 
 
 class TrainingRecord(ReportModel):
-    """What one step that trains cost and reached. Losses are as the step defines them, in nats."""
+    """The cost and the losses of one step that trains. Losses are as the step defines them, in nats."""
 
     step: str
     tokens: Count | None = None
@@ -184,15 +184,15 @@ class TrainingRecord(ReportModel):
 
 
 class Declared(ReportModel):
-    """Which cells the report promises.
+    """The cells that the report must fill or explain.
 
     Attributes:
         tasks: the main metric of each task, in the order of the tables.
-        scored: models that have a score on every task.
-        exported: models that have a file for each of ``exported_tasks`` in each of ``precisions``.
-        exported_tasks: see there.
-        precisions: see there.
-        trained: steps that have a row of training.
+        scored: models with a score on every task.
+        exported: models with a file for each of ``exported_tasks`` in each of ``precisions``.
+        exported_tasks: tasks of the exported models.
+        precisions: precisions of the exported models.
+        trained: steps with a row of training.
     """
 
     tasks: dict[str, str]
@@ -204,9 +204,9 @@ class Declared(ReportModel):
 
 
 class MissingCell(ReportModel):
-    """A declared cell that has no number, and why.
+    """A declared cell without a number, and the reason.
 
-    Cells are named as :meth:`Results.cells` names them; ``export/trim/pos/int8`` stands for all of that row.
+    Cells are named as in :meth:`Results.list_cells`; ``export/trim/pos/int8`` means all cells of that row.
     """
 
     cell: str
@@ -214,7 +214,7 @@ class MissingCell(ReportModel):
 
 
 class Results(ReportModel):
-    """All that a report says."""
+    """All numbers of a report."""
 
     schema_version: Literal[1] = 1
     run: Run
@@ -232,22 +232,22 @@ class Results(ReportModel):
     study: StudyDescription | None = None
     absent: tuple[MissingCell, ...] = ()
 
-    def score(self, model: str, task: str, metric: str | None = None) -> TaskScore | None:
-        """Gives a model's score on a task, by its main metric unless another is named; None where absent."""
-        wanted = (model, task, metric or self.declared.tasks.get(task))
-        return next((one for one in self.scores if (one.model, one.task, one.metric) == wanted), None)
+    def find_score(self, model: str, task: str, metric: str | None = None) -> TaskScore | None:
+        """Return a model's score on a task, by the task's main metric if none is named; None if absent."""
+        name = (model, task, metric or self.declared.tasks.get(task))
+        return next((one for one in self.scores if (one.model, one.task, one.metric) == name), None)
 
-    def comparison(self, model: str, other: str, task: str) -> ComparisonRow | None:
-        """Gives how a model stands beside another on a task; None where they were not compared."""
-        wanted = (model, other, task)
-        return next((one for one in self.comparisons if (one.model, one.other, one.task) == wanted), None)
+    def find_comparison(self, model: str, other: str, task: str) -> ComparisonRow | None:
+        """Return the comparison of two models on a task; None where they were not compared."""
+        name = (model, other, task)
+        return next((one for one in self.comparisons if (one.model, one.other, one.task) == name), None)
 
-    def by_role(self, role: str) -> tuple[ModelResult, ...]:
-        """Gives the models of a role, in their order."""
+    def list_models(self, role: str) -> tuple[ModelResult, ...]:
+        """Return the models of a role, in their order."""
         return tuple(one for one in self.models if one.role == role)
 
-    def keys(self) -> set[str]:
-        """Gives every manifest key a number came from."""
+    def list_keys(self) -> set[str]:
+        """Return the keys of all manifests that numbers came from."""
         files, texts = (self.exports, self.copies), (self.held_out, self.leakage)
         listed = (self.models, self.training, self.comparisons, *files, *texts)
         single = [one.key for rows in listed for one in rows]
@@ -255,58 +255,62 @@ class Results(ReportModel):
         scored = (key for one in self.scores for key in one.keys)
         return {*single, *timed, *scored, *(key for one in self.costs for key in one.keys)}
 
-    def cells(self) -> Iterator[tuple[str, bool]]:
-        """Gives every declared cell and whether it is filled."""
+    def list_cells(self) -> Iterator[tuple[str, bool]]:
+        """Return every declared cell and whether it is filled."""
         for model in self.models:
             for field in ("shape", "parameters", "size_bytes"):
                 yield f"model/{model.id}/{field}", getattr(model, field) is not None
         for name in self.declared.scored:
             for task in self.declared.tasks:
-                yield f"score/{name}/{task}", self.score(name, task) is not None
+                yield f"score/{name}/{task}", self.find_score(name, task) is not None
         yield from self._export_cells()
         rows = {one.step: one for one in self.training}
         for step in self.declared.trained:
-            yield from _fields(f"training/{step}", rows.get(step), TrainingRecord, ("step", "key"))
+            yield from _list_fields(f"training/{step}", rows.get(step), TrainingRecord, ("step", "key"))
 
     def _export_cells(self) -> Iterator[tuple[str, bool]]:
         files = {(one.model, one.task, one.precision): one for one in self.exports}
-        base = {(one.id, "fp32") for one in self.by_role("teacher")[:1]}
+        base = {(one.id, "fp32") for one in self.list_models("teacher")[:1]}
         for model in self.declared.exported:
             for task in self.declared.exported_tasks:
                 for precision in self.declared.precisions:
                     own = ("ratio",) if (model, precision) in base else ()
                     name = f"export/{model}/{task}/{precision}"
                     named = ("model", "task", "precision", "reason", "batch_size", "key", "latency_key")
-                    yield from _fields(
+                    yield from _list_fields(
                         name, files.get((model, task, precision)), ExportResult, (*named, *own)
                     )
 
-    def problems(self, manifests: Collection[str] | None = None) -> list[str]:
-        """Gives what is wrong: cells neither filled nor explained, and references to nothing.
+    def find_problems(self, manifests: Collection[str] | None = None) -> list[str]:
+        """Return all problems: cells neither filled nor explained, duplicates, and dangling references.
 
         Args:
-            manifests: keys of the manifests there are; None leaves keys unchecked.
+            manifests: keys of the existing manifests; None leaves keys unchecked.
         """
-        cells = dict(self.cells())
-        absent = {one.cell: _under(one.cell, cells) for one in self.absent}
+        cells = dict(self.list_cells())
+        absent = {one.cell: _list_cells_under(one.cell, cells) for one in self.absent}
         explained = {cell for under in absent.values() for cell in under}
-        found = [
+        problems = [
             f"{cell} is neither filled nor absent" for cell in cells if not cells[cell] | (cell in explained)
         ]
-        found += [f"{cell} is absent and yet filled" for cell in sorted(explained) if cells[cell]]
-        found += [f"{name} is absent but was never declared" for name, under in absent.items() if not under]
+        problems += [f"{cell} is absent, but filled" for cell in sorted(explained) if cells[cell]]
+        problems += [
+            f"{name} is absent, but was never declared" for name, under in absent.items() if not under
+        ]
         known = {one.id for one in self.models}
         named = {*(one.model for one in self.scores), *(one.model for one in self.exports)}
         named |= {*(one.model for one in self.held_out), *(one.model for one in self.copies)}
         named |= {name for one in self.comparisons for name in (one.model, one.other)}
         named |= {*self.declared.scored, *self.declared.exported}
-        found += [f"model '{name}' is named but not described" for name in sorted(named - known)]
-        found += [f"{name} appears twice" for name in self._twice()]
+        problems += [f"model '{name}' is named but not described" for name in sorted(named - known)]
+        problems += [f"{name} appears twice" for name in self._find_duplicates()]
         if manifests is not None:
-            found += [f"manifest {key} does not exist" for key in sorted(self.keys() - set(manifests))]
-        return found
+            problems += [
+                f"manifest {key} does not exist" for key in sorted(self.list_keys() - set(manifests))
+            ]
+        return problems
 
-    def _twice(self) -> list[str]:
+    def _find_duplicates(self) -> list[str]:
         names = [f"model {one.id}" for one in self.models]
         names += [f"score {one.model}/{one.task}/{one.metric}" for one in self.scores]
         names += [f"export {one.model}/{one.task}/{one.precision}" for one in self.exports]
@@ -315,25 +319,25 @@ class Results(ReportModel):
         return sorted({name for name in names if names.count(name) > 1})
 
     def check(self, manifests: Collection[str] | None = None) -> None:
-        """Refuses results with any of :meth:`problems`.
+        """Refuse results with problems.
 
         Raises:
-            HarnessError: tells the first of them and how many there are.
+            HarnessError: names the first three problems and the number of the others.
         """
-        found = self.problems(manifests)
-        if found:
-            told = "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+        problems = self.find_problems(manifests)
+        if problems:
+            more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
             raise HarnessError(
-                f"results: wanted every declared cell filled or explained; got {told}; "
-                f"run the stage that makes them, or list them as absent with a reason"
+                f"results: expected every declared cell filled or explained; got {'; '.join(problems[:3])}"
+                f"{more}; run the stage that makes them, or list them as absent with a reason"
             )
 
 
-def _under(name: str, cells: Collection[str]) -> list[str]:
+def _list_cells_under(name: str, cells: Collection[str]) -> list[str]:
     return [cell for cell in cells if cell == name or cell.startswith(f"{name}/")]
 
 
-def _fields(
+def _list_fields(
     name: str, row: ReportModel | None, kind: type[ReportModel], skipped: Collection[str]
 ) -> Iterator[tuple[str, bool]]:
     for field in kind.model_fields:

@@ -1,10 +1,11 @@
-"""Results as tables of text: one function a table. Percent exists only here; absent is printed ``–``."""
+"""Tables of results as text, one function a table. Percent exists only here; absent is printed ``–``."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from pydantic import JsonValue
@@ -14,12 +15,12 @@ from harness.report.published import Published
 from harness.report.results import ModelResult, Results, TaskScore
 from harness.report.summary import (
     AVERAGE,
-    average,
-    compression,
-    final_student,
-    retention,
-    teacher_of,
-    times_smaller,
+    average_score,
+    compute_compression,
+    compute_retention,
+    compute_size_ratio,
+    find_final_student,
+    find_teacher,
 )
 from harness.report.values import Estimate, SpeedRatio
 from harness.tasks import TASKS
@@ -36,11 +37,11 @@ class Table:
     """A table of text; the first column names its row.
 
     Attributes:
-        title: what it shows.
+        title: of the table.
         header: names of the columns.
         rows: cells; each row as long as the header.
         note: how to read it.
-        words: whether the columns after the first hold words, so that they stand at the left.
+        words: whether the columns after the first contain words, which are left-aligned.
     """
 
     title: str
@@ -50,87 +51,91 @@ class Table:
     words: bool = False
 
 
-def show(value: T | None, form: Callable[[T], str]) -> str:
-    """Prints a value, or ``–`` where it is absent."""
+def format_optional(value: T | None, form: Callable[[T], str]) -> str:
+    """Print a value, or ``–`` where it is absent."""
     return ABSENT if value is None else form(value)
 
 
-def percent(share: float) -> str:
-    """Prints a share in percent with one decimal, without the sign."""
+def format_percent(share: float) -> str:
+    """Print a share in percent with one decimal, without the sign."""
     return f"{100 * share:.1f}"
 
 
-def estimate(number: Estimate) -> str:
-    """Prints a share in percent with its interval."""
-    return f"{percent(number.value)} ({percent(number.low)}–{percent(number.high)})"
+def format_estimate(number: Estimate) -> str:
+    """Print a share in percent with its interval."""
+    low, high = format_percent(number.low), format_percent(number.high)
+    return f"{format_percent(number.value)} ({low}–{high})"
 
 
-def _megabytes(size_bytes: float) -> str:
-    return f"{size_bytes / _MEGA:.1f}"
+def format_retention(results: Results, model: ModelResult) -> str:
+    """Print the share of the teacher's average, with its interval where the two were compared."""
+    teacher = find_teacher(results)
+    comparison = results.find_comparison(model.id, teacher.id, AVERAGE) if teacher else None
+    if comparison is None or comparison.retention is None:
+        return format_optional(compute_retention(results, model.id), format_percent)
+    return format_estimate(comparison.retention)
 
 
-def _score(score: TaskScore) -> str:
-    return percent(score.mean) + (f" ± {percent(score.std)}" if score.std is not None else "")
+def format_speed_up(ratio: SpeedRatio) -> str:
+    """Print a speed-up with its interval; a speed-up whose interval contains 1 is not printed."""
+    bounds = f"{ratio.interval.low:.2f}–{ratio.interval.high:.2f}"
+    return f"{ratio.value:.2f}× ({bounds})" if ratio.interval.excludes(1) else f"not significant ({bounds})"
 
 
-def model_name(results: Results, model: str) -> str:
-    """Gives what tables call a model."""
+def find_model_name(results: Results, model: str) -> str:
+    """Return the name of a model in tables."""
     return next((one.name for one in results.models if one.id == model), model)
 
 
-def task_title(task: str) -> str:
-    """Return what tables call a task; a task of another version of the harness keeps its name."""
+def format_task(task: str) -> str:
+    """Print a task's title; a task of another version of the harness keeps its name."""
     return TASKS[task].title if task in TASKS else task.capitalize()
 
 
+def _format_megabytes(size_bytes: float) -> str:
+    return f"{size_bytes / _MEGA:.1f}"
+
+
+def _format_score(score: TaskScore) -> str:
+    return format_percent(score.mean) + (f" ± {format_percent(score.std)}" if score.std is not None else "")
+
+
 def _score_row(results: Results, model: ModelResult) -> tuple[str, ...]:
-    scores = [show(results.score(model.id, task), _score) for task in results.declared.tasks]
+    scores = [
+        format_optional(results.find_score(model.id, task), _format_score) for task in results.declared.tasks
+    ]
     return (
         model.name,
-        show(model.num_parameters, format_count),
-        show(model.size_bytes, _megabytes),
+        format_optional(model.num_parameters, format_count),
+        format_optional(model.size_bytes, _format_megabytes),
         *scores,
-        show(average(results, model.id), percent),
-        _retained(results, model),
+        format_optional(average_score(results, model.id), format_percent),
+        format_retention(results, model),
     )
 
 
-def _retained(results: Results, model: ModelResult) -> str:
-    """Prints the share of the teacher's average, with its interval where the two were compared."""
-    teacher = teacher_of(results)
-    beside = results.comparison(model.id, teacher.id, AVERAGE) if teacher else None
-    if beside is None or beside.retention is None:
-        return show(retention(results, model.id), percent)
-    return estimate(beside.retention)
-
-
 def _score_table(results: Results, title: str, models: Sequence[ModelResult], note: str) -> Table:
-    tasks = [f"{task_title(task)} ({metric})" for task, metric in results.declared.tasks.items()]
+    tasks = [f"{format_task(task)} ({metric})" for task, metric in results.declared.tasks.items()]
     header = ("Model", "Parameters", "MB", *tasks, "Average", "% of teacher")
     return Table(title, header, tuple(_score_row(results, one) for one in models), note)
 
 
-def scores(results: Results) -> Table:
-    """Gives the main table: size and scores of teacher and students."""
-    models = [
-        one for one in (*results.by_role("teacher"), *results.by_role("student")) if _in_table(results, one)
-    ]
+def tabulate_scores(results: Results) -> Table:
+    """Return the main table: size and scores of teacher and students."""
+    models = [*results.list_models("teacher"), *results.list_models("student")]
+    scored = [one for one in models if one.id in results.declared.scored]
     note = "Scores in percent, mean ± standard deviation over seeds. MB of the weights as stored (10⁶ bytes)."
-    return _score_table(results, "Size and scores", models, note)
+    return _score_table(results, "Size and scores", scored, note)
 
 
-def _in_table(results: Results, model: ModelResult) -> bool:
-    return model.id in results.declared.scored
+def tabulate_baselines(results: Results) -> Table:
+    """Return the table of baselines."""
+    note = "Scores of the same tasks without pre-training, and without a model."
+    return _score_table(results, "Baselines", results.list_models("baseline"), note)
 
 
-def baselines(results: Results) -> Table:
-    """Gives the table of baselines."""
-    note = "What the same tasks give without pre-training, and without a model."
-    return _score_table(results, "Baselines", results.by_role("baseline"), note)
-
-
-def shapes(results: Results) -> Table:
-    """Gives the shape and parameters of every model by the step that made it."""
+def tabulate_shapes(results: Results) -> Table:
+    """Return the table of shapes and parameters, with the step that made each model."""
     parts = sorted({part for one in results.models for part in one.parameters or {}})
     counted = [f"Parameters: {part.replace('_', ' ')}" for part in parts]
     header = ("Model", "After step", *_SHAPE.values(), *counted, "Parameters")
@@ -138,9 +143,9 @@ def shapes(results: Results) -> Table:
         (
             one.name,
             one.step or ABSENT,
-            *(show((one.shape or {}).get(name), str) for name in _SHAPE),
-            *(show((one.parameters or {}).get(part), format_count) for part in parts),
-            show(one.num_parameters, format_count),
+            *(format_optional((one.shape or {}).get(name), str) for name in _SHAPE),
+            *(format_optional((one.parameters or {}).get(part), format_count) for part in parts),
+            format_optional(one.num_parameters, format_count),
         )
         for one in results.models
         if one.shape is not None or one.parameters is not None
@@ -148,14 +153,8 @@ def shapes(results: Results) -> Table:
     return Table("Shape after each step", header, tuple(rows))
 
 
-def speed_up(ratio: SpeedRatio) -> str:
-    """Prints a speed-up with its interval; refuses to print one whose interval holds 1."""
-    bounds = f"{ratio.interval.low:.2f}–{ratio.interval.high:.2f}"
-    return f"{ratio.value:.2f}× ({bounds})" if ratio.interval.excludes(1) else f"none shown ({bounds})"
-
-
-def exports(results: Results) -> Table:
-    """Gives the table of ONNX files."""
+def tabulate_exports(results: Results) -> Table:
+    """Return the table of ONNX files."""
     header = (
         "Model", "Task", "Precision", "Graph", "MB", "Times smaller", "max |Δlogit|", "Same label, %",
         "p50, ms", "p90, ms", "Speed-up (95 % interval)",
@@ -163,72 +162,76 @@ def exports(results: Results) -> Table:
     timed = {
         (one.threads, one.length, one.batch_size) for one in results.exports if one.threads and one.length
     }
-    setting = "; ".join(
-        f"{threads} thread(s), {_rows(batch_size)} of {length} tokens"
+    settings = "; ".join(
+        f"{threads} thread(s), {_describe_batch(batch_size)} of {length} tokens"
         for threads, length, batch_size in sorted(timed, key=str)
     )
     note = (
-        "Times smaller and speed-up: beside the teacher's fp32 file of the task, timed in the same rounds; "
-        f"a speed-up whose interval holds 1 is not shown. Timing: {setting or ABSENT}."
+        "Times smaller and speed-up: compared with the teacher's fp32 file of the task, timed in the same "
+        "rounds; a speed-up whose interval contains 1 is not printed. "
+        f"Timing: {settings or ABSENT}."
     )
     return Table("ONNX files", header, tuple(_export_row(results, one) for one in results.exports), note)
 
 
-def _rows(batch_size: int | None) -> str:
-    """Tells how many rows were timed at once; an old record does not say."""
-    return {None: "rows", 1: "one row"}.get(batch_size, f"{batch_size} rows")
+def _describe_batch(batch_size: int | None) -> str:
+    """Print the number of rows that were timed at once; an old record does not state it."""
+    if batch_size is None:
+        return "rows"
+    return "one row" if batch_size == 1 else f"{batch_size} rows"
 
 
 def _export_row(results: Results, file: ExportResult) -> tuple[str, ...]:
     return (
-        model_name(results, file.model),
-        task_title(file.task),
+        find_model_name(results, file.model),
+        format_task(file.task),
         file.precision,
         file.graph or ABSENT,
-        show(file.size_bytes, _megabytes),
-        show(times_smaller(results, file), lambda times: f"{times:.1f}×"),
-        show(file.max_abs_delta, lambda delta: f"{delta:.1e}"),
-        show(file.argmax_agreement, percent),
-        show(file.p50_ms, lambda time_ms: f"{time_ms:.2f}"),
-        show(file.p90_ms, lambda time_ms: f"{time_ms:.2f}"),
-        show(file.ratio, speed_up),
+        format_optional(file.size_bytes, _format_megabytes),
+        format_optional(compute_size_ratio(results, file), lambda times: f"{times:.1f}×"),
+        format_optional(file.max_abs_delta, lambda delta: f"{delta:.1e}"),
+        format_optional(file.argmax_agreement, format_percent),
+        format_optional(file.p50_ms, lambda time_ms: f"{time_ms:.2f}"),
+        format_optional(file.p90_ms, lambda time_ms: f"{time_ms:.2f}"),
+        format_optional(file.ratio, format_speed_up),
     )
 
 
-def copies(results: Results) -> Table:
-    """Gives the copies of the final student in other precisions, and the gate's verdicts."""
+def tabulate_copies(results: Results) -> Table:
+    """Return the table of the final student's copies in other precisions, with the gate's verdicts."""
     lost = "Lost, points (95 % interval)"
     header = ("Task", "Precision", "MB", "fp32, %", "Copy, %", lost, "In fp32", "Gate")
     rows = [
         (
-            task_title(one.task),
+            format_task(one.task),
             one.precision,
             f"{one.size_bytes / _MEGA:.2f}",
-            percent(one.original),
-            percent(one.score),
+            format_percent(one.original),
+            format_percent(one.score),
             f"{100 * one.drop.value:.2f} ({100 * one.drop.low:.2f} to {100 * one.drop.high:.2f})",
             ", ".join(one.kept_parts) or ABSENT,
             "passed" if one.passed else "FAILED",
         )
         for one in results.copies
     ]
-    told = sorted({(one.num_items, one.allowed) for one in results.copies})
+    settings = sorted({(one.num_items, one.allowed) for one in results.copies})
     note = "Scores on " + "; ".join(
-        f"{num_items} items of dev; {100 * allowed:g} points may be lost" for num_items, allowed in told
+        f"{num_items} items of dev; {100 * allowed:g} points may be lost" for num_items, allowed in settings
     )
     note += (
-        ". A copy fails where it loses more beyond doubt; with few items only a large loss is beyond doubt."
+        ". A copy fails where it loses significantly more than that; with few items only a large loss is "
+        "significant."
     )
-    return Table("Copies of the final student before the quality gate", header, tuple(rows), note)
+    return Table("Copies of the final student, checked by the quality gate", header, tuple(rows), note)
 
 
-def graphs(results: Results) -> Table:
-    """Gives which exporter's graph was kept for each file, and why."""
+def tabulate_graphs(results: Results) -> Table:
+    """Return the table of the exporter whose graph was kept for each file, and why."""
     kept = [one for one in results.exports if one.graph is not None and one.reason is not None]
     rows = tuple(
         (
-            model_name(results, one.model),
-            task_title(one.task),
+            find_model_name(results, one.model),
+            format_task(one.task),
             one.precision,
             one.graph or ABSENT,
             one.reason or ABSENT,
@@ -238,70 +241,70 @@ def graphs(results: Results) -> Table:
     return Table("Graphs kept", ("Model", "Task", "Precision", "Graph", "Why"), rows, words=True)
 
 
-def training(results: Results) -> Table:
-    """Gives what each step that trains cost and reached."""
+def tabulate_training(results: Results) -> Table:
+    """Return the table of each training's cost and losses."""
     header = ("Step", "Tokens", "Tokens/s", "Time", "Peak memory", "Final loss", "Held-out loss")
     rows = [
         (
             one.step,
-            show(one.tokens, format_count),
-            show(one.tokens_per_s, lambda speed: f"{speed:,.0f}"),
-            show(one.wall_s, format_duration),
-            show(one.peak_memory_bytes, format_bytes),
-            show(one.loss_final, lambda loss: f"{loss:.3f}"),
-            show(one.loss_held_out, lambda loss: f"{loss:.3f}"),
+            format_optional(one.tokens, format_count),
+            format_optional(one.tokens_per_s, lambda speed: f"{speed:,.0f}"),
+            format_optional(one.wall_s, format_duration),
+            format_optional(one.peak_memory_bytes, format_bytes),
+            format_optional(one.loss_final, lambda loss: f"{loss:.3f}"),
+            format_optional(one.loss_held_out, lambda loss: f"{loss:.3f}"),
         )
         for one in results.training
     ]
     return Table("Training", header, tuple(rows), "Losses in nats, as each step defines its own.")
 
 
-def held_out(results: Results) -> Table:
-    """Gives how well each model fills in held-out text."""
+def tabulate_held_out(results: Results) -> Table:
+    """Return the table of each model's loss on held-out text."""
     rows = tuple(
-        (model_name(results, one.model), f"{one.loss:.3f}", f"{one.loss_per_byte:.4f}")
+        (find_model_name(results, one.model), f"{one.loss:.3f}", f"{one.loss_per_byte:.4f}")
         for one in results.held_out
     )
     note = (
-        "Nats. A vocabulary cuts text into more or fewer tokens: compare models of different vocabularies "
-        "by the loss per byte alone."
+        "Nats. The number of tokens of a text depends on the vocabulary: compare models with different "
+        "vocabularies by the loss per byte alone."
     )
     return Table(
         "Masked-language loss on held-out text", ("Model", "Per masked token", "Per byte"), rows, note
     )
 
 
-def leakage(results: Results) -> Table:
-    """Gives how many items stand in two parts of a task."""
+def tabulate_leakage(results: Results) -> Table:
+    """Return the table of items that are in two parts of a task."""
     rows = tuple(
-        (task_title(one.task), f"{one.dev} of {one.n_dev}", f"{one.test} of {one.n_test}")
+        (format_task(one.task), f"{one.dev} of {one.n_dev}", f"{one.test} of {one.n_test}")
         for one in results.leakage
     )
-    note = "Whatever their case and spaces; they are scored all the same."
+    note = "Compared without case and white space. These items are scored like all others."
     return Table("Leakage", ("Task", "Dev texts in train", "Test texts in train or dev"), rows, note)
 
 
-def _printed(number: Published) -> str:
-    """Prints a published number with all its digits."""
+def _format_published(number: Published) -> str:
+    """Print a published number with all its digits."""
     low, high = (f"{round(100 * end, 2):g}" for end in (number.low, number.high))
     return low if low == high else f"{low} to {high}"
 
 
-def papers(results: Results, numbers: Sequence[Published]) -> Table:
-    """Gives the paper's numbers, and beside them this run's where it has the like."""
-    student = final_student(results)
-    kept = None if student is None else retention(results, student.id)
+def tabulate_published(results: Results, numbers: Sequence[Published]) -> Table:
+    """Return the table of the paper's numbers, with those of this run that correspond to them."""
+    student = find_final_student(results)
+    kept = None if student is None else compute_retention(results, student.id)
     here = {
-        "compression": None if student is None else compression(results, student),
+        "compression": None if student is None else compute_compression(results, student),
         "drop": None if kept is None else 1 - kept,
     }
     rows = [
         (
             f"{one.quantity}: {one.row}",
-            _printed(one),
-            show(here.get(one.quantity), percent),
+            _format_published(one),
+            format_optional(here.get(one.quantity), format_percent),
             one.language or ABSENT,
-            ABSENT if one.task is None else task_title(one.task),
+            ABSENT if one.task is None else format_task(one.task),
             f"{one.paper}, {one.place}",
             one.note,
         )
@@ -309,22 +312,25 @@ def papers(results: Results, numbers: Sequence[Published]) -> Table:
     ]
     header = ("Quantity", "Paper, %", "This run, %", "Language", "Task", "Read at", "Note")
     note = (
-        "Other data, seeds and (at small scales) another teacher: to be read beside this run, not against it."
+        "The paper's data, seeds and (at small scales) teacher are others: its numbers give context and are "
+        "no measure of this run."
     )
     return Table("The paper's numbers", header, tuple(rows), note, words=True)
 
 
-def all_scores(results: Results) -> Table:
-    """Gives every metric with its seeds, interval, test size and manifests."""
+def tabulate_all_scores(results: Results) -> Table:
+    """Return the table of every metric with its seeds, interval, test size and manifests."""
     header = ("Model", "Task", "Metric", "Mean", "95 % interval", "By seed", "Test items", "Manifest")
     rows = [
         (
-            model_name(results, one.model),
-            task_title(one.task),
+            find_model_name(results, one.model),
+            format_task(one.task),
             one.metric,
-            percent(one.mean),
-            show(one.interval, lambda bounds: f"{percent(bounds.low)} to {percent(bounds.high)}"),
-            ", ".join(f"{percent(v)} (seed {s})" for s, v in zip(one.seeds, one.values, strict=True)),
+            format_percent(one.mean),
+            format_optional(
+                one.interval, lambda bounds: f"{format_percent(bounds.low)} to {format_percent(bounds.high)}"
+            ),
+            ", ".join(f"{format_percent(v)} (seed {s})" for s, v in zip(one.seeds, one.values, strict=True)),
             format_count(one.n_test),
             " ".join(one.keys),
         )
@@ -334,72 +340,70 @@ def all_scores(results: Results) -> Table:
 
 
 _METRICS = (
-    "seqeval_f1 is what seqeval gives on part-of-speech tags, whose first letter it takes for IOB's, so that "
-    "neighbours of one tag count as one: wrong, and here only to stand beside papers that report it."
+    "seqeval_f1 is what seqeval computes on part-of-speech tags: it takes their first letter for IOB's, so "
+    "that neighbours of one tag count as one. It is wrong, and only here for comparison with papers that "
+    "report it."
 )
 
 
-def provenance(results: Results) -> Table:
-    """Gives, for every manifest, the numbers of this report that came from it."""
-    held: dict[str, list[str]] = defaultdict(list)
+def tabulate_provenance(results: Results) -> Table:
+    """Return the table of manifests, with the numbers of this report that came from each."""
+    numbers: dict[str, list[str]] = defaultdict(list)
+    name = partial(find_model_name, results)
     for model in results.models:
-        held[model.key].append(f"size of {model.name}")
+        numbers[model.key].append(f"size of {model.name}")
     for score in results.scores:
         for key in score.keys:
-            held[key].append(f"{score.task} {score.metric} of {model_name(results, score.model)}")
+            numbers[key].append(f"{score.task} {score.metric} of {name(score.model)}")
     for file in results.exports:
-        held[file.key].append(f"{file.task} {file.precision} file of {model_name(results, file.model)}")
+        numbers[file.key].append(f"{file.task} {file.precision} file of {name(file.model)}")
     for copy in results.copies:
-        held[copy.key].append(f"{copy.task} {copy.precision} copy of {model_name(results, copy.model)}")
+        numbers[copy.key].append(f"{copy.task} {copy.precision} copy of {name(copy.model)}")
     for row in results.training:
-        held[row.key].append(f"training of {row.step}")
+        numbers[row.key].append(f"training of {row.step}")
     for loss in results.held_out:
-        held[loss.key].append(f"held-out loss of {model_name(results, loss.model)}")
+        numbers[loss.key].append(f"held-out loss of {name(loss.model)}")
     for leak in results.leakage:
-        held[leak.key].append(f"leakage of {leak.task}")
-    rows = tuple((key, "; ".join(dict.fromkeys(names))) for key, names in sorted(held.items()))
-    return Table(
-        "Provenance",
-        ("Manifest", "Numbers"),
-        rows,
-        "`harness verify` re-hashes what stands behind.",
-        words=True,
-    )
+        numbers[leak.key].append(f"leakage of {leak.task}")
+    rows = tuple((key, "; ".join(dict.fromkeys(listed))) for key, listed in sorted(numbers.items()))
+    note = "`harness verify` hashes the files of these stages again."
+    return Table("Provenance", ("Manifest", "Numbers"), rows, note, words=True)
 
 
-def environment(results: Results) -> Table:
-    """Gives what the run was measured on."""
-    rows = tuple((name, _plain(value)) for name, value in results.environment.items())
+def tabulate_environment(results: Results) -> Table:
+    """Return the table of the machine and the versions."""
+    rows = tuple((name, _format_plain(value)) for name, value in results.environment.items())
     return Table("Environment", ("What", "Value"), rows, words=True)
 
 
-def _plain(value: JsonValue) -> str:
+def _format_plain(value: JsonValue) -> str:
     if value is None:
         return ABSENT
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {_format_plain(one)}" for name, one in value.items())
     if isinstance(value, list):
-        return " ".join(_plain(one) for one in value)
+        return " ".join(_format_plain(one) for one in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
 
 
-def absent(results: Results) -> Table:
-    """Gives the cells that have no number, and why."""
+def tabulate_missing(results: Results) -> Table:
+    """Return the table of cells without a number, and why."""
     rows = tuple((one.cell, one.reason) for one in results.absent)
     return Table("What is absent", ("Cell", "Reason"), rows, words=True)
 
 
-def headline(results: Results) -> str:
-    """Says in one sentence what the run made, from its numbers; says less where numbers are absent."""
-    teacher, student = teacher_of(results), final_student(results)
+def write_headline(results: Results) -> str:
+    """Return one sentence about the final student; parts of it whose numbers are absent are left out."""
+    teacher, student = find_teacher(results), find_final_student(results)
     if teacher is None or student is None:
         return "This run made no student."
-    told = [f"From {teacher.name} the recipe made {student.name} for {results.run.language_name}"]
-    saved, kept = compression(results, student), retention(results, student.id)
+    made = f"From {teacher.name} the recipe made {student.name} for {results.run.language_name}"
+    numbers = []
+    saved, kept = compute_compression(results, student), compute_retention(results, student.id)
     if saved is not None:
-        told.append(f"{percent(saved)} % fewer parameters")
+        numbers.append(f"{format_percent(saved)} % fewer parameters")
     if kept is not None:
-        told.append(f"{_retained(results, student)} % of the teacher's average score")
-    return ": ".join([told[0], ", ".join(told[1:])] if told[1:] else told) + "."
+        numbers.append(f"{format_retention(results, student)} % of the teacher's average score")
+    return f"{made}: {', '.join(numbers)}." if numbers else f"{made}."

@@ -1,4 +1,4 @@
-"""What a run says of texts: how well models fill in held-out ones, and how many stand in two parts."""
+"""The rows of results about text: the loss on held-out text, and the leakage between parts of a task."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ class HeldOut(ReportModel):
     """The masked-language loss of one model on text of the language that no step trained on.
 
     Attributes:
-        loss: nats a masked token; compares models of one vocabulary.
-        loss_per_byte: nats a byte of text, each token's loss spread over the bytes it stands for; compares
-            models of different vocabularies.
+        loss: nats per masked token; compares models with one vocabulary.
+        loss_per_byte: nats per byte of text, each token's loss spread over its bytes; compares models with
+            different vocabularies.
         key: of the manifest of the stage that made the model.
     """
 
@@ -22,11 +22,11 @@ class HeldOut(ReportModel):
 
 
 class Leakage(ReportModel):
-    """How many items of a task stand in a part that a model learns or is chosen from.
+    """The number of a task's items that are also in a part that models are trained on or chosen by.
 
     Attributes:
-        dev: items of dev that stand in train, of ``n_dev``.
-        test: items of test that stand in train or dev, of ``n_test``.
+        dev: items of dev that are in train, of ``n_dev``.
+        test: items of test that are in train or dev, of ``n_test``.
         key: of the manifest of the stage that read the tasks.
     """
 

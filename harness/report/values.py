@@ -1,4 +1,4 @@
-"""The kinds of value that ``results.json`` is made of, and its two parts that only a leaderboard has."""
+"""The kinds of values in ``results.json``, and its two parts that only a leaderboard has."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ReportModel(BaseModel):
-    """Frozen; unknown names, NaN and infinity are refused."""
+    """The base of the schema: frozen; unknown names, NaN and infinity are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class IntervalValue(ReportModel):
-    """Two bounds; ``level`` is the share of repetitions whose bounds hold the true value."""
+    """Two bounds; ``level`` is the share of repetitions whose bounds contain the true value."""
 
     low: float
     high: float
     level: Share = 0.95
 
     @model_validator(mode="after")
-    def _ordered(self) -> IntervalValue:
+    def _check_order(self) -> IntervalValue:
         if self.low > self.high:
             raise ValueError(f"low {self.low} is above high {self.high}")
         return self
 
     def excludes(self, number: float) -> bool:
-        """Says whether the interval tells the estimate apart from ``number``."""
+        """Return whether ``number`` is outside the interval."""
         return not self.low <= number <= self.high
 
 
@@ -50,11 +50,11 @@ class Estimate(IntervalValue):
 
 
 class Cost(ReportModel):
-    """What a recipe's model cost: all of its steps together, those shared with other recipes too.
+    """The cost of a recipe's model: of all its steps, including those shared with other recipes.
 
     Attributes:
-        tokens: trained on, in all.
-        wall_s: None where a step was cut off and resumed, so that its time was not measured whole.
+        tokens: all tokens of training.
+        wall_s: None where a step was interrupted and resumed, so that its time was not measured whole.
         keys: of the manifests of the steps.
     """
 
@@ -65,12 +65,12 @@ class Cost(ReportModel):
 
 
 class StudyDescription(ReportModel):
-    """What several models were made to find out.
+    """The question that several models were made to answer.
 
     Attributes:
         question: in one sentence.
-        paper: what the papers found; None where recipes are compared.
-        reference: the model the others are compared with beside the teacher, if any.
+        paper: the papers' answer; None where recipes are compared.
+        reference: the model that the others are compared with, in addition to the teacher, if any.
     """
 
     question: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.report.leaderboard import render
+from harness.report.leaderboard import write_leaderboard
 from harness.stages.io.facts import ReportFacts
 from harness.stages.io.results import write_collected
 
@@ -19,5 +19,5 @@ def run(context: Context) -> ReportFacts:
         HarnessError: a cell that the plan declares has neither a number nor a reason.
     """
     results = write_collected(context)
-    render(results, context.out)
+    write_leaderboard(results, context.out)
     return ReportFacts(environment=results.environment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.report.render import render
+from harness.report.render import write_report
 from harness.stages.io.facts import ReportFacts
 from harness.stages.io.results import write_collected
 
@@ -19,5 +19,5 @@ def run(context: Context) -> ReportFacts:
         HarnessError: a cell that the plan declares has neither a number nor a reason.
     """
     results = write_collected(context)
-    render(results, context.out)
+    write_report(results, context.out)
     return ReportFacts(environment=results.environment)

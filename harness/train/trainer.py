@@ -19,13 +19,11 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from harness.errors import HarnessError
+from harness.pipeline.store import CHECKPOINTS
 from harness.train.language_model.budget import Budget
 
 Progress = Callable[[int, int, str, dict[str, Any]], None]
 """Called with done, total, the unit's name and figures to show (loss, …)."""
-
-CHECKPOINTS = "checkpoints"
-"""Folder of the checkpoints inside a stage's own folder, until the stage is done."""
 
 _LOGGED = {"loss": "loss", "grad_norm": "norm of the gradient", "train_loss": "loss"}
 """Key of the library's log → name in messages; ``train_loss`` is the mean of all steps, at the end."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from harness.measure import environment, memory
+from harness.pipeline import memory as pipeline_memory
 
 
 def test_describe_is_plain_data_with_every_version():
@@ -86,7 +87,7 @@ def test_peak_sees_what_the_block_held_and_forgets_what_came_before():
 
 
 def test_a_peak_that_cannot_be_told_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(memory, "_CLEAR_REFS", tmp_path / "no-folder" / "clear_refs")
+    monkeypatch.setattr(pipeline_memory, "_CLEAR", tmp_path / "no-folder" / "clear_refs")
     monkeypatch.setattr(memory, "_high_water_bytes", lambda: 7)
     with memory.peak_memory() as peak:
         pass

@@ -1,4 +1,4 @@
-"""A run's results as a pipeline would give them, with every cell filled."""
+"""The results of a run, with every cell filled."""
 
 from __future__ import annotations
 

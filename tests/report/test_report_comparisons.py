@@ -1,4 +1,4 @@
-"""Tables of comparisons: they claim what was shown, and nothing can make them claim more."""
+"""Tables of comparisons: they claim a difference only where it is significant."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from harness.report.results import ComparisonRow, Results
 from harness.report.values import Estimate
 
 
-def comparison(task: str, low: float, high: float, words: str, p_holm: float | None = 0.01, **names: str):
+def make_comparison(
+    task: str, low: float, high: float, verdict: str, p_holm: float | None = 0.01, **names: str
+):
     return ComparisonRow(
         model=names.get("model", "trim"),
         other=names.get("other", "teacher"),
@@ -21,7 +23,7 @@ def comparison(task: str, low: float, high: float, words: str, p_holm: float | N
         p_value=p_holm,
         p_holm=p_holm,
         p_wilcoxon=p_holm,
-        verdict=words,
+        verdict=verdict,
         key="ab" * 6,
     )
 
@@ -29,22 +31,22 @@ def comparison(task: str, low: float, high: float, words: str, p_holm: float | N
 @pytest.fixture
 def compared(results: Results) -> Results:
     rows = [
-        comparison("pos", -0.08, -0.04, "worse"),
-        comparison("ner", -0.03, 0.05, "not told apart", 0.00001),
-        comparison("average", -0.06, -0.02, "worse", None),
-        comparison("pos", 0.1, 0.2, "better", other="majority"),
+        make_comparison("pos", -0.08, -0.04, "worse"),
+        make_comparison("ner", -0.03, 0.05, "not told apart", 0.00001),
+        make_comparison("average", -0.06, -0.02, "worse", None),
+        make_comparison("pos", 0.1, 0.2, "better", other="majority"),
     ]
     return results.model_copy(update={"comparisons": tuple(rows)})
 
 
-def test_each_model_stands_beside_the_teacher_task_by_task(compared: Results):
-    made = comparisons.beside_teacher(compared)
-    assert made.header == ("Model", "POS", "NER", "Topic", "Sentiment", "Average")
-    assert made.rows == (
+def test_each_model_is_compared_with_the_teacher(compared: Results):
+    table = comparisons.compare_with_teacher(compared)
+    assert table.header == ("Model", "POS", "NER", "Topic", "Sentiment", "Average")
+    assert table.rows == (
         (
             "Student",
             "−6.0 (−8.0 to −4.0): worse",
-            "+1.0 (−3.0 to +5.0): not told apart",
+            "+1.0 (−3.0 to +5.0): no significant difference",
             "–",
             "–",
             "−4.0 (−6.0 to −2.0): worse",
@@ -52,35 +54,35 @@ def test_each_model_stands_beside_the_teacher_task_by_task(compared: Results):
     )
 
 
-def test_the_student_stands_beside_the_baselines(compared: Results):
-    made = comparisons.beside_baselines(compared)
-    assert made.title == "Student, beside each baseline"
-    assert [row[:2] for row in made.rows] == [("Most frequent label", "+15.0 (+10.0 to +20.0): better")]
+def test_student_is_compared_with_the_baselines(compared: Results):
+    table = comparisons.compare_with_baselines(compared)
+    assert table.title == "Student, compared with each baseline"
+    assert [row[:2] for row in table.rows] == [("Most frequent label", "+15.0 (+10.0 to +20.0): better")]
 
 
-def test_the_share_of_the_teacher_has_its_interval_where_the_two_were_compared(compared: Results):
-    student = tables.scores(compared).rows[2]
+def test_share_of_the_teacher_has_an_interval_after_comparison(compared: Results):
+    student = tables.tabulate_scores(compared).rows[2]
     assert student[-1] == "93.0 (90.0–96.0)"
-    assert "93.0 (90.0–96.0) % of the teacher's average score" in tables.headline(compared)
-    assert tables.scores(compared).rows[0][-1] == "100.0"
+    assert "93.0 (90.0–96.0) % of the teacher's average score" in tables.write_headline(compared)
+    assert tables.tabulate_scores(compared).rows[0][-1] == "100.0"
 
 
-def test_every_comparison_is_told_with_its_tests(compared: Results):
-    made = comparisons.all_comparisons(compared)
-    assert made.rows[0][4:9] == ("93.0 (90.0–96.0)", "0.0100", "0.0100", "0.0100", "worse")
-    assert made.rows[1][5] == "< 0.0001"
-    assert made.rows[2][5:8] == ("–", "–", "–")
+def test_every_comparison_is_listed_with_its_tests(compared: Results):
+    table = comparisons.tabulate_comparisons(compared)
+    assert table.rows[0][4:9] == ("93.0 (90.0–96.0)", "0.0100", "0.0100", "0.0100", "worse")
+    assert table.rows[1][5] == "< 0.0001"
+    assert table.rows[2][5:8] == ("–", "–", "–")
     text = render_markdown(compared)
-    assert "### Beside the teacher" in text
+    assert "### Compared with the teacher" in text
     assert "### Every comparison" in text
 
 
-def test_results_without_comparisons_have_no_such_tables(results: Results):
-    assert "Beside the teacher" not in render_markdown(results)
+def test_results_without_comparisons_have_no_table_of_them(results: Results):
+    assert "Compared with the teacher" not in render_markdown(results)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "p_holm", "words"),
+    ("low", "high", "p_holm", "verdict"),
     [
         (-0.01, 0.05, 0.001, "better"),
         (0.0, 0.05, 0.001, "better"),
@@ -89,18 +91,20 @@ def test_results_without_comparisons_have_no_such_tables(results: Results):
         (0.01, 0.05, None, "not told apart"),
     ],
 )
-def test_words_that_the_numbers_do_not_bear_out_are_refused(low, high, p_holm, words):
-    with pytest.raises(ValidationError, match=f"'{words}' is not what difference and p-value bear out"):
-        comparison("pos", low, high, words, p_holm)
+def test_verdict_that_does_not_follow_from_the_numbers_is_refused(low, high, p_holm, verdict):
+    with pytest.raises(ValidationError, match=f"'{verdict}' does not follow from the difference"):
+        make_comparison("pos", low, high, verdict, p_holm)
 
 
-def test_signatures_stand_once_for_a_model_and_task(results: Results):
+def test_signature_of_a_model_and_task_is_listed_once(results: Results):
     signed = [one.model_copy(update={"signature": f"task:{one.task}"}) for one in results.scores]
-    made = comparisons.signatures(results.model_copy(update={"scores": (*signed, signed[0])}))
-    assert len(made.rows) == 20
-    assert made.rows[0] == ("Teacher", "POS", "task:pos")
+    table = comparisons.tabulate_signatures(results.model_copy(update={"scores": (*signed, signed[0])}))
+    assert len(table.rows) == 20
+    assert table.rows[0] == ("Teacher", "POS", "task:pos")
 
 
-def test_a_comparison_of_a_model_that_is_not_described_is_a_problem(compared: Results):
-    lost = compared.model_copy(update={"comparisons": (comparison("pos", 0.1, 0.2, "better", model="gone"),)})
-    assert lost.problems() == ["model 'gone' is named but not described"]
+def test_comparison_of_an_undescribed_model_is_a_problem(compared: Results):
+    lost = compared.model_copy(
+        update={"comparisons": (make_comparison("pos", 0.1, 0.2, "better", model="gone"),)}
+    )
+    assert lost.find_problems() == ["model 'gone' is named but not described"]

@@ -13,14 +13,14 @@ import pytest
 from harness.errors import HarnessError
 from harness.report import plots, summary, tables
 from harness.report.exported import PrecisionResult
-from harness.report.published import PUBLISHED, published
-from harness.report.render import render, render_html, render_markdown
+from harness.report.published import PUBLISHED, list_published
+from harness.report.render import render_html, render_markdown, write_report
 from harness.report.results import Results
 from harness.report.values import IntervalValue, SpeedRatio
 
 
 class Page(HTMLParser):
-    """Collects what a reader of the page would meet."""
+    """The tags and table rows of an HTML page."""
 
     VOID = frozenset({"meta", "link", "img"})
 
@@ -52,7 +52,7 @@ def page(results: Results) -> Page:
     return Page(render_html(results))
 
 
-def test_the_page_asks_for_nothing_from_anywhere(page: Page, results: Results):
+def test_page_loads_nothing_else(page: Page, results: Results):
     for _, attributes in page.tags:
         for name in ("src", "href", "srcset", "action"):
             assert re.match(r"data:|#", attributes.get(name) or "#")
@@ -60,7 +60,7 @@ def test_the_page_asks_for_nothing_from_anywhere(page: Page, results: Results):
     assert not re.search(r"https?://|@import|url\(|<script", text)
 
 
-def test_the_page_is_well_formed_and_readable_aloud(page: Page):
+def test_page_is_well_formed_and_accessible(page: Page):
     assert page.open == []
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("h1")) == 1
@@ -90,10 +90,10 @@ def test_markdown_tables_are_rectangular(results: Results):
     assert "A \\| B" in text
 
 
-def test_the_main_table_says_what_the_results_say(results: Results):
-    made = tables.scores(results)
-    assert [row[0] for row in made.rows] == ["Teacher", "6 layers", "Student"]
-    student = dict(zip(made.header, made.rows[2], strict=True))
+def test_main_table_shows_the_results(results: Results):
+    table = tables.tabulate_scores(results)
+    assert [row[0] for row in table.rows] == ["Teacher", "6 layers", "Student"]
+    student = dict(zip(table.header, table.rows[2], strict=True))
     assert student["Parameters"] == "700,000"
     assert student["MB"] == "2.8"
     assert student["POS (accuracy)"] == "82.5 ± 0.7"
@@ -103,47 +103,46 @@ def test_the_main_table_says_what_the_results_say(results: Results):
 
 def percent_of(results: Results, model: str) -> str:
     average = {
-        name: sum(results.score(name, task).mean for task in results.declared.tasks) / 4
+        name: sum(results.find_score(name, task).mean for task in results.declared.tasks) / 4
         for name in ("teacher", model)
     }
     return f"{100 * average[model] / average['teacher']:.1f}"
 
 
-def test_absent_is_a_dash_and_spreads_to_what_follows_from_it(results: Results):
+def test_absent_score_leaves_averages_absent(results: Results):
     cut = results.model_copy(
         update={"scores": tuple(s for s in results.scores if (s.model, s.task) != ("trim", "ner"))}
     )
-    row = dict(zip(tables.scores(cut).header, tables.scores(cut).rows[2], strict=True))
+    row = dict(zip(tables.tabulate_scores(cut).header, tables.tabulate_scores(cut).rows[2], strict=True))
     assert row["NER (span_f1)"] == row["Average"] == row["% of teacher"] == "–"
-    majority = tables.baselines(results).rows[1]
+    majority = tables.tabulate_baselines(results).rows[1]
     assert majority[:3] == ("Most frequent label", "–", "–")
     assert summary.average_interval(cut, "trim") is None
 
 
-def test_a_speedup_whose_interval_holds_one_is_not_printed():
-    told = tables.speed_up(SpeedRatio(value=1.2, interval=IntervalValue(low=0.9, high=1.5)))
-    assert "1.2" not in told
-    assert told == "none shown (0.90–1.50)"
-    assert (
-        tables.speed_up(SpeedRatio(value=6, interval=IntervalValue(low=5.8, high=6.2))) == "6.00× (5.80–6.20)"
-    )
+def test_speed_up_whose_interval_contains_one_is_not_printed():
+    printed = tables.format_speed_up(SpeedRatio(value=1.2, interval=IntervalValue(low=0.9, high=1.5)))
+    assert "1.2" not in printed
+    assert printed == "not significant (0.90–1.50)"
+    certain = SpeedRatio(value=6, interval=IntervalValue(low=5.8, high=6.2))
+    assert tables.format_speed_up(certain) == "6.00× (5.80–6.20)"
 
 
-def test_the_export_table_compares_with_the_teachers_fp32_file(results: Results):
-    made = tables.exports(results)
-    student = dict(zip(made.header, made.rows[2], strict=True))
+def test_export_table_compares_with_the_teachers_fp32_file(results: Results):
+    table = tables.tabulate_exports(results)
+    student = dict(zip(table.header, table.rows[2], strict=True))
     assert student["Times smaller"] == "6.0×"
     assert student["Speed-up (95 % interval)"] == "6.00× (5.82–6.18)"
     assert student["max |Δlogit|"] == "4.0e-07"
-    assert "1 thread(s), one row of 128 tokens" in made.note
-    for batch_size, told in ((4, "4 rows of 128 tokens"), (None, "rows of 128 tokens")):
+    assert "1 thread(s), one row of 128 tokens" in table.note
+    for batch_size, batch in ((4, "4 rows of 128 tokens"), (None, "rows of 128 tokens")):
         timed = tuple(one.model_copy(update={"batch_size": batch_size}) for one in results.exports)
-        note = tables.exports(results.model_copy(update={"exports": timed})).note
-        assert f"1 thread(s), {told}" in note
+        note = tables.tabulate_exports(results.model_copy(update={"exports": timed})).note
+        assert f"1 thread(s), {batch}" in note
 
 
-def test_copies_are_shown_with_what_they_lost_and_the_gates_verdict(results: Results):
-    table = tables.copies(results)
+def test_copies_are_listed_with_drop_and_verdict(results: Results):
+    table = tables.tabulate_copies(results)
     assert [row[1:] for row in table.rows] == [
         ("fp16", "0.70", "82.0", "82.0", "0.00 (-1.00 to 1.00)", "–", "passed"),
         ("int8", "0.70", "82.0", "81.9", "0.10 (-0.90 to 1.10)", "head", "passed"),
@@ -151,68 +150,68 @@ def test_copies_are_shown_with_what_they_lost_and_the_gates_verdict(results: Res
     ]
     assert table.note.startswith("Scores on 60 items of dev; 0.5 points may be lost.")
     assert table.title in render_markdown(results)
-    with pytest.raises(ValueError, match="failed without a drop that is large and sure"):
+    with pytest.raises(ValueError, match="failed without a drop that is larger than allowed"):
         PrecisionResult.model_validate(results.copies[0].model_dump() | {"passed": False})
 
 
-def test_the_report_says_which_graph_was_kept_and_why(results: Results):
-    assert tables.graphs(results).rows[0] == ("Teacher", "POS", "fp32", "legacy", "it was faster")
+def test_report_lists_kept_graphs_with_reasons(results: Results):
+    assert tables.tabulate_graphs(results).rows[0] == ("Teacher", "POS", "fp32", "legacy", "it was faster")
     assert "it was faster" in render_markdown(results)
 
 
-def test_every_table_is_rectangular_and_every_key_is_in_the_provenance(results: Results):
-    made = [
-        tables.scores, tables.baselines, tables.shapes, tables.exports, tables.training,
-        tables.all_scores, tables.environment, tables.absent, tables.provenance,
+def test_tables_are_rectangular_and_provenance_lists_every_key(results: Results):
+    makers = [
+        tables.tabulate_scores, tables.tabulate_baselines, tables.tabulate_shapes, tables.tabulate_exports,
+        tables.tabulate_training, tables.tabulate_all_scores, tables.tabulate_environment,
+        tables.tabulate_missing, tables.tabulate_provenance,
     ]  # fmt: skip
-    for table in (one(results) for one in made):
+    for table in (make(results) for make in makers):
         assert table.rows
         assert {len(row) for row in table.rows} == {len(table.header)}
-    assert {row[0] for row in tables.provenance(results).rows} == results.keys()
+    assert {row[0] for row in tables.tabulate_provenance(results).rows} == results.list_keys()
 
 
-def test_the_loss_per_byte_and_the_leakage_are_told(results: Results):
-    assert tables.held_out(results).rows[0] == ("Teacher", "2.500", "0.6250")
-    assert tables.leakage(results).rows == (("Topic", "0 of 99", "3 of 204"),)
+def test_loss_per_byte_and_leakage_are_listed(results: Results):
+    assert tables.tabulate_held_out(results).rows[0] == ("Teacher", "2.500", "0.6250")
+    assert tables.tabulate_leakage(results).rows == (("Topic", "0 of 99", "3 of 204"),)
     assert "| Topic | 0 of 99 | 3 of 204 |" in render_markdown(results)
 
 
-def test_the_headline_is_made_of_numbers(results: Results):
-    told = tables.headline(results)
-    assert told == (
+def test_headline_states_compression_and_retention(results: Results):
+    assert tables.write_headline(results) == (
         "From Teacher the recipe made Student for Maltese: 89.9 % fewer parameters, "
         f"{percent_of(results, 'trim')} % of the teacher's average score."
     )
     alone = results.model_copy(update={"models": results.models[:1]})
-    assert tables.headline(alone) == "This run made no student."
+    assert tables.write_headline(alone) == "This run made no student."
 
 
-def test_published_numbers_say_where_they_were_read_and_stand_beside_ours(results: Results):
+def test_published_numbers_state_their_source(results: Results):
     assert all(one.place and one.row and 0 <= one.low <= one.high <= 1 for one in PUBLISHED)
-    assert {one.language for one in published("gurgurov2025@564", "mt")} == {None, "mt"}
-    assert published("another", "mt") == ()
-    made = tables.papers(results, published("gurgurov2025", "mt"))
-    first = dict(zip(made.header, made.rows[0], strict=True))
+    assert {one.language for one in list_published("gurgurov2025@564", "mt")} == {None, "mt"}
+    assert list_published("another", "mt") == ()
+    table = tables.tabulate_published(results, list_published("gurgurov2025", "mt"))
+    first = dict(zip(table.header, table.rows[0], strict=True))
     assert first["Paper, %"] == "92"
-    assert {"65.55", "8 to 13"} <= {row[1] for row in made.rows}
+    assert {"65.55", "8 to 13"} <= {row[1] for row in table.rows}
     assert first["This run, %"] == "89.9"
     assert "arXiv:2505.16956, v2, abstract" in first["Read at"]
 
 
-def test_pictures_are_svg_the_same_each_time_and_told_in_words(results: Results):
-    for draw in (plots.score_by_size, plots.latency_by_model):
+def test_pictures_are_reproducible_svg_with_a_text(results: Results):
+    for draw in (plots.draw_score_by_size, plots.draw_latency_by_model):
         picture = draw(results)
         assert ElementTree.fromstring(picture.svg).tag.endswith("svg")
         assert picture.svg == draw(results).svg
         assert "Teacher" in picture.text
-    assert "79.5 %" in plots.score_by_size(results).text
+    assert "79.5 %" in plots.draw_score_by_size(results).text
     empty = results.model_copy(update={"scores": (), "exports": ()})
-    assert plots.score_by_size(empty) is None
-    assert plots.latency_by_model(empty) is None
+    assert plots.draw_score_by_size(empty) is None
+    assert plots.draw_latency_by_model(empty) is None
 
 
-def test_render_writes_both_reports_and_their_pictures(results: Results, tmp_path: Path):
-    markdown, html = render(results, tmp_path / "new")
+def test_report_is_written_with_its_pictures(results: Results, tmp_path: Path):
+    markdown, html = write_report(results, tmp_path / "new")
     names = {one.name for one in markdown.parent.iterdir()}
     assert names == {"report.md", "report.html", "score-by-size.svg", "latency-by-model.svg"}
     for name in re.findall(r"\]\((.*?\.svg)\)", markdown.read_text(encoding="utf-8")):
@@ -222,8 +221,8 @@ def test_render_writes_both_reports_and_their_pictures(results: Results, tmp_pat
 
 
 def test_unfilled_results_are_not_rendered(results: Results, tmp_path: Path):
-    with pytest.raises(HarnessError, match="wanted every declared cell filled or explained"):
-        render(results.model_copy(update={"training": ()}), tmp_path)
+    with pytest.raises(HarnessError, match="expected every declared cell filled or explained"):
+        write_report(results.model_copy(update={"training": ()}), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -232,5 +231,5 @@ def test_reporting_imports_no_torch():
         "import sys, harness.report.render; "
         "heavy = {'torch', 'transformers', 'onnxruntime', 'datasets'}; print(heavy & set(sys.modules))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "set()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

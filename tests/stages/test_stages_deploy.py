@@ -23,7 +23,7 @@ from harness.deploy.export_model import Request, check_out, choose_default, depl
 from harness.errors import HarnessError, UsageError
 from harness.export.record import RECORD
 from harness.precisions import COPIES
-from harness.report.model_card import model_card
+from harness.report.model_card import render_model_card
 from harness.tasks import HEADS, UPOS
 
 QUICK = ["--graphs", "legacy", "--seconds", "0.05", "--length", "16"]
@@ -117,7 +117,7 @@ def test_an_export_that_fails_leaves_what_was_there(saved, tmp_path: Path, monke
     before = (out / "model.onnx").read_bytes()
     with pytest.raises(HarnessError, match="wanted text to calibrate static int8 with; got none; add --lang"):
         deploy(request(saved, out, precisions=("int8-static",)), lambda _: None)
-    monkeypatch.setattr(deploying, "model_card", lambda _: 1 / 0)
+    monkeypatch.setattr(deploying, "render_model_card", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         deploy(request(saved, out, precisions=()), lambda _: None)
     assert (out / "model.onnx").read_bytes() == before
@@ -151,7 +151,7 @@ def test_copies_are_scored_judged_and_described(scored):
     assert head_of(card) == {
         "language": "mt", "license": "unknown", "pipeline_tag": "token-classification", "tags": ["onnx"],
     }  # fmt: skip
-    for told in ("On 20 test items (the built-in language)", "0.5 points are allowed", "licence: not stated"):
+    for told in ("On 20 test items (the built-in language)", "may lose 0.5 points", "licence: not stated"):
         assert told in card
     assert all(f"`{row['file']}`" in card for row in rows.values())
 
@@ -163,7 +163,7 @@ def head_of(card: str) -> dict[str, object]:
 @pytest.mark.parametrize("licence", ["no", "1.0", "custom: see NOTICE", "Għalija # biss", None])
 def test_the_head_of_a_card_says_what_was_given_however_yaml_would_read_it(scored, licence):
     record = json.loads((scored / RECORD).read_text(encoding="utf-8"))
-    head = head_of(model_card(record | {"language": "no", "licence": licence}))
+    head = head_of(render_model_card(record | {"language": "no", "licence": licence}))
     assert (head["language"], head["license"]) == ("no", licence or "unknown")
 
 

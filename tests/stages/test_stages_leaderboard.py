@@ -70,20 +70,20 @@ def test_a_study_is_run_whole_and_again_at_no_cost(run, place):
     told = run("ablate", "loss.yaml")
     folder = place / "runs/mt/ablate-loss-tiny"
     results = read_results(folder / "results.json")
-    assert [one.name for one in results.by_role("student")] == [
+    assert [one.name for one in results.list_models("student")] == [
         "as written",
         "mean squares",
         "less text",
         "taught",
     ]
-    taught, plain = (results.score(model, "topic").signature for model in ("taught", "as_written"))
+    taught, plain = (results.find_score(model, "topic").signature for model in ("taught", "as_written"))
     assert "lesson=1*class_mse/tuned" in taught
     assert "lesson" not in plain
     assert results.study.question == "Does the loss matter?"
     assert set(results.declared.tasks) == {"pos", "topic"}
     assert "Does the loss matter? The paper: It does." in told.out
     assert "### Leaderboard" in told.out
-    assert "### Beside as written" in told.out
+    assert "### Compared with as written" in told.out
     assert "not scored: ner" in told.err
     assert {path.name for path in folder.glob("*.*")} >= {
         "leaderboard.md",
@@ -112,7 +112,7 @@ def test_a_study_is_run_whole_and_again_at_no_cost(run, place):
 def test_recipes_are_compared_by_name_and_share_what_is_there(run, place):
     told = run("compare", "--recipes", "onlytrim.yaml,short.yaml")
     results = read_results(place / "runs/mt/compare-tiny/results.json")
-    assert {one.id for one in results.by_role("student")} == {"onlytrim", "short"}
+    assert {one.id for one in results.list_models("student")} == {"onlytrim", "short"}
     cost = {one.model: one.tokens for one in results.costs}
     assert cost["onlytrim"] == 0 < cost["short"]
     assert {one.model for one in results.exports} == {"teacher", "onlytrim", "short"}

@@ -19,7 +19,7 @@ def test_resumed_training_has_no_time_and_no_memory_and_says_why(report):
     training = manifests["adapt"].facts["training"] | {"resumed": True, "tokens_per_s": None}
     changes = {"resumed": True, "facts": manifests["adapt"].facts | {"training": training}}
     results = collect_results(config, manifests | {"adapt": manifests["adapt"].model_copy(update=changes)})
-    assert results.problems() == []
+    assert results.find_problems() == []
     rows = {one.step: one for one in results.training}
     assert rows["adapt"].wall_s is rows["adapt"].peak_memory_bytes is None
     assert rows["distill"].wall_s == manifests["distill"].wall_s

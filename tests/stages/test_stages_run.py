@@ -219,7 +219,7 @@ def test_the_report_has_the_tasks_that_are_there_and_a_manifest_for_each_number(
         json.loads(path.read_text(encoding="utf-8"))["key"]
         for path in finished.store.root.rglob("manifest.json")
     }
-    assert results.problems(manifests) == []
+    assert results.find_problems(manifests) == []
     assert [one.id for one in results.models] == [one.id for one in finished.blueprint.scored]
     assert results.run.language_name == "Maltese"
     assert results.run.teacher == "teacher"
@@ -227,7 +227,7 @@ def test_the_report_has_the_tasks_that_are_there_and_a_manifest_for_each_number(
     for model in results.models:
         assert model.id in {"tfidf", "majority"} or model.parameters == finished.facts(model.id)["parameters"]
         cell = finished.facts(f"score.topic.{model.id}")["scores"]["metrics"]["macro_f1"]
-        assert results.score(model.id, "topic").mean == pytest.approx(cell["mean"])
+        assert results.find_score(model.id, "topic").mean == pytest.approx(cell["mean"])
     assert {one.step for one in results.training} == set(TRAINED)
 
 
