@@ -72,25 +72,25 @@ INLINE A block_maximum(const T* x_V, int64_t count, A maximum) {
   return largest<A>(best);
 }
 
-// Rescales the sums from the old maxima to the new ones. Invariants: a sum of zero stays zero.
+// Rescales the sums from the old maxima to the new ones. Invariants: a sum of zero stays zero; an infinite sum of terms
+// whose leading probability becomes zero becomes zero.
 template <typename A, Divergence kind>
 INLINE void rescale(RowSums<A>& sums, double s_rise, double t_rise, double temperature) {
   const double s_step = s_rise / temperature, t_step = t_rise / temperature;
-  if constexpr (kind == Divergence::forward) {
-    if (sums.teacher != 0) sums.cross = std::exp(-t_step) * (sums.cross + sums.teacher * (s_step - t_step));
-  }
-  if constexpr (kind == Divergence::reverse) {
-    if (sums.student != 0) sums.cross = std::exp(-s_step) * (sums.cross + sums.student * (t_step - s_step));
+  if constexpr (kind != Divergence::none) {
+    const bool forward = kind == Divergence::forward;
+    const double leading = forward ? sums.teacher : sums.student, rise = forward ? s_step - t_step : t_step - s_step;
+    const double factor = std::exp(forward ? -t_step : -s_step);
+    if (leading != 0) sums.cross = factor == 0 ? 0 : factor * (sums.cross + leading * rise);
   }
   if (sums.student != 0) sums.student *= std::exp(-s_step);
   if (sums.teacher != 0) sums.teacher *= std::exp(-t_step);
   if (sums.hard != 0) sums.hard *= std::exp(-s_rise);
 }
 
+// Sums a row block by block; raises the maxima to those of the row.
 template <typename T, typename A, Divergence kind, Hard hard>
-RowLoss<A> distillation_row_terms(
-    const T* s_V, const T* t_V, int64_t V, const RowTerms<A>& terms, RowStatistics<A>& statistics) {
-  A s_max = -std::numeric_limits<A>::infinity(), t_max = s_max;
+RowSums<A> sum_row(const T* s_V, const T* t_V, int64_t V, A temperature, A& s_max, A& t_max) {
   RowSums<A> sums;
   for (int64_t begin = 0; begin < V; begin += kBlock) {
     const int64_t count = smaller(kBlock, V - begin);
@@ -99,14 +99,24 @@ RowLoss<A> distillation_row_terms(
     if (s_next > s_max || t_next > t_max) {
       rescale<A, kind>(
           sums, double(finite_shift(s_next)) - finite_shift(s_max), double(finite_shift(t_next)) - finite_shift(t_max),
-          terms.temperature);
+          temperature);
       s_max = s_next;
       t_max = t_next;
     }
     const T* t_block = kind == Divergence::none ? nullptr : t_V + begin;
     add_block<T, A, kind, hard>(
-        s_V + begin, t_block, count, finite_shift(s_max), finite_shift(t_max), A(1 / double(terms.temperature)), sums);
+        s_V + begin, t_block, count, finite_shift(s_max), finite_shift(t_max), A(1 / double(temperature)), sums);
   }
+  return sums;
+}
+
+template <typename T, typename A, Divergence kind, Hard hard>
+RowLoss<A> distillation_row_terms(
+    const T* s_V, const T* t_V, int64_t V, const RowTerms<A>& terms, RowStatistics<A>& statistics) {
+  A s_max = -std::numeric_limits<A>::infinity(), t_max = s_max;
+  RowSums<A> sums = sum_row<T, A, kind, hard>(s_V, t_V, V, terms.temperature, s_max, t_max);
+  // An infinite term of an early block may have a leading probability of zero at the row's maximum: start from the maxima.
+  if (!std::isfinite(sums.cross)) sums = sum_row<T, A, kind, hard>(s_V, t_V, V, terms.temperature, s_max, t_max);
   RowLoss<A> loss{};
   statistics = {
       finite_shift(s_max), finite_shift(t_max), A(1 / sums.student), A(1 / sums.teacher), A(1 / sums.hard), A(0)};

@@ -49,16 +49,17 @@ __device__ A larger(A left, A right) {  // `right` where `left` is NaN
   return left > right ? left : right;
 }
 
-// Rescales the sums to higher maxima. Invariants: a sum of zero stays zero.
+// Rescales the sums to higher maxima. Invariants: a sum of zero stays zero; an infinite sum of terms whose leading
+// probability becomes zero becomes zero.
 template <typename A, Divergence kind>
 __device__ void raise(RowSums<A>& sums, A s_max, A t_max, A inverse) {
   const A s_rise = finite_shift(s_max) - finite_shift(sums.s_max);
   const A s_step = s_rise * inverse, t_step = (finite_shift(t_max) - finite_shift(sums.t_max)) * inverse;
-  if (kind == Divergence::forward && sums.teacher != A(0)) {
-    sums.cross = exponential(-t_step) * (sums.cross + sums.teacher * (s_step - t_step));
-  }
-  if (kind == Divergence::reverse && sums.student != A(0)) {
-    sums.cross = exponential(-s_step) * (sums.cross + sums.student * (t_step - s_step));
+  if (kind != Divergence::none) {
+    const bool forward = kind == Divergence::forward;
+    const A leading = forward ? sums.teacher : sums.student, rise = forward ? s_step - t_step : t_step - s_step;
+    const A factor = exponential(forward ? -t_step : -s_step);
+    if (leading != A(0)) sums.cross = factor == A(0) ? A(0) : factor * (sums.cross + leading * rise);
   }
   if (sums.student != A(0)) sums.student *= exponential(-s_step);
   if (sums.teacher != A(0)) sums.teacher *= exponential(-t_step);
@@ -138,10 +139,11 @@ __device__ RowSums<A> merge_block(RowSums<A> sums, A inverse) {
 
 // Sums one thread's part of a row: in runs of 16 bytes where the alignment of both rows allows, else by elements.
 template <typename T, Divergence kind, bool hard>
-__device__ RowSums<sum_t<T>> thread_sums(const T* s_V, const T* t_V, int64_t V, sum_t<T> inverse) {
+__device__ RowSums<sum_t<T>> thread_sums(
+    const T* s_V, const T* t_V, int64_t V, sum_t<T> inverse, sum_t<T> s_max, sum_t<T> t_max) {
   using A = sum_t<T>;
   constexpr int length = run_length<T>;
-  RowSums<A> sums{minus_infinity<A>(), minus_infinity<A>(), A(0), A(0), A(0), A(0)};
+  RowSums<A> sums{s_max, t_max, A(0), A(0), A(0), A(0)};
   const bool runs = kind == Divergence::none || same_phase(s_V, t_V);
   const int64_t head = runs ? min(head_length(s_V), V) : V;
   const int64_t tail = runs ? head + (V - head) / length * length : V;
@@ -168,6 +170,31 @@ __device__ RowTerms<sum_t<T>> make_terms(const RowArguments<T>& all, int64_t n) 
   return terms;
 }
 
+// Sums a row over the block; thread 0 has the result. An infinite term that a thread read early may have a leading probability
+// of zero at the row's maximum: a row whose sum is not finite is summed again from its maxima.
+template <typename T, Divergence kind, bool hard>
+__device__ RowSums<sum_t<T>> row_sums(const T* s_V, const T* t_V, int64_t V, sum_t<T> inverse) {
+  using A = sum_t<T>;
+  __shared__ A maxima[2];
+  __shared__ bool finite;
+  A s_max = minus_infinity<A>(), t_max = s_max;
+  RowSums<A> sums;
+  for (int pass = 0; pass < 2; ++pass) {
+    sums = merge_block<A, kind>(thread_sums<T, kind, hard>(s_V, t_V, V, inverse, s_max, t_max), inverse);
+    if (kind == Divergence::none || pass == 1) break;
+    if (threadIdx.x == 0) {
+      maxima[0] = sums.s_max;
+      maxima[1] = sums.t_max;
+      finite = sums.cross - sums.cross == A(0);
+    }
+    __syncthreads();
+    if (finite) break;
+    s_max = maxima[0];
+    t_max = maxima[1];
+  }
+  return sums;
+}
+
 // Writes the row's losses; returns its statistics to every thread.
 template <typename T, Divergence kind, bool hard>
 __device__ RowStatistics<sum_t<T>> forward_row(const RowArguments<T>& all, int64_t n, const RowTerms<sum_t<T>>& terms) {
@@ -175,8 +202,8 @@ __device__ RowStatistics<sum_t<T>> forward_row(const RowArguments<T>& all, int64
   __shared__ RowStatistics<A> shared;
   const T* s_V = all.student + n * all.student_stride;
   const A inverse = A(1) / all.temperature;
-  RowSums<A> sums = thread_sums<T, kind, hard>(s_V, all.teacher + n * all.teacher_stride, all.vocabulary, inverse);
-  sums = merge_block<A, kind>(sums, inverse);
+  const RowSums<A> sums =
+      row_sums<T, kind, hard>(s_V, all.teacher + n * all.teacher_stride, all.vocabulary, inverse);
   if (threadIdx.x == 0) {
     const double student = sums.student, teacher = sums.teacher, cross = sums.cross;
     shared = {finite_shift(sums.s_max), finite_shift(sums.t_max), A(1 / student), A(1 / teacher), A(1 / double(sums.hard)), A(0)};

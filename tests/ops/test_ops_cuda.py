@@ -152,6 +152,26 @@ def test_minus_infinity_nan_and_a_wrong_label_thread_by_thread(host):
     assert bool(rows.gradient[3].isfinite().all())
 
 
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
+def test_tokens_masked_by_infinity_and_by_a_large_number_thread_by_thread(host, divergence):
+    rows = Rows(2500, torch.float32, divergence, 2.0)
+    leading, other = (
+        (rows.teacher, rows.student) if divergence == "forward_kl" else (rows.student, rows.teacher)
+    )
+    leading[:, :1100], other[:, :1100] = -1e4, -float("inf")
+    leading[1, 8:16], leading[1, 16:1100] = -60.0, -1e9
+    rows.target[2], rows.mask[:] = 1200, True
+    soft, hard, grad = rows.truth(rows.slopes)
+    slopes = (rows.slopes[0], rows.slopes[1], 1)
+    rows.launch(host, FORWARD, rows.gradient, slopes)
+    rows.launch(host, BACKWARD, rows.gradient, slopes)
+    assert torch.allclose(rows.soft.double(), soft, rtol=2e-6)
+    assert torch.allclose(rows.hard.double(), hard, rtol=2e-6)
+    finite = soft.isfinite()
+    assert finite.tolist() == [True, False, True, True]
+    assert close(rows.gradient[finite], grad[finite], torch.float32)
+
+
 @pytest.mark.parametrize(
     ("kind", "dtype"), [("cosine", torch.float32), ("mse", torch.float32), ("cosine", torch.bfloat16)]
 )

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
@@ -193,6 +195,83 @@ def test_tokens_ruled_out_by_minus_infinity(vocabulary, run):
     assert torch.allclose(loss, wanted[0], rtol=1e-12)
     assert torch.allclose(grad[:, :-20], wanted[1], rtol=1e-10, atol=1e-15)
     assert bool((grad[:, -20:] == 0).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
+@pytest.mark.parametrize("masked_first", [True, False])
+@pytest.mark.parametrize("large", [-1e4, -1e9, torch.finfo(torch.bfloat16).min])
+def test_masked_tokens_are_minus_infinity_in_one_model_and_large_in_the_other(
+    large, masked_first, divergence, dtype, run
+):
+    """The first 1,100 tokens, or the last, are masked, with one convention in each model."""
+    student, teacher, target = make(4, 3000, dtype)
+    target = 1200 + target % 600
+    masked = slice(0, 1100) if masked_first else slice(1900, None)
+    leading, other = (teacher, student) if divergence == "forward_kl" else (student, teacher)
+    with torch.no_grad():
+        leading[:, masked], other[:, masked] = large, -float("inf")
+    result = run(
+        lambda: ops.distillation_loss(student, teacher, target, divergence=divergence, **BOTH), [student]
+    )
+    wide = student.detach().double().requires_grad_()
+    kept = torch.ones(3000, dtype=torch.bool).index_fill(0, torch.arange(3000)[masked], False)
+    truth = run(
+        lambda: ops.distillation_loss(
+            wide[:, kept],
+            teacher.double()[:, kept],
+            torch.where(target == -100, -100, kept.cumsum(0)[target] - 1),
+            divergence=divergence,
+            **BOTH,
+        ),
+        [wide],
+    )
+    assert torch.allclose(result[0].double(), truth[0], rtol=1e-6)
+    error = (result[1].double() - truth[1]).norm() / truth[1].norm()
+    assert float(error) < (4e-3 if dtype == torch.bfloat16 else 1e-6)
+
+
+SPECIAL = (-float("inf"), -1e4, -1e9, torch.finfo(torch.float32).min, -60.0, -90.0, -200.0, 60.0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_order_of_the_vocabulary_changes_nothing(data):
+    """Ranges of tokens hold masks of either model; an infinite loss stays infinite in every order."""
+    divergence = data.draw(st.sampled_from(["forward_kl", "reverse_kl"]))
+    temperature = data.draw(st.sampled_from([0.5, 1.0, 2.0, 3.5]))
+    vocabulary = data.draw(st.integers(1, 4000))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
+    student, teacher = torch.randn(2, 2, vocabulary, generator=generator) * 3
+    for _ in range(data.draw(st.integers(0, 4))):
+        start = data.draw(st.integers(0, vocabulary - 1))
+        stop = data.draw(st.integers(start + 1, vocabulary))
+        student[:, start:stop] = data.draw(st.sampled_from(SPECIAL))
+        teacher[:, start:stop] = data.draw(st.sampled_from(SPECIAL))
+
+    def loss_and_gradient(order: Tensor) -> tuple[Tensor, Tensor]:
+        logits = student[:, order].requires_grad_()
+        loss = ops.distillation_loss(
+            logits,
+            teacher[:, order],
+            temperature=temperature,
+            soft_weight=1.0,
+            hard_weight=0.0,
+            divergence=divergence,
+        )
+        (grad,) = torch.autograd.grad(loss, logits)
+        return loss.detach(), grad
+
+    order = torch.randperm(vocabulary, generator=generator)
+    loss, grad = loss_and_gradient(torch.arange(vocabulary))
+    for other in (order, torch.arange(vocabulary).flip(0)):
+        shuffled, shuffled_grad = loss_and_gradient(other)
+        if float(loss) > 1e30:  # near float32's largest number, where a sum may overflow in one order
+            assert float(shuffled) > 1e30
+            continue
+        assert torch.allclose(shuffled, loss, rtol=1e-5, atol=1e-4, equal_nan=True)
+        bound = 1e-5 * max(1.0, float(loss))  # the reverse gradient is a difference of terms of that size
+        assert torch.allclose(shuffled_grad, grad[:, other], rtol=1e-4, atol=bound, equal_nan=True)
 
 
 @pytest.mark.parametrize("first", [True, False])
