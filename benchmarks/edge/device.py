@@ -1,11 +1,11 @@
-"""A file run in a process of its own under the limits of a small device: cold start, peak memory, latency.
+"""Run a file in a process of its own under the limits of a small device: cold start, peak memory, latency.
 
-One core, and so much memory: in a container of the image ``harness:cpu`` where an engine answers and has it
-(`make image`); else by a control group where one can be made; else by a limit on the process's own data
-(``RLIMIT_DATA``, which does not count mapped files). Which it was is told with the numbers. The file is in
-the page cache: cold is the process, not the disk.
+One core and 512 MiB: in a container of the image ``harness:cpu`` where an engine runs and has it (`make
+image`); else in a control group where one can be made; else by a limit on the process's own data
+(``RLIMIT_DATA``, which does not count mapped files). The numbers name the limit. The file is in the page
+cache: the process is cold, not the disk.
 
-Run as a program it is the process that is measured; it imports onnxruntime and numpy alone.
+Run as a program, this file is the process that is measured; it imports onnxruntime and numpy alone.
 """
 
 import json
@@ -24,8 +24,8 @@ IMAGE = "harness:cpu"
 ROUNDS = 30
 
 
-def measured(file: str, length: int, vocabulary: int) -> dict[str, float]:
-    """Opens a file, answers once, then again and again; gives milliseconds and bytes."""
+def measure_file(file: str, length: int, vocabulary: int) -> dict[str, float]:
+    """Open a file, run it once and then again, and return milliseconds and bytes."""
     start = time.perf_counter()
     import numpy as np  # noqa: PLC0415  its time is part of what is measured
     import onnxruntime  # noqa: PLC0415
@@ -51,34 +51,34 @@ def measured(file: str, length: int, vocabulary: int) -> dict[str, float]:
         "first_ms": 1e3 * (answered - opened),
         "cold_ms": 1e3 * (answered - start),
         "p50_ms": 1e3 * sorted(taken)[ROUNDS // 2],
-        "peak_bytes": peak_bytes(),
+        "peak_bytes": read_peak_bytes(),
     }
 
 
-def peak_bytes() -> int:
-    """Gives the most memory this program held; ``ru_maxrss`` would count the process it was forked from."""
-    told = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    return next(1024 * int(line.split()[1]) for line in told.splitlines() if line.startswith("VmHWM:"))
+def read_peak_bytes() -> int:
+    """Return the most memory this program used; ``ru_maxrss`` would count the process it was forked from."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
-def limited(file: Path, length: int, vocabulary: int) -> dict[str, object]:
-    """Runs this file as a program under the limits; gives what it measured, or why it ended without."""
+def measure_under_limits(file: Path, length: int, vocabulary: int) -> dict[str, object]:
+    """Run this file as a program under the limits, and return its measurements, or why it failed."""
     asked = [str(file.resolve()), str(length), str(vocabulary)]
     core = min(os.sched_getaffinity(0))
-    client = engine()
-    way, code, said, problem = (
-        _in_container(client, asked, core) if client is not None else _in_process(asked, core)
+    client = connect_to_engine()
+    limit, code, output, errors = (
+        _run_in_container(client, asked, core) if client is not None else _run_in_process(asked, core)
     )
-    told: dict[str, object] = {"limits": f"one core, {MEMORY_BYTES // 2**20} MiB by {way}"}
+    limits: dict[str, object] = {"limits": f"one core, {MEMORY_BYTES // 2**20} MiB by {limit}"}
     if code == 0:
-        measurements: dict[str, object] = json.loads(said)
-        return told | measurements
-    reason = "killed" if code in {-9, 137} else (problem.strip().splitlines() or ["no word"])[-1][:300]
-    return told | {"ended": f"exit {code}: {reason}"}
+        measurements: dict[str, object] = json.loads(output)
+        return limits | measurements
+    reason = "killed" if code in {-9, 137} else (errors.strip().splitlines() or ["no message"])[-1][:300]
+    return limits | {"ended": f"exit {code}: {reason}"}
 
 
-def engine() -> Any:
-    """Gives a client of the engine that answers and has the image; None where there is none."""
+def connect_to_engine() -> Any:
+    """Return a client of a running engine that has the image; None where there is none."""
     try:
         import docker  # noqa: PLC0415  the measured process does without
 
@@ -89,7 +89,7 @@ def engine() -> Any:
     return client
 
 
-def _in_container(client: Any, asked: Sequence[str], core: int) -> tuple[str, int, str, str]:
+def _run_in_container(client: Any, asked: Sequence[str], core: int) -> tuple[str, int, str, str]:
     program, file = Path(__file__).resolve(), Path(asked[0])
     container = client.containers.create(
         IMAGE,
@@ -104,16 +104,16 @@ def _in_container(client: Any, asked: Sequence[str], core: int) -> tuple[str, in
     try:
         container.start()
         code = int(container.wait()["StatusCode"])
-        said, problem = (
+        output, errors = (
             container.logs(stdout=stdout, stderr=not stdout).decode() for stdout in (True, False)
         )
     finally:
         container.remove(force=True)
-    return "a container", code, said, problem
+    return "a container", code, output, errors
 
 
-def _in_process(asked: Sequence[str], core: int) -> tuple[str, int, str, str]:
-    group = _group()
+def _run_in_process(asked: Sequence[str], core: int) -> tuple[str, int, str, str]:
+    group = _make_group()
 
     def confine() -> None:
         os.sched_setaffinity(0, {core})
@@ -138,8 +138,8 @@ def _in_process(asked: Sequence[str], core: int) -> tuple[str, int, str, str]:
     return "a control group" if group else "RLIMIT_DATA", done.returncode, done.stdout, done.stderr
 
 
-def _group() -> Path | None:
-    """Makes a control group with the memory limit; None where that cannot be."""
+def _make_group() -> Path | None:
+    """Make a control group with the memory limit; None where that is not possible."""
     unified = (CGROUP / "cgroup.controllers").is_file()
     root, limit = (CGROUP, "memory.max") if unified else (CGROUP / "memory", "memory.limit_in_bytes")
     group = root / f"harness-edge-{os.getpid()}"
@@ -157,4 +157,4 @@ def _group() -> Path | None:
 
 if __name__ == "__main__":
     name, tokens, ids = sys.argv[1:]
-    print(json.dumps(measured(name, int(tokens), int(ids))))
+    print(json.dumps(measure_file(name, int(tokens), int(ids))))

@@ -1,4 +1,4 @@
-"""The shapes of the edge targets, with random weights: latency and size do not ask what they are."""
+"""The shapes of the edge targets, with random weights: latency and size do not depend on the weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Shape(NamedTuple):
 
 
 class Target(NamedTuple):
-    """How many times as fast as mBERT's shape in fp32 the int8 file is to be, and its most megabytes."""
+    """How many times as fast as mBERT's shape in fp32 the int8 file must be, and its most megabytes."""
 
     speed: float
     size_mb: float | None
@@ -43,8 +43,8 @@ STUDENTS: Mapping[str, tuple[Shape, Target]] = MappingProxyType(
 )
 
 
-def build(shape: Shape, kind: type[Any] = BertForTokenClassification) -> Any:
-    """Gives a model of a shape with random weights; the same every time."""
+def build_model(shape: Shape, kind: type[Any] = BertForTokenClassification) -> Any:
+    """Return a model of a shape with random weights, the same every time."""
     torch.manual_seed(0)
     labels = {number: f"T{number}" for number in range(NUM_LABELS)}
     config = BertConfig(
@@ -55,8 +55,8 @@ def build(shape: Shape, kind: type[Any] = BertForTokenClassification) -> Any:
     return kind(config).eval()
 
 
-def rows_of(vocabulary: int, length: int, batch_size: int = 1) -> dict[str, Any]:
-    """Gives rows of ids, unpadded."""
+def draw_batch(vocabulary: int, length: int, batch_size: int = 1) -> dict[str, Any]:
+    """Return a batch of random ids without padding."""
     ids_BL = np.random.default_rng(0).integers(5, vocabulary, (batch_size, length), dtype=np.int64)
     return {
         "input_ids": ids_BL,

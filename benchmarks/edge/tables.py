@@ -1,4 +1,4 @@
-"""The edge benchmark's numbers as Markdown."""
+"""Draw the edge benchmark's numbers as Markdown tables."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ Row = Mapping[str, Any]
 _SPEED = "times as fast as the teacher in fp32 (95 %)"
 
 
-def tables_of(found: Mapping[str, Sequence[Row]], absent: Mapping[str, str]) -> list[str]:
-    """Gives targets, timings, what processes under limits told, sizes, and what could not be timed."""
+def draw_tables(numbers: Mapping[str, Sequence[Row]], absent: Mapping[str, str]) -> list[str]:
+    """Return the tables of targets, timings, processes under limits and sizes, and the absent variants."""
     return [
         "## Targets",
         "",
-        "The fastest int8 file of each student beside the teacher's in fp32, 1 row of 128 tokens, 1 thread.",
+        "The fastest int8 file of each student and the teacher's in fp32, 1 row of 128 tokens, 1 thread.",
         "",
         *_table(
-            ("model", _SPEED, "wanted", "MB", "wanted", "times as fast as the fastest of a peer"),
-            map(_target, found["targets"]),
+            ("model", _SPEED, "target", "MB", "target", "times as fast as the fastest of a peer"),
+            map(_target, numbers["targets"]),
         ),
         "## Times",
         "",
@@ -36,17 +36,17 @@ def tables_of(found: Mapping[str, Sequence[Row]], absent: Mapping[str, str]) -> 
                 "rows/s",
                 _SPEED,
             ),
-            map(_timing, found["rows"]),
+            map(_timing, numbers["rows"]),
         ),
         "## Under a device's limits",
         "",
         *_table(
             ("model", "precision", "limits", "cold start ms", "p50 ms", "peak MB"),
-            map(_device, found["device"]),
+            map(_device, numbers["device"]),
         ),
         "## Sizes",
         "",
-        *_table(("model", "precision", "MB", "MB after gzip"), map(_size, found["compressed"])),
+        *_table(("model", "precision", "MB", "MB after gzip"), map(_size, numbers["compressed"])),
         *(f"- absent: {name}: {reason}" for name, reason in absent.items()),
     ]
 

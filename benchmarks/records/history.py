@@ -1,9 +1,9 @@
-"""Draws the records of `make bench` over time: one picture a machine.
+"""Draw the records of `make bench` over time: one picture a machine.
 
     python -m benchmarks.records history [benchmarks/records] [--out FOLDER]
 
-Times of different runs are not compared with each other: what is drawn is how many times as fast a variant
-was as the first of its group, within its own run, with the interval; and the counts.
+Times of different runs are not compared. The pictures show how many times as fast a variant was as the first
+of its group, within its own run, with the interval; and the counts.
 """
 
 from __future__ import annotations
@@ -45,35 +45,35 @@ Panels = dict[str, dict[str, list[Point]]]
 """By title of a panel and name of a line: its points, the oldest first."""
 
 
-def read(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Gives the records of whole runs in a folder by machine, the oldest first.
+def read_records(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the records of `make bench` in a folder by machine, the oldest first.
 
     Raises:
         HarnessError: there is none.
     """
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    machines: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(folder.glob("bench_*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        found[path.name.split("_")[1]].append(record)
-    if not found:
-        raise HarnessError(f"history: wanted records of `make bench` in '{folder}'; got none; run it first")
+        machines[path.name.split("_")[1]].append(record)
+    if not machines:
+        raise HarnessError(f"history: expected records of `make bench` in '{folder}'; got none; run it first")
     return {
         machine: sorted(records, key=lambda one: str(one["environment"]["at"]))
-        for machine, records in found.items()
+        for machine, records in machines.items()
     }
 
 
-def panels(records: Sequence[Mapping[str, Any]]) -> Panels:
-    """Gives what is drawn of one machine."""
-    drawn: Panels = defaultdict(lambda: defaultdict(list))
+def collect_panels(records: Sequence[Mapping[str, Any]]) -> Panels:
+    """Return the panels of one machine."""
+    panels: Panels = defaultdict(lambda: defaultdict(list))
     for record in records:
         commit = str(record["environment"]["commit"])[:7]
-        for title, line, point in _points(record, commit):
-            drawn[title][line].append(point)
-    return {title: dict(lines) for title, lines in drawn.items()}
+        for title, line, point in _collect_points(record, commit):
+            panels[title][line].append(point)
+    return {title: dict(lines) for title, lines in panels.items()}
 
 
-def _points(record: Mapping[str, Any], commit: str) -> Iterator[tuple[str, str, Point]]:
+def _collect_points(record: Mapping[str, Any], commit: str) -> Iterator[tuple[str, str, Point]]:
     for group in record["groups"]:
         first = next(iter(group["facts"]))
         for variant, facts in group["facts"].items():
@@ -90,21 +90,21 @@ def _points(record: Mapping[str, Any], commit: str) -> Iterator[tuple[str, str, 
                 )
 
 
-def draw(drawn: Panels, title: str) -> bytes:
-    """Gives the picture as SVG; equal records give equal bytes."""
-    rows = -(-len(drawn) // _COLUMNS)
+def draw_picture(panels: Panels, title: str) -> bytes:
+    """Return the picture as SVG; equal records make equal bytes."""
+    rows = -(-len(panels) // _COLUMNS)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(_COLUMNS * _WIDTH, rows * _HEIGHT), layout="constrained")
         FigureCanvasSVG(figure)
         figure.suptitle(title)
-        for place, (name, lines) in enumerate(drawn.items(), 1):
-            _panel(figure.add_subplot(rows, _COLUMNS, place), name, lines)
+        for place, (name, lines) in enumerate(panels.items(), 1):
+            _draw_panel(figure.add_subplot(rows, _COLUMNS, place), name, lines)
         target = io.BytesIO()
         figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
     return target.getvalue()
 
 
-def _panel(axes: Axes, title: str, lines: Mapping[str, Sequence[Point]]) -> None:
+def _draw_panel(axes: Axes, title: str, lines: Mapping[str, Sequence[Point]]) -> None:
     order = list(dict.fromkeys(point.commit for points in lines.values() for point in points))
     for name, points in lines.items():
         x = [order.index(point.commit) for point in points]
@@ -118,19 +118,19 @@ def _panel(axes: Axes, title: str, lines: Mapping[str, Sequence[Point]]) -> None
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Writes ``history_<machine>.svg`` for every machine; a fault is one line, with exit code 2."""
+    """Write ``history_<machine>.svg`` for every machine; print a fault in one line, with exit code 2."""
     parser = make_parser("benchmarks.records history", __doc__)
     parser.add_argument("records", type=Path, nargs="?", default=RECORDS)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "history")
     asked = parser.parse_args(given)
     try:
-        machines = read(asked.records)
+        machines = read_records(asked.records)
     except HarnessError as error:
         print(error, file=sys.stderr)
         return 2
     asked.out.mkdir(parents=True, exist_ok=True)
     for machine, records in machines.items():
         path = asked.out / f"history_{machine}.svg"
-        path.write_bytes(draw(panels(records), f"{machine}, {len(records)} records"))
+        path.write_bytes(draw_picture(collect_panels(records), f"{machine}, {len(records)} records"))
         print(f"written: {path}")
     return 0

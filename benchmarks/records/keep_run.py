@@ -1,4 +1,4 @@
-"""Keeps a finished run as a record: its results and its plot, nothing of its data.
+"""Keep a finished run as a record: its results and its plot, nothing of its data.
 
     python -m benchmarks.records keep runs/mt/gurgurov2025-mini            # into benchmarks/records
 
@@ -22,21 +22,21 @@ from harness.report.render import read_results
 _PLOTS = ("score-by-variant.svg", "score-by-size.svg")
 
 
-def keep(run: Path, records: Path) -> list[Path]:
-    """Copies ``results.json`` of a run and its plot of scores; gives the copies.
+def keep_run(run: Path, records: Path) -> list[Path]:
+    """Copy ``results.json`` of a run and its plot of scores, and return the copies.
 
-    A run on other text than the built-in one has it in its name.
+    The name of a record names the text, unless it is the built-in text.
 
     Raises:
-        HarnessError: the run has no sound results, or ran on a checkout with changes of its own.
+        HarnessError: the run has no complete results, or ran on a checkout with uncommitted changes.
     """
     results = read_results(run / "results.json")
     if problems := results.find_problems():
-        raise HarnessError(f"keep '{run}': wanted whole results; got {problems[0]}; run it to its end")
+        raise HarnessError(f"keep '{run}': expected complete results; got {problems[0]}; run it to its end")
     about = results.environment
     if about.get("commit") is None or about.get("dirty"):
-        got = "one that names none" if about.get("commit") is None else "a changed checkout of it"
-        raise HarnessError(f"keep '{run}': wanted a run of a commit; got {got}; commit, and run it anew")
+        got = "no commit" if about.get("commit") is None else "a changed checkout"
+        raise HarnessError(f"keep '{run}': expected a run of a commit; got {got}; commit, and run it again")
     text = () if results.run.data == "builtin" else (results.run.data,)
     name = "-".join((results.run.language, results.run.recipe, results.run.scale, *text))
     stem = name_record(name, about)
@@ -49,13 +49,13 @@ def keep(run: Path, records: Path) -> list[Path]:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Runs the command; a fault is told in one line, with exit code 2."""
+    """Run the command; print a fault in one line, with exit code 2."""
     parser = make_parser("benchmarks.records keep", __doc__)
     parser.add_argument("run", type=Path, help="the folder of a finished run")
     parser.add_argument("--record", type=Path, default=RECORDS, help="folder to write to")
     asked = parser.parse_args(given)
     try:
-        for path in keep(asked.run, asked.record):
+        for path in keep_run(asked.run, asked.record):
             print(path)
     except HarnessError as error:
         print(error, file=sys.stderr)

@@ -1,8 +1,8 @@
-"""Draws docs/leaderboards.md from the kept records of `harness compare` and `harness ablate`.
+"""Draw docs/leaderboards.md from the kept records of `harness compare` and `harness ablate`.
 
     python -m benchmarks.records leaderboards
 
-Nothing on the page is written by hand but how to read it; a test holds the page to the records.
+Only the advice on reading the page is written by hand; a test compares the page with the records.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Board:
     """One study of a record.
 
     Attributes:
-        path: of the record.
-        results: what it holds.
+        path: path of the record.
+        results: its results.
     """
 
     path: Path
@@ -50,25 +50,25 @@ class Board:
 
     @property
     def title(self) -> str:
-        """The language and whose text it is; of a study its name."""
+        """The language and the text; for a study its name too."""
         run = self.results.run
         text = "built-in text" if run.data == "builtin" else "real text"
         where = f"{run.language_name}, {text}, {run.scale}"
         return f"{run.recipe.removeprefix(_STUDY)}: {where}" if self.is_study else where
 
     @property
-    def asked(self) -> str:
-        """The question of a study and what the papers answer."""
+    def question(self) -> str:
+        """The question of a study and the papers' answer."""
         return write_headline(self.results)
 
     @property
     def commit(self) -> str:
-        """Of the code, short."""
+        """The short hash of the code's commit."""
         return str(self.results.environment["commit"])[:7]
 
     @property
     def teacher(self) -> str:
-        """Its name and its shape."""
+        """The teacher's name and shape."""
         model = find_teacher(self.results)
         shape = {} if model is None else model.shape or {}
         sizes = f"{shape['layers']} layers of {shape['hidden']}" if shape else "of unknown shape"
@@ -77,68 +77,68 @@ class Board:
 
     @property
     def machine(self) -> str:
-        """The processor and how many of its cores took part."""
+        """The processor and the number of cores."""
         about = self.results.environment
         return f"{about['cpu']}, {about['cores']} core{'s' if about['cores'] != 1 else ''}"
 
     @property
     def table(self) -> Table:
-        """The main table; of a study with its losses, and each average's difference from the reference's."""
+        """The main table; for a study with losses, and each average's difference from the reference's."""
         main = tabulate_models(self.results)
         reference = None if self.results.study is None else self.results.study.reference
         if not self.is_study or reference is None:
             return main
         ids = [one.id for one in rank_models(self.results)]
-        beside = [self.results.find_comparison(one, reference, AVERAGE) for one in ids]
-        told = ["–" if one is None else comparisons.format_claim(one) for one in beside]
+        compared = [self.results.find_comparison(one, reference, AVERAGE) for one in ids]
+        claims = ["–" if one is None else comparisons.format_claim(one) for one in compared]
         name = find_model_name(self.results, reference)
         kept = [main.header.index(column) for column in main.header if column not in ("Ahead", "MB", "Time")]
         losses = {one.model: f"{one.loss_per_byte:.3f}" for one in self.results.held_out}
         rows = tuple(
             (*(row[at] for at in kept), losses.get(one, "–"), cell)
-            for one, row, cell in zip(ids, main.rows, told, strict=True)
+            for one, row, cell in zip(ids, main.rows, claims, strict=True)
         )
-        return Table(main.title, (*(main.header[at] for at in kept), _LOSS, f"Beside {name}"), rows)
+        return Table(main.title, (*(main.header[at] for at in kept), _LOSS, f"Difference from {name}"), rows)
 
     @property
     def picture(self) -> Path | None:
-        """The drawing that is kept beside the record, if any."""
+        """The picture of the record, if any."""
         drawn = self.path.with_suffix(".svg")
         return drawn if drawn.is_file() else None
 
     @property
     def signatures(self) -> dict[str, list[str]]:
-        """By signature without its model: the models of it, each with its digest."""
-        found: dict[str, list[str]] = defaultdict(list)
+        """The models with their digests, by signature without the model."""
+        models: dict[str, list[str]] = defaultdict(list)
         metrics = self.results.declared.tasks
         for score in self.results.scores:
             if score.signature is None or score.metric != metrics[score.task]:
                 continue
             digest = _MODEL.search(score.signature)
             line = _MODEL.sub("|model:*", score.signature)
-            found[line].append(
+            models[line].append(
                 find_model_name(self.results, score.model) + (f" {digest[1]}" if digest else "")
             )
-        return dict(found)
+        return dict(models)
 
 
-def read(records: Path) -> list[Board]:
-    """Gives the boards of a folder of records, by name.
+def read_boards(records: Path) -> list[Board]:
+    """Return the boards of a folder of records, by name.
 
     Raises:
         HarnessError: there is none.
     """
-    found = [path for kind in ("compare", "ablate") for path in sorted(records.glob(f"*-{kind}-*.json"))]
-    if not found:
+    paths = [path for kind in ("compare", "ablate") for path in sorted(records.glob(f"*-{kind}-*.json"))]
+    if not paths:
         raise HarnessError(
-            f"boards: wanted records of `harness compare` or `harness ablate` in '{records}'; got none; "
-            "keep one with `python -m benchmarks.records keep`"
+            f"leaderboards: expected records of `harness compare` or `harness ablate` in '{records}'; "
+            "got none; keep one with `python -m benchmarks.records keep`"
         )
-    return [Board(path, read_results(path)) for path in found]
+    return [Board(path, read_results(path)) for path in paths]
 
 
-def page(boards: Sequence[Board]) -> str:
-    """Gives the page of them, as Markdown."""
+def draw_page(boards: Sequence[Board]) -> str:
+    """Return the page of some boards, as Markdown."""
     text = (
         load_templates(TEMPLATE.parent)
         .get_template(TEMPLATE.name)
@@ -154,7 +154,7 @@ def main(given: Sequence[str] | None = None) -> int:
     """Write the page; print a fault in one line, with exit code 2."""
     make_parser("benchmarks.records leaderboards", __doc__).parse_args(given)
     try:
-        PAGE.write_text(page(read(RECORDS)), encoding="utf-8", newline="\n")
+        PAGE.write_text(draw_page(read_boards(RECORDS)), encoding="utf-8", newline="\n")
     except HarnessError as error:
         print(error, file=sys.stderr)
         return 2

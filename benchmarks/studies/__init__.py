@@ -1,1 +1,1 @@
-"""Studies of scores that need whole runs."""
+"""Studies of scores, which need whole runs."""

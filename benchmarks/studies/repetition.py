@@ -1,8 +1,8 @@
-"""Whether the same command gives the same digits twice: ``harness score`` in two fresh run folders.
+"""Does the same command lead to the same digits twice? Run ``harness score`` in two fresh run folders.
 
     python -m benchmarks.studies repetition --model MODEL --lang mt --data DIR [--runs DIR] [--record DIR]
 
-Nothing is shared between the two: each reads the data, fine-tunes every seed and makes every baseline anew.
+The two share nothing: each reads the data, fine-tunes every seed and makes every baseline.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from benchmarks.common.programs import make_parser
 from benchmarks.common.recording import describe_environment, remove_paths, write_record
 
 
-def score(words: list[str], runs: Path) -> dict[str, Any]:
-    """Gives the ``scores.json`` of one run of the command."""
+def run_score(words: list[str], runs: Path) -> dict[str, Any]:
+    """Run the command, and return its ``scores.json``."""
     subprocess.run([sys.executable, "-m", "harness", "score", *words, "--runs", str(runs)], check=True)
     (path,) = runs.glob("*/score-*/scores.json")
     return remove_paths(json.loads(path.read_text(encoding="utf-8")))
 
 
-def differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
-    """Gives the places at which two trees of values differ in any digit."""
+def find_differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
+    """Yield the places at which two trees of values differ in any digit."""
     if isinstance(one, dict) and isinstance(other, dict):
         for name in {**one, **other}:
-            yield from differences(one.get(name), other.get(name), f"{place}/{name}")
+            yield from find_differences(one.get(name), other.get(name), f"{place}/{name}")
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         for number, pair in enumerate(zip(one, other, strict=True)):
-            yield from differences(*pair, f"{place}/{number}")
+            yield from find_differences(*pair, f"{place}/{number}")
     elif one != other:
         yield f"{place}: {one} and {other}"
 
 
-def lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """Gives the lines of a table in Markdown, a row a task and model, and under it the signatures."""
-    first = next(iter(found["names"]))
-    yield f"| Task | Model | Score, % (95 % interval) | ± | By seed | Beside {first} | p, Holm | |"
+def draw_scores(scores: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a Markdown table, a row a task and model, and the signatures."""
+    first = next(iter(scores["names"]))
+    yield f"| Task | Model | Score, % (95 % interval) | ± | By seed | Difference from {first} | p, Holm | |"
     yield "| :--- | :--- | ---: | ---: | :--- | ---: | ---: | :--- |"
-    for task, metric in found["tasks"].items():
-        for model, name in found["names"].items():
-            cell = found["scores"][model][task]["metrics"][metric]
+    for task, metric in scores["tasks"].items():
+        for model, name in scores["names"].items():
+            cell = scores["scores"][model][task]["metrics"][metric]
             cells = [f"{task} ({metric})", name, _interval(cell | {"value": cell["mean"]})]
             cells += ["–" if cell["std"] is None else f"{100 * cell['std']:.1f}"]
             cells += [" ".join(f"{100 * value:.2f}" for value in cell["values"])]
-            yield f"| {' | '.join([*cells, *_beside(found, task, model)])} |"
+            yield f"| {' | '.join([*cells, *_compare_with_first(scores, task, model)])} |"
     yield from ("", "Signatures:", "")
-    for scores in found["scores"].values():
-        yield from (f"- `{one['signature']}`" for one in scores.values())
+    for by_task in scores["scores"].values():
+        yield from (f"- `{one['signature']}`" for one in by_task.values())
 
 
-def _beside(found: Mapping[str, Any], task: str, model: str) -> list[str]:
-    rows = {row["model"]: row for row in found["comparisons"] if row["task"] == task}
+def _compare_with_first(scores: Mapping[str, Any], task: str, model: str) -> list[str]:
+    rows = {row["model"]: row for row in scores["comparisons"] if row["task"] == task}
     if model not in rows:
         return ["–", "–", "–"]
     row = rows[model]
@@ -68,7 +68,7 @@ def _interval(number: Mapping[str, float], sign: str = "") -> str:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Runs the command twice; ends with an error where a digit differs, and writes no record then."""
+    """Run the command twice; end with an error, and without a record, where a digit differs."""
     parser = make_parser("benchmarks.studies repetition", __doc__)
     defaults = {"lang": "mt", "scale": "small", "tasks": "pos,topic", "seeds": "1,2,3,4,5"}
     for name in ("model", "data"):
@@ -82,16 +82,16 @@ def main(given: Sequence[str] | None = None) -> int:
     runs, record = asked.pop("runs"), asked.pop("record")
     options = {name: value for name, value in asked.items() if value is not None}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    first, second = (score(words, runs / name) for name in ("first", "second"))
-    apart = list(differences(first, second))
-    if apart:
-        raise SystemExit(f"repetition: wanted equal digits; {len(apart)} differ: {apart[0]}")
-    told = [f"Two runs, {sum(1 for _ in _numbers(first))} numbers, all equal to the last digit.", ""]
-    print("\n".join([*told, *lines(first)]))
+    first, second = (run_score(words, runs / name) for name in ("first", "second"))
+    different = list(find_differences(first, second))
+    if different:
+        raise SystemExit(f"repetition: expected equal digits; {len(different)} differ: {different[0]}")
+    text = [f"Two runs, {sum(1 for _ in _numbers(first))} numbers, all equal to the last digit.", ""]
+    print("\n".join([*text, *draw_scores(first)]))
     if record:
         shown = {name: value for name, value in options.items() if name not in {"model", "data"}}
         about = describe_environment("cpu") | shown
-        print(write_record(record, "scores", about, {"found": first}, [*told, *lines(first)]))
+        print(write_record(record, "scores", about, {"found": first}, [*text, *draw_scores(first)]))
     return 0
 
 

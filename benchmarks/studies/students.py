@@ -1,11 +1,11 @@
-"""What trimming alone and distilling cost: students beside their teacher, with intervals and tests.
+"""The cost of trimming alone and of distilling: students compared with their teacher.
 
     python -m benchmarks.studies students --data DATA --teacher TEACHER [--runs RUNS] [--record FOLDER]
 
-Every number is computed from the predictions that a run keeps. Those that ``--runs`` has are read, whichever
-``harness reproduce`` left them there; the others are made, with the models they need and no more. What is
-compared must bear signatures that differ in the model alone. Differences are paired over items; p-values are
-of approximate randomisation, corrected by Holm over a language's rows.
+Every number is computed from the predictions that a run keeps. Predictions in ``--runs`` are read, whichever
+``harness reproduce`` made them; missing predictions are made, with the models that they need. The signatures
+of compared models must differ in the model alone. Differences are paired over items; p-values are of
+approximate randomisation, corrected by Holm over a language's rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from harness.stages import RUNNERS
 
 TASKS = {"mt": ("pos", "topic"), "sl": ("pos", "topic"), "hr": ("ner",), "fr": ("sentiment",)}
 EPOCHS = {"ner": 3, "sentiment": 3}
-"""Passes over parts of thousands of rows; the scale's own number suits parts of hundreds."""
+"""Epochs on training sets of thousands of rows; the scale's own number suits sets of hundreds."""
 TEACHER = "teacher"
 MODELS = {
     TEACHER: "teacher",
@@ -45,28 +45,28 @@ MODELS = {
     "tfidf": "TF-IDF and a linear model",
     "majority": "most frequent label",
 }
-"""What is compared, as the stages of a run call it; the teacher comes first."""
-_OF_DATA = {"task", "lang", "data", "split", "n"}
+"""Titles of the models by their name in a run's stages; the teacher comes first."""
+_DATA_PARTS = {"task", "lang", "data", "split", "n"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model on a task, beside the teacher.
+    """A model on a task, compared with the teacher.
 
     Attributes:
-        language: its code.
-        task: its name.
-        metric: the task's main one.
-        model: as in ``MODELS``.
-        values: by seed.
-        score: their mean, with its interval over items and seeds.
-        difference: from the teacher; it and what follows are None for the teacher.
+        language: code of the language.
+        task: name of the task.
+        metric: main metric of the task.
+        model: name of the model, of ``MODELS``.
+        values: score of each seed.
+        score: mean of the values, with its interval over items and seeds.
+        difference: difference from the teacher; None for the teacher, as are the next four.
         retention: share of the teacher's score.
-        p_value: of approximate randomisation.
-        p_holm: corrected over the language's rows.
-        verdict: what may be said.
-        signature: of the score.
-        made_at: the commit that fine-tuned the model.
+        p_value: p-value of approximate randomisation.
+        p_holm: p-value corrected over the language's rows.
+        verdict: verdict of the comparison.
+        signature: signature of the score.
+        made_at: commit that fine-tuned the model.
     """
 
     language: str
@@ -84,67 +84,71 @@ class Row:
     made_at: str | None
 
 
-class Talk(Observer):
-    """Tells each stage when it is done."""
+class StagePrinter(Observer):
+    """Print each stage when it is done."""
 
     def stage_finished(self, stage: Stage, folder: Path, written: Any) -> None:
-        """Prints the stage and its time."""
+        """Print the stage and its time."""
         print(f"{folder.parent.parent.name} {stage.id}: {written.wall_s:.0f} s", flush=True)
 
 
-def needed(plan: Plan, ids: Sequence[str]) -> set[str]:
-    """Gives the stages that some stages come from, themselves among them."""
-    found = set(ids)
+def list_needed_stages(plan: Plan, ids: Sequence[str]) -> set[str]:
+    """Return the stages that some stages depend on, including themselves."""
+    needed = set(ids)
     for stage in reversed(plan.stages):
-        if stage.id in found:
-            found |= {source for source in stage.inputs.values() if isinstance(source, str)}
-    return found
+        if stage.id in needed:
+            needed |= {source for source in stage.inputs.values() if isinstance(source, str)}
+    return needed
 
 
-def folder_of(runs: Path, language: str, task: str, model: str) -> Path | None:
-    """Gives the newest folder in which a run keeps a model's predictions; None where none does."""
+def find_folder(runs: Path, language: str, task: str, model: str) -> Path | None:
+    """Return the newest folder with a model's predictions on a task; None where there is none."""
     named = re.compile(rf"\d+-score\.{task}\.{model}-[0-9a-f]+")
     folders = [path.parent for path in runs.glob(f"{language}/*/*/{FILE}")]
-    found = [folder for folder in folders if named.fullmatch(folder.name)]
-    return max(found, key=lambda folder: folder.stat().st_mtime, default=None)
+    matching = [folder for folder in folders if named.fullmatch(folder.name)]
+    return max(matching, key=lambda folder: folder.stat().st_mtime, default=None)
 
 
-def kept(runs: Path, language: str, models: Sequence[str]) -> list[str]:
-    """Gives those of the models whose predictions a run keeps, on every task of the language."""
-    return [one for one in models if all(folder_of(runs, language, task, one) for task in TASKS[language])]
+def list_kept_models(runs: Path, language: str, models: Sequence[str]) -> list[str]:
+    """Return the models that have predictions on every task of the language."""
+    return [one for one in models if all(find_folder(runs, language, task, one) for task in TASKS[language])]
 
 
-def make(language: str, models: Sequence[str], recipe: str, scale: Scale, runs: Path) -> None:
-    """Makes the predictions of a language that are missing."""
-    wanted = [(task, model) for task in TASKS[language] for model in models]
+def make_predictions(language: str, models: Sequence[str], recipe: str, scale: Scale, runs: Path) -> None:
+    """Make the missing predictions of a language."""
+    pairs = [(task, model) for task in TASKS[language] for model in models]
     missing = [
-        f"score.{task}.{model}" for task, model in wanted if folder_of(runs, language, task, model) is None
+        f"score.{task}.{model}" for task, model in pairs if find_folder(runs, language, task, model) is None
     ]
     plan = plan_run(language, load_recipe(recipe), scale).plan
-    stages = needed(plan, missing)
+    stages = list_needed_stages(plan, missing)
     name = f"{language}/{recipe}-{scale.name}"
     execute(
         plan,
         Store(runs),
         name,
         RUNNERS,
-        observer=Talk(),
+        observer=StagePrinter(),
         environment=doctor.environment,
         wanted=lambda stage: stage.id in stages,
     )
 
 
-def judged(
-    language: str, told: Mapping[str, Mapping[str, Predictions]], commits: Mapping[str, str | None]
+def compare_models(
+    language: str, predictions: Mapping[str, Mapping[str, Predictions]], commits: Mapping[str, str | None]
 ) -> list[Row]:
-    """Gives the rows of a language.
+    """Return the rows of a language.
 
     Args:
-        language: its code.
-        told: by task and model, the teacher first.
-        commits: by signature, the commit that made the predictions.
+        language: code of the language.
+        predictions: predictions by task and model, the teacher first.
+        commits: commit that made the predictions, by signature.
     """
-    rows = [row for place, task in enumerate(told) for row in _rows(language, told[task], place, commits)]
+    rows = [
+        row
+        for place, task in enumerate(predictions)
+        for row in _make_rows(language, predictions[task], place, commits)
+    ]
     corrected = iter(holm([row.p_value for row in rows if row.p_value is not None]))
     return [
         row if row.difference is None else _corrected(row, row.difference, next(corrected)) for row in rows
@@ -155,18 +159,18 @@ def _corrected(row: Row, difference: Interval, p_holm: float) -> Row:
     return replace(row, p_holm=p_holm, verdict=verdict(difference, p_holm))
 
 
-def _rows(
-    language: str, told: Mapping[str, Predictions], place: int, commits: Mapping[str, str | None]
+def _make_rows(
+    language: str, predictions: Mapping[str, Predictions], place: int, commits: Mapping[str, str | None]
 ) -> list[Row]:
-    check_alike(told)
-    first = next(iter(told.values()))
+    check_comparable(predictions)
+    first = next(iter(predictions.values()))
     metric = first.metrics[0]
-    tallies = tally_all(metric, first.gold, [labels for one in told.values() for labels in one.seeds])
-    models = [[tallies.pop(0) for _ in one.seeds] for one in told.values()]
+    tallies = tally_all(metric, first.gold, [labels for one in predictions.values() for labels in one.seeds])
+    models = [[tallies.pop(0) for _ in one.seeds] for one in predictions.values()]
     sampled = sample(models, seed=place)
     rows = []
-    for name, one, own, mine in zip(told, told.values(), models, sampled, strict=True):
-        found = None if name == TEACHER else compare(mine, sampled[0])
+    for name, one, own, mine in zip(predictions, predictions.values(), models, sampled, strict=True):
+        comparison = None if name == TEACHER else compare(mine, sampled[0])
         rows.append(
             Row(
                 language=language,
@@ -175,9 +179,9 @@ def _rows(
                 model=name,
                 values=tuple(tally.value for tally in own),
                 score=interval(own),
-                difference=found.difference if found else None,
-                retention=found.retention if found else None,
-                p_value=found.p_value if found else None,
+                difference=comparison.difference if comparison else None,
+                retention=comparison.retention if comparison else None,
+                p_value=comparison.p_value if comparison else None,
                 p_holm=None,
                 verdict=None,
                 signature=one.signature,
@@ -187,59 +191,63 @@ def _rows(
     return rows
 
 
-def check_alike(told: Mapping[str, Predictions]) -> None:
-    """Refuses predictions whose signatures differ in more than the model; a baseline's has its own protocol.
+def check_comparable(predictions: Mapping[str, Predictions]) -> None:
+    """Refuse predictions whose signatures differ in more than the model; a baseline has its own protocol.
 
     Raises:
         SystemExit: names the model and what differs.
     """
-    first = parts(told[TEACHER].signature)
-    for name, one in told.items():
-        kept = _OF_DATA if parts(one.signature)["model"] == "none" else {*first}
-        apart = sorted(part for part in kept - {"model"} if parts(one.signature).get(part) != first[part])
-        if apart or one.gold != told[TEACHER].gold:
-            raise SystemExit(f"students: {name} was scored otherwise than the teacher: {', '.join(apart)}")
+    first = split_signature(predictions[TEACHER].signature)
+    for name, one in predictions.items():
+        parts = split_signature(one.signature)
+        compared = _DATA_PARTS if parts["model"] == "none" else {*first}
+        different = sorted(part for part in compared - {"model"} if parts.get(part) != first[part])
+        if different or one.gold != predictions[TEACHER].gold:
+            raise SystemExit(
+                f"students: {name} was scored in another way than the teacher: {', '.join(different)}"
+            )
 
 
-def parts(signature: str) -> dict[str, str]:
-    """Gives the parts of a signature by name."""
+def split_signature(signature: str) -> dict[str, str]:
+    """Return the parts of a signature by name."""
     return dict(part.split(":", 1) for part in signature.split("|"))
 
 
-def table(rows: Sequence[Row]) -> list[str]:
-    """Gives the lines of a table in Markdown."""
+def draw_table(rows: Sequence[Row]) -> list[str]:
+    """Return the rows as a Markdown table."""
     lines = [
-        "| Language | Task | Model | Score, % (95 % interval) | Beside the teacher | Share, % | p, Holm | |",
+        "| Language | Task | Model | Score, % (95 % interval) "
+        "| Difference from the teacher | Share, % | p, Holm | |",
         "| :--- | :--- | :--- | ---: | ---: | ---: | ---: | :--- |",
     ]
     for row in rows:
-        cells = [row.language, f"{row.task} ({row.metric})", MODELS[row.model], _estimate(row.score)]
-        cells += [_estimate(row.difference, "+"), _estimate(row.retention)]
+        cells = [row.language, f"{row.task} ({row.metric})", MODELS[row.model], _format_interval(row.score)]
+        cells += [_format_interval(row.difference, "+"), _format_interval(row.retention)]
         cells += ["–" if row.p_holm is None else f"{row.p_holm:.4f}", row.verdict or ""]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _estimate(number: Interval | None, sign: str = "") -> str:
+def _format_interval(number: Interval | None, sign: str = "") -> str:
     if number is None:
         return "–"
     value, low, high = (f"{100 * end:{sign}.1f}" for end in (number.value, number.low, number.high))
     return f"{value} ({low} to {high})"
 
 
-def _read(language: str, models: Sequence[str], runs: Path) -> list[Row]:
-    told: dict[str, dict[str, Predictions]] = {}
+def _read_rows(language: str, models: Sequence[str], runs: Path) -> list[Row]:
+    predictions: dict[str, dict[str, Predictions]] = {}
     commits = {}
     for task in TASKS[language]:
         for model in models:
-            folder = folder_of(runs, language, task, model)
+            folder = find_folder(runs, language, task, model)
             assert folder is not None
-            one = told.setdefault(task, {})[model] = read_predictions(folder / FILE)
+            one = predictions.setdefault(task, {})[model] = read_predictions(folder / FILE)
             commits[one.signature] = json.loads((folder / NAME).read_text(encoding="utf-8"))["commit"]
-    return judged(language, told, commits)
+    return compare_models(language, predictions, commits)
 
 
-def _scale(name: str, data: Path, teacher: Path) -> Scale:
+def _make_scale(name: str, data: Path, teacher: Path) -> Scale:
     values = (
         load_scale(name)
         .with_data(str(data))
@@ -252,25 +260,25 @@ def _scale(name: str, data: Path, teacher: Path) -> Scale:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Runs the command."""
+    """Run the command."""
     parser = make_parser("benchmarks.studies students", __doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--recipe", default="gurgurov2025")
     parser.add_argument("--scale", default="small")
     parser.add_argument("--languages", default=",".join(TASKS))
-    parser.add_argument("--models", default=",".join(MODELS), help="which, the teacher first")
+    parser.add_argument("--models", default=",".join(MODELS), help="names of models, the teacher first")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--kept", action="store_true", help="tell of what runs keep, and make nothing")
+    parser.add_argument("--kept", action="store_true", help="compare kept predictions, and make none")
     parser.add_argument("--record", type=Path, help="folder to write the record to")
     asked = parser.parse_args(given)
-    scale = _scale(asked.scale, asked.data, asked.teacher)
+    scale = _make_scale(asked.scale, asked.data, asked.teacher)
     models, rows = asked.models.split(","), []
     for language in asked.languages.split(","):
         if not asked.kept:
-            make(language, models, asked.recipe, scale, asked.runs)
-        rows += _read(language, kept(asked.runs, language, models), asked.runs)
-    lines = table(rows)
+            make_predictions(language, models, asked.recipe, scale, asked.runs)
+        rows += _read_rows(language, list_kept_models(asked.runs, language, models), asked.runs)
+    lines = draw_table(rows)
     print("\n".join(lines))
     if asked.record:
         about = describe_environment("cpu") | {"scale": scale.name, "recipe": asked.recipe}

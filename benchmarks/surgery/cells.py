@@ -1,8 +1,8 @@
 """Cells of `benchmarks.surgery losses`: a shape change of a teacher, then an equal small distillation.
 
 Every student of a language is distilled from the same teacher on the same text for the same number of tokens.
-The teacher's vocabulary is trimmed to the language first, so that much text goes through in little time; but
-in the comparison of trimming before and after, where that is the question.
+The teacher's vocabulary is trimmed to the language first, which saves time; only the comparison of trimming
+before and after starts from the whole vocabulary.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from harness.train.losses.objective import Objective
 
 OBJECTIVE = Objective({"mlm": 0.5, "logit_mse": 0.5}, "attended")
 WIDTHS = ("3/4", "1/2", "3/8")
-"""Of the hidden size, as near the paper's 564, 456 and 312 of 768 as whole blocks of 32 come."""
+"""Shares of the hidden size: whole blocks of 32, near the paper's 564, 456 and 312 of 768."""
 
 WHOLE_HEADS = ("3/4", "1/2")
-"""Those of the widths that are whole heads of a teacher of four."""
+"""Widths that are whole heads of a teacher of four heads."""
 
 FFN_WIDTHS = ("2/3", "1/3")
 ROUNDS = 4
@@ -49,10 +49,10 @@ class Way(NamedTuple):
     """How a model is narrowed.
 
     Attributes:
-        basis: which directions of the hidden states stay.
-        within: which of a narrowed head.
+        basis: choice of the directions of the hidden states that stay.
+        within: choice of the directions of a narrowed head that stay.
         refit: whether maps and norms are fitted.
-        whole_heads: whether heads stay as wide as they were, and fewer of them.
+        whole_heads: whether fewer heads of the same width stay.
     """
 
     basis: Literal["first", "importance", "pca"]
@@ -71,13 +71,13 @@ WAYS: Mapping[str, Way] = {
     "pca, first of each head": Way("pca", "first", refit=True),
     "pca, whole heads": Way("pca", "svd", refit=True, whole_heads=True),
 }
-"""By name: the three as a recipe has them unless told otherwise, then what was tried beside them."""
+"""Ways by name: the defaults of a recipe for its three bases, then variants of them."""
 
 ALIKE = "pca, all places alike"
 """The embeddings count as one place of the hidden states among many."""
 
 MIXED = "first rows of every tensor"
-"""What public code does: the first rows of queries, keys and values too, whatever head they are of."""
+"""The method of public code: the first rows of queries, keys and values too, whatever head they belong to."""
 
 SCORES: Mapping[str, Criterion] = {
     "one shot": "taylor",
@@ -95,17 +95,17 @@ LAYERS: Mapping[str, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """How much text and training, the same for every cell.
+    """Amounts of text and training, the same for every cell.
 
     Attributes:
         vocabulary: tokens kept of the teacher's.
-        look_tokens: text that scores, bases and fits see.
-        tokens: of the distillation.
-        held_out_tokens: that losses are measured on.
-        length: of a row.
-        batch_tokens: of an optimiser step.
-        learning_rate: its peak.
-        precision: of the training.
+        look_tokens: tokens of the text for importance, bases and fits.
+        tokens: tokens of the distillation.
+        held_out_tokens: tokens of the text on which losses are measured.
+        length: tokens in a row.
+        batch_tokens: tokens in an optimiser step.
+        learning_rate: peak of the learning rate.
+        precision: precision of the training.
     """
 
     vocabulary: int = 8000
@@ -118,7 +118,7 @@ class Setting:
     precision: str = "bf16"
 
     def budget(self, seed: int) -> Budget:
-        """Gives the distillation."""
+        """Return the budget of the distillation."""
         return Budget(
             tokens=self.tokens,
             batch_tokens=self.batch_tokens,
@@ -139,10 +139,10 @@ class Cell:
 
     Attributes:
         change: ``narrow``, ``prune``, ``shorten``, ``factorise``, ``trim`` or ``teacher``.
-        way: how.
-        width: as a share of the teacher's; none for ``trim``.
-        seed: of the masks of the text looked at, and of the distillation.
-        distilled: whether it is also trained.
+        way: how the shape is changed.
+        width: share of the teacher's width; none for ``trim``.
+        seed: seed of the masks of the text for bases and fits, and of the distillation.
+        distilled: whether the student is also trained.
     """
 
     change: str
@@ -153,16 +153,16 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Gives a name that no other cell has."""
+        """A name that no other cell has."""
         return f"{self.change} {self.way} {self.width} {self.seed}"
 
 
-def cells(seeds: Sequence[int]) -> Iterator[Cell]:
-    """Gives every cell of a language: narrowing of all seeds, then the rest of each, the trials last."""
+def list_cells(seeds: Sequence[int]) -> Iterator[Cell]:
+    """Yield every cell of a language: narrowing with all seeds, then the rest, the trials last."""
     yield Cell("teacher", "trimmed", None, 0, distilled=False)
     for seed in seeds:
         yield from (Cell("narrow", way, width, seed) for way in BASES for width in WIDTHS)
-    yield from _narrowed()
+    yield from _list_narrowed()
     for seed in seeds:
         yield from (Cell("prune", way, width, seed) for way in ("one shot", SEVERAL) for width in FFN_WIDTHS)
         yield from (Cell("trim", way, None, seed) for way in ("before", "after"))
@@ -172,8 +172,8 @@ def cells(seeds: Sequence[int]) -> Iterator[Cell]:
     yield from (Cell("factorise", "pca", width, 1) for width in ("1/2", "1/4"))
 
 
-def _narrowed() -> Iterator[Cell]:
-    """Gives the other ways to narrow, with one seed."""
+def _list_narrowed() -> Iterator[Cell]:
+    """Yield the other ways to narrow, with one seed."""
     ways = [way for way in (*WAYS, ALIKE, MIXED) if way not in BASES]
     for way in ways:
         widths = WHOLE_HEADS if way in WAYS and WAYS[way].whole_heads else WIDTHS
@@ -204,39 +204,39 @@ class Bench:
         trimmed = tokenizers.trim_vocabulary(model, self.whole.tokenizer, self.kept)
         return Checkpoint(trimmed.model, trimmed.tokenizer)
 
-    @cache  # noqa: B019 - there are two, and they are needed to the end
+    @cache  # noqa: B019 - there are two, needed until the end
     def _packed(self, *, whole: bool) -> Packed:
         tokenizer = (self.whole if whole else self.teacher).tokenizer
         return pack(self.split.train, tokenizer, self.setting.length)
 
     @cache  # noqa: B019 - one a seed
-    def look(self, seed: int) -> list[dict[str, Tensor]]:
-        """Gives the masked batches that scores, bases and fits are taken from."""
+    def draw_batches(self, seed: int) -> list[dict[str, Tensor]]:
+        """Return the masked batches for importance, bases and fits."""
         budget = replace(self.setting.budget(seed), tokens=self.setting.look_tokens)
         batches = MaskedBatches(self._packed(whole=False), self.teacher.tokenizer, budget)
         return [batches[number] for number in range(len(batches))]
 
-    def loss(self, model: Any) -> float:
-        """Gives the MLM loss, nats, of a model of the trimmed vocabulary on held-out text."""
-        found = measure_held_out_loss(
+    def measure_loss(self, model: Any) -> float:
+        """Return the MLM loss, nats, of a model of the trimmed vocabulary on held-out text."""
+        losses = measure_held_out_loss(
             model,
             self.teacher.tokenizer,
             self.split.held_out,
             budget=self.setting.budget(0),
             max_tokens=self.setting.held_out_tokens,
         )
-        return found["loss"]
+        return losses["loss"]
 
     def distill(self, student: Any, seed: int, *, whole: bool = False) -> Any:
-        """Gives the student after the small budget."""
-        taught = self.whole if whole else self.teacher
+        """Return the student, trained for the small budget."""
+        teacher = self.whole if whole else self.teacher
         with tempfile.TemporaryDirectory() as scratch:
             train(
                 student,
-                taught.tokenizer,
+                teacher.tokenizer,
                 self._packed(whole=whole),
                 objective=OBJECTIVE,
-                teacher=taught.model,
+                teacher=teacher.model,
                 budget=self.setting.budget(seed),
                 folder=Path(scratch),
                 progress=lambda *_: None,
@@ -244,26 +244,26 @@ class Bench:
         return student
 
     def run(self, cell: Cell) -> dict[str, float | None]:
-        """Gives the loss right after the change, and after the distillation."""
+        """Return the loss right after the change, and after the distillation."""
         return _RUNS[cell.change](self, cell)
 
 
 def _run_teacher(bench: Bench, cell: Cell) -> dict[str, float | None]:  # noqa: ARG001 - one shape for all
-    return {"before": bench.loss(bench.teacher.model), "after": None}
+    return {"before": bench.measure_loss(bench.teacher.model), "after": None}
 
 
 def _run_change(make: Callable[[Bench, Cell], Any]) -> Callable[[Bench, Cell], dict[str, float | None]]:
     def run(bench: Bench, cell: Cell) -> dict[str, float | None]:
         student = make(bench, cell)
-        before = bench.loss(student)
-        after = bench.loss(bench.distill(student, cell.seed)) if cell.distilled else None
+        before = bench.measure_loss(student)
+        after = bench.measure_loss(bench.distill(student, cell.seed)) if cell.distilled else None
         return {"before": before, "after": after}
 
     return run
 
 
-def share(width: str | None, whole: int, unit: int = 1) -> int:
-    """Gives a share of a size, in whole units."""
+def scale_width(width: str | None, whole: int, unit: int = 1) -> int:
+    """Return a share of a size, in whole units."""
     over, under = map(int, (width or "1/1").split("/"))
     return unit * round(over * whole / under / unit)
 
@@ -271,17 +271,17 @@ def share(width: str | None, whole: int, unit: int = 1) -> int:
 def _narrow(bench: Bench, cell: Cell) -> Any:
     model = bench.teacher.model
     heads, now = model.config.num_attention_heads, model.config.hidden_size
-    hidden = share(cell.width, now, heads)
+    hidden = scale_width(cell.width, now, heads)
     if cell.way == MIXED:
         first = torch.arange(hidden)
         return rebuild_model(model, select_indices(model, {"D": first, "A": first}), hidden_size=hidden)
-    text = bench.look(cell.seed)
+    text = bench.draw_batches(cell.seed)
     if cell.way == ALIKE:
         basis_DS = principal_basis(model, text, hidden, embeddings_weight=None)
         return rebuild_model(model, refit(model, basis_DS, heads, text), hidden_size=hidden)
     way = WAYS[cell.way]
     if way.whole_heads:
-        hidden = share(cell.width, now, now // heads)
+        hidden = scale_width(cell.width, now, now // heads)
         heads = hidden * heads // now
     if way == WAYS["first"]:
         return narrow(model, hidden, heads)
@@ -291,8 +291,8 @@ def _narrow(bench: Bench, cell: Cell) -> Any:
 def _prune(bench: Bench, cell: Cell) -> Any:
     model = bench.teacher.model
     now = model.config.intermediate_size
-    target, rounds = share(cell.width, now), 1 if cell.way in SCORES else ROUNDS
-    batches = bench.look(cell.seed)
+    target, rounds = scale_width(cell.width, now), 1 if cell.way in SCORES else ROUNDS
+    batches = bench.draw_batches(cell.seed)
     for done in range(1, rounds + 1):
         scores = measure_ffn_importance(model, batches, SCORES.get(cell.way, "taylor"))
         model = prune_ffn(model, keep_top(scores, now - (now - target) * done // rounds))
@@ -305,19 +305,21 @@ def _shorten(bench: Bench, cell: Cell) -> Any:
 
 def _factorise(bench: Bench, cell: Cell) -> Any:
     model = bench.teacher.model
-    return factorize_embeddings(model, share(cell.width, model.config.hidden_size), bench.look(cell.seed))
+    return factorize_embeddings(
+        model, scale_width(cell.width, model.config.hidden_size), bench.draw_batches(cell.seed)
+    )
 
 
 def _run_trim(bench: Bench, cell: Cell) -> dict[str, float | None]:
-    """Distils the last half of the layers, the vocabulary trimmed before or after."""
+    """Distil the last half of the layers, with the vocabulary trimmed before or after."""
     layers = bench.whole.model.config.num_hidden_layers
-    taught = bench.teacher if cell.way == "before" else bench.whole
-    student = shorten(taught.model, range(layers // 2, layers))
-    before = bench.loss(student if cell.way == "before" else bench._trim(student).model)
+    teacher = bench.teacher if cell.way == "before" else bench.whole
+    student = shorten(teacher.model, range(layers // 2, layers))
+    before = bench.measure_loss(student if cell.way == "before" else bench._trim(student).model)
     learnt = bench.distill(student, cell.seed, whole=cell.way == "after")
     return {
         "before": before,
-        "after": bench.loss(learnt if cell.way == "before" else bench._trim(learnt).model),
+        "after": bench.measure_loss(learnt if cell.way == "before" else bench._trim(learnt).model),
     }
 
 

@@ -1,6 +1,6 @@
-"""The ways of distilling that `benchmarks.training` compares, each a change of the one before it.
+"""The ways of distilling that `benchmarks.training` compares, each a change of the way before it.
 
-``published`` is the loop of Gurgurov et al. 2025 written anew: every row padded to the longest length, the
+``published`` rewrites the loop of Gurgurov et al. 2025: every row padded to the longest length, the
 logits of all positions over the whole vocabulary of both models, cross-entropy and mean squared difference
 of those logits, float32, micro-batches of 8 rows. The last four are this project's own trainer.
 
@@ -49,13 +49,13 @@ _SPECIAL = 5
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is distilled, and in batches of how much.
+    """Sizes of the models and of the batches.
 
     Attributes:
-        shape: of the teacher; the student has half the layers.
-        trimmed: vocabulary of both where they are trimmed first.
-        length: of the longest row.
-        batch_tokens: of one optimiser step.
+        shape: shape of the teacher; the student has half the layers.
+        trimmed: vocabulary of both models where they are trimmed first.
+        length: tokens in the longest row.
+        batch_tokens: tokens in an optimiser step.
     """
 
     shape: Shape
@@ -64,23 +64,23 @@ class Sizes:
     batch_tokens: int = 4096
 
 
-def mbert() -> Sizes:
-    """Gives mBERT's sizes, and the vocabulary its published students keep."""
+def get_mbert_sizes() -> Sizes:
+    """Return mBERT's sizes, and the vocabulary of its published students."""
     shape = Shape(
         family="bert", layers=12, hidden=768, heads=12, ffn=3072, vocabulary=119547, positions=512, types=2
     )
     return Sizes(shape, trimmed=40000)
 
 
-def tiny() -> Sizes:
-    """Gives sizes of which a step takes no time, for tests."""
+def get_tiny_sizes() -> Sizes:
+    """Return sizes for tests, with short steps."""
     shape = Shape(family="bert", layers=2, hidden=16, heads=2, ffn=24, vocabulary=90, positions=64, types=2)
     return Sizes(shape, trimmed=40, length=64, batch_tokens=512)
 
 
 @dataclass(frozen=True)
 class Ids:
-    """As much of a tokenizer as a stream of masked batches asks for."""
+    """The part of a tokenizer that a stream of masked batches needs."""
 
     vocabulary: int
     pad_token_id: int = 0
@@ -92,9 +92,9 @@ class Ids:
 
 
 def draw_rows(kind: str, sizes: Sizes, vocabulary: int, num_rows: int = 4000, seed: int = 0) -> Packed:
-    """Gives rows of random tokens whose lengths are log-normal around the kind's median, cut at the longest.
+    """Return rows of random tokens with log-normal lengths around the kind's median, cut at the longest.
 
-    ``full`` gives rows of the longest length alone.
+    The rows of the kind ``full`` all have the longest length.
     """
     drawn = np.random.default_rng(seed)
     lengths = np.full(num_rows, sizes.length)
@@ -108,7 +108,7 @@ def draw_rows(kind: str, sizes: Sizes, vocabulary: int, num_rows: int = 4000, se
 
 @dataclass(frozen=True)
 class Pair:
-    """A teacher, the student that learns from it, and the vocabulary of both."""
+    """A teacher, its student, and the vocabulary of both."""
 
     teacher: Any
     student: Any
@@ -116,17 +116,17 @@ class Pair:
 
 
 def make_pair(sizes: Sizes, vocabulary: int) -> Pair:
-    """Gives random weights of the teacher's shape, and every layer of its upper half as the student."""
+    """Return a teacher with random weights, and the upper half of its layers as the student."""
     shape = sizes.shape.model_copy(update={"vocabulary": vocabulary})
     teacher = build_model(shape, seed=1).eval().requires_grad_(False)
     student = shorten(teacher, range(shape.layers // 2, shape.layers)).requires_grad_(True)
     return Pair(teacher, student, Ids(vocabulary))
 
 
-def budget_of(
+def make_budget(
     sizes: Sizes, steps: int, precision: Precision = "fp32", *, activation_checkpointing: bool = False
 ) -> Budget:
-    """Gives a training of so many steps as the recipe sets it."""
+    """Return a budget of a number of steps, with the settings of the recipe."""
     return Budget(
         tokens=(steps - 1) * sizes.batch_tokens + 1,
         batch_tokens=sizes.batch_tokens,
@@ -143,12 +143,12 @@ def budget_of(
 
 
 def published_loss(student: nn.Module, teacher: nn.Module, batch: Batch) -> Tensor:
-    """Gives the published loss: over every position of the batch, padding too."""
-    seen = student(**batch)
+    """Return the published loss: over every position of the batch, padding too."""
+    outputs = student(**batch)
     with torch.no_grad():
-        taught = teacher(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-    loss: Tensor = WEIGHTS["mlm"] * seen.loss
-    return loss + WEIGHTS["logit_mse"] * functional.mse_loss(seen.logits, taught.logits)
+        targets = teacher(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+    loss: Tensor = WEIGHTS["mlm"] * outputs.loss
+    return loss + WEIGHTS["logit_mse"] * functional.mse_loss(outputs.logits, targets.logits)
 
 
 def _features(model: Any, batch: Batch) -> Tensor:
@@ -159,22 +159,22 @@ def _features(model: Any, batch: Batch) -> Tensor:
 
 
 def masked_loss(student: nn.Module, teacher: nn.Module, batch: Batch) -> Tensor:
-    """Gives the same without padding, its cross-entropy at the masked positions alone."""
+    """Return the published loss without padding, with cross-entropy at the masked positions alone."""
     attended_BL = batch["attention_mask"].bool()
     labels_N = batch["labels"][attended_BL]
     _, weight_VD, bias_V = split_mlm_head(student)
     features_ND = _features(student, batch)
     with torch.no_grad():
         head = split_mlm_head(teacher)
-        taught_NV = functional.linear(_features(teacher, batch), head.weight_VD, head.bias_V)
-    seen_NV = functional.linear(features_ND, weight_VD, bias_V)
-    asked_N = labels_N != IGNORED
-    hard = functional.cross_entropy(seen_NV[asked_N], labels_N[asked_N])
-    return WEIGHTS["mlm"] * hard + WEIGHTS["logit_mse"] * functional.mse_loss(seen_NV, taught_NV)
+        teacher_NV = functional.linear(_features(teacher, batch), head.weight_VD, head.bias_V)
+    student_NV = functional.linear(features_ND, weight_VD, bias_V)
+    masked_N = labels_N != IGNORED
+    hard = functional.cross_entropy(student_NV[masked_N], labels_N[masked_N])
+    return WEIGHTS["mlm"] * hard + WEIGHTS["logit_mse"] * functional.mse_loss(student_NV, teacher_NV)
 
 
 class Loop:
-    """A plain training loop as the library's trainer has it: gradients clipped at 1, AdamW, rate falling."""
+    """A plain training loop with the steps of the library's trainer: clipping at 1, AdamW, a falling rate."""
 
     def __init__(self, pair: Pair, num_steps: int = 10**6) -> None:
         self.pair = pair
@@ -183,28 +183,28 @@ class Loop:
         self.schedule = get_linear_schedule_with_warmup(self.optimizer, 0, num_steps)
 
     def add(self, loss: Loss, batch: Batch) -> float:
-        """Runs one micro-batch forward and backward; gives its loss."""
+        """Run one micro-batch forward and backward, and return its loss."""
         self.pair.student.train()
         value = loss(self.pair.student, self.pair.teacher, batch)
         torch.autograd.backward(value)
         return float(value.detach())
 
     def update(self) -> None:
-        """Ends a step."""
+        """Update the weights at the end of a step."""
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
 
     def warm_up(self) -> None:
-        """Makes the optimiser's state, with gradients of zero."""
+        """Make the optimiser's state, with gradients of zero."""
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(parameter)
         self.update()
 
 
-def pad_to(batch: Batch, length: int) -> dict[str, Tensor]:
-    """Gives the batch padded to a length."""
+def pad_batch(batch: Batch, length: int) -> dict[str, Tensor]:
+    """Return the batch padded to a length."""
     fill = {"input_ids": 0, "attention_mask": 0, "labels": IGNORED}
     more = length - batch["input_ids"].shape[1]
     return {name: functional.pad(one, (0, more), value=fill[name]) for name, one in batch.items()}
@@ -212,70 +212,70 @@ def pad_to(batch: Batch, length: int) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Part:
-    """What was timed: so many useful tokens, forward and backward, and the optimiser's share of a step."""
+    """A timed part of a step: useful tokens, their forward and backward pass, and the update."""
 
     tokens: float
     seconds: float
     update_seconds: float
 
     def step_seconds(self, tokens: int) -> float:
-        """Gives how long an optimiser step of so many useful tokens takes."""
+        """Return the time of an optimiser step with a number of useful tokens."""
         return tokens / self.tokens * self.seconds + self.update_seconds
 
 
 class LoopWay:
-    """A way that is a plain loop; one micro-batch is timed, and one update.
+    """A plain loop, timed by one micro-batch and one update.
 
     Args:
         loop: the models and their optimiser.
-        rows: of the corpus.
-        sizes: of batches.
-        loss: of a micro-batch.
+        rows: rows of the corpus.
+        sizes: sizes of batches.
+        loss: loss of a micro-batch.
         padded: micro-batches of 8 rows, padded to the longest length; else batches by length.
     """
 
     def __init__(self, loop: Loop, rows: Packed, sizes: Sizes, loss: Loss, *, padded: bool) -> None:
         self.loop, self.rows, self.sizes, self.loss, self.padded = loop, rows, sizes, loss, padded
         width = MICRO_ROWS * sizes.length if padded else sizes.batch_tokens
-        budget = replace(budget_of(sizes, 1), batch_tokens=width, tokens=int(rows.lengths.sum()))
+        budget = replace(make_budget(sizes, 1), batch_tokens=width, tokens=int(rows.lengths.sum()))
         self.batches = MaskedBatches(rows, loop.pair.ids, budget)
 
     def batch(self, number: int) -> Batch:
-        """Gives a micro-batch."""
+        """Return a micro-batch."""
         batch = self.batches[number % len(self.batches)]
         if not self.padded:
             return batch
         chosen = np.random.default_rng(number).integers(0, len(batch["labels"]), MICRO_ROWS)
-        return pad_to({name: one[chosen] for name, one in batch.items()}, self.sizes.length)
+        return pad_batch({name: one[chosen] for name, one in batch.items()}, self.sizes.length)
 
     def time(self, number: int) -> Part:
-        """Times one micro-batch and one update."""
+        """Time one micro-batch and one update."""
         batch = self.batch(number)
         start = time.perf_counter()
         self.loop.add(self.loss, batch)
         middle = time.perf_counter()
         self.loop.update()
         end = time.perf_counter()
-        # a padded micro-batch costs the same whatever it holds: 8 rows count as they are on average
+        # a padded micro-batch always takes as long: 8 rows count with their average length
         tokens = MICRO_ROWS * self.rows.lengths.mean() if self.padded else batch["attention_mask"].sum()
         return Part(float(tokens), middle - start, end - middle)
 
 
 class TrainerWay:
-    """A way that is this project's trainer; the second of its steps is timed whole.
+    """This project's trainer, timed by its whole second step.
 
     Args:
         pair: the models.
-        rows: of the corpus.
-        budget: of two steps.
-        folder: where the trainer may write.
+        rows: rows of the corpus.
+        budget: budget of two steps.
+        folder: folder for the trainer's files.
     """
 
     def __init__(self, pair: Pair, rows: Packed, budget: Budget, folder: Path) -> None:
         self.pair, self.rows, self.budget, self.folder = pair, rows, budget, folder
 
     def time(self, number: int) -> Part:
-        """Times one optimiser step."""
+        """Time one optimiser step."""
         budget = replace(self.budget, seed=number)
         ends: list[tuple[float, int]] = []
         train(
@@ -303,24 +303,24 @@ CHAIN = (
     "activation checkpointing",
     "trimmed first",
 )
-"""Each is the one before it and one change more; from the Gram form on it is the harness's trainer."""
+"""Each way adds one change to the way before it; from the Gram form on it is the harness's trainer."""
 
 
 class Ways:
-    """Makes the ways; models are made when first asked for, and shared."""
+    """Make the ways; models are made at their first use, and shared."""
 
     def __init__(self, sizes: Sizes, folder: Path) -> None:
         self.sizes, self.folder = sizes, folder
         self._loops: dict[int, Loop] = {}
 
     def loop(self, vocabulary: int) -> Loop:
-        """Gives the models of a vocabulary, with the optimiser of the plain loops."""
+        """Return the models of a vocabulary, with the optimiser of the plain loops."""
         if vocabulary not in self._loops:
             self._loops[vocabulary] = Loop(make_pair(self.sizes, vocabulary))
         return self._loops[vocabulary]
 
     def make(self, name: str, kind: str) -> Way:
-        """Gives a way of the chain, on rows of a kind."""
+        """Return a way of the chain, on rows of a kind."""
         vocabulary = self.sizes.trimmed if name == "trimmed first" else self.sizes.shape.vocabulary
         loop, rows = self.loop(vocabulary), draw_rows(kind, self.sizes, vocabulary)
         if name in CHAIN[:3]:
@@ -331,18 +331,18 @@ class Ways:
         place = CHAIN.index(name)
         precision: Precision = "bf16" if place >= CHAIN.index("bf16") else "fp32"
         sparing = place >= CHAIN.index("activation checkpointing")
-        budget = budget_of(self.sizes, 2, precision, activation_checkpointing=sparing)
+        budget = make_budget(self.sizes, 2, precision, activation_checkpointing=sparing)
         return TrainerWay(loop.pair, rows, budget, self.folder)
 
 
-def agreement(sizes: Sizes, num_steps: int, folder: Path) -> list[tuple[float, float]]:
-    """Gives the loss of every step, published and ours, from one start on the same rows without padding.
+def compare_losses(sizes: Sizes, num_steps: int, folder: Path) -> list[tuple[float, float]]:
+    """Return the loss of every step, published and ours, from one start on the same rows without padding.
 
-    Without padding both compute the same thing; dropout is off.
+    Without padding both losses are equal; dropout is off.
     """
     pair = make_pair(sizes, sizes.shape.vocabulary)
     rows = draw_rows("full", sizes, len(pair.ids), num_rows=64)
-    budget = budget_of(sizes, num_steps)
+    budget = make_budget(sizes, num_steps)
     batches, ours = MaskedBatches(rows, pair.ids, budget), copy.deepcopy(pair.student)
     loop, published, learnt = Loop(pair, len(batches)), [], []
     with override_dropout(pair.student, 0.0), override_dropout(ours, 0.0):

@@ -1,4 +1,4 @@
-"""The history draws ratios of single runs, and counts; never times of different runs."""
+"""The history draws ratios within single runs, and counts; never times of different runs."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_records_are_told_apart_by_machine_the_oldest_first(folder):
-    machines = history.read(folder)
+def test_records_are_sorted_by_machine_and_age(folder):
+    machines = history.read_records(folder)
     assert set(machines) == {"a-cpu", "other"}
-    drawn = history.panels(machines["a-cpu"])
+    drawn = history.collect_panels(machines["a-cpu"])
     assert drawn == {
         "ops: a_loss, cpu: × as fast as eager": {
             "harness": [history.Point("aaaaaaa", 3, 2, 4), history.Point("bbbbbbb", 4, 3, 5)]
@@ -51,7 +51,7 @@ def test_records_are_told_apart_by_machine_the_oldest_first(folder):
     }
 
 
-def test_the_command_writes_one_picture_a_machine_and_the_same_again(folder, tmp_path, capsys):
+def test_command_writes_the_same_picture_twice(folder, tmp_path, capsys):
     pictures = []
     for number in (1, 2):
         out = tmp_path / f"out{number}"
@@ -63,8 +63,8 @@ def test_the_command_writes_one_picture_a_machine_and_the_same_again(folder, tmp
     assert capsys.readouterr().out.count("written: ") == 4
 
 
-def test_no_record_is_told_in_one_line(tmp_path, capsys):
+def test_missing_records_are_reported_in_one_line(tmp_path, capsys):
     assert history.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == (
-        f"history: wanted records of `make bench` in '{tmp_path}'; got none; run it first\n"
+        f"history: expected records of `make bench` in '{tmp_path}'; got none; run it first\n"
     )

@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 import pytest
 
-from benchmarks.surgery import losses as surgery
-from benchmarks.surgery.cells import BASES, WIDTHS, Cell, cells, share
+from benchmarks.surgery import losses as benchmark
+from benchmarks.surgery.cells import BASES, WIDTHS, Cell, list_cells, scale_width
 
 
-def test_every_cell_has_a_name_of_its_own():
-    made = list(cells([1, 2, 3]))
+def test_cells_have_different_names():
+    made = list(list_cells([1, 2, 3]))
     assert (
         len({cell.name for cell in made}) == len(made) == 1 + 3 * (9 + 4 + 2) + 7 * 3 - 1 + 4 + 2 * 2 + 4 + 2
     )
@@ -20,15 +20,15 @@ def test_every_cell_has_a_name_of_its_own():
 
 
 @pytest.mark.parametrize(("width", "size"), [("3/4", 192), ("1/2", 128), ("3/8", 96), ("312/768", 104)])
-def test_a_share_is_in_whole_units(width, size):
-    assert share(width, 256, 4) == size
+def test_widths_are_in_whole_units(width, size):
+    assert scale_width(width, 256, 4) == size
 
 
 ABOUT = {"teacher": "a digest", "setting": {"tokens": 1}}
 
 
 def rows(losses):
-    """Gives the rows of one language with losses by way, the teacher's being 5."""
+    """Return the rows of one language with losses by way; the teacher's is 5."""
     made = [{"language": "mt", **asdict(Cell("teacher", "trimmed", None, 0)), "before": 5.0, "after": None}]
     for way, (before, after) in losses.items():
         for seed in (1, 2):
@@ -37,18 +37,24 @@ def rows(losses):
     return made
 
 
-def test_verdicts_compare_what_is_added(tmp_path):
+def test_targets_compare_added_losses(tmp_path):
     kept = tmp_path / "kept.jsonl"
     losses = dict(zip(BASES, [(7.0, 6.0), (6.5, 5.8), (5.8, 5.5)], strict=True))
     kept.write_text("\n".join(json.dumps(row | ABOUT) for row in rows(losses)), encoding="utf-8")
-    done = surgery.read(kept, ABOUT)
-    assert surgery.added(done, "mt", "narrow", "pca", WIDTHS[0])["before"] == pytest.approx([0.81, 0.82])
-    [line] = surgery.verdicts(done, ["mt"])
-    assert line == (
-        "- mt, 3/4: pca adds 0.40 of what first adds (wanted ≤ 0.5: reached); distilled it is better "
-        "(0.500 beside 1.000 nats)"
+    done = benchmark.read_cells(kept, ABOUT)
+    assert benchmark.list_added_losses(done, "mt", "narrow", "pca", WIDTHS[0])["before"] == pytest.approx(
+        [0.81, 0.82]
     )
-    assert f"| narrow | pca | {WIDTHS[0]} | 2 | 0.815 ± 0.007 | 0.500 ± 0.000 |" in surgery.table(
+    [line] = benchmark.check_targets(done, ["mt"])
+    assert line == (
+        "- mt, 3/4: pca adds 0.40 of the loss that first adds (target ≤ 0.5: reached); distilled it is better"
+        " (0.500 against 1.000 nats)"
+    )
+    assert f"| narrow | pca | {WIDTHS[0]} | 2 | 0.815 ± 0.007 | 0.500 ± 0.000 |" in benchmark.draw_table(
         done, ["mt"]
     )
-    assert surgery.read(tmp_path / "none", ABOUT) == surgery.read(kept, ABOUT | {"setting": {}}) == {}
+    assert (
+        benchmark.read_cells(tmp_path / "none", ABOUT)
+        == benchmark.read_cells(kept, ABOUT | {"setting": {}})
+        == {}
+    )
