@@ -149,6 +149,21 @@ def test_commands_on_runs_want_runs(refused, tmp_path):
     assert "wanted a new or empty folder" in said
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["recipe", "show", "harness@wide"], ["compare", "--lang", "mt", "--recipes", "harness@wide", "--plan"]],
+)
+def test_former_recipe_name_prints_a_hint(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["harness", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    printed = capsys.readouterr()
+    hint = "the recipe 'harness@wide' is now called compact2026@wide; use the new name\n"
+    assert printed.err == hint
+    assert "compact2026@wide" in printed.out
+
+
 def test_the_sources_are_listed_with_revision_and_licence(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["harness", "languages", "--sources"])
     with pytest.raises(SystemExit) as ended:

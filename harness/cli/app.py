@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.config.load import load_recipe, load_scale
+from harness.config.load import load_recipe, load_scale, update_name
 from harness.config.scale import Scale
 from harness.errors import HarnessError
 from harness.plans.run import RunPlan, plan_run
@@ -45,8 +45,18 @@ def blueprint_of(
     language: str, recipe: str, scale: str, data: Path | None, teacher: Path | None
 ) -> tuple[RunPlan, str]:
     """Draws the plan the options ask for; gives it with the run's name."""
-    chosen, amount = load_recipe(recipe), scale_of(scale, data, teacher)
+    chosen, amount = load_recipe(rename_recipe(recipe)), scale_of(scale, data, teacher)
     return plan_run(language, chosen, amount), f"{chosen.name}-{amount.name}"
+
+
+def rename_recipe(name: str) -> str:
+    """Return the present name of a recipe; print a hint where a former name was given."""
+    present = update_name(name)
+    if present != name:
+        err.print(
+            f"the recipe '{name}' is now called {present}; use the new name", markup=False, soft_wrap=True
+        )
+    return present
 
 
 def scale_of(name: str, data: Path | None, teacher: Path | None) -> Scale:

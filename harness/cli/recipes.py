@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import ScaleName, app, out
+from harness.cli.app import ScaleName, app, out, rename_recipe
 from harness.cli.watch import say_steps
 from harness.config.load import list_recipes, list_scales, load_recipe, load_scale
 from harness.config.recipe import Recipe
@@ -41,7 +41,7 @@ def recipe_show(
     yaml: Annotated[bool, typer.Option("--yaml", help="print the file, to be saved and edited")] = False,
 ) -> None:
     """Print a recipe's steps with the parameters after each, counted from the config alone."""
-    chosen, amount = load_recipe(name), load_scale(scale)
+    chosen, amount = load_recipe(rename_recipe(name)), load_scale(scale)
     shape = _shape(teacher, chosen, amount)
     rows = show(chosen, shape, amount)
     if yaml:

@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from harness.cli import doctor
-from harness.cli.app import DEFAULT_RUNS, Data, Runs, ScaleName, Teacher, app, err, out, scale_of
+from harness.cli.app import (
+    DEFAULT_RUNS,
+    Data,
+    Runs,
+    ScaleName,
+    Teacher,
+    app,
+    err,
+    out,
+    rename_recipe,
+    scale_of,
+)
 from harness.cli.publish import publish_stage, run_folder
 from harness.cli.watch import Watch
 from harness.config.load import list_recipes
@@ -31,7 +42,7 @@ from harness.stages import RUNNERS
 from harness.units import format_count
 
 Languages = Annotated[list[str], typer.Option("--lang", help="language code, as mt; one")]
-OURS = "harness"
+OURS = "compact2026"
 """The recipe the others are compared with where it takes part."""
 
 
@@ -49,7 +60,7 @@ def compare(
     plan: Annotated[bool, typer.Option("--plan", help="say what would be run, and run nothing")] = False,
 ) -> None:
     """Run all recipes on one teacher, data, seeds and machine, and print the leaderboard."""
-    names = [name.strip() for name in recipes.split(",")] if recipes else []
+    names = [rename_recipe(name.strip()) for name in recipes.split(",")] if recipes else []
     found = load_entries(names)
     ours = OURS if any(one.id == OURS for one in found.entries) else None
     topic = StudyInfo("compare", "the recipes' own sources", "Which recipe gives the best model?", None, ours)
@@ -72,6 +83,7 @@ def ablate(
     plan: Annotated[bool, typer.Option("--plan", help="say what would be run, and run nothing")] = False,
 ) -> None:
     """Run variants of a recipe, or a study that ships, and print what they changed."""
+    name = rename_recipe(name)
     study = build_study(name, vary) if vary else _study(name)
     found = build_entries(study)
     topic = StudyInfo(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
@@ -24,6 +25,8 @@ __all__ = ["check_scale", "digest", "list_recipes", "list_scales", "load_recipe"
 
 ROOT = Path(harness.__file__).parent
 """Where recipes, scales and studies ship."""
+RENAMED: Mapping[str, str] = MappingProxyType({"harness": "compact2026"})
+"""Former name of a recipe that ships → its present name; a former name is understood for one release."""
 _SOURCE_LANGUAGE = "source_language"
 _Schema = TypeVar("_Schema", bound=Strict)
 
@@ -50,7 +53,9 @@ def load_recipe(name: str | Path) -> Recipe:
     Raises:
         UsageError: there is no such recipe or variant, or the file is wrong.
     """
-    base, at, variant = (str(name), "", "") if Path(name).is_file() else _parted(str(name))
+    base, at, variant = (
+        (str(name), "", "") if Path(name).is_file() else _split_variant(update_name(str(name)))
+    )
     path = _find("recipe", base, list_recipes(), "recipes")
     document = _read(path)
     steps = _number_steps(path.name, document.pop("steps", None))
@@ -66,8 +71,14 @@ def load_recipe(name: str | Path) -> Recipe:
     return varied.model_copy(update={"name": f"{path.stem}@{variant}", "variants": {}})
 
 
-def _parted(name: str) -> tuple[str, str, str]:
-    """Gives file or name, ``@``, and variant; a folder's name may hold an @ too."""
+def update_name(name: str) -> str:
+    """Return the present name of a recipe, with its variant; any name but a former one as it is."""
+    base, at, variant = _split_variant(name)
+    return f"{RENAMED.get(base, base)}{at}{variant}"
+
+
+def _split_variant(name: str) -> tuple[str, str, str]:
+    """Return file or name, ``@``, and variant; the name of a folder may contain an @ too."""
     base, at, variant = name.rpartition("@")
     return (base, at, variant) if at and "/" not in variant else (name, "", "")
 

@@ -24,6 +24,7 @@ from harness.config import (
     show,
     to_yaml,
 )
+from harness.config.load import update_name
 from harness.config.losses import DISTILL_LOSSES, TASK_LOSSES
 from harness.config.scale import READERS, Finetune
 from harness.config.steps import KINDS
@@ -113,6 +114,13 @@ def test_an_unknown_recipe_lists_what_exists(name, message):
     with pytest.raises(UsageError) as caught:
         load_recipe(name)
     assert str(caught.value).startswith(message)
+
+
+def test_former_recipe_name_is_understood():
+    assert load_recipe("harness") == load_recipe("compact2026")
+    assert load_recipe("harness@wide").name == "compact2026@wide"
+    names = ("harness@wide", "harness.yaml", "my@wide")
+    assert [update_name(name) for name in names] == ["compact2026@wide", "harness.yaml", "my@wide"]
 
 
 def test_an_unknown_scale_lists_what_exists():

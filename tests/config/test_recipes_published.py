@@ -68,7 +68,7 @@ UNSIZED = {
     "bistil2023": "the paper's students hold the tokens of two languages",
     "mobilebert2020": "the recipe lacks the stacked FFN and the factorised embeddings that the 25.3 M count",
     "privileged2024": "the paper is on where a student begins, at several depths",
-    "harness": "ours",
+    "compact2026": "ours",
 }
 """Recipes whose size no publication states, and why."""
 

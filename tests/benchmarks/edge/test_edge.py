@@ -81,7 +81,7 @@ def test_shapes_are_the_papers():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "model"), [("gurgurov2025", 0), ("harness@edge", 1), ("harness@browser", 2)]
+    ("recipe", "model"), [("gurgurov2025", 0), ("compact2026@edge", 1), ("compact2026@browser", 2)]
 )
 def test_timed_shapes_are_those_of_recipes(recipe, model):
     made = show(load_recipe(recipe), KNOWN_TEACHERS["mbert"].shape, load_scale("paper"))[-1].shape
