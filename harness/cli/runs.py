@@ -32,8 +32,8 @@ from harness.pipeline.execute import execute
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.store import Store
 from harness.pipeline.verify import verify as find_damage
-from harness.plans.inputs import plan_pretraining
 from harness.plans.run import reads_hub
+from harness.plans.run_inputs import plan_pretraining
 from harness.stages import RUNNERS
 
 

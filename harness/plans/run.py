@@ -28,7 +28,7 @@ from harness.plans.evaluation import (
     plan_scores,
 )
 from harness.plans.exports import plan_export, plan_latency, plan_precisions
-from harness.plans.inputs import RunInputs, plan_inputs
+from harness.plans.run_inputs import RunInputs, plan_inputs
 from harness.plans.stage import make_stage
 from harness.plans.steps import RecipeSteps, plan_steps, split_steps
 from harness.precisions import FP32

@@ -31,8 +31,8 @@ from harness.plans.evaluation import (
     plan_scores,
 )
 from harness.plans.exports import plan_export, plan_latency
-from harness.plans.inputs import RunInputs, plan_inputs
 from harness.plans.run import make_report_header
+from harness.plans.run_inputs import RunInputs, plan_inputs
 from harness.plans.stage import make_stage
 from harness.plans.steps import RecipeSteps, plan_steps, split_steps
 from harness.tasks import task_named

@@ -12,8 +12,8 @@ import pytest
 
 from harness.config.load import load_recipe, load_scale
 from harness.errors import HarnessError, UsageError
-from harness.plans.inputs import plan_pretraining
 from harness.plans.run import plan_run
+from harness.plans.run_inputs import plan_pretraining
 from harness.stages import RUNNERS, make_runner
 from harness.tasks import TASKS
 

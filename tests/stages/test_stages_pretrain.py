@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from harness.config.load import load_scale
-from harness.plans.inputs import plan_pretraining
+from harness.plans.run_inputs import plan_pretraining
 from harness.stages import corpus
 from harness.stages import pretrain as pretraining
 from harness.stages.io.artifacts import make_budget
