@@ -1,4 +1,4 @@
-"""The faults a user can mend. Each is one line: where, what was wanted, what came, what to do."""
+"""Errors that a user can fix. Each is one line: where, what was expected, what was got, what to do."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Iterable
 
 
 class HarnessError(Exception):
-    """A fault the user can mend; its text is the one line the user reads.
+    """An error that the user can fix; its text is the one line that the user reads.
 
     Attributes:
-        exit_code: what the command exits with.
+        exit_code: of the command.
     """
 
     exit_code = 1
 
 
 class UsageError(HarnessError):
-    """The command itself was wrong: a missing or unknown argument."""
+    """The command line is wrong: a missing or unknown argument."""
 
     exit_code = 2
 
 
 def first_line(error: BaseException) -> str:
-    """Gives what an error says in its first line, or its type's name where it says nothing."""
+    """Return the first line of an error's text, or the name of its type where the text is empty."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Gives the error for a name that does not exist; holds every name that does, and the nearest one.
+    """Return the error for an unknown name; it lists the known names and suggests the nearest.
 
     Args:
-        kind: what the name should have named, e.g. ``"language"``.
-        name: the name that came.
+        kind: of thing that the name should refer to, e.g. ``"language"``.
+        name: the unknown name.
         known: the names that exist.
     """
     names = [str(one) for one in known]

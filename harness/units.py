@@ -1,4 +1,4 @@
-"""Numbers as people read them; percent and binary units exist only in printed text."""
+"""Print numbers in the form that people read; percent and binary units exist only in printed text."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _HOUR_S = 3600
 
 
 def parse_count(text: str | int | float) -> int:
-    """Reads a whole number written as ``1600``, ``1.6e9`` or ``1_600``.
+    """Read a whole number written as ``1600``, ``1.6e9`` or ``1_600``.
 
     Raises:
-        UsageError: the text is no whole number of zero or more.
+        UsageError: the text is not a whole number of zero or more.
     """
     try:
         number = float(str(text).replace("_", ""))
     except ValueError:
         number = -1.0
     if not math.isfinite(number) or number < 0 or number != int(number):
-        raise UsageError(f"count: wanted a whole number of zero or more, as 1600 or 1.6e9; got '{text}'")
+        raise UsageError(f"count: expected a whole number of zero or more, as 1600 or 1.6e9; got '{text}'")
     return int(number)
 
 
 def format_count(number: int) -> str:
-    """Prints a count with separators: ``177974523`` gives ``177,974,523``."""
+    """Print a count with separators: ``177974523`` becomes ``177,974,523``."""
     return f"{number:,}"
 
 
 def format_short(number: float) -> str:
-    """Prints a count in three digits or so: ``177974523`` gives ``178 M``."""
+    """Print a count in about three digits: ``177974523`` becomes ``178 M``."""
     for suffix in _THOUSANDS[:-1]:
         if abs(number) < 999.5:
             return f"{number:.3g} {suffix}".rstrip()
@@ -42,7 +42,7 @@ def format_short(number: float) -> str:
 
 
 def format_bytes(size_bytes: float) -> str:
-    """Prints a size in binary units: ``1536`` gives ``1.50 KiB``."""
+    """Print a size in binary units: ``1536`` becomes ``1.50 KiB``."""
     for unit in _BINARY[:-1]:
         if abs(size_bytes) < 1024:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.2f} {unit}"
@@ -51,7 +51,7 @@ def format_bytes(size_bytes: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Prints a duration: ``75.2`` gives ``1 min 15 s``."""
+    """Print a duration: ``75.2`` becomes ``1 min 15 s``."""
     if round(seconds, 1) < _MINUTE_S:
         return f"{seconds:.1f} s"
     whole = round(seconds)

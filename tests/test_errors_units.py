@@ -1,4 +1,4 @@
-"""Messages that list what exists, and numbers as people read them."""
+"""Messages that list the known names, and numbers in the form that people read."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from harness.errors import HarnessError, UsageError, first_line, unknown
 from harness.units import format_bytes, format_count, format_duration, format_short, parse_count
 
 
-def test_an_unknown_name_lists_those_there_are_and_the_nearest():
+def test_unknown_name_lists_known_names_and_the_nearest():
     error = unknown("scale", "mni", ["mini", "paper"])
     assert str(error) == "unknown scale 'mni'; there are: mini, paper. Did you mean 'mini'?"
     assert isinstance(error, UsageError)
 
 
-def test_an_unknown_name_like_none_of_them_has_no_hint():
+def test_unknown_name_without_a_near_one_has_no_hint():
     assert str(unknown("scale", "zzz", ["mini", "paper"])) == "unknown scale 'zzz'; there are: mini, paper."
     assert str(unknown("scale", "zzz", [])) == "unknown scale 'zzz'; there are: none."
 
 
-@pytest.mark.parametrize(("said", "line"), [("one\ntwo", "one"), ("one", "one"), ("", "ValueError")])
-def test_an_error_is_told_by_its_first_line_or_its_type(said, line):
-    assert first_line(ValueError(said)) == line
+@pytest.mark.parametrize(("text", "line"), [("one\ntwo", "one"), ("one", "one"), ("", "ValueError")])
+def test_first_line_of_an_error_or_its_type(text, line):
+    assert first_line(ValueError(text)) == line
 
 
-def test_a_fault_of_the_command_line_exits_with_two_and_any_other_with_one():
+def test_usage_errors_exit_with_two_and_others_with_one():
     assert (HarnessError.exit_code, UsageError.exit_code) == (1, 2)
     assert issubclass(UsageError, HarnessError)
 
@@ -35,18 +35,18 @@ def test_a_fault_of_the_command_line_exits_with_two_and_any_other_with_one():
     ("text", "number"),
     [("1600", 1600), ("1.6e9", 1_600_000_000), ("1_600", 1600), (7, 7), (2e3, 2000), ("0", 0)],
 )
-def test_a_count_is_read_as_people_write_it(text, number):
+def test_count_is_parsed_as_people_write_it(text, number):
     assert parse_count(text) == number
 
 
 @pytest.mark.parametrize("text", ["", "many", "-1", "1.5", "nan", "inf", "1e400", "0x10"])
-def test_what_is_no_count_is_refused_with_an_example(text):
-    with pytest.raises(UsageError, match=r"wanted a whole number of zero or more, as 1600 or 1.6e9; got "):
+def test_text_that_is_no_count_is_refused(text):
+    with pytest.raises(UsageError, match=r"expected a whole number of zero or more, as 1600 or 1.6e9; got "):
         parse_count(text)
 
 
 @given(st.integers(0, 2**53))
-def test_a_count_is_read_back_from_its_text(number):
+def test_count_survives_formatting_and_parsing(number):
     assert parse_count(str(number)) == number
     assert parse_count(format_count(number).replace(",", "_")) == number
 
@@ -65,7 +65,7 @@ def test_a_count_is_read_back_from_its_text(number):
         (1.6e12, "1,600 G"),
     ],
 )
-def test_a_short_count_has_three_digits(number, text):
+def test_short_count_has_three_digits(number, text):
     assert format_short(number) == text
 
 
@@ -80,7 +80,7 @@ def test_a_short_count_has_three_digits(number, text):
         (2**50, "1024.00 TiB"),
     ],
 )
-def test_bytes_are_told_in_binary_units(size, text):
+def test_bytes_are_printed_in_binary_units(size, text):
     assert format_bytes(size) == text
 
 
@@ -97,5 +97,5 @@ def test_bytes_are_told_in_binary_units(size, text):
         (7260, "2 h 01 min"),
     ],
 )
-def test_a_duration_is_told_in_its_two_largest_units(seconds, text):
+def test_duration_is_printed_in_its_two_largest_units(seconds, text):
     assert format_duration(seconds) == text

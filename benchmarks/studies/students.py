@@ -130,7 +130,7 @@ def make_predictions(language: str, models: Sequence[str], recipe: str, scale: S
         RUNNERS,
         observer=StagePrinter(),
         environment=doctor.environment,
-        wanted=lambda stage: stage.id in stages,
+        selected=lambda stage: stage.id in stages,
     )
 
 

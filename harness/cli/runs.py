@@ -61,9 +61,13 @@ def reproduce(
         out.print(f"model:  {folder / 'onnx'}", soft_wrap=True)
 
 
-def _execute(plan: Plan, store: Store, folder: str, wanted: Callable[[Stage], bool] = lambda _: True) -> None:
-    with Watch(err, sum(map(wanted, plan))) as watch:
-        execute(plan, store, folder, RUNNERS, observer=watch, environment=doctor.environment, wanted=wanted)
+def _execute(
+    plan: Plan, store: Store, folder: str, selected: Callable[[Stage], bool] = lambda _: True
+) -> None:
+    with Watch(err, sum(map(selected, plan))) as watch:
+        execute(
+            plan, store, folder, RUNNERS, observer=watch, environment=doctor.environment, selected=selected
+        )
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Runs stages once each, keeps what they wrote, and proves it. Knows nothing of machine learning."""
+"""Run stages once each, keep their outputs, and verify them. Knows nothing about machine learning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes what a plan lacks and skips what is there, so that a run cut at any point goes on where it was."""
+"""Run the stages of a plan that are missing and skip the others: an interrupted run resumes where it was."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from harness.errors import unknown
 from harness.pipeline import manifest
-from harness.pipeline.faults import explained
+from harness.pipeline.faults import explain_disk_faults
 from harness.pipeline.manifest import Environment, Input, Manifest
 from harness.pipeline.memory import read_peak_bytes, reset_peak
 from harness.pipeline.plan import Plan, Stage
@@ -22,15 +22,15 @@ _Step = TypeVar("_Step")
 
 @dataclass(frozen=True)
 class Context:
-    """What a runner is given.
+    """The folders, settings and callbacks of a stage, as its runner receives them.
 
     Attributes:
         out: the folder to write into; empty but for `checkpoints`.
-        config: the stage's config, and the means by which it is to be made.
+        config: the stage's config and its means.
         inputs: by role, the folder of an earlier stage, or the file or folder from outside.
-        facts: to be filled with what the manifest shall tell of the work; JSON types.
-        progress: to be called with done, total, unit and further values to show.
-        resuming: a killed attempt left checkpoints to go on from.
+        facts: filled by the runner, for the manifest; JSON types.
+        progress: called by the runner with done, total, unit and further values to show.
+        resuming: whether an interrupted attempt left checkpoints to resume from.
         step: the typed object that the config was written from, where there is one; see `get_step`.
     """
 
@@ -54,7 +54,7 @@ class Context:
 
     @property
     def checkpoints(self) -> Path:
-        """Where a runner keeps what a later attempt can go on from; dropped when the stage is finished."""
+        """The folder of what a later attempt can resume from; removed when the stage is finished."""
         return self.out / CHECKPOINTS
 
 
@@ -62,27 +62,27 @@ Runner = Callable[[Context], None]
 
 
 class Observer:
-    """Told what happens; this one keeps silent, and is the base of those that speak."""
+    """Receives the events of a run and ignores them; the base of observers that print them."""
 
     def stage_started(self, stage: Stage, folder: Path, resuming: bool) -> None:
-        """A stage is about to be made; `folder` is where it will end up."""
+        """Receive that a stage starts; `folder` is its final place."""
 
     def progress(self, stage: Stage, done: int, total: int, unit: str, values: dict[str, Any]) -> None:
-        """A stage has come so far."""
+        """Receive how much of a stage is done."""
 
     def stage_finished(self, stage: Stage, folder: Path, written: Manifest) -> None:
-        """A stage was made and is in its place."""
+        """Receive that a stage was run and is in its place."""
 
     def stage_skipped(self, stage: Stage, folder: Path, written: Manifest) -> None:
-        """A stage was there, and every byte of it is as it was written."""
+        """Receive that a stage was already there, with every byte as it was written."""
 
     def waiting(self, stage: Stage, holder: str) -> None:
-        """Another process is making the stage."""
+        """Receive that another process is running the stage."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A stage in its place, and what it says of itself."""
+    """A stage in its place, with its manifest."""
 
     folder: Path
     manifest: Manifest
@@ -96,22 +96,22 @@ def execute(
     *,
     observer: Observer,
     environment: Callable[[], Environment],
-    wanted: Callable[[Stage], bool] = lambda _: True,
+    selected: Callable[[Stage], bool] = lambda _: True,
 ) -> dict[str, Finished]:
-    """Gives every wanted stage of a plan, finished; makes those that are missing, broken or out of date.
+    """Run the selected stages of a plan that are missing, broken or out of date; return all selected stages.
 
-    What holds: a stage is skipped iff its manifest reads, every output hashes to what was written, and the
-    digests of its inputs are those of the inputs now. A kill, a full disk or Ctrl-C at any point loses no
-    finished stage and no checkpoint. Two processes at once make each stage once.
+    Invariants: a stage is skipped iff its manifest can be read, every output hashes to what was written, and
+    the recorded digests of its inputs equal the current ones. A kill, a full disk or Ctrl-C at any point
+    loses no finished stage and no checkpoint. Two processes at once run each stage once.
 
     Args:
         plan: the stages, in order.
         store: the runs folder.
         folder: this run's folder in it, as ``mt/gurgurov2025-mini``.
-        runners: by kind, what makes a stage.
-        observer: told what happens.
-        environment: asked, once for each stage that is made, what the manifest shall say of the machine.
-        wanted: which stages to look at; with a stage those it reads must be wanted.
+        runners: by kind, the function that runs a stage.
+        observer: receives the events.
+        environment: called once for each stage that is run, for the machine in its manifest.
+        selected: the stages to run; a selected stage's inputs must be selected too.
 
     Raises:
         HarnessError: an input is missing, the disk is full, the runs folder cannot be written, or what a
@@ -122,11 +122,11 @@ def execute(
         if stage.kind not in runners:
             raise unknown("kind of stage", stage.kind, runners)
     for number, stage in enumerate(plan, start=1):
-        if not wanted(stage):
+        if not selected(stage):
             continue
         work = _Work(plan, store, stage, finished, observer)
-        with explained(stage.id, store.root):
-            finished[stage.id] = work.find_done() or work.make(
+        with explain_disk_faults(stage.id, store.root):
+            finished[stage.id] = work.find_done() or work.run_locked(
                 f"{number:02d}-{stage.id}", folder, runners[stage.kind], environment
             )
     return finished
@@ -134,7 +134,7 @@ def execute(
 
 @dataclass(frozen=True)
 class _Work:
-    """One stage to be found or made."""
+    """One stage to be skipped or run."""
 
     plan: Plan
     store: Store
@@ -146,8 +146,8 @@ class _Work:
     def key(self) -> str:
         return self.plan.keys[self.stage.id]
 
-    def inputs(self) -> dict[str, Input]:
-        """Gives what the inputs are now."""
+    def read_inputs(self) -> dict[str, Input]:
+        """Return the current inputs with their digests."""
         inputs = {}
         for role, source in self.stage.inputs.items():
             if isinstance(source, Path):
@@ -158,7 +158,7 @@ class _Work:
         return inputs
 
     def find_done(self) -> Finished | None:
-        """Gives the stage if it is there, whole, and made of the inputs as they are now."""
+        """Return the stage if it is complete and was made from the current inputs."""
         folder = self.store.find(self.key)
         done = folder and self.read(folder)
         if done:
@@ -166,20 +166,20 @@ class _Work:
         return done or None
 
     def read(self, folder: Path) -> Finished | None:
-        """Gives a stage's folder if it is whole and of the inputs as they are now."""
+        """Return a stage's folder if it is complete and was made from the current inputs."""
         try:
             written = manifest.read(folder)
         except ValueError:
             return None
         digests = {role: one.digest for role, one in written.inputs.items()}
-        current = digests == {role: one.digest for role, one in self.inputs().items()}
+        current = digests == {role: one.digest for role, one in self.read_inputs().items()}
         whole = current and written.key == self.key and not manifest.find_problems(folder, written)
         return Finished(folder, written) if whole else None
 
-    def make(
+    def run_locked(
         self, name: str, folder: str, runner: Runner, environment: Callable[[], Environment]
     ) -> Finished:
-        """Makes the stage, or waits for the process that makes it."""
+        """Run the stage, or wait for the process that runs it."""
         with self.store.lock(self.key, lambda holder: self.observer.waiting(self.stage, holder)):
             done = self.find_done()
             if done:
@@ -193,7 +193,7 @@ class _Work:
         return Finished(final, written)
 
     def run(self, partial: Path, final: Path, runner: Runner, environment: Callable[[], Environment]) -> None:
-        """Runs the runner in the partial folder and seals what it wrote."""
+        """Call the runner in the partial folder, and hash and flush its outputs."""
         resuming = open_partial(partial)
         self.observer.stage_started(self.stage, final, resuming)
         context = Context(
@@ -201,16 +201,16 @@ class _Work:
             config=self.stage.settings,
             inputs={role: self.locate(source) for role, source in self.stage.inputs.items()},
             facts={},
-            progress=lambda *told: self.observer.progress(self.stage, *told),
+            progress=lambda *values: self.observer.progress(self.stage, *values),
             resuming=resuming,
             step=self.stage.step,
         )
-        started_at, began_s, told = datetime.now(UTC), time.monotonic(), reset_peak()
+        started_at, began_s, was_reset = datetime.now(UTC), time.monotonic(), reset_peak()
         runner(context)
         measured = {
             "started_at": started_at.isoformat(timespec="seconds"),
             "wall_s": round(time.monotonic() - began_s, 3),
-            "peak_memory_bytes": read_peak_bytes() if told else None,
+            "peak_memory_bytes": read_peak_bytes() if was_reset else None,
         }
         write_manifest(partial, self.describe(context, environment(), measured))
 
@@ -218,7 +218,7 @@ class _Work:
         return source if isinstance(source, Path) else self.finished[source].folder
 
     def describe(self, context: Context, machine: Environment, measured: dict[str, Any]) -> Manifest:
-        """Gives the manifest of what the runner has written."""
+        """Return the manifest of the files that the runner has written."""
         return Manifest(
             **machine.model_dump(),
             **measured,
@@ -227,7 +227,7 @@ class _Work:
             version=self.stage.version,
             key=self.key,
             config=self.stage.settings,
-            inputs=self.inputs(),
+            inputs=self.read_inputs(),
             outputs=seal(context.out),
             seed=self.stage.config.get("seed"),
             resumed=context.resuming,

@@ -1,4 +1,4 @@
-"""Faults of the machine as one line each: a full disk, a runs folder that cannot be written."""
+"""Explain faults of the machine in one line each: a full disk, a runs folder that cannot be written."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ _DENIED = (errno.EACCES, errno.EPERM)
 
 
 @contextmanager
-def explained(stage: str, root: Path) -> Iterator[None]:
-    """Turns a fault of the disk under `root` into one line; any other fault passes as it is."""
+def explain_disk_faults(stage: str, root: Path) -> Iterator[None]:
+    """Turn a fault of the disk under `root` into one line; let any other exception pass unchanged."""
     try:
         yield
     except HarnessError:
         raise
     except Exception as error:
-        for cause in _chain(error):
+        for cause in _list_causes(error):
             reason = _explain(cause, root)
             if reason:
                 raise HarnessError(f"{stage}: {reason}") from error
         raise
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Gives an error and what caused it; libraries wrap the system's own error in theirs."""
-    one: BaseException | None = error
-    while one is not None:
-        yield one
-        one = one.__cause__ or one.__context__
+def _list_causes(error: BaseException) -> Iterator[BaseException]:
+    """Return an error and its causes; libraries wrap the system's own error in theirs."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _explain(error: BaseException, root: Path) -> str | None:
     code = error.errno if isinstance(error, OSError) else None
     if code in _FULL or os.strerror(errno.ENOSPC) in str(error):
         path = Path(os.fsdecode(getattr(error, "filename", None) or ""))
-        where = path.parent if path.is_absolute() and not _is_inside(error, root) else root
+        where = path.parent if path.is_absolute() and not _is_under(error, root) else root
         return (
             f"the disk of {where} is full; free some space and run the same command again: "
             "finished stages and checkpoints are kept"
         )
-    if code == errno.EROFS or (code in _DENIED and _is_inside(error, root)):
+    if code == errno.EROFS or (code in _DENIED and _is_under(error, root)):
         reason = os.strerror(code or 0).lower()
         return f"cannot write in the runs folder {root} ({reason}); make it writable, or choose another"
-    if code in _NO_FOLDER and _is_inside(error, root):
-        return f"wanted {root} to be the runs folder; a file stands in its way; choose another"
+    if code in _NO_FOLDER and _is_under(error, root):
+        return f"expected {root} to be the runs folder; got a file of that name; choose another"
     return None
 
 
-def _is_inside(error: BaseException, root: Path) -> bool:
+def _is_under(error: BaseException, root: Path) -> bool:
     path = getattr(error, "filename", None)
     return path is not None and Path(os.fsdecode(path)).resolve().is_relative_to(root.resolve())

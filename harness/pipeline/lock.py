@@ -1,4 +1,4 @@
-"""One lock per stage key, so that two runs at once make each stage once."""
+"""Hold one lock per stage key, so that two runs at once run each stage once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _POLL_S = 0.2
 
 @contextmanager
 def hold(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
-    """Holds the lock at `path` for the body; waits for whoever has it, and says once whom.
+    """Hold the lock at `path` for the body; wait for its current holder, and report the holder once.
 
-    What holds: the kernel frees the lock when its holder dies, however it dies, so that none is ever stale.
+    Invariants: the kernel frees the lock when its holder dies, however it dies: no lock is ever stale.
 
     Args:
-        path: the lock's file; it stays, so that all who come open the same one.
-        waiting: told ``process 123 on host`` when someone else has the lock.
+        path: the lock's file; it is never removed, so that all processes open the same file.
+        waiting: called with ``process 123 on host`` when another process has the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
@@ -33,14 +33,14 @@ def hold(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
 
 
 def _acquire(path: Path, descriptor: int, waiting: Callable[[str], None]) -> None:
-    told = False
+    reported = False
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not told:
+            if not reported:
                 waiting(path.read_text(encoding="utf-8") or "another process")
-                told = True
+                reported = True
             time.sleep(_POLL_S)
         else:
             return

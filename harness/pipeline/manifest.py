@@ -1,4 +1,4 @@
-"""What a stage leaves beside its outputs: what it was, what it read, what it wrote, where and when."""
+"""The manifest of a finished stage: its config, inputs, outputs, machine and time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Frozen(BaseModel):
 
 
 class Environment(_Frozen):
-    """Where a stage ran, as the caller knows it; absent is None."""
+    """The machine and the code that a stage ran on; absent is None."""
 
     commit: str | None = None
     dirty: bool | None = None
@@ -32,7 +32,7 @@ class Environment(_Frozen):
 
 
 class Input(_Frozen):
-    """One input: an earlier stage by key, or something from outside by path; and what it held."""
+    """One input: an earlier stage by key, or a file or folder from outside by path; with its digest."""
 
     key: str | None = None
     path: str | None = None
@@ -50,8 +50,8 @@ class Manifest(Environment):
     """A finished stage's provenance.
 
     Attributes:
-        resumed: an earlier attempt left checkpoints; `wall_s` and the peak are of the last attempt alone.
-        facts: what the runner reports of its work, for the report to read.
+        resumed: whether an earlier attempt left checkpoints; `wall_s` and the peak are of the last attempt.
+        facts: what the runner reports of its work, for the report.
     """
 
     schema_version: Literal[1] = 1
@@ -71,14 +71,14 @@ class Manifest(Environment):
 
     @property
     def outputs_digest(self) -> str:
-        """What the outputs are, in one digest; what a later stage records of its input."""
+        """One digest of all outputs, which later stages record for this input."""
         return digest({name: output.sha256 for name, output in self.outputs.items()})
 
     def to_text(self) -> str:
-        """Gives the file's text, its own digest included.
+        """Return the file's text, its own digest included.
 
         Raises:
-            HarnessError: the config or the facts hold what JSON cannot, as NaN.
+            HarnessError: the config or the facts contain a value that JSON does not have, such as NaN.
         """
         try:
             content = self.model_dump(mode="json", fallback=_refuse)
@@ -88,7 +88,7 @@ class Manifest(Environment):
 
 
 def _refuse(value: object) -> object:
-    raise ValueError(f"wanted JSON types in facts and config; got a {type(value).__name__}")
+    raise ValueError(f"expected JSON types in facts and config; got a {type(value).__name__}")
 
 
 def _text(content: dict[str, Any]) -> str:
@@ -96,12 +96,12 @@ def _text(content: dict[str, Any]) -> str:
 
 
 def read(folder: Path) -> Manifest:
-    """Gives a stage folder's manifest.
+    """Read a stage folder's manifest.
 
-    What holds: what is read is, byte for byte, what `Manifest.to_text` wrote.
+    Invariants: the text is, byte for byte, what `Manifest.to_text` wrote.
 
     Raises:
-        ValueError: it is missing, cut, edited or of another schema; the message says which, in one line.
+        ValueError: the manifest is missing, truncated, edited or of another schema; the message is one line.
     """
     path = folder / NAME
     try:
@@ -109,7 +109,7 @@ def read(folder: Path) -> Manifest:
         content = json.loads(text)
         recorded = content.pop("digest")
         if content.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"{NAME} has schema {content.get('schema_version')}, wanted {SCHEMA_VERSION}")
+            raise ValueError(f"{NAME} has schema {content.get('schema_version')}, expected {SCHEMA_VERSION}")
         if digest(content) != recorded or text != _text(content | {"digest": recorded}):
             raise ValueError(f"{NAME} is not as it was written")
         return Manifest.model_validate(content)
@@ -122,12 +122,12 @@ def read(folder: Path) -> Manifest:
 
 
 def find_problems(folder: Path, manifest: Manifest, *, rehash: bool = True) -> list[tuple[Path, str]]:
-    """Gives each output that is not as the manifest says: missing, of another size, or of other bytes.
+    """Return each output that differs from the manifest: missing, of another size, or with other bytes.
 
     Args:
         folder: the stage's folder.
-        manifest: what it should hold.
-        rehash: read every byte; otherwise compare sizes alone.
+        manifest: its manifest.
+        rehash: whether to read every byte; otherwise only sizes are compared.
     """
     problems = []
     for name, output in manifest.outputs.items():

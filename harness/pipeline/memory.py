@@ -1,4 +1,4 @@
-"""The most memory this process held since a moment, where Linux tells."""
+"""Measure the peak memory of this process, where Linux reports it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RESET_PEAK = "5"
 
 
 def reset_peak() -> bool:
-    """Forgets the peak so far; gives False where that cannot be done."""
+    """Reset the peak; return False where the system does not allow it."""
     try:
         _CLEAR.write_text(_RESET_PEAK)
     except OSError:
@@ -20,9 +20,9 @@ def reset_peak() -> bool:
 
 
 def read_peak_bytes() -> int | None:
-    """Gives the peak resident memory since `reset_peak`; None where it is not told."""
+    """Return the peak resident memory since `reset_peak`; None where the system does not report it."""
     try:
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+        match = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
     except OSError:
         return None
-    return int(found[1]) * 1024 if found else None
+    return int(match[1]) * 1024 if match else None

@@ -1,4 +1,4 @@
-"""Stages and the order they run in; every key is known before anything runs."""
+"""Stages and their order; every key is known before any stage runs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Stage:
 
     Attributes:
         id: its name in the plan, as ``distill-2``.
-        kind: which runner runs it.
-        version: raised when the runner's code changes what it writes.
-        config: all that decides its outputs but the inputs; JSON types.
+        kind: the name of its runner.
+        version: raised when the runner's code changes the outputs.
+        config: everything but the inputs that decides the outputs; JSON types.
         inputs: by role, the id of an earlier stage, or a file or folder from outside.
-        means: how it is to be made where that changes nothing of what is written, as with how much memory;
-            the runner finds it beside the config, and no key holds it.
+        means: settings that do not change the outputs, such as how much memory to use; the runner finds them
+            in the config, but they are not part of the key.
         step: the typed object that the config was written from, which the runner receives as it is; None
             where there is no such object.
     """
@@ -42,15 +42,15 @@ class Stage:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the runner is told: the config and the means."""
+        """The config of the runner: the config and the means."""
         return {**self.config, **self.means}
 
 
 class Plan:
-    """Stages in an order in which each comes after its inputs.
+    """Stages, each after its inputs.
 
     Raises:
-        HarnessError: an id is no file name or stands twice, or an input is no earlier stage.
+        HarnessError: an id is not a valid file name or appears twice, or an input is not an earlier stage.
     """
 
     def __init__(self, stages: Sequence[Stage]) -> None:
@@ -75,7 +75,7 @@ class Plan:
                 if isinstance(source, Path) and source not in digests:
                     if not source.exists():
                         raise HarnessError(
-                            f"{stage.id}: the input '{role}' is not there: {source}; put it there"
+                            f"{stage.id}: expected the input '{role}' at {source}; got none; put it there"
                         )
                     digests[source] = hash_path(source)
         return digests
@@ -84,8 +84,8 @@ class Plan:
     def keys(self) -> dict[str, str]:
         """The key of every stage.
 
-        What holds: two stages have one key iff kind, version, config and, all the way up, inputs are equal;
-        the id and the means play no part.
+        Invariants: two stages have one key iff their kinds, versions, configs and, recursively, inputs are
+        equal, whatever their ids and means.
         """
         keys: dict[str, str] = {}
         for stage in self.stages:
@@ -105,12 +105,12 @@ class Plan:
 
 def _check(stage: Stage, earlier: Sequence[str]) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.]*(-[a-z0-9_.]+)*", stage.id):
-        raise HarnessError(f"plan: wanted a stage id of letters, digits and dashes; got '{stage.id}'")
+        raise HarnessError(f"plan: expected a stage id of letters, digits and dashes; got '{stage.id}'")
     if stage.id in earlier:
-        raise HarnessError(f"plan: the stage '{stage.id}' stands twice; rename one")
+        raise HarnessError(f"plan: expected unique stage ids; got '{stage.id}' twice; rename one")
     for role, source in stage.inputs.items():
         if isinstance(source, str) and source not in earlier:
-            there_are = ", ".join(earlier) or "none"
             raise HarnessError(
-                f"plan: {stage.id}: input '{role}' is no earlier stage: '{source}'; there are: {there_are}"
+                f"plan: {stage.id}: expected an earlier stage as input '{role}'; got '{source}'; "
+                f"there are: {', '.join(earlier) or 'none'}"
             )

@@ -1,4 +1,4 @@
-"""What a run would do, told in a second: nothing is hashed but what comes from outside."""
+"""Tell within a second what a run would do: only files from outside are hashed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ State = Literal["done", "partial", "missing", "broken"]
 
 @dataclass(frozen=True)
 class StageStatus:
-    """How far a stage is; `folder` is where it, or its partial folder, lies."""
+    """The state of a stage; `folder` is its folder, or its partial folder."""
 
     stage: Stage
     key: str
@@ -25,17 +25,17 @@ class StageStatus:
 
 
 def status(plan: Plan, store: Store) -> list[StageStatus]:
-    """Gives the state of each stage, in order.
+    """Return the state of each stage, in order.
 
-    What holds: a run makes each stage that is not ``done``; of those that are, it makes again only the ones
-    whose bytes changed with their sizes the same, which `harness.pipeline.verify` finds.
+    Invariants: a run runs each stage that is not ``done``. It runs a ``done`` stage again only where bytes
+    changed and sizes did not, which `harness.pipeline.verify` finds.
     """
     digests: dict[str, str] = {}
     statuses = []
     for stage in plan:
         key = plan.keys[stage.id]
         folder, partial = store.find(key), store.find_partial(key)
-        written = _read(folder, _present(plan, stage, digests)) if folder else None
+        written = _read(folder, _read_digests(plan, stage, digests)) if folder else None
         if written:
             digests[stage.id] = written.outputs_digest
         state: State = "done" if written else "broken" if folder else "partial" if partial else "missing"
@@ -43,8 +43,8 @@ def status(plan: Plan, store: Store) -> list[StageStatus]:
     return statuses
 
 
-def _present(plan: Plan, stage: Stage, digests: dict[str, str]) -> dict[str, str]:
-    """Gives the digests of the inputs that are there now, by role."""
+def _read_digests(plan: Plan, stage: Stage, digests: dict[str, str]) -> dict[str, str]:
+    """Return the current digests of the inputs, by role."""
     present = {}
     for role, source in stage.inputs.items():
         content = plan.external[source] if isinstance(source, Path) else digests.get(source)

@@ -1,4 +1,4 @@
-"""Where stages lie: ``<root>/<lang>/<recipe>-<scale>/<NN-id>-<key>/``; written beside, then renamed."""
+"""Keep stages in ``<root>/<lang>/<recipe>-<scale>/<NN-id>-<key>/``; written in a sibling, then renamed."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from harness.pipeline.manifest import NAME, Manifest, Output
 
 PARTIAL = ".partial-"
 CHECKPOINTS = "checkpoints"
+"""The folder of checkpoints in a stage's own folder, until the stage is finished."""
 
 
 class Store:
-    """The runs folder. A stage made in one run serves every other run in it."""
+    """The runs folder. A stage of one run serves every other run in it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def list_stages(self) -> list[Path]:
-        """Gives the folders of finished stages, of every run, sorted."""
+        """Return the folders of the finished stages of all runs, sorted."""
         return sorted(path for path in self.root.glob("*/*/[0-9]*-*-*") if path.is_dir())
 
     def find(self, key: str) -> Path | None:
-        """Gives the folder of the finished stage with a key, in whichever run it was made."""
+        """Return the folder of the finished stage with a key, in whichever run it is."""
         return next(iter(sorted(self.root.glob(f"*/*/[0-9]*-{key}"))), None)
 
     def find_partial(self, key: str) -> Path | None:
-        """Gives the folder that an unfinished stage with a key has left."""
+        """Return the folder that an unfinished stage with a key has left."""
         return next(iter(sorted(self.root.glob(f"*/*/{PARTIAL}[0-9]*-{key}"))), None)
 
     def place(self, folder: str, name: str, key: str) -> tuple[Path, Path]:
-        """Gives where a stage is written and where it ends up.
+        """Return the folder in which a stage is written, and its final folder.
 
-        What is there already, finished or partial, keeps its place, though another run made it.
+        An existing folder, finished or partial, keeps its place, even if it belongs to another run.
 
         Args:
             folder: the run's own folder under the root, as ``mt/gurgurov2025-mini``.
@@ -51,12 +52,12 @@ class Store:
         return partial or final.with_name(PARTIAL + final.name), final
 
     def lock(self, key: str, waiting: Callable[[str], None]) -> AbstractContextManager[None]:
-        """Gives the lock of a key, to be held while the stage is made."""
+        """Return the lock of a key, to be held while the stage runs."""
         return lock.hold(self.root / ".locks" / f"{key}.lock", waiting)
 
 
 def open_partial(partial: Path) -> bool:
-    """Empties a partial folder but for its checkpoints; gives whether there are any to go on from."""
+    """Empty a partial folder except for its checkpoints; return whether there are any to resume from."""
     partial.mkdir(parents=True, exist_ok=True)
     for path in partial.iterdir():
         if path.name != CHECKPOINTS:
@@ -66,7 +67,7 @@ def open_partial(partial: Path) -> bool:
 
 
 def seal(partial: Path) -> dict[str, Output]:
-    """Hashes and flushes to disk every output in a partial folder; checkpoints are no output."""
+    """Hash every output in a partial folder and flush it to disk; checkpoints are not outputs."""
     outputs = {}
     for name in list_files(partial):
         if name == NAME or name.split("/")[0] == CHECKPOINTS:
@@ -80,7 +81,7 @@ def seal(partial: Path) -> dict[str, Output]:
 
 
 def write_manifest(partial: Path, manifest: Manifest) -> None:
-    """Writes the manifest, whole or not at all."""
+    """Write the manifest, whole or not at all."""
     path = partial / f"{NAME}.part"
     path.write_text(manifest.to_text(), encoding="utf-8")
     _flush(path)
@@ -89,10 +90,10 @@ def write_manifest(partial: Path, manifest: Manifest) -> None:
 
 
 def publish(partial: Path, final: Path) -> None:
-    """Renames a sealed partial folder to its place; a broken one that stands there goes.
+    """Rename a sealed partial folder to its final place; remove a broken folder that is there.
 
-    A kill at any point leaves either the finished stage or a partial folder with a manifest that says it is
-    complete, which the next run publishes.
+    A kill at any point leaves either the finished stage, or a partial folder with a valid manifest, which the
+    next run publishes.
     """
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
     if final.exists():
@@ -102,7 +103,7 @@ def publish(partial: Path, final: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Sees a file or folder onto the disk."""
+    """Flush a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

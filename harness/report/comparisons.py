@@ -17,7 +17,7 @@ from harness.verdict import describe_verdict
 
 _RULE = (
     "Differences in points, with their 95 % interval over items and seeds. 'Better' and 'worse' are printed "
-    "only where the interval excludes 0 and, for a single task, approximate randomisation gives p < 0.05 "
+    "only where the interval excludes 0 and, for a single task, approximate randomisation has p < 0.05 "
     "after Holm's correction over all rows of this report."
 )
 

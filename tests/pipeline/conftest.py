@@ -1,6 +1,6 @@
-"""A small plan of three stages, and a harness that runs it and remembers what happened."""
+"""A small plan of three stages, and a runs folder that records the events of its runs."""
 
-# ruff: noqa: ARG002 - an observer is told more than the diary keeps
+# ruff: noqa: ARG002 - an observer receives more than the diary records
 from __future__ import annotations
 
 import json
@@ -15,7 +15,7 @@ from harness.pipeline import Environment, Observer, Plan, Stage, Store, execute
 
 
 def count(context):
-    """Counts to a number, with a checkpoint after each; goes on from the last."""
+    """Count to a number, with a checkpoint after each step; resume from the last."""
     state = context.checkpoints / "state.json"
     done, total = 0, context.config["seed"]
     if context.resuming and state.exists():
@@ -35,13 +35,13 @@ def count(context):
 
 
 def join(context):
-    """Joins the inputs' totals."""
+    """Join the inputs' totals."""
     text = "".join((path / "deep" / "total.txt").read_text() for path in context.inputs.values())
     (context.out / "joined.txt").write_text(text)
 
 
 class Diary(Observer):
-    """Remembers what happened."""
+    """Records the events."""
 
     def __init__(self):
         self.lines = []
@@ -61,7 +61,7 @@ class Diary(Observer):
     def waiting(self, stage, holder):
         self.lines.append(("waiting", stage.id, holder))
 
-    def told(self, *words):
+    def list_stages(self, *words):
         return [line[1] for line in self.lines if line[0] in words]
 
 
@@ -85,7 +85,7 @@ class Runs:
         )
 
     def run(self, plan=None, folder="mt/paper-mini", **runners):
-        """Runs the plan; gives what happened and the finished stages."""
+        """Run the plan; return the events and the finished stages."""
         diary = Diary()
         made = execute(
             plan or self.plan(),
@@ -98,7 +98,7 @@ class Runs:
         return diary, made
 
     def contents(self):
-        """Every finished output, by stage and path; not the manifests, which tell the time."""
+        """Every finished output, by stage and path; not the manifests, which contain times."""
         stages = self.store.list_stages()
         return {
             f"{stage.name}/{path.relative_to(stage)}": path.read_bytes()
@@ -118,13 +118,13 @@ def runs(tmp_path):
 
 @pytest.fixture
 def make_runs(tmp_path):
-    """Gives further, empty runs folders."""
+    """Return a maker of empty runs folders."""
     return lambda name: Runs(tmp_path / name)
 
 
 @pytest.fixture
 def in_child():
-    """Runs a function in a forked process; gives its id at once."""
+    """Run a function in a forked process; return its id at once."""
     children = []
 
     def fork(work):

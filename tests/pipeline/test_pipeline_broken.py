@@ -1,4 +1,4 @@
-"""What is not as it was written is found, and made again."""
+"""Damaged files are detected, and their stages run again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.pipeline.store import Store
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(file=st.integers(0, 5), place=st.floats(0, 1, exclude_max=True), bits=st.integers(1, 255))
-def test_a_change_of_any_byte_of_any_file_is_found_and_mended(runs, file, place, bits):
+def test_change_of_any_byte_is_detected_and_repaired(runs, file, place, bits):
     runs.run()
     before = runs.contents()
     path = [path for path in runs.files() if path.stat().st_size][file]
@@ -24,7 +24,7 @@ def test_a_change_of_any_byte_of_any_file_is_found_and_mended(runs, file, place,
     path.write_bytes(content)
     assert [finding.path for finding in verify(runs.root)] == [path]
     diary, _ = runs.run()
-    assert diary.told("finished") == [path.relative_to(runs.root).parts[2].split("-")[1]]
+    assert diary.list_stages("finished") == [path.relative_to(runs.root).parts[2].split("-")[1]]
     assert verify(runs.root) == []
     assert runs.contents() == before
 
@@ -40,11 +40,11 @@ def test_a_change_of_any_byte_of_any_file_is_found_and_mended(runs, file, place,
         (b'"\xff"', "manifest.json is not readable"),
         (b"[" * 100_000, "manifest.json is not readable"),
         (b'{"digest": "x", "schema_version": 1}', "manifest.json is not as it was written"),
-        (b'{"digest": "x", "schema_version": 9}', "manifest.json has schema 9, wanted 1"),
+        (b'{"digest": "x", "schema_version": 9}', "manifest.json has schema 9, expected 1"),
         (None, "manifest.json is missing"),
     ],
 )
-def test_a_manifest_that_cannot_be_read_is_found_and_made_again(content, problem, runs):
+def test_unreadable_manifest_is_detected_and_repaired(content, problem, runs):
     _, made = runs.run()
     path = made["adapt"].folder / "manifest.json"
     path.unlink()
@@ -53,11 +53,11 @@ def test_a_manifest_that_cannot_be_read_is_found_and_made_again(content, problem
     (finding,) = verify(runs.root)
     assert (finding.path, finding.problem) == (path, problem)
     diary, _ = runs.run()
-    assert diary.told("finished") == ["adapt"]
+    assert diary.list_stages("finished") == ["adapt"]
     assert verify(runs.root) == []
 
 
-def test_a_manifest_cut_anywhere_is_found(runs):
+def test_truncated_manifest_is_detected(runs):
     _, made = runs.run()
     path = made["join"].folder / "manifest.json"
     text = path.read_text()
@@ -66,7 +66,7 @@ def test_a_manifest_cut_anywhere_is_found(runs):
         assert len(verify(runs.root)) == 1
 
 
-def test_a_manifest_that_lacks_a_key_but_is_signed_is_found(runs):
+def test_manifest_without_a_key_is_detected(runs):
     _, made = runs.run()
     folder = made["join"].folder
     content = json.loads((folder / "manifest.json").read_text())
@@ -88,7 +88,7 @@ def test_a_manifest_that_lacks_a_key_but_is_signed_is_found(runs):
         ),
     ],
 )
-def test_each_damage_of_an_output_is_named(damage, problem, runs):
+def test_damage_of_an_output_is_described(damage, problem, runs):
     _, made = runs.run(runs.plan(seed=7))
     path = made["adapt"].folder / "deep" / "total.txt"
     size = path.stat().st_size
@@ -97,7 +97,7 @@ def test_each_damage_of_an_output_is_named(damage, problem, runs):
     assert (finding.path, finding.problem) == (path, problem.replace("300", str(size)))
 
 
-def test_a_stage_under_another_stages_name_is_found_and_made_again(runs):
+def test_stage_under_another_name_is_detected_and_repaired(runs):
     _, made = runs.run()
     wrong = made["adapt"].folder
     shutil.rmtree(wrong)
@@ -105,19 +105,19 @@ def test_a_stage_under_another_stages_name_is_found_and_made_again(runs):
     (finding,) = verify(runs.root)
     assert finding.path == wrong
     assert finding.problem == f"holds the stage pretrain with the key {runs.plan().keys['pretrain']}"
-    assert runs.run()[0].told("finished") == ["adapt"]
+    assert runs.run()[0].list_stages("finished") == ["adapt"]
     assert verify(runs.root) == []
 
 
-def test_a_broken_stage_that_another_run_made_is_mended_where_it_lies(runs):
+def test_broken_stage_of_another_run_is_repaired_in_place(runs):
     _, made = runs.run()
     (made["pretrain"].folder / "empty").unlink()
     diary, again = runs.run(folder="sk/paper-mini")
-    assert diary.told("finished") == ["pretrain"]
+    assert diary.list_stages("finished") == ["pretrain"]
     assert again["pretrain"].folder == made["pretrain"].folder
     assert verify(runs.root) == []
 
 
-def test_an_empty_or_missing_runs_folder_has_nothing_wrong(tmp_path):
+def test_empty_or_missing_runs_folder_has_no_damage(tmp_path):
     assert verify(tmp_path / "nowhere") == verify(tmp_path) == []
     assert Store(tmp_path / "nowhere").find("0" * 12) is None

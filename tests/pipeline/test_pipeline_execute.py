@@ -14,17 +14,17 @@ from harness.pipeline.manifest import Manifest
 ALL = ["pretrain", "adapt", "join"]
 
 
-def test_a_run_makes_every_stage_and_the_next_makes_none(runs):
+def test_second_run_skips_every_stage(runs):
     diary, made = runs.run()
-    assert diary.told("finished") == list(made) == ALL
+    assert diary.list_stages("finished") == list(made) == ALL
     before = runs.contents()
     again, same = runs.run()
-    assert again.told("skipped") == ALL
-    assert again.told("started", "resumed") == []
+    assert again.list_stages("skipped") == ALL
+    assert again.list_stages("started", "resumed") == []
     assert (runs.contents(), same) == (before, made)
 
 
-def test_a_manifest_says_what_was_read_and_written_and_where(runs):
+def test_manifest_records_inputs_outputs_and_machine(runs):
     _, made = runs.run()
     plan = runs.plan()
     adapt, join = made["adapt"].manifest, made["join"].manifest
@@ -40,7 +40,7 @@ def test_a_manifest_says_what_was_read_and_written_and_where(runs):
     assert json.loads((made["adapt"].folder / "manifest.json").read_text())["schema_version"] == 1
 
 
-def test_a_stage_lies_under_its_run_with_number_id_and_key_and_without_checkpoints(runs):
+def test_stage_folder_has_number_id_and_key_but_no_checkpoints(runs):
     _, made = runs.run()
     folder = made["join"].folder
     assert folder == runs.root / "mt/paper-mini" / f"03-join-{runs.plan().keys['join']}"
@@ -48,16 +48,16 @@ def test_a_stage_lies_under_its_run_with_number_id_and_key_and_without_checkpoin
     assert not list(runs.root.rglob(".partial*"))
 
 
-def test_another_run_shares_the_stages_it_has_in_common(runs):
+def test_runs_share_equal_stages(runs):
     runs.run()
     diary, made = runs.run(runs.plan(seed=8), "sk/paper-mini")
-    assert diary.told("skipped") == ["pretrain"]
-    assert diary.told("finished") == ["adapt", "join"]
+    assert diary.list_stages("skipped") == ["pretrain"]
+    assert diary.list_stages("finished") == ["adapt", "join"]
     assert made["pretrain"].folder.parts[-3] == "mt"
     assert made["join"].folder.parts[-3] == "sk"
 
 
-def test_a_runner_is_given_its_folder_config_and_inputs(runs):
+def test_runner_receives_folder_config_and_inputs(runs):
     seen = []
 
     def look(context):
@@ -83,26 +83,26 @@ def test_typed_step_reaches_runner_but_no_key(runs):
     stage = Stage("note", "note", 1, {"half": "1/2"}, {}, step=Fraction(1, 2))
     runs.run(Plan([stage]), note=note)
     assert steps == [Fraction(1, 2)]
-    assert runs.run(Plan([replace(stage, step=None)]), note=note)[0].told("skipped") == ["note"]
+    assert runs.run(Plan([replace(stage, step=None)]), note=note)[0].list_stages("skipped") == ["note"]
 
 
-def test_the_means_reach_the_runner_and_the_manifest_and_no_key(runs):
+def test_means_reach_runner_and_manifest_but_no_key(runs):
     def note(context):
         (context.out / "x").write_text(context.config["text"])
 
     stage = Stage("note", "note", 1, {"text": "a"}, {}, means={"sparing": True})
     _, made = runs.run(Plan([stage]), note=note)
     assert made["note"].manifest.config == {"text": "a", "sparing": True}
-    assert runs.run(Plan([replace(stage, means={})]), note=note)[0].told("skipped") == ["note"]
+    assert runs.run(Plan([replace(stage, means={})]), note=note)[0].list_stages("skipped") == ["note"]
 
 
 def test_progress_reaches_the_observer(runs):
     diary, _ = runs.run()
-    told = [line[2:] for line in diary.lines if line[:2] == ("progress", "adapt")]
-    assert told == [(done, 5, "steps") for done in range(1, 6)]
+    progress = [line[2:] for line in diary.lines if line[:2] == ("progress", "adapt")]
+    assert progress == [(done, 5, "steps") for done in range(1, 6)]
 
 
-def test_a_stage_whose_input_was_made_anew_and_differs_is_made_anew(runs):
+def test_changed_input_makes_a_stage_run_again(runs):
     _, made = runs.run()
     shutil.rmtree(made["adapt"].folder)
 
@@ -111,19 +111,19 @@ def test_a_stage_whose_input_was_made_anew_and_differs_is_made_anew(runs):
         (context.out / "deep" / "total.txt").write_text("other\n")
 
     diary, made = runs.run(count=differently)
-    assert (diary.told("skipped"), diary.told("finished")) == (["pretrain"], ["adapt", "join"])
+    assert (diary.list_stages("skipped"), diary.list_stages("finished")) == (["pretrain"], ["adapt", "join"])
     assert (made["join"].folder / "joined.txt").read_text().endswith("other\n")
     assert verify(runs.root) == []
 
 
-def test_a_stage_whose_input_was_made_anew_and_is_the_same_stays(runs):
+def test_rebuilt_equal_input_changes_nothing(runs):
     _, made = runs.run()
     shutil.rmtree(made["adapt"].folder)
     diary, _ = runs.run()
-    assert (diary.told("skipped"), diary.told("finished")) == (["pretrain", "join"], ["adapt"])
+    assert (diary.list_stages("skipped"), diary.list_stages("finished")) == (["pretrain", "join"], ["adapt"])
 
 
-def test_a_file_from_outside_is_an_input_by_content(runs, tmp_path):
+def test_file_from_outside_is_an_input_by_content(runs, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("one")
 
@@ -133,14 +133,14 @@ def test_a_file_from_outside_is_an_input_by_content(runs, tmp_path):
     plan = [Stage("copy", "copy", 1, {}, {"text": text})]
     _, made = runs.run(Plan(plan), copy=copy)
     assert made["copy"].manifest.inputs["text"].path == str(text)
-    assert runs.run(Plan(plan), copy=copy)[0].told("skipped") == ["copy"]
+    assert runs.run(Plan(plan), copy=copy)[0].list_stages("skipped") == ["copy"]
     text.write_text("two")
     diary, made = runs.run(Plan(plan), copy=copy)
-    assert diary.told("finished") == ["copy"]
+    assert diary.list_stages("finished") == ["copy"]
     assert (made["copy"].folder / "copy.txt").read_text() == "two"
 
 
-def test_an_unknown_kind_is_refused_before_anything_runs(runs):
+def test_unknown_kind_is_refused_before_anything_runs(runs):
     plan = Plan([*runs.plan(), Stage("last", "squash", 1, {}, {})])
     with pytest.raises(HarnessError, match=r"^unknown kind of stage 'squash'; there are: count, join"):
         runs.run(plan)
@@ -148,18 +148,18 @@ def test_an_unknown_kind_is_refused_before_anything_runs(runs):
 
 
 @pytest.mark.parametrize(
-    ("fact", "reason"), [(float("nan"), "not JSON compliant"), (object(), "wanted JSON types")]
+    ("fact", "reason"), [(float("nan"), "not JSON compliant"), (object(), "expected JSON types")]
 )
-def test_a_fact_that_json_cannot_hold_is_refused_in_one_line(fact, reason, runs):
+def test_fact_that_json_does_not_have_is_refused(fact, reason, runs):
     def lie(context):
         context.facts["loss"] = fact
 
     with pytest.raises(HarnessError, match=rf"^join: the manifest cannot be written: .*{reason}"):
         runs.run(join=lie)
-    assert runs.run()[0].told("finished") == ["join"]
+    assert runs.run()[0].list_stages("finished") == ["join"]
 
 
-def test_the_peak_memory_is_each_stages_own(runs):
+def test_peak_memory_is_measured_per_stage(runs):
     def waste(context):
         (context.out / "size").write_text(str(len(bytearray(b"x") * 80_000_000)))
 
@@ -171,7 +171,7 @@ def test_the_peak_memory_is_each_stages_own(runs):
     assert peaks["waste"] > peaks["adapt"] + 60_000_000
 
 
-def test_status_tells_what_a_run_would_do(runs):
+def test_status_predicts_a_run(runs):
     def states():
         return [one.state for one in status(runs.plan(), runs.store)]
 
@@ -191,7 +191,7 @@ def interrupt(context):
     raise KeyboardInterrupt
 
 
-def test_a_manifest_is_frozen(runs):
+def test_manifest_is_frozen(runs):
     _, made = runs.run()
     with pytest.raises(ValueError, match="frozen"):
         made["join"].manifest.key = "x"

@@ -20,7 +20,7 @@ FULL = "free some space and run the same command again: finished stages and chec
 
 
 def fail_once(monkeypatch, owner, name, error):
-    """Makes a function raise the first time it is called under the runs folder."""
+    """Make a function raise the first time that it is called under the runs folder."""
     real, left = getattr(owner, name), [error]
 
     def broken(*args, **kwargs):
@@ -32,7 +32,7 @@ def fail_once(monkeypatch, owner, name, error):
 
 
 def stop_after(steps, error):
-    """A runner that counts as ever, but is cut after some steps."""
+    """Return a runner that counts, but is interrupted after some steps."""
 
     def cut(context):
         from dataclasses import replace
@@ -47,7 +47,7 @@ def stop_after(steps, error):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), ValueError("a fault")], ids=repr)
-def test_what_a_cut_stage_had_done_is_kept_and_gone_on_from(error, runs, make_runs):
+def test_interrupted_stage_resumes_from_its_checkpoint(error, runs, make_runs):
     cut = stop_after(3, error)
     with pytest.raises(type(error)):
         runs.run(count=lambda context: runs.RUNNERS["count"](cut(context)))
@@ -62,7 +62,7 @@ def test_what_a_cut_stage_had_done_is_kept_and_gone_on_from(error, runs, make_ru
     assert verify(runs.root) == []
 
 
-def test_a_cut_stage_leaves_no_half_written_output_behind(runs):
+def test_interrupted_stage_leaves_no_partial_output(runs):
     def litter(context):
         (context.out / "half.bin").write_text("half")
         (context.out / "folder").mkdir()
@@ -74,7 +74,7 @@ def test_a_cut_stage_leaves_no_half_written_output_behind(runs):
     assert set(made["join"].manifest.outputs) == {"joined.txt"}
 
 
-def test_another_run_goes_on_from_what_a_cut_run_left(runs):
+def test_another_run_resumes_an_interrupted_stage(runs):
     cut = stop_after(2, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         runs.run(count=lambda context: runs.RUNNERS["count"](cut(context)))
@@ -85,8 +85,8 @@ def test_another_run_goes_on_from_what_a_cut_run_left(runs):
 
 
 @pytest.mark.parametrize("name", ["rename", "rmdir"])
-def test_a_sealed_stage_that_was_not_put_in_place_is_put_there_unmade(name, runs, monkeypatch):
-    """Cut between the manifest and its place: by the rename, or while a broken one that stands there goes."""
+def test_sealed_stage_is_published_without_running_again(name, runs, monkeypatch):
+    """Interrupt between writing the manifest and the rename, or while a broken stage is removed."""
     if name == "rmdir":
         _, made = runs.run()
         (made["pretrain"].folder / "empty").unlink()
@@ -104,8 +104,8 @@ def test_a_sealed_stage_that_was_not_put_in_place_is_put_there_unmade(name, runs
         runs.run()
     monkeypatch.setattr(module, "publish", real)
     diary, _ = runs.run()
-    assert "pretrain" not in diary.told("started", "resumed")
-    assert "pretrain" in diary.told("finished")
+    assert "pretrain" not in diary.list_stages("started", "resumed")
+    assert "pretrain" in diary.list_stages("finished")
     assert verify(runs.root) == []
 
 
@@ -114,7 +114,7 @@ def no_space():
 
 
 def wrapped():
-    """As a library raises it: its own error, with the system's as its cause."""
+    """Raise like a library: its own error, with the system's error as the cause."""
     error = RuntimeError("writing the archive failed")
     error.__cause__ = no_space()
     return error
@@ -127,13 +127,13 @@ def from_rust():
 
 
 @pytest.mark.parametrize("fault", [no_space, wrapped, from_rust], ids=lambda fault: fault.__name__)
-def test_a_full_disk_is_one_line_and_loses_nothing(fault, runs):
+def test_full_disk_is_one_line_and_loses_nothing(fault, runs):
     cut = stop_after(3, fault())
     with pytest.raises(HarnessError) as caught:
         runs.run(count=lambda context: runs.RUNNERS["count"](cut(context)))
     assert str(caught.value) == f"pretrain: the disk of {runs.root} is full; {FULL}"
     diary, _ = runs.run()
-    assert diary.told("resumed") == ["pretrain"]
+    assert diary.list_stages("resumed") == ["pretrain"]
     assert verify(runs.root) == []
 
 
@@ -143,9 +143,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(fault, runs):
     ids=str,
 )
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
-def test_a_disk_fault_at_any_door_is_one_line_and_the_next_run_ends_well(
-    owner, name, code, runs, monkeypatch
-):
+def test_disk_fault_of_any_call_is_one_line_and_the_next_run_succeeds(owner, name, code, runs, monkeypatch):
     error = OSError(code, os.strerror(code), str(runs.root / "x"))
     fail_once(monkeypatch, owner, name, error)
     with pytest.raises(HarnessError) as caught:
@@ -161,15 +159,15 @@ def test_a_disk_fault_at_any_door_is_one_line_and_the_next_run_ends_well(
     assert verify(runs.root) == []
 
 
-def test_a_runs_folder_that_is_a_file_is_refused_in_one_line(runs):
+def test_runs_folder_that_is_a_file_is_refused(runs):
     runs.root.write_text("")
     with pytest.raises(
-        HarnessError, match=r"^pretrain: wanted .*runs to be the runs folder; a file stands in"
+        HarnessError, match=r"^pretrain: expected .*runs to be the runs folder; got a file of"
     ):
         runs.run()
 
 
-def test_another_disk_that_is_full_is_named(runs):
+def test_full_disk_elsewhere_is_named(runs):
     def fill(context):
         raise OSError(errno.ENOSPC, "full", "/elsewhere/cache/model.bin")
 
@@ -177,7 +175,7 @@ def test_another_disk_that_is_full_is_named(runs):
         runs.run(join=fill)
 
 
-def test_a_denied_file_elsewhere_is_not_blamed_on_the_runs_folder(runs):
+def test_denied_file_elsewhere_is_not_blamed_on_the_runs_folder(runs):
     def denied(context):
         raise PermissionError(errno.EACCES, "denied", "/elsewhere/text")
 
@@ -189,11 +187,11 @@ def wrote(*args, **kwargs):
     pytest.fail("something was written")
 
 
-def test_a_finished_run_is_read_where_nothing_can_be_written(runs, monkeypatch):
+def test_finished_run_is_read_from_a_read_only_folder(runs, monkeypatch):
     runs.run()
     monkeypatch.setattr(Path, "mkdir", wrote)
     monkeypatch.setattr(os, "open", wrote)
-    assert runs.run()[0].told("skipped") == ["pretrain", "adapt", "join"]
+    assert runs.run()[0].list_stages("skipped") == ["pretrain", "adapt", "join"]
 
 
 def nobody(holder):
@@ -204,30 +202,30 @@ def wait(child):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_kill_at_any_moment_and_again_ends_as_an_undisturbed_run(runs, make_runs, in_child):
+def test_kill_at_any_moment_ends_like_an_undisturbed_run(runs, make_runs, in_child):
     whole = make_runs("undisturbed")
     plan = runs.plan(steps=12, pause_s=0.003)
     began_s = time.monotonic()
     whole.run(plan)
     length_s = time.monotonic() - began_s
-    moments, kills = random.Random(5), 0
+    chance, kills = random.Random(5), 0
     for _ in range(25):
         child = in_child(lambda: runs.run(plan))
-        time.sleep(moments.uniform(0, length_s))
+        time.sleep(chance.uniform(0, length_s))
         os.kill(child, signal.SIGKILL)
         killed = wait(child) == -signal.SIGKILL
         kills += killed
         if not killed or len(runs.store.list_stages()) == 3:
-            moments.choice(runs.files()).unlink()
+            chance.choice(runs.files()).unlink()
     diary, _ = runs.run(plan)
     assert kills >= 10
-    assert len(diary.told("skipped", "finished")) == 3
+    assert len(diary.list_stages("skipped", "finished")) == 3
     assert runs.contents() == whole.contents()
     assert verify(runs.root) == []
     assert not list(runs.root.rglob(".partial*"))
 
 
-def test_two_processes_at_once_make_each_stage_once(runs, in_child, tmp_path):
+def test_two_processes_run_each_stage_once(runs, in_child, tmp_path):
     plan = runs.plan(steps=10, pause_s=0.02)
     made = tmp_path / "made"
 
@@ -248,7 +246,7 @@ def test_two_processes_at_once_make_each_stage_once(runs, in_child, tmp_path):
     assert verify(runs.root) == []
 
 
-def test_one_who_waits_is_told_for_whom(runs, in_child):
+def test_waiting_process_reports_the_lock_holder(runs, in_child):
     key = runs.plan().keys["pretrain"]
 
     def occupy():
@@ -266,7 +264,7 @@ def test_one_who_waits_is_told_for_whom(runs, in_child):
     assert wait(child) == 0
 
 
-def test_the_lock_of_a_killed_process_holds_nobody_up(runs, in_child):
+def test_lock_of_a_killed_process_blocks_nobody(runs, in_child):
     key = runs.plan().keys["pretrain"]
 
     def occupy():

@@ -106,7 +106,7 @@ def go(tmp_path, write_scale, write_recipe):
             RUNNERS,
             observer=Observer(),
             environment=Environment,
-            wanted=reads_hub,
+            selected=reads_hub,
         )
 
     return go

@@ -1,4 +1,4 @@
-"""Name parts of a data folder as inputs of a stage, so that changed data gives new keys, and find them."""
+"""Name parts of a data folder as inputs of a stage, so that changed data changes the keys, and find them."""
 
 from __future__ import annotations
 

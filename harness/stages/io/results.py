@@ -1,4 +1,4 @@
-"""Collect the facts of all stages of a plan into the report's results; no number is computed anew."""
+"""Collect the facts of all stages of a plan into the report's results; no number is computed here."""
 
 from __future__ import annotations
 
