@@ -213,3 +213,76 @@ def refused(monkeypatch, capsys, tmp_path):
         return ended.value.code, lines[0].removeprefix("harness: ")
 
     return refused
+
+
+WORDS = [f"word{number}" for number in range(90)] + list("abcdefghij")
+LABELS = {0: "NOUN", 1: "VERB", 2: "ADJ", 3: "DET", 4: "PUNCT"}
+
+
+def _tiny_tokenizer(family: str) -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    bert = family == "bert"
+    special = "[PAD] [UNK] [CLS] [SEP] [MASK]" if bert else "<s> <pad> </s> <unk> <mask>"
+    vocabulary = {token: number for number, token in enumerate([*special.split(), *WORDS])}
+    first, last = ("[CLS]", "[SEP]") if bert else ("<s>", "</s>")
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]" if bert else "<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A {last}", special_tokens=[(token, vocabulary[token]) for token in (first, last)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="[PAD]" if bert else "<pad>",
+        unk_token="[UNK]" if bert else "<unk>",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"][:: 1 if bert else 2],
+        model_max_length=64,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., tuple[Any, Any]]:
+    """Return a function that builds (model, tokenizer) for a family and the end of a class name."""
+    import torch
+    import transformers
+
+    def build(family: str, ending: str, **changes: object) -> tuple[Any, Any]:
+        bert = family == "bert"
+        sizes = {
+            "vocab_size": len(WORDS) + 5,
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 48,
+            "max_position_embeddings": 66,
+            "id2label": LABELS,
+            "label2id": {name: number for number, name in LABELS.items()},
+        }
+        ids = {"pad_token_id": 0} if bert else {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+        prefix = "Bert" if bert else "XLMRoberta"
+        config = getattr(transformers, f"{prefix}Config")(
+            **{**sizes, "type_vocab_size": 2 if bert else 1, **ids, **changes}
+        )
+        torch.manual_seed(0)
+        model = getattr(transformers, prefix + ending)(config)
+        for parameter in model.parameters():
+            parameter.data.mul_(4 if parameter.ndim > 1 else 1)
+        return model.eval(), _tiny_tokenizer(family)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def read_axes() -> Callable[[Path], dict[str, list[Any]]]:
+    """Return a function that reads the shapes of a file's inputs and outputs, dynamic axes by name."""
+    import onnx
+
+    def read(path: Path) -> dict[str, list[Any]]:
+        graph = onnx.load(path).graph
+        return {
+            value.name: [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+            for value in (*graph.input, *graph.output)
+        }
+
+    return read

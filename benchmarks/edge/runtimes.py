@@ -16,11 +16,11 @@ from transformers import BertModel, PreTrainedTokenizerFast
 
 from benchmarks.edge.shapes import INPUTS, POSITIONS, Shape, build_model, draw_batch
 from harness.errors import HarnessError
-from harness.export.decomposed_layernorm import spell_out_norms
+from harness.export.decomposed_layernorm import decompose_layernorm
 from harness.export.graphs import WAYS, write_graph
 from harness.export.precisions import write_precision
-from harness.measure.onnx_evaluation import open_session, runner
-from harness.measure.parity import compare, probe_batches
+from harness.measure.onnx_evaluation import bind_batch, open_session
+from harness.measure.parity import compare_logits, probe_batches
 from harness.tasks import HEADS
 
 ALLOWED = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.2, "q4": 1.0}
@@ -84,7 +84,7 @@ def _check_variant(name: str, model: Any, path: Path, precision: str, *, form: s
     """
     vocabulary = model.config.vocab_size
     batches = probe_batches(INPUTS, vocabulary=vocabulary, pad_id=0, max_length=length)
-    delta = compare(model, open_session(path), batches).max_abs_delta
+    delta = compare_logits(model, open_session(path), batches).max_abs_delta
     if not delta <= ALLOWED[precision]:
         raise HarnessError(
             f"edge: expected {name} in {precision} to agree with torch; got {delta:.1e} off; fix the export"
@@ -92,7 +92,7 @@ def _check_variant(name: str, model: Any, path: Path, precision: str, *, form: s
 
     def prepare(setting: Setting) -> Call:
         rows = draw_batch(vocabulary, setting.length, setting.batch_size)
-        return runner(open_session(path, threads=setting.threads), rows)
+        return bind_batch(open_session(path, threads=setting.threads), rows)
 
     return Variant(name, OURS, precision, form, path, delta, prepare)
 
@@ -113,7 +113,7 @@ def export_student(name: str, shape: Shape, folder: Path, length: int) -> list[V
     for way in ("legacy", "legacy-sdpa"):
         source, spelled = folder / f"{way}.onnx", folder / f"{way}-norms.onnx"
         write_graph(model, source, WAYS[way], head=HEADS["pos"], inputs=INPUTS, max_length=POSITIONS)
-        spell_out_norms(source, spelled)
+        decompose_layernorm(source, spelled)
         made.append(_check_variant(name, model, source, "fp32", form=way, length=length))
         for form, path in ((way, source), (f"{way}, norms spelled out", spelled)):
             small = path.with_name(f"{path.stem}-int8.onnx")

@@ -15,10 +15,9 @@ from torch import Tensor
 from harness.config.shape import Shape
 from harness.data.builtin import read_corpus, read_task
 from harness.data.examples import TaskData
-from harness.export.onnx import export, inputs_of
-from harness.export.quantize import dynamic_int8
-from harness.measure.onnx_evaluation import Judge
-from harness.measure.parity import probe_batches
+from harness.deploy.fp32_file import build_checker, write_fp32
+from harness.export.precisions import write_precision
+from harness.export.source import ExportSource
 from harness.models.loading.checkpoint import build_model, load_checkpoint, save_checkpoint
 from harness.models.surgery import axes
 from harness.models.surgery.importance import keep_top, measure_ffn_importance
@@ -74,15 +73,10 @@ def make_models(folder: Path) -> None:
 
 def _export(folder: Path) -> None:
     data, tokenizer = read_topics(), load_checkpoint(folder).tokenizer
-    model = load_classifier(folder, data)
-    inputs = inputs_of(model, tokenizer)
-    batches = probe_batches(
-        inputs, vocabulary=model.config.vocab_size, pad_id=tokenizer.pad_token_id, max_length=LONGEST
-    )
-    exported = export(
-        model, tokenizer, folder / "onnx", task=TASK, judge=Judge(model, batches), candidates=("legacy",)
-    )
-    dynamic_int8(exported.path, folder / "onnx" / PRECISIONS["int8"].file)
+    source = ExportSource(TASK, load_classifier(folder, data), tokenizer)
+    checker = build_checker(source, length=LONGEST, seconds=2.0)
+    exported = write_fp32(source, folder / "onnx", checker, candidates=("legacy",))
+    write_precision("int8", exported.path, folder / "onnx" / PRECISIONS["int8"].file)
 
 
 def load_classifier(folder: Path, data: TaskData) -> Any:

@@ -46,13 +46,14 @@ def export(
         raise UsageError("--data: wanted a --language to read in it; got none; add --language")
     if data is not None and not data.is_dir():
         raise UsageError(f"--data {data}: wanted a data folder; got none; name one that exists")
-    from harness.deploy.export_model import Request, deploy  # noqa: PLC0415  the other commands need no onnxruntime
+    from harness.deploy.export_model import export_model  # noqa: PLC0415  the other commands need no onnxruntime
 
-    request = Request(
-        model, task, target, _names(graphs), _precisions(precisions, language), layout=layout, length=length,
-        seconds=seconds, language=language, data=data, allowed_drop=allowed_drop / 100, licence=licence,
-    )  # fmt: skip
-    record = deploy(request, lambda line: err.print(line, markup=False, soft_wrap=True))
+    record = export_model(
+        model, task, target, graphs=_names(graphs), precisions=_precisions(precisions, language),
+        layout=layout, language=language, data=data, allowed_drop=allowed_drop / 100, length=length,
+        seconds=seconds, licence=licence,
+        report_step=lambda line: err.print(line, markup=False, soft_wrap=True),
+    ).as_dict()  # fmt: skip
     _say(record)
     out.print(f"graph: {record['graph']['reason']}", soft_wrap=True, markup=False)
     out.print(f"take:  {record['default']}, {record['default_reason']}", soft_wrap=True, markup=False)

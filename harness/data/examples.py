@@ -35,6 +35,11 @@ class TokenExample:
         """The sentence as written, or else its words with spaces between."""
         return self.written if self.written is not None else " ".join(self.words)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The sentence alone."""
+        return (self.text,)
+
 
 @dataclass(frozen=True)
 class TextExample:
@@ -49,6 +54,16 @@ class TextExample:
     text: str
     label: str
     second: str | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label alone."""
+        return (self.label,)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text, or both texts of a pair."""
+        return (self.text,) if self.second is None else (self.text, self.second)
 
 
 Example: TypeAlias = TokenExample | TextExample
@@ -78,7 +93,7 @@ class TaskData:
 
     def scored_texts(self) -> set[str]:
         """Gives the texts of dev and test, which no training corpus may hold."""
-        return {text for example in (*self.dev, *self.test) for text in texts_of(example)}
+        return {text for example in (*self.dev, *self.test) for text in example.texts}
 
 
 def count_leakage(data: TaskData) -> dict[str, int]:
@@ -93,7 +108,7 @@ def count_leakage(data: TaskData) -> dict[str, int]:
 
 
 def _key(example: Example) -> tuple[str, ...]:
-    return tuple(" ".join(text.split()).casefold() for text in texts_of(example))
+    return tuple(" ".join(text.split()).casefold() for text in example.texts)
 
 
 @dataclass(frozen=True)
@@ -105,23 +120,12 @@ class Absent:
     reason: str
 
 
-def labels_of(example: Example) -> tuple[str, ...]:
-    """Gives the labels of one example: one a word, or one."""
-    return example.labels if isinstance(example, TokenExample) else (example.label,)
-
-
 def gold_labels(data: TaskData, part: str) -> list[str | Sequence[str]]:
     """Return the gold labels of ``train``, ``dev`` or ``test``: one a text, or a list of one a word."""
     examples = getattr(data, part)
     if data.task.kind == "sequence":
-        return [labels_of(example)[0] for example in examples]
-    return [list(labels_of(example)) for example in examples]
-
-
-def texts_of(example: Example) -> tuple[str, ...]:
-    """Gives the text of one example, or both of a pair."""
-    second = example.second if isinstance(example, TextExample) else None
-    return (example.text,) if second is None else (example.text, second)
+        return [example.labels[0] for example in examples]
+    return [list(example.labels) for example in examples]
 
 
 def assemble(
@@ -148,7 +152,7 @@ def assemble(
     Raises:
         HarnessError: a part has no example, or a label that training could not teach.
     """
-    found = {split: {label for one in parts[split] for label in labels_of(one)} for split in SPLITS}
+    found = {split: {label for one in parts[split] for label in one.labels} for split in SPLITS}
     labels = task.labels or tuple(sorted(found["train"]))
     for split in SPLITS:
         if not parts[split]:

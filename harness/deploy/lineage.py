@@ -1,4 +1,4 @@
-"""Where a saved model comes from: the stages that made it, the teacher, the data, and their licences."""
+"""Find where a saved model comes from: the stages that made it, the teacher, the data, and their licences."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _OWN = {
 }
 
 
-def lineage(model: Path) -> dict[str, Any]:
-    """Tells what is known of a model.
+def find_lineage(model: Path) -> dict[str, Any]:
+    """Return what is known of a model's origin.
 
-    What holds: nothing is guessed; of a model that no stage of ours made, only a licence that its own
-    README.md states is told.
+    Invariants: nothing is guessed; of a model that no stage of the harness made, only the licence that
+    its own README.md states is known.
 
     Args:
         model: its folder; that of a stage's output where it came out of a run.
@@ -31,43 +31,43 @@ def lineage(model: Path) -> dict[str, Any]:
         ``steps`` (the stages on the way from the teacher), ``teacher``, ``data`` (source, revision
         and licence of each), ``licences`` of teacher and data.
     """
-    steps = _chain(model.resolve().parent)
+    steps = _read_chain(model.resolve().parent)
     teacher = next((one for one in steps if one["kind"] in {"fetch", "pretrain"}), None)
-    data = _data(steps)
+    data = _find_data(steps)
     return {
         "steps": [
             {name: one[name] for name in ("stage", "kind", "key", "commit", "started_at")} for one in steps
         ],
-        "teacher": _teacher(teacher),
+        "teacher": _describe_teacher(teacher),
         "data": data,
         "licences": {
-            "teacher": _teacher_licence(teacher, model),
+            "teacher": _find_teacher_licence(teacher, model),
             "data": sorted({one["licence"] for one in data.values()}) or [UNKNOWN],
         },
     }
 
 
-def _chain(folder: Path) -> list[dict[str, Any]]:
-    """Gives the manifests from the teacher to this stage; none where no stage made it."""
-    found: list[dict[str, Any]] = []
+def _read_chain(folder: Path) -> list[dict[str, Any]]:
+    """Return the manifests from the teacher to this stage; none where no stage made the model."""
+    chain: list[dict[str, Any]] = []
     store = Store(folder.parents[_RUN_DEPTH - 1]) if len(folder.parents) >= _RUN_DEPTH else None
     here: Path | None = folder
-    while store and here is not None and (manifest := _manifest(here)) is not None:
-        found.insert(0, manifest)
+    while store and here is not None and (manifest := _read_manifest(here)) is not None:
+        chain.insert(0, manifest)
         before = manifest["inputs"].get("model", {}).get("key")
         here = store.find(before) if before else None
-    known = {one["key"] for one in found}
-    for manifest in list(found):
+    known = {one["key"] for one in chain}
+    for manifest in list(chain):
         for role in ("tasks", "corpus", "corpora"):
             key = manifest["inputs"].get(role, {}).get("key")
             place = store.find(key) if store and key and key not in known else None
-            if place is not None and (beside := _manifest(place)) is not None:
+            if place is not None and (other := _read_manifest(place)) is not None:
                 known.add(key)
-                found.insert(0, beside)
-    return found
+                chain.insert(0, other)
+    return chain
 
 
-def _manifest(folder: Path) -> dict[str, Any] | None:
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         value = read_json(folder / NAME)
     except (OSError, ValueError):
@@ -75,7 +75,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and {"stage", "kind", "key", "inputs"} <= value.keys() else None
 
 
-def _teacher(manifest: dict[str, Any] | None) -> dict[str, Any] | None:
+def _describe_teacher(manifest: dict[str, Any] | None) -> dict[str, Any] | None:
     if manifest is None:
         return None
     if manifest["kind"] == "pretrain":
@@ -83,32 +83,32 @@ def _teacher(manifest: dict[str, Any] | None) -> dict[str, Any] | None:
     return dict(manifest["facts"].get("teacher", {}))
 
 
-def _teacher_licence(manifest: dict[str, Any] | None, model: Path) -> str:
+def _find_teacher_licence(manifest: dict[str, Any] | None, model: Path) -> str:
     if manifest is not None and manifest["kind"] == "pretrain":
         return "trained by this program: as its data"
     try:
         card = (model / "README.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return UNKNOWN
-    told = re.search(r"^license:\s*(\S+)\s*$", card.split("\n---", 1)[0], re.MULTILINE)
-    return told.group(1) if told else UNKNOWN
+    licence = re.search(r"^license:\s*(\S+)\s*$", card.split("\n---", 1)[0], re.MULTILINE)
+    return licence.group(1) if licence else UNKNOWN
 
 
-def _data(steps: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
-    """Gives source, revision and licence of each task and corpus that was read."""
-    found: dict[str, dict[str, str]] = {}
+def _find_data(steps: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return source, revision and licence of each task and corpus that was read."""
+    origins: dict[str, dict[str, str]] = {}
     for one in steps:
         if one["kind"] not in {"tasks", "corpus"}:
             continue
         prefix = "" if one["kind"] == "tasks" else f"{one['stage']}/"
         for name, facts in one["facts"].items():
             source = str(one["config"].get("source"))
-            found[f"{prefix}{name}"] = _origin(facts.get("provenance", {}), source)
-    return found
+            origins[f"{prefix}{name}"] = _find_origin(facts.get("provenance", {}), source)
+    return origins
 
 
-def _origin(told: dict[str, Any], source: str) -> dict[str, str]:
+def _find_origin(provenance: dict[str, Any], source: str) -> dict[str, str]:
     kind = source if source in {"builtin", "hub"} else "folder"
-    licence = str(told.get("licence") or _OWN.get(kind, UNKNOWN))
-    named = str(told.get("hub") or kind)
-    return {"source": named, "licence": licence, "revision": str(told.get("revision") or "")}
+    licence = str(provenance.get("licence") or _OWN.get(kind, UNKNOWN))
+    named = str(provenance.get("hub") or kind)
+    return {"source": named, "licence": licence, "revision": str(provenance.get("revision") or "")}

@@ -1,4 +1,4 @@
-"""Puts smaller copies of a model before the quality gate, and keeps operators in fp32 until they pass."""
+"""Check smaller copies of a model with the quality gate, and keep operators in fp32 until they pass."""
 
 from __future__ import annotations
 
@@ -7,66 +7,66 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.data.examples import TaskData, gold_labels, labels_of
+from harness.data.examples import TaskData, gold_labels
 from harness.errors import HarnessError
 from harness.export.operators import PARTS, operators_by_part
 from harness.measure.as_module import OnnxModule
-from harness.measure.gate import ALLOWED_DROP, Verdict, judge_copy
+from harness.measure.gate import ALLOWED_DROP, GateVerdict, compare_copy
 from harness.measure.scores import Item, tally
 from harness.measure.significance import interval
 from harness.train.finetuning.encoding import EncodedExamples, encode_examples
 from harness.train.finetuning.finetune import predict_labels
 
 Writer = Callable[[Sequence[str]], Path]
-"""Writes a copy, with some operators left in fp32; gives its path."""
+"""Writes a copy with some operators left in fp32, and returns its path."""
 
 BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
-class Gated:
-    """A copy and what the gate said of it.
+class GateResult:
+    """A copy's way through the gate.
 
     Attributes:
-        verdict: the last; of the copy that is kept.
+        verdict: of the copy that is kept.
         kept_parts: parts of the model that had to stay in fp32 (``harness.export.operators.PARTS``).
         tried: the drop with each set of parts that was tried, in order.
     """
 
-    verdict: Verdict
+    verdict: GateVerdict
     kept_parts: tuple[str, ...]
     tried: tuple[tuple[tuple[str, ...], float], ...]
 
     def record(self) -> dict[str, Any]:
-        """Gives it as plain data."""
+        """Return the result as plain data."""
         return asdict(self)
 
 
 def fit_labels(data: TaskData, config: Any) -> TaskData:
-    """Gives the task with its labels in the order of a model's config.
+    """Return the task with its labels in the order of a model's config.
 
     Raises:
-        HarnessError: the data bears a label that the model does not know.
+        HarnessError: the data has a label that the model does not know.
     """
     known = tuple(str(config.id2label[place]) for place in range(config.num_labels))
-    used = {label for part in (data.dev, data.test) for one in part for label in labels_of(one)}
+    used = {label for part in (data.dev, data.test) for example in part for label in example.labels}
     if strange := sorted(used - set(known)):
         raise HarnessError(
-            f"{data.task.name}: wanted data with the model's labels ({', '.join(known)}); got "
-            f"'{strange[0]}'; name the data that the model learnt from"
+            f"{data.task.name}: expected data with the model's labels ({', '.join(known)}); got "
+            f"'{strange[0]}'; name the data that the model was fine-tuned on"
         )
     return replace(data, labels=known)
 
 
-class Gate:
-    """Scores copies of one model on the dev part of its task, beside its own fp32 file.
+class QualityGate:
+    """Scores copies of one model on the dev part of its task, and compares them with its own fp32 file.
 
-    What holds: the test part decides nothing; it is read by :meth:`scores` alone.
+    Invariants: the test part decides nothing; only :meth:`score_file` reads it.
     """
 
     def __init__(
         self,
-        original: Path,
+        fp32: Path,
         data: TaskData,
         tokenizer: Any,
         *,
@@ -75,48 +75,50 @@ class Gate:
         threads: int = 1,
     ) -> None:
         self.data, self.allowed, self.threads = data, allowed, threads
-        typed = "token_type_ids" in OnnxModule(original).taken
+        typed = "token_type_ids" in OnnxModule(fp32).inputs
         self.parts = {
             name: encode_examples(getattr(data, name), data, tokenizer, max_length, typed=typed)
             for name in ("dev", "test")
         }
         self.gold = {name: gold_labels(data, name) for name in self.parts}
-        self.operators = operators_by_part(original)
-        self.said = self._labels(original, self.parts["dev"])
+        self.operators = operators_by_part(fp32)
+        self.fp32_labels = self._predict(fp32, self.parts["dev"])
 
-    def _labels(self, path: Path, encoded: EncodedExamples) -> Sequence[Item]:
+    def _predict(self, path: Path, encoded: EncodedExamples) -> Sequence[Item]:
         return predict_labels(OnnxModule(path, threads=self.threads), encoded, self.data, BATCH_SIZE)
 
-    def verdict(self, path: Path) -> Verdict:
-        """Judges one copy."""
-        copy = self._labels(path, self.parts["dev"])
+    def check_copy(self, path: Path) -> GateVerdict:
+        """Compare one copy with the fp32 file on the dev part."""
+        labels = self._predict(path, self.parts["dev"])
         metric = self.data.task.metrics[0]
-        return judge_copy(metric, self.gold["dev"], self.said, copy, part="dev", allowed=self.allowed)
+        return compare_copy(
+            metric, self.gold["dev"], self.fp32_labels, labels, part="dev", allowed=self.allowed
+        )
 
-    def scores(self, path: Path) -> dict[str, Any]:
-        """Scores a file on the test part, by every metric, with bootstrap intervals over its items."""
-        labels = self._labels(path, self.parts["test"])
-        found = {}
+    def score_file(self, path: Path) -> dict[str, Any]:
+        """Score a file on the test part, by every metric, with bootstrap intervals over its items."""
+        labels = self._predict(path, self.parts["test"])
+        scores = {}
         for metric in self.data.task.metrics:
             bounds = interval([tally(metric, self.gold["test"], labels)])
-            found[metric] = {"value": bounds.value, "low": bounds.low, "high": bounds.high}
-        return found
+            scores[metric] = {"value": bounds.value, "low": bounds.low, "high": bounds.high}
+        return scores
 
-    def pass_through(self, write: Writer) -> Gated:
-        """Writes a copy and, as long as it fails, again with one part more in fp32.
+    def quantize_until_passing(self, write: Writer) -> GateResult:
+        """Write a copy and, as long as it fails, write it again with one more part in fp32.
 
-        What holds: a copy that fails whatever is kept is written whole again, marked failed.
+        Invariants: a copy that fails whatever is kept is written whole again, marked failed.
         """
-        verdict = self.verdict(write(()))
-        tried: list[tuple[tuple[str, ...], float]] = [((), verdict.drop)]
-        if verdict.passed:
-            return Gated(verdict, (), tuple(tried))
+        whole = self.check_copy(write(()))
+        tried: list[tuple[tuple[str, ...], float]] = [((), whole.drop)]
+        if whole.passed:
+            return GateResult(whole, (), tuple(tried))
         kept: tuple[str, ...] = ()
         for part in (part for part in PARTS[:-1] if part in self.operators):
             kept = (*kept, part)
-            better = self.verdict(write([name for one in kept for name in self.operators[one]]))
-            tried.append((kept, better.drop))
-            if better.passed:
-                return Gated(better, kept, tuple(tried))
+            verdict = self.check_copy(write([name for part in kept for name in self.operators[part]]))
+            tried.append((kept, verdict.drop))
+            if verdict.passed:
+                return GateResult(verdict, kept, tuple(tried))
         write(())
-        return Gated(verdict, (), tuple(tried))
+        return GateResult(whole, (), tuple(tried))

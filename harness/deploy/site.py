@@ -1,4 +1,4 @@
-"""An exported model as a static web page, which any web server can hand out and which asks no other host."""
+"""An exported model as a static web page, for any web server; the page asks no other host."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json")
 def write_site(
     folder: Path, record: Mapping[str, Any], target: Path, *, precision: str | None = None, web: Path = WEB
 ) -> Path:
-    """Writes the page, its libraries and the model into one folder; gives that folder.
+    """Write the page, its libraries and the model into one folder; return that folder.
 
-    What holds: every file the page asks for is in the folder and in ``site.json``.
+    Invariants: every file that the page asks for is in the folder and in ``site.json``.
 
     Args:
         folder: an export.
         record: its ``export.json``.
         target: where to write; made where missing.
-        precision: which of its files; else its default.
+        precision: of the file; None takes the export's default.
         web: the folder ``harness/web``, with ``node_modules``.
 
     Raises:
@@ -46,7 +46,7 @@ def write_site(
     """
     if record["task"] not in TITLES:
         raise HarnessError(
-            f"demo: wanted a model that gives labels to one text; got the task '{record['task']}'; "
+            f"demo: expected a model that labels one text; got the task '{record['task']}'; "
             f"export one of {', '.join(TITLES)}"
         )
     rows = {row["precision"]: row for row in record["files"]}
@@ -58,12 +58,12 @@ def write_site(
     sources = {f"model/{name}": folder / name for name in (*_MODEL, file)}
     sources |= {name: web / "page" / name for name in PAGE}
     sources |= {f"libraries/{Path(name).name}": web / "node_modules" / name for name in LIBRARIES}
-    _check(sources)
+    _check_files(sources)
     for name, source in sources.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target / name)
     site = {
-        "title": _title(str(record["task"]), record["language"]),
+        "title": _make_title(str(record["task"]), record["language"]),
         "language": record["language"],
         "task": record["task"],
         "file": file,
@@ -75,21 +75,21 @@ def write_site(
     return target
 
 
-def _title(task: str, language: str | None) -> str:
-    """Names the page: what it shows, and in which language where that is known."""
+def _make_title(task: str, language: str | None) -> str:
+    """Return the title: the task, and the language where it is known."""
     known = LANGUAGES.get(language or "")
-    named = known.name if known else language
-    return f"{TITLES[task]}, {named}" if named else TITLES[task]
+    name = known.name if known else language
+    return f"{TITLES[task]}, {name}" if name else TITLES[task]
 
 
-def _check(sources: Mapping[str, Path]) -> None:
+def _check_files(sources: Mapping[str, Path]) -> None:
     missing = [name for name, source in sources.items() if not source.is_file()]
     if not missing:
         return
     if missing[0].startswith("model/"):
         raise HarnessError(
-            f"demo: wanted {missing[0].removeprefix('model/')} in the export; got none; export again"
+            f"demo: expected {missing[0].removeprefix('model/')} in the export; got none; export again"
         )
     raise HarnessError(
-        f"demo: wanted the page's {missing[0]}; got none; run `make web` in a checkout (needs npm)"
+        f"demo: expected the page's {missing[0]}; got none; run `make web` in a checkout (needs npm)"
     )

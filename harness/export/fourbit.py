@@ -15,17 +15,17 @@ import numpy as np
 import onnx
 
 from harness.errors import HarnessError, first_line
-from harness.export.operators import weights_of
+from harness.export.operators import read_weighted_operators
 from harness.export.shared_weights import store_transposed
 
 BLOCK = 32
 _INT8_ACTIVATIONS = 4
 
 
-def four_bits(onnx_path: Path, out_path: Path, *, excluded: Sequence[str] = ()) -> int:
-    """Writes a copy whose matrices, embeddings among them, have 4-bit weights; gives its size in bytes.
+def convert_to_four_bits(onnx_path: Path, out_path: Path, *, excluded: Sequence[str] = ()) -> int:
+    """Write a copy whose matrices, embeddings included, have 4-bit weights; return its size in bytes.
 
-    What holds: inputs and outputs keep names and shapes; activations may be taken as int8 by the runtime.
+    Invariants: inputs and outputs keep names and shapes; the runtime may take activations as int8.
 
     Args:
         onnx_path: the fp32 file.
@@ -38,17 +38,17 @@ def four_bits(onnx_path: Path, out_path: Path, *, excluded: Sequence[str] = ()) 
     try:
         model = onnx.load(onnx_path)
         store_transposed(model.graph)
-        weighted = weights_of(onnx_path)
-        left = {node.name for node in model.graph.node if node.name not in weighted} | {*excluded}
-        onnx.save(_quantized(model, left), out_path)
+        weighted = read_weighted_operators(onnx_path)
+        skipped = {node.name for node in model.graph.node if node.name not in weighted} | {*excluded}
+        onnx.save(_quantize(model, skipped), out_path)
     except Exception as error:
         raise HarnessError(
-            f"q4: wanted a 4-bit copy of '{onnx_path}'; got {first_line(error)}; keep the fp32 file"
+            f"q4: expected a 4-bit copy of '{onnx_path}'; got {first_line(error)}; keep the fp32 file"
         ) from error
     return out_path.stat().st_size
 
 
-def _quantized(model: Any, left: set[str]) -> Any:
+def _quantize(model: Any, skipped: set[str]) -> Any:
     with _quiet():
         from onnxruntime.quantization.matmul_nbits_quantizer import (  # noqa: PLC0415  its import sets up logging
             MatMulNBitsQuantizer,
@@ -60,7 +60,7 @@ def _quantized(model: Any, left: set[str]) -> Any:
             block_size=BLOCK,
             is_symmetric=True,
             accuracy_level=_INT8_ACTIVATIONS,
-            nodes_to_exclude=sorted(left),
+            nodes_to_exclude=sorted(skipped),
             op_types_to_quantize=("MatMul", "Gather"),
             quant_axes=(("MatMul", 0), ("Gather", 1)),
         )
@@ -70,7 +70,7 @@ def _quantized(model: Any, left: set[str]) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Undoes what onnxruntime's module does to logging; lets it divide by the scale of a block of zeros."""
+    """Undo the changes of onnxruntime's module to logging; let it divide by the scale of a block of zeros."""
     root = logging.getLogger()
     level, handlers, before = root.level, list(root.handlers), logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -1,17 +1,18 @@
-"""The ways to write a torch model as an ONNX graph, and what each graph must hold.
+"""The ways to write a torch model as an ONNX graph, and the rules that each graph must keep.
 
-Two exporters of torch give graphs whose latency differs; two ways to write attention differ again. Each way
-is a row of ``WAYS``; all give standard operators, int64 inputs, named dynamic axes and one file.
+Torch has two exporters, whose graphs differ in latency; two implementations of attention differ again. Each
+way is a row of ``WAYS``; all write standard operators, int64 inputs, named dynamic axes and one file.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import onnx
@@ -36,8 +37,8 @@ class Way:
         graph: the exporter, ``legacy`` (TorchScript) or ``dynamo`` (torch.export).
         attention: the implementation that is traced, ``eager`` or ``sdpa``.
         opset: version of the standard operators.
-        optimized: whether onnxruntime's optimizer goes over the graph (its basic level: constants folded,
-            what repeats or does nothing removed; only standard operators come out).
+        optimized: whether onnxruntime's optimizer changes the graph (its basic level: constants folded,
+            operators that repeat or do nothing removed; only standard operators come out).
     """
 
     graph: str
@@ -46,13 +47,15 @@ class Way:
     optimized: bool = False
 
 
-WAYS: dict[str, Way] = {
+_WRITTEN = {
     "legacy": Way("legacy", "eager", 17),
     "legacy-sdpa": Way("legacy", "sdpa", 17),
     "dynamo": Way("dynamo", "eager", 18),
     "dynamo-sdpa": Way("dynamo", "sdpa", 18),
 }
-WAYS |= {f"{name}{OPTIMIZED}": replace(way, optimized=True) for name, way in WAYS.items()}
+WAYS: Mapping[str, Way] = MappingProxyType(
+    _WRITTEN | {f"{name}{OPTIMIZED}": replace(way, optimized=True) for name, way in _WRITTEN.items()}
+)
 
 
 class OneOutput(torch.nn.Module):
@@ -68,14 +71,14 @@ class OneOutput(torch.nn.Module):
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
     ) -> Any:
-        """Gives the one output; inputs the model does not take are not given."""
-        given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        return self.model(**{name: value for name, value in given.items() if value is not None})[self.output]
+        """Return the one output; inputs that the model does not take are left out."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        return self.model(**{name: value for name, value in inputs.items() if value is not None})[self.output]
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the exporters: they warn of their own deprecation and of packages that are not needed."""
+    """Silence the exporters: they warn of their own deprecation and of packages that are not needed."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -88,8 +91,8 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _prepared(model: Any, attention: str) -> Iterator[None]:
-    """Puts the model in evaluation with one attention; both are put back."""
+def _set_attention(model: Any, attention: str) -> Iterator[None]:
+    """Put the model in evaluation mode with one attention, and both back afterwards."""
     before, was_training = model.config._attn_implementation, model.training
     model.eval()
     model.set_attn_implementation(attention)
@@ -100,8 +103,8 @@ def _prepared(model: Any, attention: str) -> Iterator[None]:
         model.train(was_training)
 
 
-def _example(inputs: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Gives a padded batch of two rows: sizes of 0 and 1 are taken for constants by exporters."""
+def _make_example(inputs: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Return a padded batch of two rows: exporters take sizes of 0 and 1 for constants."""
     mask_BL = torch.ones(2, 9, dtype=torch.int64)
     mask_BL[1, 6:] = 0
     every = {
@@ -115,32 +118,32 @@ def _example(inputs: Sequence[str]) -> dict[str, torch.Tensor]:
 def write_graph(
     model: Any, path: Path, way: Way, *, head: Head, inputs: Sequence[str], max_length: int
 ) -> None:
-    """Writes one graph of a model; what the exporter raises is raised.
+    """Write one graph of a model; errors of the exporter are not caught.
 
     Raises:
         HarnessError: the graph holds operators that are not standard, or is too large for one file.
     """
-    named: dict[str, Any] = {"input_names": list(inputs), "output_names": [head.output]}
-    example, module = _example(inputs), OneOutput(model, head.output)
-    with _quiet(), _prepared(model, way.attention), torch.no_grad():
+    names: dict[str, Any] = {"input_names": list(inputs), "output_names": [head.output]}
+    example, module = _make_example(inputs), OneOutput(model, head.output)
+    with _quiet(), _set_attention(model, way.attention), torch.no_grad():
         if way.graph == "legacy":
             axes = {name: dict(enumerate(AXES)) for name in inputs} | {
                 head.output: dict(enumerate(head.axes))
             }
             torch.onnx.export(
-                module, (example,), path, dynamo=False, opset_version=way.opset, dynamic_axes=axes, **named
+                module, (example,), path, dynamo=False, opset_version=way.opset, dynamic_axes=axes, **names
             )
         else:
             dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence", max=max_length)}
             torch.onnx.export(
                 module, (), path, kwargs=example, dynamo=True, opset_version=way.opset, verbose=False,
-                external_data=False, dynamic_shapes=dict.fromkeys(inputs, dims), **named,
+                external_data=False, dynamic_shapes=dict.fromkeys(inputs, dims), **names,
             )  # fmt: skip
-    _tidy(path, head)
+    _clean_graph(path, head)
 
 
 def optimize_graph(source: Path, target: Path, *, head: Head) -> None:
-    """Writes a copy of a graph that onnxruntime's optimizer went over, at its basic level.
+    """Write a copy of a graph after onnxruntime's optimizer, at its basic level.
 
     Raises:
         HarnessError: the graph holds operators that are not standard, or is too large for one file.
@@ -150,22 +153,23 @@ def optimize_graph(source: Path, target: Path, *, head: Head) -> None:
     options.optimized_model_filepath = str(target)
     options.log_severity_level = _ERRORS_ONLY
     onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
-    _tidy(target, head)
+    _clean_graph(target, head)
 
 
-def _tidy(path: Path, head: Head) -> None:
-    """Checks a graph and drops what exporters leave in it: paths of this machine and guessed shapes."""
+def _clean_graph(path: Path, head: Head) -> None:
+    """Check a graph and drop what exporters leave in it: paths of this machine and guessed shapes."""
     if path.stat().st_size > LARGEST_BYTES or path.with_name(f"{path.name}.data").exists():
         raise HarnessError(
-            "export: wanted one file below 2 GiB; got a larger model; trim its vocabulary first"
+            "export: expected one file below 2 GiB; got a larger model; trim its vocabulary first"
         )
     graph = onnx.load(path)
     foreign = sorted(
-        {node.domain for node in graph.graph.node if node.domain} | {f.name for f in graph.functions}
+        {node.domain for node in graph.graph.node if node.domain}
+        | {function.name for function in graph.functions}
     )
     if foreign:
         raise HarnessError(
-            f"export: wanted standard operators only; got {', '.join(foreign)}; use another graph"
+            f"export: expected standard operators only; got {', '.join(foreign)}; use another graph"
         )
     for node in graph.graph.node:
         del node.metadata_props[:]

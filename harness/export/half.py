@@ -1,4 +1,4 @@
-"""Half precision: weights and arithmetic of an ONNX file in float16, inputs and outputs as they were."""
+"""Half precision: weights and arithmetic of an ONNX file in float16, inputs and outputs unchanged."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from harness.errors import HarnessError, first_line
 
 
-def half(onnx_path: Path, out_path: Path, *, excluded: Sequence[str] = ()) -> int:
-    """Writes a float16 copy of an ONNX file; gives its size in bytes.
+def convert_to_half(onnx_path: Path, out_path: Path, *, excluded: Sequence[str] = ()) -> int:
+    """Write a float16 copy of an ONNX file; return its size in bytes.
 
-    What holds: inputs and outputs keep names, shapes and types; numbers too large or too small for float16
-    are cut to its range.
+    Invariants: inputs and outputs keep names, shapes and types; numbers too large or too small for float16
+    are clipped to its range.
 
     Args:
         onnx_path: the file.
-        out_path: where the copy goes; the file itself will do.
+        out_path: where the copy goes; the file itself is allowed.
         excluded: names of operators that stay fp32.
 
     Raises:
@@ -35,6 +35,6 @@ def half(onnx_path: Path, out_path: Path, *, excluded: Sequence[str] = ()) -> in
         onnx.save(model, out_path)
     except Exception as error:
         raise HarnessError(
-            f"fp16: wanted a float16 copy of '{onnx_path}'; got {first_line(error)}; keep the fp32 file"
+            f"fp16: expected a float16 copy of '{onnx_path}'; got {first_line(error)}; keep the fp32 file"
         ) from error
     return out_path.stat().st_size

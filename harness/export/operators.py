@@ -1,4 +1,4 @@
-"""The weighted operators of a graph by their part in an encoder, so that some can be kept in fp32."""
+"""The weighted operators of a graph by their part in an encoder, so that some parts can stay in fp32."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 import onnx
 
 PARTS = ("head", "embeddings", "ffn_out", "attention", "ffn_in")
-"""In the order in which keeping them in full precision is tried: what costs least first."""
+"""In the order in which full precision is tried for them: the cheapest first."""
 
 _EMBEDDING_RANK = 2
 
 
-def weights_of(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Gives, by name of operator, its kind and the shape of its stored float matrix, in the graph's order.
+def read_weighted_operators(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return, by name of operator, its kind and the shape of its stored float matrix, in the graph's order.
 
-    Only ``MatMul``, ``Gemm`` and ``Gather`` with a stored matrix of floats are told.
+    Only ``MatMul``, ``Gemm`` and ``Gather`` with a stored matrix of floats are returned.
     """
     graph = onnx.load(path, load_external_data=False).graph
     shapes = {
-        one.name: tuple(one.dims)
-        for one in graph.initializer
-        if one.data_type == onnx.TensorProto.FLOAT and len(one.dims) == _EMBEDDING_RANK
+        tensor.name: tuple(tensor.dims)
+        for tensor in graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == _EMBEDDING_RANK
     }
     shapes |= {
         node.output[0]: shapes[node.input[0]][::-1]
@@ -39,18 +39,18 @@ def weights_of(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _orient(node: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Gives the shape as (in, out), whichever way a ``Gemm`` stores it."""
-    turned = any(one.name == "transB" and one.i for one in node.attribute)
-    return shape[::-1] if turned else shape
+    """Return the shape as (in, out), whichever way a ``Gemm`` stores it."""
+    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    return shape[::-1] if transposed else shape
 
 
 def operators_by_part(path: Path) -> Mapping[str, tuple[str, ...]]:
-    """Gives the names of the weighted operators of each part; a part without any is left out.
+    """Return the names of the weighted operators of each part; a part without any is left out.
 
-    The parts are told by shape: an FFN widens and narrows again, attention keeps the width, the head comes
-    after the last narrowing map.
+    Shapes decide the part: an FFN widens and narrows again, attention keeps the width, the head comes after
+    the last narrowing map.
     """
-    weights = weights_of(path)
+    weights = read_weighted_operators(path)
     products = [(name, shape) for name, (kind, shape) in weights.items() if kind != "Gather"]
     narrowing = [place for place, (_, shape) in enumerate(products) if _narrows(place, products)]
     last = narrowing[-1] if narrowing else len(products) - 1
@@ -67,7 +67,7 @@ def operators_by_part(path: Path) -> Mapping[str, tuple[str, ...]]:
 
 
 def _narrows(place: int, products: list[tuple[str, tuple[int, ...]]]) -> bool:
-    """Says whether a product reads what an FFN's first map (or its gated half) wrote."""
+    """Return whether a product reads the output of an FFN's first map (or its gated half)."""
     rows, columns = products[place][1]
     before = products[place - 1][1] if place else (0, 0)
     return rows > columns and before[1] >= rows and before[0] == columns

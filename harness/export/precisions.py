@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from harness.errors import HarnessError
-from harness.export.fourbit import four_bits
-from harness.export.half import half
-from harness.export.quantize import dynamic_int8, static_int8
+from harness.export.fourbit import convert_to_four_bits
+from harness.export.half import convert_to_half
+from harness.export.quantize import quantize_dynamically, quantize_statically
 from harness.precisions import COPIES, precision_named
 
 Calibration: TypeAlias = Sequence[Mapping[str, Any]]
 """Encoded text, a batch each."""
-Conversion: TypeAlias = Callable[[Path, Path, Calibration, Sequence[str]], object]
-"""Takes the source, the target, calibration batches and the names of operators that stay fp32."""
 
-
-CONVERSIONS: Mapping[str, Conversion] = {
-    "half": lambda source, target, _, excluded: half(source, target, excluded=excluded),
-    "four-bit": lambda source, target, _, excluded: four_bits(source, target, excluded=excluded),
-    "dynamic-int8": lambda source, target, _, excluded: dynamic_int8(
-        source, target, weights="int8", excluded=excluded
-    ),
-    "dynamic-uint8": lambda source, target, _, excluded: dynamic_int8(
-        source, target, weights="uint8", excluded=excluded
-    ),
-    "static-int8": lambda source, target, calibration, excluded: static_int8(
-        source, target, calibration, excluded=excluded
-    ),
-}
+CONVERSIONS: Mapping[str, Callable[..., object]] = MappingProxyType(
+    {
+        "half": convert_to_half,
+        "four-bit": convert_to_four_bits,
+        "dynamic-int8": partial(quantize_dynamically, weights="int8"),
+        "dynamic-uint8": partial(quantize_dynamically, weights="uint8"),
+        "static-int8": quantize_statically,
+    }
+)
 """The function of each conversion that a row of ``harness.precisions`` names."""
 
 
@@ -56,9 +51,10 @@ def write_precision(
         HarnessError: onnxruntime could not write it.
     """
     row, origin = precision_named(precision, COPIES), source
+    text = {"batches": calibration} if row.needs_text else {}
     for name in row.conversions:
-        CONVERSIONS[name](origin, target, calibration, excluded)
+        CONVERSIONS[name](origin, target, excluded=excluded, **text)
         origin = target
     if not target.is_file():
-        raise HarnessError(f"{precision}: wanted a file at '{target}'; got none; keep the fp32 file")
+        raise HarnessError(f"{precision}: expected a file at '{target}'; got none; keep the fp32 file")
     return target.stat().st_size

@@ -1,7 +1,7 @@
 """Int8 weights for an ONNX file, by onnxruntime's dynamic or static quantisation.
 
-Matrix products and embeddings become int8, so that the file shrinks to about a quarter. Activations are
-quantised while the model runs (dynamic), or by ranges seen on calibration text (static). Only standard
+Matrix products and embeddings become int8, so the file shrinks to about a quarter. Activations are quantised
+while the model runs (dynamic), or by the ranges of calibration text (static). Only standard
 operators come out.
 """
 
@@ -38,13 +38,13 @@ _X86 = {"avx2", "avx512f"}
 
 @dataclass(frozen=True)
 class Quantized:
-    """What quantisation gave.
+    """A quantised file.
 
     Attributes:
-        path: the smaller file.
+        path: the file.
         size_bytes: its size.
         prepared: how shapes were inferred first: ``symbolic``, ``onnx`` or ``none``, the first that worked.
-        refusals: why the ways before it did not.
+        refusals: why each earlier way failed.
     """
 
     path: Path
@@ -53,30 +53,29 @@ class Quantized:
     refusals: tuple[str, ...]
 
 
-def weights_for(isa: Sequence[str] | None) -> Weights:
-    """Gives the kind of int8 weights that suits a processor, by its instructions.
+def choose_weights(isa: Sequence[str] | None) -> Weights:
+    """Return the kind of int8 weights that suits a processor with these instructions.
 
-    Signed ones, unless an x86 has no dot product of bytes: there the sum of two products of unsigned by
-    signed bytes saturates at 16 bits, and unsigned weights take another way (ONNX Runtime, *Quantize ONNX
-    models*).
+    Signed weights, unless an x86 has no dot product of bytes: there the sum of two products of unsigned by
+    signed bytes saturates at 16 bits, which unsigned weights avoid (ONNX Runtime, *Quantize ONNX models*).
     """
     known = set(isa or ())
     return "uint8" if known & _X86 and not known & _DOT_PRODUCTS else "int8"
 
 
-def _no_advice(record: logging.LogRecord) -> bool:
-    """Drops onnxruntime's advice to prepare a model first: that was tried."""
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    """Drop onnxruntime's advice to prepare a model first: that was tried."""
     return "pre-processing" not in record.getMessage()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     root = logging.getLogger()
-    root.addFilter(_no_advice)
+    root.addFilter(_is_no_advice)
     try:
         yield
     finally:
-        root.removeFilter(_no_advice)
+        root.removeFilter(_is_no_advice)
 
 
 def _prepare(source: Path, target: Path, shapes: str) -> None:
@@ -94,22 +93,22 @@ def _prepare(source: Path, target: Path, shapes: str) -> None:
         )
 
 
-def dynamic_int8(
+def quantize_dynamically(
     onnx_path: Path, out_path: Path, *, weights: Weights = "int8", excluded: Sequence[str] = ()
 ) -> Quantized:
-    """Writes an int8 copy of an ONNX file: one scale a channel, the full range of the weights' type.
+    """Write an int8 copy of an ONNX file: one scale a channel, the full range of the weights' type.
 
-    What holds: inputs and outputs keep their names and shapes; embeddings are int8 too; only standard
-    operators come out.
+    Invariants: inputs and outputs keep their names and shapes; embeddings are int8 too; all operators are
+    standard.
 
     Args:
         onnx_path: the fp32 file.
         out_path: where the copy goes.
-        weights: signed or unsigned, see :func:`weights_for`.
+        weights: signed or unsigned, see :func:`choose_weights`.
         excluded: names of operators that stay fp32.
 
     Raises:
-        HarnessError: onnxruntime could not quantise the file; what it said is told.
+        HarnessError: onnxruntime could not quantise the file; the message has its reason.
     """
 
     def write(prepared: Path) -> None:
@@ -123,22 +122,22 @@ def dynamic_int8(
             nodes_to_exclude=list(excluded),
         )
 
-    return _quantized(onnx_path, out_path, write)
+    return _quantize(onnx_path, out_path, write)
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
-    """Hands batches to the calibration."""
+    """The calibration batches, as onnxruntime reads them."""
 
     def __init__(self, batches: Sequence[Mapping[str, Any]]) -> None:
         self.batches = iter(batches)
 
     def get_next(self) -> dict[str, Any] | None:
-        """Gives the next batch, or None after the last."""
+        """Return the next batch, or None after the last."""
         batch = next(self.batches, None)
         return None if batch is None else dict(batch)
 
 
-def static_int8(
+def quantize_statically(
     onnx_path: Path,
     out_path: Path,
     batches: Sequence[Mapping[str, Any]],
@@ -146,15 +145,15 @@ def static_int8(
     weights: Weights = "int8",
     excluded: Sequence[str] = (),
 ) -> Quantized:
-    """Writes an int8 copy whose activations have fixed ranges: the widest seen on the calibration batches.
+    """Write an int8 copy whose activations have fixed ranges: the widest of the calibration batches.
 
-    What holds: as :func:`dynamic_int8`; products of two activations (inside attention) stay fp32.
+    Invariants: as :func:`quantize_dynamically`; products of two activations (in attention) stay fp32.
 
     Args:
         onnx_path: the fp32 file.
         out_path: where the copy goes.
-        batches: encoded text, with the graph's inputs; the ranges come from it.
-        weights: signed or unsigned, see :func:`weights_for`.
+        batches: encoded text, with the graph's inputs.
+        weights: signed or unsigned, see :func:`choose_weights`.
         excluded: names of operators that stay fp32.
 
     Raises:
@@ -162,7 +161,7 @@ def static_int8(
     """
     if not batches:
         raise HarnessError(
-            "quantize: wanted text to calibrate static int8 with; got none; name some, or leave it out"
+            "quantize: expected text to calibrate static int8 with; got none; pass some, or leave it out"
         )
 
     def write(prepared: Path) -> None:
@@ -181,14 +180,14 @@ def static_int8(
             extra_options={"MatMulConstBOnly": True},
         )
 
-    return _quantized(onnx_path, out_path, write)
+    return _quantize(onnx_path, out_path, write)
 
 
-def _quantized(onnx_path: Path, out_path: Path, write: Callable[[Path], None]) -> Quantized:
-    """Prepares a file in the first way that works, and quantises it."""
+def _quantize(onnx_path: Path, out_path: Path, write: Callable[[Path], None]) -> Quantized:
+    """Prepare a file in the first way that works, and quantise it."""
     if not onnx_path.is_file():
         raise HarnessError(
-            f"quantize: wanted an ONNX file at '{onnx_path}'; got none; export the model first"
+            f"quantize: expected an ONNX file at '{onnx_path}'; got none; export the model first"
         )
     refusals: list[str] = []
     with tempfile.TemporaryDirectory() as scratch, _quiet():
@@ -197,18 +196,18 @@ def _quantized(onnx_path: Path, out_path: Path, write: Callable[[Path], None]) -
             try:
                 _prepare(onnx_path, prepared, shapes)
                 write(prepared)
-                _tidy(out_path)
+                _clean_graph(out_path)
             except Exception as error:
                 refusals.append(f"{shapes}: {first_line(error)}")
                 continue
             return Quantized(out_path, out_path.stat().st_size, shapes, tuple(refusals))
     raise HarnessError(
-        f"quantize: wanted an int8 copy of '{onnx_path}'; got {'; '.join(refusals)}; keep the fp32 file"
+        f"quantize: expected an int8 copy of '{onnx_path}'; got {'; '.join(refusals)}; keep the fp32 file"
     )
 
 
-def _tidy(path: Path) -> None:
-    """Stores once what is still a matrix and its transpose, and drops the shapes that were guessed."""
+def _clean_graph(path: Path) -> None:
+    """Store once each matrix that is still there with its transpose, and drop the guessed shapes."""
     model = onnx.load(path)
     share_transposed(model.graph)
     del model.graph.value_info[:]

@@ -1,7 +1,8 @@
-"""A tied vocabulary projection is stored once: as the word embeddings, and turned when the graph is loaded.
+"""Store a tied vocabulary projection once: as the word embeddings, transposed when the graph is loaded.
 
-The exporters write the transposed embeddings beside the embeddings. A ``Transpose`` of a stored tensor costs
-nothing at run time, for runtimes fold it when they load the graph; on disk it halves a masked-language model.
+The exporters write the transposed embeddings next to the embeddings. A ``Transpose`` of a stored tensor costs
+nothing at run time, since runtimes fold it when they load the graph; it halves the file of a masked-language
+model.
 """
 
 from __future__ import annotations
@@ -20,55 +21,55 @@ def _digest(value: NDArray[Any]) -> tuple[tuple[int, ...], bytes]:
     return value.shape, hashlib.blake2b(np.ascontiguousarray(value).tobytes()).digest()
 
 
-def _matrices(graph: Any) -> dict[str, NDArray[Any]]:
+def _read_matrices(graph: Any) -> dict[str, NDArray[Any]]:
     return {
-        one.name: onnx.numpy_helper.to_array(one)
-        for one in graph.initializer
-        if len(one.dims) == 2 and one.data_type == onnx.TensorProto.FLOAT
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for tensor in graph.initializer
+        if len(tensor.dims) == 2 and tensor.data_type == onnx.TensorProto.FLOAT
     }
 
 
 def share_transposed(graph: Any) -> int:
-    """Replaces stored matrices that are others' transposes by a ``Transpose``; gives how many.
+    """Replace stored matrices that are others' transposes by a ``Transpose``; return how many.
 
-    What holds: the graph computes what it did, to the bit. Only right factors of ``MatMul`` are replaced.
+    Invariants: the graph's outputs stay equal to the bit. Only right factors of ``MatMul`` are replaced.
     """
-    matrices = _matrices(graph)
+    matrices = _read_matrices(graph)
     factors = {node.input[1] for node in graph.node if node.op_type == "MatMul"} & matrices.keys()
     stored = {_digest(value): name for name, value in matrices.items() if name not in factors}
-    twins = {name: stored[key] for name in sorted(factors) if (key := _digest(matrices[name].T)) in stored}
-    turned = [
+    sources = {name: stored[key] for name in sorted(factors) if (key := _digest(matrices[name].T)) in stored}
+    transposes = [
         onnx.helper.make_node("Transpose", [source], [name], name=f"{name}{_SUFFIX}", perm=[1, 0])
-        for name, source in twins.items()
+        for name, source in sources.items()
     ]
-    kept = [one for one in graph.initializer if one.name not in twins]
-    nodes = [*turned, *graph.node]
+    kept = [tensor for tensor in graph.initializer if tensor.name not in sources]
+    nodes = [*transposes, *graph.node]
     _replace(graph.initializer, kept)
     _replace(graph.node, nodes)
-    return len(twins)
+    return len(sources)
 
 
 def store_transposed(graph: Any) -> int:
-    """Undoes :func:`share_transposed`: stores every transposed matrix again; gives how many.
+    """Undo :func:`share_transposed`: store every transposed matrix again; return how many.
 
-    Quantisation wants it so: it reads stored tensors alone.
+    Quantisation needs this, since it reads stored tensors alone.
     """
-    matrices = _matrices(graph)
-    turned = [
+    matrices = _read_matrices(graph)
+    transposes = [
         node
         for node in graph.node
         if node.op_type == "Transpose"
         and node.input[0] in matrices
         and list(node.attribute[0].ints) == [1, 0]
     ]
-    for node in turned:
+    for node in transposes:
         value = np.ascontiguousarray(matrices[node.input[0]].T)
         graph.initializer.append(onnx.numpy_helper.from_array(value, node.output[0]))
         graph.node.remove(node)
-    return len(turned)
+    return len(transposes)
 
 
 def _replace(field: Any, values: list[Any]) -> None:
-    copies = [type(one).FromString(one.SerializeToString()) for one in values]
+    copies = [type(value).FromString(value.SerializeToString()) for value in values]
     del field[:]
     field.extend(copies)

@@ -1,4 +1,4 @@
-"""The quality gate: may a smaller copy of a model stand in for it?"""
+"""The quality gate: whether a smaller copy of a model may replace it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from harness.measure.scores import Item, score
 from harness.measure.significance import compare_predictions
 
 ALLOWED_DROP = 0.005
-"""Half a point: what a copy's score may lie below its original's."""
+"""Half a point: how far a copy's score may lie below its original's."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the gate says of a copy.
+class GateVerdict:
+    """The gate's verdict on a copy.
 
     Attributes:
-        metric: what was scored, on ``num_items`` items of the part ``part``.
+        metric: the score, on ``num_items`` items of the part ``part``.
         part: of the task's data.
-        num_items: how many.
+        num_items: how many items were scored.
         original: score of the original, 0 to 1; ``score`` that of the copy.
-        score: see there.
+        score: see ``original``.
         drop: original less copy, with its paired 95 % bootstrap interval ``low`` to ``high``.
-        low: see there.
-        high: see there.
+        low: see ``drop``.
+        high: see ``drop``.
         allowed: the drop that is allowed.
         passed: false where the drop is larger than allowed and its interval excludes 0.
         reason: one sentence.
@@ -44,11 +44,11 @@ class Verdict:
     reason: str
 
     def record(self) -> dict[str, Any]:
-        """Gives it as plain data."""
+        """Return the verdict as plain data."""
         return asdict(self)
 
 
-def judge_copy(
+def compare_copy(
     metric: str,
     gold: Sequence[Item],
     original: Sequence[Item],
@@ -56,8 +56,8 @@ def judge_copy(
     *,
     part: str,
     allowed: float = ALLOWED_DROP,
-) -> Verdict:
-    """Compares a copy's labels with its original's on the same items.
+) -> GateVerdict:
+    """Compare a copy's labels with its original's on the same items.
 
     A fall counts where both the paired bootstrap's interval excludes 0 and approximate randomisation agrees
     (:mod:`harness.measure.significance`).
@@ -66,14 +66,16 @@ def judge_copy(
         HarnessError: no item, or labels of other lengths.
         UsageError: no such metric.
     """
-    found = compare_predictions(metric, gold, [original], [copy])
-    drop, num_items = found.difference, len(gold)
-    large, certain = drop.value > allowed, found.verdict(found.p_value) == "better"
-    told = f"{metric} on {part} fell by {100 * drop.value:.2f} points (95 % interval {100 * drop.low:.2f} to "
-    told += f"{100 * drop.high:.2f}, p {found.p_value:.3f}); {100 * allowed:g} are allowed"
+    comparison = compare_predictions(metric, gold, [original], [copy])
+    drop, num_items = comparison.difference, len(gold)
+    large, certain = drop.value > allowed, comparison.verdict(comparison.p_value) == "better"
+    reason = (
+        f"{metric} on {part} fell by {100 * drop.value:.2f} points (95 % interval {100 * drop.low:.2f} to "
+    )
+    reason += f"{100 * drop.high:.2f}, p {comparison.p_value:.3f}); {100 * allowed:g} are allowed"
     if large and not certain:
-        told += ", but so few items do not tell the fall from none"
-    return Verdict(
+        reason += ", but so few items show no significant difference"
+    return GateVerdict(
         metric=metric,
         part=part,
         num_items=num_items,
@@ -84,5 +86,5 @@ def judge_copy(
         high=drop.high,
         allowed=allowed,
         passed=not (large and certain),
-        reason=told,
+        reason=reason,
     )

@@ -1,7 +1,7 @@
 """How long variants take, measured so that noise cannot pick the winner.
 
-Machines are noisy: the variants run round by round in shuffled order, every sample is kept, and what is
-reported is a ratio within one run, with its interval. A speed-up whose interval holds 1 is not one.
+Machines are noisy: the variants run round by round in shuffled order, every sample is kept, and the result is
+a ratio within one run, with its interval. A ratio whose interval contains 1 is no speed-up.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,13 +29,13 @@ class Samples:
     """Durations of one variant, one a round.
 
     Attributes:
-        durations_ns: nanoseconds, in the order of the rounds; nothing is left out.
+        durations_ns: nanoseconds, in the order of the rounds; no sample is dropped.
     """
 
     durations_ns: tuple[int, ...]
 
     def percentile_ms(self, percent: float) -> float:
-        """Gives a percentile (0 to 100) in milliseconds, interpolated between samples."""
+        """Return a percentile (0 to 100) in milliseconds, interpolated between samples."""
         return float(np.percentile(self.durations_ns, percent)) / 1e6
 
     @property
@@ -45,7 +46,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which variant to keep, and why.
+    """The variant to keep, and why.
 
     Attributes:
         name: the variant kept.
@@ -86,25 +87,25 @@ def interleave(
     seed: int = 0,
     clock: Clock = time.perf_counter_ns,
 ) -> dict[str, Samples]:
-    """Times variants round by round; each round runs every variant once, in an order shuffled by ``seed``.
+    """Time variants round by round; each round runs every variant once, in an order shuffled by ``seed``.
 
-    What holds: all variants have the same number of samples, at least ``min_rounds``; sample *i* of each
+    Invariants: all variants have the same number of samples, at least ``min_rounds``; sample *i* of each
     was taken in round *i*; the garbage collector does not run while samples are taken.
 
     Args:
-        variants: what to call, by name.
-        warmup_s: for how long each is called before the first round, in seconds; at least once.
+        variants: the functions to call, by name.
+        warmup_s: how long each is called before the first round, in seconds; at least once.
         budget_s: how long rounds go on for all variants together, in seconds.
         min_rounds: rounds to take however long they last.
         seed: of the order within rounds.
-        clock: gives nanoseconds.
+        clock: returns nanoseconds.
 
     Raises:
         HarnessError: nothing to time, or no round asked for.
     """
     if not variants or min_rounds < 1:
         raise HarnessError(
-            f"latency: wanted one variant and one round at least; got {len(variants)} variants and "
+            f"latency: expected one variant and one round at least; got {len(variants)} variants and "
             f"{min_rounds} rounds; name what to time and raise min_rounds"
         )
     for variant in variants.values():
@@ -125,10 +126,10 @@ def interleave(
 
 
 def ratio(base: Samples, other: Samples, *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Gives how many times as fast as ``base`` the other is: the ratio of the medians, base over other.
+    """Return how many times as fast as ``base`` the other is: the ratio of the medians, base over other.
 
-    The interval is a bootstrap over rounds: a round drawn brings both its samples, so that what slowed a
-    whole round cancels.
+    The interval is a bootstrap over rounds: each round contributes both its samples, so that a slow round
+    cancels.
 
     Raises:
         HarnessError: the two were not timed in the same rounds.
@@ -136,7 +137,7 @@ def ratio(base: Samples, other: Samples, *, resamples: int = 2000, seed: int = 0
     base_R, other_R = np.asarray(base.durations_ns, float), np.asarray(other.durations_ns, float)
     if len(base_R) != len(other_R) or not len(base_R):
         raise HarnessError(
-            f"latency: wanted samples of the same rounds; got {len(base_R)} and {len(other_R)}; "
+            f"latency: expected samples of the same rounds; got {len(base_R)} and {len(other_R)}; "
             f"time both in one call of interleave"
         )
     generator, replicates = np.random.default_rng(seed), []
@@ -148,14 +149,14 @@ def ratio(base: Samples, other: Samples, *, resamples: int = 2000, seed: int = 0
 
 
 def speedup(interval: Interval) -> float | None:
-    """Gives the speed-up a ratio supports; None where its interval holds 1: there is none to report."""
+    """Return the speed-up that a ratio supports; None where its interval contains 1."""
     return interval.value if interval.excludes(1.0) else None
 
 
-def fastest(samples: Mapping[str, Samples]) -> Choice:
-    """Chooses the fastest variant; the first named is kept unless another beats it beyond doubt.
+def choose_fastest(samples: Mapping[str, Samples]) -> Choice:
+    """Choose the fastest variant; the first is kept unless another is significantly faster.
 
-    What holds: a variant other than the first is chosen only where its speed-up over the first excludes 1.
+    Invariants: a variant other than the first is chosen only where the interval of its speed-up excludes 1.
     """
     names = list(samples)
     p50_ms = {name: one.median_ms for name, one in samples.items()}
@@ -164,7 +165,32 @@ def fastest(samples: Mapping[str, Samples]) -> Choice:
         return Choice(first, f"'{first}' was the only variant", p50_ms)
     rival = best if best != first else min(names[1:], key=lambda name: p50_ms[name])
     gain = ratio(samples[first], samples[rival])
-    told = f"{gain.value:.3f} times as fast as '{first}' (95 % interval {gain.low:.3f} to {gain.high:.3f})"
+    speed = f"{gain.value:.3f} times as fast as '{first}' (95 % interval {gain.low:.3f} to {gain.high:.3f})"
     if speedup(gain) is None:
-        return Choice(first, f"'{rival}' was {told}: no difference, so the first is kept", p50_ms)
-    return Choice(best, f"'{rival}' was {told}: '{best}' is faster", p50_ms)
+        return Choice(first, f"'{rival}' was {speed}: no difference, so the first is kept", p50_ms)
+    return Choice(best, f"'{rival}' was {speed}: '{best}' is faster", p50_ms)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The latency of one variant compared with a base.
+
+    Attributes:
+        samples: its durations.
+        speed_ratio: how many times as fast as the base it is.
+    """
+
+    samples: Samples
+    speed_ratio: Interval
+
+    def record(self, *percents: int) -> dict[str, Any]:
+        """Return percentiles as ``p<percent>_ms``, and ``speed_ratio``, as plain data."""
+        ratio = self.speed_ratio
+        bounds = {"value": ratio.value, "low": ratio.low, "high": ratio.high}
+        percentiles = {f"p{percent}_ms": self.samples.percentile_ms(percent) for percent in percents}
+        return {**percentiles, "speed_ratio": bounds}
+
+
+def compare_with_base(samples: Mapping[str, Samples], base: str) -> dict[str, Timing]:
+    """Return each variant's samples with its speed ratio to the variant ``base``."""
+    return {name: Timing(taken, ratio(samples[base], taken)) for name, taken in samples.items()}

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    AutoTokenizer,
-)
-
-from harness.export import onnx
-from harness.export.precisions import write_precision
-from harness.measure.onnx_evaluation import Judge
-from harness.measure.parity import probe_batches
-from harness.models.loading.encoder import count_token_types
-from harness.models.loading.folder import quiet
-from harness.precisions import PRECISIONS
+from harness.deploy.fp32_file import build_checker, write_fp32
+from harness.deploy.precision_copy import write_copy
+from harness.export.source import load_source
 from harness.stages.io.facts import ExportFacts, GraphFacts, Int8Facts
-from harness.tasks import task_named
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -28,45 +16,26 @@ if TYPE_CHECKING:
 def run(context: Context) -> ExportFacts:
     """Write ``onnx/``: model.onnx, model_int8.onnx, tokenizer and config."""
     config = context.config
-    folder = context.out / "onnx"
-    model, tokenizer = _load(context)
-    batches = probe_batches(
-        onnx.inputs_of(model, tokenizer),
-        vocabulary=model.config.vocab_size,
-        pad_id=tokenizer.pad_token_id,
-        max_length=min(onnx.longest_input(model), max(config["lengths"])),
-        types=count_token_types(model),
-        seed=config["seed"],
+    source = load_source(context.inputs["model"] / "model", config["task"])
+    checker = build_checker(
+        source, length=max(config["lengths"]), seconds=config["seconds"], seed=config["seed"]
     )
-    judge = Judge(model, batches, budget_s=config["seconds"])
-    exported = onnx.export(
-        model,
-        tokenizer,
-        folder,
-        task=config["task"],
-        judge=judge,
+    exported = write_fp32(
+        source,
+        context.out / "onnx",
+        checker,
         candidates=config["candidates"],
         tolerance=config["parity_tolerance"],
     )
     fp32 = GraphFacts(**exported.record())
     if config["quantize"] != "int8":
         return ExportFacts(fp32=fp32)
-    path = folder / PRECISIONS["int8"].file
-    size_bytes = write_precision("int8", exported.path, path)
-    parity = judge.parity(path)
+    copy = write_copy("int8", exported.path)
+    parity = checker.measure_parity(copy.path)
     int8 = Int8Facts(
-        path=path.name,
-        size_bytes=size_bytes,
+        path=copy.path.name,
+        size_bytes=copy.path.stat().st_size,
         max_abs_delta=parity.max_abs_delta,
         argmax_agreement=parity.argmax_agreement,
     )
     return ExportFacts(fp32=fp32, int8=int8)
-
-
-def _load(context: Context) -> tuple[Any, Any]:
-    folder = context.inputs["model"] / "model"
-    token = task_named(context.config["task"]).kind == "token"
-    stock = AutoModelForTokenClassification if token else AutoModelForSequenceClassification
-    with quiet():
-        model = stock.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
-    return model, AutoTokenizer.from_pretrained(folder)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.json_files import read_json, write_json
-from harness.measure.latency import ratio
+from harness.measure.latency import compare_with_base
 from harness.measure.onnx_evaluation import open_session, time_files
 from harness.precisions import FP32, PRECISIONS
-from harness.stages.io.facts import LatencyFacts, SpeedFacts, TimingFacts, to_json
+from harness.stages.io.facts import LatencyFacts, TimingFacts, to_json
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -51,9 +51,8 @@ def _time(context: Context, task: str, length: int, threads: int) -> list[Timing
         seed=config["seed"],
     )
     rows = []
-    for name, timed in samples.items():
+    for name, timing in compare_with_base(samples, f"teacher/{FP32}").items():
         role, precision = name.split("/")
-        speed = ratio(samples[f"teacher/{FP32}"], timed)
         rows.append(
             TimingFacts(
                 task=task,
@@ -62,10 +61,8 @@ def _time(context: Context, task: str, length: int, threads: int) -> list[Timing
                 length=length,
                 threads=threads,
                 batch_size=config["batch_size"],
-                rounds=len(timed.durations_ns),
-                p50_ms=timed.percentile_ms(50),
-                p90_ms=timed.percentile_ms(90),
-                speed_ratio=SpeedFacts(value=speed.value, low=speed.low, high=speed.high),
+                rounds=len(timing.samples.durations_ns),
+                **timing.record(50, 90),
             )
         )
     return rows

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
-from harness.data.examples import TaskData, gold_labels, labels_of
+from harness.data.examples import TaskData, gold_labels
 from harness.measure.scores import Item, score
 from harness.stages.io.artifacts import STATIC_FILE, read_task
 from harness.stages.io.facts import LinearFacts, LinearScoresFacts
@@ -28,7 +28,7 @@ def run(context: Context) -> LinearFacts:
     gold_dev = gold_labels(data, "dev")
     fitted = fit_linear_model(
         train,
-        [label for one in data.train for label in labels_of(one)],
+        [label for one in data.train for label in one.labels],
         dev,
         test,
         score=lambda labels: score(data.task.metrics[0], gold_dev, _split_into_items(labels, gold_dev)),

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from transformers import AutoConfig, AutoTokenizer
 
 from harness.data import corpus
-from harness.deploy.precision_copies import CALIBRATION_LINES, calibration_batches, write_copy
-from harness.deploy.quality_gate import Gate, fit_labels
-from harness.measure.onnx_evaluation import open_session
+from harness.deploy.calibration import CALIBRATION_LINES, encode_calibration
+from harness.deploy.precision_copy import write_copy
+from harness.deploy.quality_gate import QualityGate, fit_labels
+from harness.measure.as_module import OnnxModule
 from harness.precisions import FP32, PRECISIONS
 from harness.stages.io.artifacts import read_task
 from harness.stages.io.facts import CopyFacts, PrecisionsFacts
@@ -35,20 +36,20 @@ def _write_copies(context: Context, task: str, lines: list[str]) -> list[CopyFac
     """Write and check the copies of one task's model."""
     exported, folder = context.inputs[f"student.{task}"] / "onnx", context.out / task
     folder.mkdir()
-    source = Path(shutil.copyfile(exported / PRECISIONS[FP32].file, folder / PRECISIONS[FP32].file))
+    file = PRECISIONS[FP32].file
+    fp32 = Path(shutil.copyfile(exported / file, folder / file))
     tokenizer, config = AutoTokenizer.from_pretrained(exported), AutoConfig.from_pretrained(exported)
     length = int(context.config["max_length"])
     data = fit_labels(read_task(context, task), config)
-    gate = Gate(source, data, tokenizer, max_length=length)
-    inputs = [one.name for one in open_session(source).get_inputs()]
-    calibration = calibration_batches(lines, tokenizer, length=length, inputs=inputs)
+    gate = QualityGate(fp32, data, tokenizer, max_length=length)
+    calibration = encode_calibration(lines, tokenizer, length=length, inputs=OnnxModule(fp32).inputs)
     rows = []
     for precision in context.config["precisions"]:
-        copy = write_copy(precision, source, judge=None, gate=gate, calibration=calibration)
-        if copy.gated is not None:
+        copy = write_copy(precision, fp32, gate=gate, calibration=calibration)
+        if copy.gate_result is not None:
             size_bytes = copy.path.stat().st_size
             rows.append(
-                CopyFacts(task=task, precision=precision, size_bytes=size_bytes, **copy.gated.record())
+                CopyFacts(task=task, precision=precision, size_bytes=size_bytes, **copy.gate_result.record())
             )
-    source.unlink()
+    fp32.unlink()
     return rows

@@ -10,7 +10,6 @@ from sklearn.linear_model import LogisticRegression
 
 from harness.data.builtin import LANGUAGES, TASKS, read_task
 from harness.data.builtin.lexicon import KINDS, load
-from harness.data.examples import labels_of
 from harness.errors import HarnessError, UsageError
 from harness.tasks import UPOS
 
@@ -57,9 +56,7 @@ def test_sizes_labels_and_no_example_twice(task, language):
     assert (len(data.train), len(data.dev), len(data.test)) == SIZES
     assert len({*data.train, *data.dev, *data.test}) == sum(SIZES)
     assert list(data.labels) == sorted(data.labels)
-    assert {label for one in (*data.train, *data.dev, *data.test) for label in labels_of(one)} <= set(
-        data.labels
-    )
+    assert {label for one in (*data.train, *data.dev, *data.test) for label in one.labels} <= set(data.labels)
     assert len(data.labels) == {"pos": len(UPOS), "ner": 7, "topic": 6, "sentiment": 2}[task]
 
 

@@ -12,7 +12,6 @@ from harness.data.examples import (
     TokenExample,
     assemble,
     count_leakage,
-    labels_of,
     limit,
 )
 from harness.errors import HarnessError, UsageError
@@ -39,7 +38,7 @@ def test_the_label_set_is_that_of_training_sorted_or_the_standards() -> None:
 def test_limits_are_kept_exactly_and_labels_keep_their_shares() -> None:
     small = limit(topics(), train=61, dev=10, test=5, seed=1)
     assert (len(small.train), len(small.dev), len(small.test)) == (61, 10, 5)
-    count = Counter(label for one in small.train for label in labels_of(one))
+    count = Counter(label for one in small.train for label in one.labels)
     assert all(abs(count[label] - 61 * share / 6) < 1 for label, share in zip("abc", (1, 2, 3), strict=True))
     assert small.labels == topics().labels
 

@@ -10,7 +10,7 @@ import pytest
 
 from harness.data import folder
 from harness.data.corpus import fold
-from harness.data.examples import Absent, TaskData, TextExample, TokenExample, texts_of
+from harness.data.examples import Absent, TaskData, TextExample, TokenExample
 from harness.data.formats import read_pairs
 from harness.errors import HarnessError
 from harness.tasks import TASKS, UPOS
@@ -201,7 +201,7 @@ def test_texts_are_in_nfc_as_the_corpus_is(tmp_path: Path, task: str, word: str)
         if isinstance(example, TokenExample):
             assert example.words == (composed, ".")
         else:
-            assert texts_of(example) == ((f"{composed}.", composed)[: 1 + (task == "nli")])
+            assert example.texts == ((f"{composed}.", composed)[: 1 + (task == "nli")])
         assert example.text == (f"{composed} ." if task == "ner" else f"{composed}.")
 
 

@@ -8,14 +8,14 @@ import onnx
 import pytest
 
 from harness.errors import HarnessError, UsageError
-from harness.export.decomposed_layernorm import spell_out_norms
+from harness.export.decomposed_layernorm import decompose_layernorm
 from harness.export.graphs import WAYS, write_graph
 from harness.export.operators import operators_by_part
 from harness.export.precisions import write_precision
-from harness.export.quantize import weights_for
+from harness.export.quantize import choose_weights
 from harness.export.shared_weights import share_transposed, store_transposed
 from harness.measure.onnx_evaluation import open_session
-from harness.measure.parity import compare, probe_batches
+from harness.measure.parity import compare_logits, probe_batches
 from harness.precisions import COPIES, PRECISIONS
 from harness.tasks import HEADS
 
@@ -25,7 +25,7 @@ SMALLER = {"fp16": 0.6, "int8": 0.5, "uint8": 0.5, "int8-static": 0.6, "q4": 0.5
 
 @pytest.fixture(scope="module")
 def written(tiny, tmp_path_factory):
-    """Gives a model, its fp32 file and batches that try it."""
+    """A model, its fp32 file and batches that test it."""
     model, _ = tiny("bert", "ForTokenClassification", hidden_size=64, intermediate_size=128, vocab_size=600)
     path = tmp_path_factory.mktemp("precisions") / "model.onnx"
     write_graph(model, path, WAYS["legacy"], head=HEADS["pos"], inputs=INPUTS, max_length=64)
@@ -33,9 +33,7 @@ def written(tiny, tmp_path_factory):
 
 
 @pytest.mark.parametrize("precision", SMALLER)
-def test_every_precision_is_smaller_close_silent_and_as_standard_as_it_says(
-    written, axes_of, tmp_path: Path, capfd, precision
-):
+def test_every_precision_is_small_close_and_silent(written, read_axes, tmp_path: Path, capfd, precision):
     model, source, batches = written
     root = logging.getLogger()
     before = root.level, list(root.handlers)
@@ -46,13 +44,13 @@ def test_every_precision_is_smaller_close_silent_and_as_standard_as_it_says(
     assert size_bytes == target.stat().st_size < SMALLER[precision] * source.stat().st_size
     domains = {node.domain for node in onnx.load(target).graph.node}
     assert (domains <= {"", "ai.onnx"}) == PRECISIONS[precision].standard
-    assert axes_of(target) == axes_of(source)
-    found = compare(model, open_session(target), batches)
+    assert read_axes(target) == read_axes(source)
+    found = compare_logits(model, open_session(target), batches)
     assert 0 < found.max_abs_delta < 2
     assert found.argmax_agreement > 0.75
 
 
-def test_the_parts_of_a_graph_are_told_apart_and_can_be_kept_in_fp32(written, tmp_path: Path):
+def test_the_parts_of_a_graph_are_found_and_can_stay_in_fp32(written, tmp_path: Path):
     model, source, batches = written
     parts = operators_by_part(source)
     assert {part: len(names) for part, names in parts.items()} == {
@@ -66,19 +64,20 @@ def test_the_parts_of_a_graph_are_told_apart_and_can_be_kept_in_fp32(written, tm
     every = [name for names in parts.values() for name in names]
     for name, excluded in {"none": [], "all": every}.items():
         write_precision("int8", source, tmp_path / f"{name}.onnx", excluded=excluded)
-        delta[name] = compare(model, open_session(tmp_path / f"{name}.onnx"), batches).max_abs_delta
+        delta[name] = compare_logits(model, open_session(tmp_path / f"{name}.onnx"), batches).max_abs_delta
     assert delta["all"] < 1e-4 < delta["none"]
 
 
 @pytest.mark.parametrize("way", ["legacy", "dynamo"])
-def test_norms_spelled_out_say_the_same(both, tmp_path: Path, way):
-    _, judge = both
-    target = tmp_path / "spelled.onnx"
-    assert spell_out_norms(judge.folder / f"{way}.onnx", target) == 3
+def test_decomposed_norms_compute_the_same(graphs, tmp_path: Path, way):
+    model, folder = graphs
+    target = tmp_path / "decomposed.onnx"
+    assert decompose_layernorm(folder / f"{way}.onnx", target) == 3
     graph = onnx.load(target)
     assert "LayerNormalization" not in {node.op_type for node in graph.graph.node}
     onnx.checker.check_model(graph)
-    assert judge.parity(target).max_abs_delta <= 1e-5
+    batches = probe_batches(INPUTS[:2], vocabulary=600, pad_id=1, max_length=64)
+    assert compare_logits(model, open_session(target), batches).max_abs_delta <= 1e-5
 
 
 def test_a_transpose_is_stored_once_and_again_to_the_bit():
@@ -121,18 +120,21 @@ def test_a_tied_decoder_is_quantised_too(tiny, tmp_path: Path):
     ],
 )
 def test_the_kind_of_weights_follows_the_processor(isa, weights):
-    assert weights_for(isa) == weights
+    assert choose_weights(isa) == weights
 
 
-def test_what_cannot_be_written_is_told(written, tmp_path: Path):
+def test_a_copy_that_cannot_be_written_is_refused(written, tmp_path: Path):
     _, source, _ = written
     with pytest.raises(UsageError, match=f"unknown precision 'int4'; there are: {', '.join(COPIES)}"):
         write_precision("int4", source, tmp_path / "x.onnx")
-    with pytest.raises(HarnessError, match="quantize: wanted text to calibrate static int8 with; got none"):
+    with pytest.raises(HarnessError, match="quantize: expected text to calibrate static int8 with; got none"):
         write_precision("int8-static", source, tmp_path / "x.onnx")
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"no model")
-    for precision, told in {"fp16": "fp16: wanted a float16 copy", "q4": "q4: wanted a 4-bit copy"}.items():
-        with pytest.raises(HarnessError, match=told) as caught:
+    for precision, message in {
+        "fp16": "fp16: expected a float16 copy",
+        "q4": "q4: expected a 4-bit copy",
+    }.items():
+        with pytest.raises(HarnessError, match=message) as caught:
             write_precision(precision, bad, tmp_path / "x.onnx")
         assert "\n" not in str(caught.value)

@@ -10,7 +10,7 @@ from harness.errors import HarnessError
 from harness.export import quantize
 from harness.export.graphs import WAYS, write_graph
 from harness.measure.onnx_evaluation import open_session
-from harness.measure.parity import compare, probe_batches
+from harness.measure.parity import compare_logits, probe_batches
 from harness.precisions import PRECISIONS
 from harness.tasks import HEADS
 
@@ -21,22 +21,22 @@ INPUTS = {
 
 
 @pytest.fixture(params=["bert legacy", "xlm-roberta legacy", "xlm-roberta dynamo"])
-def case(request, tiny, both, tmp_path):
-    """Gives a model, its inputs and its ONNX file."""
+def case(request, tiny, graphs, tmp_path):
+    """A model, its inputs and its ONNX file."""
     family, way = request.param.split()
     if family == "xlm-roberta":
-        _, judge = both
-        return judge.model, INPUTS[family], judge.folder / f"{way}.onnx"
+        model, folder = graphs
+        return model, INPUTS[family], folder / f"{way}.onnx"
     model, _ = tiny(family, HEADS["pos"].suffix, hidden_size=64, vocab_size=600)
     path = tmp_path / "model.onnx"
     write_graph(model, path, WAYS[way], head=HEADS["pos"], inputs=INPUTS[family], max_length=64)
     return model, INPUTS[family], path
 
 
-def test_int8_is_smaller_standard_and_close(axes_of, tmp_path: Path, capfd, case):
+def test_int8_is_smaller_standard_and_close(read_axes, tmp_path: Path, capfd, case):
     model, inputs, source = case
     capfd.readouterr()
-    done = quantize.dynamic_int8(source, tmp_path / PRECISIONS["int8"].file)
+    done = quantize.quantize_dynamically(source, tmp_path / PRECISIONS["int8"].file)
     assert "".join(capfd.readouterr()) == ""
     assert done.size_bytes == done.path.stat().st_size < 0.55 * source.stat().st_size
     graph = onnx.load(done.path)
@@ -47,14 +47,14 @@ def test_int8_is_smaller_standard_and_close(axes_of, tmp_path: Path, capfd, case
         if one.data_type == onnx.TensorProto.FLOAT and len(one.dims) == 2
     ]
     assert max((one.dims[0] * one.dims[1] for one in floats), default=0) < 600 * 64
-    assert axes_of(done.path) == axes_of(source)
+    assert read_axes(done.path) == read_axes(source)
     batches = probe_batches(inputs, vocabulary=600, pad_id=model.config.pad_token_id, max_length=64)
-    found = compare(model, open_session(done.path), batches)
+    found = compare_logits(model, open_session(done.path), batches)
     assert found.max_abs_delta > 0
     assert found.argmax_agreement > 0.8
 
 
-def test_a_preparation_that_fails_is_told_and_the_next_is_tried(tiny, tmp_path: Path, monkeypatch):
+def test_a_preparation_that_fails_is_recorded_and_the_next_is_tried(tiny, tmp_path: Path, monkeypatch):
     model, _ = tiny("bert", "ForTokenClassification")
     source = tmp_path / "model.onnx"
     write_graph(model, source, WAYS["legacy"], head=HEADS["pos"], inputs=INPUTS["bert"], max_length=64)
@@ -63,7 +63,7 @@ def test_a_preparation_that_fails_is_told_and_the_next_is_tried(tiny, tmp_path: 
         raise ValueError("Incomplete symbolic shape inference\nmore")
 
     monkeypatch.setattr(quantize, "quant_pre_process", fail)
-    done = quantize.dynamic_int8(source, tmp_path / "int8.onnx")
+    done = quantize.quantize_dynamically(source, tmp_path / "int8.onnx")
     assert done.prepared == "none"
     assert done.refusals[0] == "symbolic: Incomplete symbolic shape inference"
     assert logging.getLogger().filters == []
@@ -71,13 +71,13 @@ def test_a_preparation_that_fails_is_told_and_the_next_is_tried(tiny, tmp_path: 
 
 def test_missing_and_corrupt_files_are_refused(tmp_path: Path):
     with pytest.raises(
-        HarnessError, match=r"quantize: wanted an ONNX file at .*; got none; export the model first"
+        HarnessError, match=r"quantize: expected an ONNX file at .*; got none; export the model first"
     ):
-        quantize.dynamic_int8(tmp_path / "none.onnx", tmp_path / "int8.onnx")
+        quantize.quantize_dynamically(tmp_path / "none.onnx", tmp_path / "int8.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     with pytest.raises(
-        HarnessError, match=r"quantize: wanted an int8 copy of .*; keep the fp32 file"
+        HarnessError, match=r"quantize: expected an int8 copy of .*; keep the fp32 file"
     ) as caught:
-        quantize.dynamic_int8(tmp_path / "bad.onnx", tmp_path / "int8.onnx")
+        quantize.quantize_dynamically(tmp_path / "bad.onnx", tmp_path / "int8.onnx")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "int8.onnx").exists()

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from harness.errors import HarnessError
-from harness.measure.latency import Samples, fastest, interleave, ratio, speedup
+from harness.measure.latency import Samples, choose_fastest, interleave, ratio, speedup
 
 
 def ticking(step_ns: int = 1_000_000):
@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_order():
 
 
 def test_nothing_to_time_is_refused():
-    with pytest.raises(HarnessError, match="wanted one variant and one round at least; got 0 variants"):
+    with pytest.raises(HarnessError, match="expected one variant and one round at least; got 0 variants"):
         interleave({}, warmup_s=0, budget_s=0, min_rounds=3)
 
 
@@ -77,15 +77,15 @@ def test_a_speedup_whose_interval_holds_one_is_refused():
 
 
 def test_ratio_of_other_rounds_is_refused():
-    with pytest.raises(HarnessError, match="wanted samples of the same rounds; got 2 and 3"):
+    with pytest.raises(HarnessError, match="expected samples of the same rounds; got 2 and 3"):
         ratio(Samples((1, 2)), Samples((1, 2, 3)))
 
 
 def test_the_first_is_kept_unless_another_is_faster_beyond_doubt():
     slow, fast = Samples(tuple(range(2000, 2100))), Samples(tuple(range(1000, 1100)))
-    assert fastest({"one": slow, "two": fast}).name == "two"
-    assert fastest({"one": fast, "two": slow}).name == "one"
-    same = fastest({"one": slow, "two": Samples(tuple(reversed(slow.durations_ns)))})
+    assert choose_fastest({"one": slow, "two": fast}).name == "two"
+    assert choose_fastest({"one": fast, "two": slow}).name == "one"
+    same = choose_fastest({"one": slow, "two": Samples(tuple(reversed(slow.durations_ns)))})
     assert same.name == "one"
     assert "no difference" in same.reason
-    assert fastest({"only": slow}).reason == "'only' was the only variant"
+    assert choose_fastest({"only": slow}).reason == "'only' was the only variant"

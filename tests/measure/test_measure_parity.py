@@ -8,11 +8,11 @@ import torch
 
 from harness.errors import HarnessError
 from harness.measure.onnx_evaluation import open_session
-from harness.measure.parity import compare, probe_batches
+from harness.measure.parity import compare_logits, probe_batches
 
 
 class Twice(torch.nn.Module):
-    """Gives each token's id and its negative as two logits."""
+    """A model whose two logits are each token's id and its negative."""
 
     def __init__(self, *, per_text: bool = False) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def test_probe_batches_try_the_second_text_of_a_pair():
 
 
 def test_equal_models_are_equal():
-    found = compare(Twice(), FakeSession(), batches())
+    found = compare_logits(Twice(), FakeSession(), batches())
     assert (found.max_abs_delta, found.argmax_agreement) == (0, 1)
     assert found.num_positions == sum(int(one["attention_mask"].sum()) for one in batches())
 
@@ -79,42 +79,42 @@ def test_padded_positions_do_not_count():
     def spoil_padding(logits, feed):
         return np.where(feed["attention_mask"][..., None] == 0, 1e9, logits)
 
-    assert compare(Twice(), FakeSession(spoil_padding), batches()).max_abs_delta == 0
+    assert compare_logits(Twice(), FakeSession(spoil_padding), batches()).max_abs_delta == 0
 
 
-def test_one_wrong_position_is_seen():
+def test_one_wrong_position_is_found():
     def spoil_one(logits, feed):
         logits[0, 0] = -logits[0, 0]
         return logits
 
     one = [{"input_ids": np.full((1, 4), 3), "attention_mask": np.ones((1, 4), dtype=np.int64)}]
-    found = compare(Twice(), FakeSession(spoil_one), one)
+    found = compare_logits(Twice(), FakeSession(spoil_one), one)
     assert found.max_abs_delta == 6
     assert found.argmax_agreement == 0.75
 
 
 def test_sequence_heads_count_texts():
-    found = compare(Twice(per_text=True), FakeSession(per_text=True), batches())
+    found = compare_logits(Twice(per_text=True), FakeSession(per_text=True), batches())
     assert found.num_positions == sum(len(one["input_ids"]) for one in batches())
 
 
 def test_nan_is_an_infinite_difference():
-    found = compare(Twice(), FakeSession(lambda logits, _: logits * np.nan), batches())
+    found = compare_logits(Twice(), FakeSession(lambda logits, _: logits * np.nan), batches())
     assert found.max_abs_delta == float("inf")
 
 
 def test_other_shapes_and_no_batches_are_refused():
-    with pytest.raises(HarnessError, match="parity: wanted logits of shape"):
-        compare(Twice(), FakeSession(per_text=True), batches())
-    with pytest.raises(HarnessError, match="parity: wanted one attended position at least; got none"):
-        compare(Twice(), FakeSession(), [])
+    with pytest.raises(HarnessError, match="parity: expected logits of shape"):
+        compare_logits(Twice(), FakeSession(per_text=True), batches())
+    with pytest.raises(HarnessError, match="parity: expected one attended position at least; got none"):
+        compare_logits(Twice(), FakeSession(), [])
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path):
     bad = tmp_path / "model.onnx"
     bad.write_bytes(b"not a model")
-    with pytest.raises(HarnessError, match=r"onnx: wanted a model in .*export it again") as caught:
+    with pytest.raises(HarnessError, match=r"onnx: expected a model in .*export it again") as caught:
         open_session(bad)
     assert "\n" not in str(caught.value)
-    with pytest.raises(HarnessError, match="onnx: wanted a model"):
+    with pytest.raises(HarnessError, match="onnx: expected a model"):
         open_session(tmp_path / "none.onnx")

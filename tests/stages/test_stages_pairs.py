@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from harness.config.load import load_recipe, load_scale
-from harness.deploy.export_model import Request, deploy
+from harness.deploy.export_model import export_model
 from harness.measure.predictions import FILE, read_predictions
 from harness.plans.run import plan_run
 
@@ -65,16 +65,15 @@ def test_a_task_of_two_texts_goes_from_its_file_to_the_report(finished):
 
 def test_an_export_of_two_texts_says_what_was_scored(finished, tmp_path):
     source = finished.folder("score.nli.teacher") / "model"
-    request = Request(
-        source, "nli", tmp_path / "out", ("legacy",), (), language="mt", data=finished.data, length=32,
-        seconds=0.05,
+    record = export_model(
+        source, "nli", tmp_path / "out", graphs=("legacy",), precisions=(), language="mt", data=finished.data,
+        length=32, seconds=0.05,
     )  # fmt: skip
-    record = deploy(request, lambda _: None)
-    assert record["paired"]
+    assert record.paired
     assert "premise" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
-    (row,) = record["files"]
+    (row,) = record.files
     told = finished.facts("score.nli.teacher")["scores"]["metrics"]["accuracy"]["mean"]
-    assert row["scores"]["accuracy"]["value"] == pytest.approx(told)
+    assert row.scores["accuracy"]["value"] == pytest.approx(told)
     tokenizer, model = (
         AutoTokenizer.from_pretrained(source),
         AutoModelForSequenceClassification.from_pretrained(source).eval(),

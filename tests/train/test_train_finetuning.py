@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, Trainer
 
 from harness.data.batches import IGNORED
-from harness.data.examples import TaskData, TextExample, TokenExample, labels_of
+from harness.data.examples import TaskData, TextExample, TokenExample
 from harness.errors import HarnessError
 from harness.models.loading import checkpoint
 from harness.tasks import TASKS
@@ -57,7 +57,7 @@ def tune(saved, tokenizer, tmp_path):
 
 
 def measure_accuracy(data, predictions, part="test"):
-    gold = [labels_of(example) for example in getattr(data, part)]
+    gold = [example.labels for example in getattr(data, part)]
     predicted = [labels if isinstance(labels, list) else [labels] for labels in predictions]
     pairs = [
         pair for one, other in zip(gold, predicted, strict=True) for pair in zip(one, other, strict=True)

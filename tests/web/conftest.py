@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from harness.data import builtin
-from harness.deploy.export_model import Request, deploy
+from harness.deploy.export_model import export_model
 from harness.deploy.site import WEB, write_site
 from harness.models.tokenizers.training import train_unigram, train_wordpiece
 from harness.tasks import UPOS
@@ -77,11 +77,10 @@ def _export(kind: str, folder: Path) -> Path:
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     task = "pos" if tagger else "topic"
-    request = Request(
-        folder / "model", task, folder / "out", ("legacy",), ("int8",), layout="transformers.js", length=64,
-        seconds=0.05,
+    export_model(
+        folder / "model", task, folder / "out", graphs=("legacy",), precisions=("int8",),
+        layout="transformers.js", length=64, seconds=0.05,
     )  # fmt: skip
-    deploy(request, lambda _: None)
     return folder / "out"
 
 

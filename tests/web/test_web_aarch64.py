@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.export.predict import Model
+from harness.export.predict import Predictor
 
 QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
 MADE = os.environ.get("HARNESS_AARCH64")
@@ -50,7 +50,7 @@ def test_aarch64_says_what_this_machine_says(exported, sentences, kind, file, le
     """fp32 agrees in every label; int8 products are computed otherwise on other processors."""
     folder = exported(kind)
     here, there = (
-        [Model(folder, file).say(one) for one in sentences],
+        [Predictor(folder, file).predict(one) for one in sentences],
         says_on_aarch64(folder, file, sentences),
     )
     assert [one["ids"] for one in there] == [one["ids"] for one in here]

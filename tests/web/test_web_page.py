@@ -16,7 +16,7 @@ from PIL import Image
 
 from harness.deploy.site import LIBRARIES, TITLES, WEB
 from harness.errors import HarnessError, UsageError
-from harness.export.predict import Model
+from harness.export.predict import Predictor
 
 SHOTS = Path(__file__).parent / "screenshots"
 GRID = (36, 64)
@@ -30,8 +30,8 @@ def seen(exported, browse, sentences):
 
 @pytest.mark.slow
 def test_the_page_says_what_python_says_of_200_sentences(seen, exported, sentences):
-    model = Model(exported("tagger"), "onnx/model.onnx")
-    want = [model.say(one) for one in sentences]
+    model = Predictor(exported("tagger"), "onnx/model.onnx")
+    want = [model.predict(one) for one in sentences]
     got = seen[0]["said"]
     assert [one["ids"] for one in got] == [one["ids"] for one in want]
     assert [one["labels"] for one in got] == [one["labels"] for one in want]
@@ -51,7 +51,7 @@ def test_it_is_used_by_keyboard_and_tells_size_and_time(seen, exported, sentence
     assert told["focused"] == "text"
     assert told["next"] == "run"
     assert told["outline"] == "solid"
-    said = Model(exported("tagger"), "onnx/model.onnx").say(sentences[0])
+    said = Predictor(exported("tagger"), "onnx/model.onnx").predict(sentences[0])
     assert [label for _, label in told["shown"]] == [
         label
         for token, label in zip(said["tokens"], said["labels"], strict=True)
@@ -115,8 +115,8 @@ def test_what_cannot_be_shown_is_told(exported, site, tmp_path: Path):
 @pytest.mark.parametrize(
     ("libraries", "changes", "told"),
     [
-        ((), {}, "wanted the page's libraries/ort.wasm.min.mjs; got none; run `make web`"),
-        (LIBRARIES, {"task": "mlm"}, "wanted a model that gives labels to one text; got the task 'mlm'"),
+        ((), {}, "expected the page's libraries/ort.wasm.min.mjs; got none; run `make web`"),
+        (LIBRARIES, {"task": "mlm"}, "expected a model that labels one text; got the task 'mlm'"),
         (
             LIBRARIES,
             {"task": "nli"},
@@ -143,7 +143,7 @@ def test_a_bad_command_line_is_one_line(exported, tmp_path: Path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         cases = {
-            "wanted a folder that `harness export` made": run(str(tmp_path)),
+            "expected a folder that `harness export` made": run(str(tmp_path)),
             "wanted a new or empty folder; got one in use": run(
                 str(exported("tagger")), "--out", str(tmp_path / "full")
             ),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from harness.export.predict import Model
+from harness.export.predict import Predictor
 
 pytestmark = pytest.mark.slow
 
 
 def python_says(folder, file, sentences):
-    model = Model(folder, file)
-    return [model.say(one) for one in sentences]
+    model = Predictor(folder, file)
+    return [model.predict(one) for one in sentences]
 
 
 def ids_and_labels(said):

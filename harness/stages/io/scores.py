@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import harness
 from harness.config.digest import digest
-from harness.data.examples import TaskData, gold_labels, labels_of, texts_of
+from harness.data.examples import TaskData, gold_labels
 from harness.json_files import write_json
 from harness.measure.environment import version_of
 from harness.measure.predictions import FILE, Predictions, write_predictions
@@ -34,9 +34,7 @@ def name_data(data: TaskData) -> str:
     """
     source = data.provenance.get("hub") or ("folder" if "source" in data.provenance else "builtin")
     revision = f"@{data.provenance['revision'][:7]}" if "revision" in data.provenance else ""
-    parts = [
-        [[*texts_of(one), *labels_of(one)] for one in part] for part in (data.train, data.dev, data.test)
-    ]
+    parts = [[[*one.texts, *one.labels] for one in part] for part in (data.train, data.dev, data.test)]
     return f"{source}{revision}#{digest([data.labels, parts])[:_DIGITS]}"
 
 

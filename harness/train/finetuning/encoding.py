@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.data.batches import IGNORED, collate
-from harness.data.examples import Example, TaskData, TextExample, TokenExample, texts_of
+from harness.data.examples import Example, TaskData, TextExample, TokenExample
 from harness.errors import HarnessError
 
 Row = dict[str, Any]
@@ -86,7 +86,7 @@ def _encode_texts(
 ) -> tuple[list[Row], list[int]]:
     if not examples:
         return [], []
-    texts = [texts_of(one) for one in examples]
+    texts = [one.texts for one in examples]
     paired = len(texts[0]) > 1
     given = texts if paired else [text for (text,) in texts]
     encoded = tokenizer(given, truncation=True, max_length=max_length)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from harness.data.examples import Example, TextExample, TokenExample, texts_of
+from harness.data.examples import Example, TextExample, TokenExample
 from harness.train.finetuning.encoding import split_words
 
 Features: TypeAlias = Any
@@ -39,7 +39,7 @@ def compute_tfidf(train: Sequence[Example], *others: Sequence[Example]) -> list[
 def _list_views(part: Sequence[Example]) -> list[list[str]]:
     """Return the texts that describe each row: a text or both of a pair; or a word and its neighbours."""
     if any(isinstance(one, TextExample) for one in part):
-        return [list(view) for view in zip(*map(texts_of, part), strict=True)]
+        return [list(view) for view in zip(*(one.texts for one in part), strict=True)]
     padded = [("", *one.words, "") for one in part if isinstance(one, TokenExample)]
     return [
         [word for words in padded for word in words[shift : shift + len(words) - 2]] for shift in (1, 0, 2)
@@ -70,7 +70,7 @@ def compute_static_features(
     parts = [train, *others]
     if any(isinstance(one, TokenExample) for one in train):
         return [_average_words(vectors_VD, tokenizer, part) for part in parts]
-    ids = [[[_tokenize(tokenizer, text) for text in texts_of(one)] for one in part] for part in parts]
+    ids = [[[_tokenize(tokenizer, text) for text in one.texts] for one in part] for part in parts]
     counts_V = np.bincount(
         [token for row in ids[0] for text in row for token in text], minlength=len(vectors_VD)
     )

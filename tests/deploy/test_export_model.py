@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ import transformers
 import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from harness.deploy import export_model as deploying
-from harness.deploy.export_model import Request, check_out, choose_default, deploy
+from harness.deploy import evaluation_text, export_model
+from harness.deploy.export_model import choose_default
+from harness.deploy.output_folder import check_output_folder
 from harness.errors import HarnessError, UsageError
-from harness.export.record import RECORD
+from harness.export.record import RECORD, FileRecord
 from harness.precisions import COPIES
 from harness.report.model_card import render_model_card
 from harness.tasks import HEADS, UPOS
@@ -31,7 +32,7 @@ QUICK = ["--graphs", "legacy", "--seconds", "0.05", "--length", "16"]
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
-    """Gives the folder of a tiny tagger."""
+    """The folder of a tiny tagger."""
     folder = tmp_path_factory.mktemp("deploy") / "model"
     torch.manual_seed(0)
     labels = dict(enumerate(UPOS))
@@ -50,15 +51,15 @@ def saved(tmp_path_factory) -> Path:
     return folder
 
 
-def request(saved: Path, out: Path, **changes) -> Request:
-    settings = {"graphs": ("legacy",), "precisions": ("int8",), "length": 16, "seconds": 0.05}
-    return Request(saved, "pos", out, **{**settings, **changes})
+def export(saved: Path, out: Path, task: str = "pos", **changes) -> dict[str, object]:
+    settings = {"graphs": ("legacy",), "precisions": (), "length": 16, "seconds": 0.05}
+    return export_model.export_model(saved, task, out, **{**settings, **changes}).as_dict()
 
 
-def test_a_folder_holds_every_file_where_its_layout_says_and_a_record_of_them(saved, tmp_path: Path):
-    said: list[str] = []
+def test_a_folder_has_every_file_in_its_layout_and_a_record_of_them(saved, tmp_path: Path):
+    lines: list[str] = []
     changes = {"layout": "transformers.js", "precisions": ("fp16", "int8", "q4")}
-    record = deploy(request(saved, tmp_path / "out", **changes), said.append)
+    record = export(saved, tmp_path / "out", **changes, report_step=lines.append)
     names = {
         str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()
     }
@@ -82,92 +83,94 @@ def test_a_folder_holds_every_file_where_its_layout_says_and_a_record_of_them(sa
     assert "no smaller copy was scored" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     quantized = (tmp_path / "out/onnx/model_quantized.onnx").read_bytes()
     assert quantized == (tmp_path / "out/onnx/model_int8.onnx").read_bytes()
-    assert said[0] == "trying 1 graphs: legacy"
+    assert lines[0] == "trying 1 graphs: legacy"
     assert not list(tmp_path.glob(".*"))
 
 
 def test_an_earlier_export_is_replaced_and_anything_else_is_not(saved, tmp_path: Path):
     out = tmp_path / "out"
-    deploy(request(saved, out, precisions=("int8",)), lambda _: None)
-    deploy(request(saved, out, precisions=()), lambda _: None)
+    export(saved, out, precisions=("int8",))
+    export(saved, out)
     assert not (out / "model_int8.onnx").exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("mine")
     for folder, got in {"full": "a folder in use that no export made", "full/letter.txt": "a file"}.items():
         with pytest.raises(HarnessError, match=f"or an earlier export; got {got}; name another"):
-            check_out(tmp_path / folder)
+            check_output_folder(tmp_path / folder)
     (tmp_path / "full" / RECORD).write_text("[1]")
     with pytest.raises(HarnessError, match="in use that no export made"):
-        check_out(tmp_path / "full")
+        check_output_folder(tmp_path / "full")
 
 
-def test_an_export_goes_into_the_folder_where_one_stands(saved, tmp_path: Path, monkeypatch):
+def test_an_export_may_go_into_the_working_directory(saved, tmp_path: Path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
     monkeypatch.chdir(out)
-    for _ in ("new", "anew"):
-        deploy(request(saved, Path(), precisions=()), lambda _: None)
+    for _ in range(2):
+        export(saved, Path())
         assert Path("model.onnx").is_file(), "the folder itself stays"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_an_export_that_fails_leaves_what_was_there(saved, tmp_path: Path, monkeypatch):
     out = tmp_path / "out"
-    deploy(request(saved, out, precisions=()), lambda _: None)
+    export(saved, out)
     before = (out / "model.onnx").read_bytes()
-    with pytest.raises(HarnessError, match="wanted text to calibrate static int8 with; got none; add --lang"):
-        deploy(request(saved, out, precisions=("int8-static",)), lambda _: None)
-    monkeypatch.setattr(deploying, "render_model_card", lambda _: 1 / 0)
+    with pytest.raises(
+        HarnessError, match="expected text to calibrate static int8 with; got none; add --lang"
+    ):
+        export(saved, out, precisions=("int8-static",))
+    monkeypatch.setattr(export_model, "render_model_card", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        deploy(request(saved, out, precisions=()), lambda _: None)
+        export(saved, out)
     assert (out / "model.onnx").read_bytes() == before
     assert not list(tmp_path.glob(".*"))
 
 
 @pytest.fixture(scope="module")
 def scored(saved, tmp_path_factory) -> Path:
-    """Gives the folder of an export whose copies were scored on a built-in language."""
+    """The folder of an export whose copies were scored on a built-in language."""
     out = tmp_path_factory.mktemp("scored") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deploying, "BUILTIN_SIZES", (4, 30, 20))
+        patch.setattr(evaluation_text, "BUILTIN_SIZES", (4, 30, 20))
         changes = {"language": "mt", "precisions": ("int8", "int8-static", "fp16"), "layout": "ort"}
-        deploy(request(saved, out, **changes), lambda _: None)
+        export(saved, out, **changes)
     return out
 
 
-def test_copies_are_scored_judged_and_described(scored):
+def test_copies_are_scored_and_described(scored):
     record = json.loads((scored / RECORD).read_text(encoding="utf-8"))
     rows = {row["precision"]: row for row in record["files"]}
     assert [row["gate"] for row in rows.values()] == ["the measure", "passed", "passed", "passed"]
     assert record["default"] in rows
     for row in rows.values():
-        told = row["scores"]["accuracy"]
-        assert 0 <= told["low"] <= told["value"] <= told["high"] <= 1
+        score = row["scores"]["accuracy"]
+        assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
     assert rows["int8"]["form"] in {"as exported", "norms spelled out"}
     assert "times as fast as" in rows["int8"]["form_reason"]
     assert rows["int8"]["verdict"]["part"] == "dev"
     assert rows["int8"]["verdict"]["num_items"] == 30
     card = (scored / "README.md").read_text(encoding="utf-8")
-    assert head_of(card) == {
+    assert read_head(card) == {
         "language": "mt", "license": "unknown", "pipeline_tag": "token-classification", "tags": ["onnx"],
     }  # fmt: skip
-    for told in ("On 20 test items (the built-in language)", "may lose 0.5 points", "licence: not stated"):
-        assert told in card
+    for words in ("On 20 test items (the built-in language)", "may lose 0.5 points", "licence: not stated"):
+        assert words in card
     assert all(f"`{row['file']}`" in card for row in rows.values())
 
 
-def head_of(card: str) -> dict[str, object]:
+def read_head(card: str) -> dict[str, object]:
     return yaml.safe_load(card.split("---\n")[1])
 
 
 @pytest.mark.parametrize("licence", ["no", "1.0", "custom: see NOTICE", "Għalija # biss", None])
-def test_the_head_of_a_card_says_what_was_given_however_yaml_would_read_it(scored, licence):
+def test_the_head_of_a_card_keeps_words_that_yaml_would_convert(scored, licence):
     record = json.loads((scored / RECORD).read_text(encoding="utf-8"))
-    head = head_of(render_model_card(record | {"language": "no", "licence": licence}))
+    head = read_head(render_model_card(record | {"language": "no", "licence": licence}))
     assert (head["language"], head["license"]) == ("no", licence or "unknown")
 
 
-def test_the_ort_layout_holds_its_own_format_and_the_operators_of_a_reduced_build(scored):
+def test_the_ort_layout_has_its_own_format_and_the_operators_of_a_reduced_build(scored):
     names = {path.name for path in scored.iterdir()}
     assert {"model.ort", "model_int8.ort", "model_static.ort", "model_fp16.ort", "model.onnx"} <= names
     (config,) = scored.glob("*required_operators*")
@@ -186,7 +189,7 @@ def predict(folder: Path, *words: str, **settings) -> subprocess.CompletedProces
     return subprocess.run(asked, capture_output=True, check=False, **settings)
 
 
-def test_a_page_of_python_says_what_torch_says_without_torch(scored, saved):
+def test_the_program_predicts_as_torch_without_torch(scored, saved):
     program = str(scored / "predict.py")
     code = f"""
 import runpy, sys
@@ -194,17 +197,17 @@ sys.modules |= dict.fromkeys(["torch", "transformers", "harness"])
 sys.argv = ["x", "--file", "model.onnx", "word1 word2 word3"]
 runpy.run_path({program!r}, run_name="__main__")
 """
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    said = json.loads(told.stdout)
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    prediction = json.loads(output.stdout)
     model = transformers.BertForTokenClassification.from_pretrained(saved)
     with torch.inference_mode():
-        best = model(torch.tensor([said["ids"]])).logits[0].argmax(-1)
-    assert said["tokens"] == ["word1", "word2", "word3"]
-    assert said["labels"] == [model.config.id2label[int(one)] for one in best]
+        best = model(torch.tensor([prediction["ids"]])).logits[0].argmax(-1)
+    assert prediction["tokens"] == ["word1", "word2", "word3"]
+    assert prediction["labels"] == [model.config.id2label[int(one)] for one in best]
 
 
-def test_a_model_without_labels_comes_without_a_program_that_tells_labels(saved, tmp_path: Path):
-    deploy(replace(request(saved, tmp_path / "out", precisions=()), task="encoder"), lambda _: None)
+def test_a_model_without_labels_has_no_program(saved, tmp_path: Path):
+    export(saved, tmp_path / "out", "encoder")
     assert (tmp_path / "out" / "model.onnx").is_file()
     assert not (tmp_path / "out" / "predict.py").exists()
     assert "predict.py" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
@@ -213,33 +216,28 @@ def test_a_model_without_labels_comes_without_a_program_that_tells_labels(saved,
 def test_bad_text_and_broken_files_are_one_line(scored, tmp_path: Path):
     cases = {
         "got an empty one": predict(scored, " "),
-        "wanted 32 tokens at most; got 40": predict(scored, "word1 " * 40),
-        "wanted UTF-8; got byte 3": predict(scored, input=b"ab \xff"),
-        "wanted UTF-8; got bytes that are none": predict(scored, b"ab \xff"),
+        "expected 32 tokens at most; got 40": predict(scored, "word1 " * 40),
+        "expected UTF-8; got byte 3": predict(scored, input=b"ab \xff"),
+        "expected UTF-8; got bytes that are none": predict(scored, b"ab \xff"),
     }
     broken = shutil.copytree(scored, tmp_path / "broken")
     for path in broken.glob("*.onnx"):
         path.write_bytes(path.read_bytes()[:100])
-    cases["wanted a whole model in"] = predict(broken, "--file", "model.onnx", "word1")
+    cases["expected a whole model in"] = predict(broken, "--file", "model.onnx", "word1")
     cases["export it again"] = predict(scored, "--file", "none.onnx", "word1")
-    for told, done in cases.items():
+    for message, done in cases.items():
         assert done.returncode != 0
-        assert told in done.stderr.decode()
+        assert message in done.stderr.decode()
         assert done.stderr.count(b"\n") == 1
 
 
-def row(precision: str, gate: str, size: int, high: float) -> dict[str, object]:
-    speed = {"high": high}
-    return {
-        "precision": precision,
-        "gate": gate,
-        "size_bytes": size,
-        "speed_ratio": speed,
-        "verdict": gate != "x",
-    }
+def row(precision: str, gate: str, size: int, high: float) -> FileRecord:
+    filled = dict.fromkeys(field.name for field in fields(FileRecord))
+    values = {"precision": precision, "gate": gate, "size_bytes": size, "speed_ratio": {"high": high}}
+    return FileRecord(**{**filled, **values, "verdict": gate != "x"})
 
 
-def test_the_default_is_the_smallest_that_passed_and_kept_pace():
+def test_the_default_is_the_smallest_that_passed_and_is_not_slower():
     base = row("fp32", "x", 9, 1)
     slow, failed, good = (
         row("q4", "passed", 1, 0.9),
@@ -253,15 +251,15 @@ def test_the_default_is_the_smallest_that_passed_and_kept_pace():
     )
 
 
-def test_data_that_does_not_fit_is_told(saved, tmp_path: Path):
+def test_data_that_does_not_fit_is_refused(saved, tmp_path: Path):
     with pytest.raises(UsageError, match="'xx'"):
-        deploy(request(saved, tmp_path / "out", language="xx"), lambda _: None)
+        export(saved, tmp_path / "out", language="xx")
     (tmp_path / "data/corpus/mt").mkdir(parents=True)
     (tmp_path / "data/corpus/mt/a.txt").write_text("kelb\n")
     with pytest.raises(
-        HarnessError, match="wanted the task 'pos' in 'mt' to score copies on; got none, since"
+        HarnessError, match="expected the task 'pos' in 'mt' to score copies on; got none, since"
     ):
-        deploy(request(saved, tmp_path / "out", language="mt", data=tmp_path / "data"), lambda _: None)
+        export(saved, tmp_path / "out", language="mt", data=tmp_path / "data")
     assert not (tmp_path / "out").exists()
 
 
@@ -279,7 +277,7 @@ def test_the_command_prints_what_it_made(saved, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--task", "tags"], f"unknown task 'tags'; there are: {', '.join(HEADS)}"),
         (
@@ -299,8 +297,8 @@ def test_the_command_prints_what_it_made(saved, tmp_path: Path):
         (["--task", "topic"], "expected weights of a …ForSequenceClassification model for the task 'topic'"),
     ],
 )
-def test_a_bad_command_line_is_one_line(refused, saved, tmp_path: Path, words, told):
-    code, said = refused("export", saved, "--out", tmp_path / "out", *words)
+def test_a_bad_command_line_is_one_line(refused, saved, tmp_path: Path, words, message):
+    code, output = refused("export", saved, "--out", tmp_path / "out", *words)
     assert code != 0
-    assert told in said
+    assert message in output
     assert not (tmp_path / "out").exists()

@@ -8,14 +8,14 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from harness.measure.onnx_evaluation import Judge, open_session, runner, time_files
+from harness.measure.onnx_evaluation import OnnxChecker, bind_batch, open_session, time_files
 from harness.measure.parity import probe_batches
 
 WIDTH = 256
 
 
 class Chain(torch.nn.Module):
-    """Gives each token a row of numbers that many products by the identity leave as it was."""
+    """A model whose row for each token stays the same under many products by the identity."""
 
     def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"logits": input_ids[..., None].float().repeat(1, 1, WIDTH)}
@@ -47,18 +47,18 @@ def write(path: Path, num_products: int, *, shift: float = 0.0) -> Path:
 
 
 @pytest.fixture
-def judge() -> Judge:
+def checker() -> OnnxChecker:
     batches = probe_batches(["input_ids", "attention_mask"], vocabulary=9, pad_id=0, max_length=64)
     model = Chain()
     model.forward = lambda input_ids, **_: Chain.forward(model, input_ids)
-    return Judge(model, batches, warmup_s=0, budget_s=0.05, min_rounds=20)
+    return OnnxChecker(model, batches, warmup_s=0, budget_s=0.05, min_rounds=20)
 
 
-def test_a_judge_sees_what_differs_and_chooses_the_faster(judge: Judge, tmp_path: Path):
+def test_a_checker_finds_differences_and_chooses_the_faster(checker: OnnxChecker, tmp_path: Path):
     long, short = write(tmp_path / "long.onnx", 30), write(tmp_path / "short.onnx", 1)
-    assert judge.parity(long).max_abs_delta == 0
-    assert judge.parity(write(tmp_path / "off.onnx", 1, shift=0.5)).max_abs_delta == 0.5
-    choice = judge.fastest({"long": long, "short": short})
+    assert checker.measure_parity(long).max_abs_delta == 0
+    assert checker.measure_parity(write(tmp_path / "off.onnx", 1, shift=0.5)).max_abs_delta == 0.5
+    choice = checker.choose_fastest({"long": long, "short": short})
     assert choice.name == "short"
     assert choice.p50_ms["short"] < choice.p50_ms["long"]
     assert "'short' is faster" in choice.reason
@@ -67,7 +67,7 @@ def test_a_judge_sees_what_differs_and_chooses_the_faster(judge: Judge, tmp_path
 def test_inputs_a_graph_does_not_take_are_left_out(tmp_path: Path):
     session = open_session(write(tmp_path / "m.onnx", 1))
     ids = np.ones((1, 3), dtype=np.int64)
-    assert runner(session, {"input_ids": ids, "attention_mask": ids})()[0].shape == (1, 3, WIDTH)
+    assert bind_batch(session, {"input_ids": ids, "attention_mask": ids})()[0].shape == (1, 3, WIDTH)
 
 
 def test_each_file_is_timed_on_its_own_batch(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Any encoder: five families by three heads, read from a folder and exported; and what is refused."""
+"""Read any encoder with the head of a task; refuse what cannot be exported."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import transformers
 
 import harness
 from harness.errors import HarnessError, UsageError
-from harness.export import onnx as onnx_export
 from harness.export import predict
-from harness.export.onnx import export
-from harness.export.source import read_source
+from harness.export.graphs import WAYS, write_graph
+from harness.export.source import ExportSource, load_source
+from harness.families import max_input_tokens
+from harness.measure.onnx_evaluation import open_session
+from harness.measure.parity import compare_logits, probe_batches
 from harness.models.loading import encoder
 from harness.models.loading.folder import open_model_folder
 from harness.tasks import HEADS
@@ -66,48 +68,92 @@ def saved(tiny, tmp_path: Path):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("task", ["pos", "topic", "mlm", "encoder"])
-def test_every_family_with_every_head_says_what_torch_says(saved, judge_of, tmp_path: Path, family, task):
-    model, tokenizer = read_source(saved(family, task), task)
-    judge = judge_of(model, tokenizer)
-    done = export(model, tokenizer, tmp_path / "out", task=task, judge=judge, candidates=("legacy-sdpa",))
-    assert done.max_abs_delta <= 1e-4
-    assert done.argmax_agreement == 1
-    assert ("token_type_ids" in done.inputs) == (family in {"Bert", "Electra"})
-    assert {batch["input_ids"].shape[1] % 2 for batch in judge.batches} == {0, 1}
-    assert any((batch["attention_mask"] == 0).any() for batch in judge.batches)
+def test_every_family_with_every_head_equals_torch(saved, tmp_path: Path, family, task):
+    source = load_source(saved(family, task), task)
+    batches = make_batches(source)
+    parity = compare_logits(source.model, open_session(write(source, tmp_path, "legacy-sdpa")), batches)
+    assert parity.max_abs_delta <= 1e-4
+    assert parity.argmax_agreement == 1
+    assert ("token_type_ids" in source.inputs) == (family in {"Bert", "Electra"})
+    assert {batch["input_ids"].shape[1] % 2 for batch in batches} == {0, 1}
+    assert any((batch["attention_mask"] == 0).any() for batch in batches)
 
 
-def test_a_masked_language_model_stores_its_tied_embeddings_once(saved, judge_of, tmp_path: Path):
-    model, tokenizer = read_source(saved("Bert", "mlm"), "mlm")
-    judge = judge_of(model, tokenizer)
-    done = export(model, tokenizer, tmp_path / "out", task="mlm", judge=judge, candidates=("legacy",))
-    rows = model.config.vocab_size
-    stored = [
-        one for one in onnx.load(done.path).graph.initializer if rows in one.dims and len(one.dims) == 2
-    ]
-    assert len(stored) == 1
-
-
-def test_an_optimised_graph_is_a_candidate_checked_like_any(saved, judge_of, tmp_path: Path):
-    model, tokenizer = read_source(saved("Bert", "pos"), "pos")
-    names = ("legacy", "legacy-optimized")
-    done = export(
-        model, tokenizer, tmp_path / "out", task="pos", judge=judge_of(model, tokenizer), candidates=names
+def make_batches(source: ExportSource):
+    config = source.model.config
+    return probe_batches(
+        source.inputs,
+        vocabulary=config.vocab_size,
+        pad_id=config.pad_token_id,
+        max_length=source.max_tokens,
+        types=source.token_types,
     )
-    assert [one.refusal for one in done.candidates] == [None, None]
-    assert done.optimized == (done.reason.endswith("'legacy-optimized' is faster"))
-    assert all(one.p50_ms for one in done.candidates)
 
 
-def test_an_encoder_is_read_out_of_a_masked_language_model(saved):
-    model, _ = read_source(saved("Bert", "mlm"), "encoder")
+def write(source: ExportSource, folder: Path, way: str) -> Path:
+    path = folder / "model.onnx"
+    write_graph(
+        source.model, path, WAYS[way],
+        head=source.head, inputs=source.inputs, max_length=source.max_tokens,
+    )  # fmt: skip
+    return path
+
+
+def test_a_masked_language_model_stores_its_tied_embeddings_once(saved, tmp_path: Path):
+    source = load_source(saved("Bert", "mlm"), "mlm")
+    graph = onnx.load(write(source, tmp_path, "legacy")).graph
+    rows = source.model.config.vocab_size
+    assert len([one for one in graph.initializer if rows in one.dims and len(one.dims) == 2]) == 1
+
+
+def test_an_encoder_is_read_from_a_masked_language_model(saved):
+    model = load_source(saved("Bert", "mlm"), "encoder").model
     assert type(model).__name__ == "BertModel"
     assert model.pooler is None
 
 
+@pytest.mark.parametrize(
+    ("ending", "changes", "message"),
+    [
+        (
+            "ForMaskedLM",
+            {},
+            "expected a …ForTokenClassification model for the task 'pos'; got BertForMaskedLM",
+        ),
+        (
+            "ForTokenClassification",
+            {"id2label": {0: "LABEL_0", 1: "LABEL_1"}},
+            "expected the names of the classes",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_the_task_is_refused(tiny, ending, changes, message):
+    model, tokenizer = tiny("bert", ending, **changes)
+    with pytest.raises(HarnessError, match=message):
+        ExportSource("pos", model, tokenizer)
+
+
+def test_other_precisions_unknown_tasks_and_other_tokenizers_are_refused(tiny):
+    model, tokenizer = tiny("bert", HEADS["pos"].suffix)
+    with pytest.raises(UsageError, match=f"unknown task 'tags'; there are: {', '.join(HEADS)}"):
+        ExportSource("tags", model, tokenizer)
+    tokenizer.model_input_names = ["pixel_values"]
+    with pytest.raises(HarnessError, match="expected a model and a tokenizer that share 'input_ids'"):
+        _ = ExportSource("pos", model, tokenizer).inputs
+    with pytest.raises(HarnessError, match=r"expected float32 weights; got bfloat16; call model\.float\(\)"):
+        ExportSource("pos", model.bfloat16(), tokenizer)
+
+
+@pytest.mark.parametrize("types", [0, 1, 2])
+def test_token_types_are_an_input_where_the_model_has_several(types, tiny):
+    model, tokenizer = tiny("bert", HEADS["pos"].suffix, type_vocab_size=max(types, 1))
+    model.config.type_vocab_size = types
+    assert ("token_type_ids" in ExportSource("pos", model, tokenizer).inputs) == (types == 2)
+
+
 def refusal(folder: Path, task: str = "pos") -> str:
     with pytest.raises(HarnessError) as caught:
-        read_source(folder, task)
+        load_source(folder, task)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -126,7 +172,7 @@ def test_folders_that_hold_no_model_are_refused(tmp_path: Path, saved):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         (
             {"model_type": "t5"},
@@ -135,17 +181,17 @@ def test_folders_that_hold_no_model_are_refused(tmp_path: Path, saved):
         ({"auto_map": {"AutoModel": "x.Y"}}, "got custom code (auto_map), which is never run"),
         (
             {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}},
-            "wanted the names of the classes in the model's config",
+            "expected the names of the classes in the model's config",
         ),
         ({"hidden_size": 64}, "expected weights that fit config.json"),
     ],
 )
-def test_configs_that_do_not_do_are_refused(saved, changes, told):
+def test_unfit_configs_are_refused(saved, changes, message):
     folder = saved("Bert", "pos", id2label={0: "A", 1: "B"}, label2id={"A": 0, "B": 1})
     settings = json.loads((folder / "config.json").read_text())
     settings.pop("label2id")
     (folder / "config.json").write_text(json.dumps(settings | changes))
-    assert told in refusal(folder)
+    assert message in refusal(folder)
 
 
 def test_a_head_or_weights_or_a_tokenizer_that_are_missing_are_refused(saved):
@@ -167,13 +213,13 @@ def test_a_head_or_weights_or_a_tokenizer_that_are_missing_are_refused(saved):
     assert "expected a tokenizer (tokenizer.json, vocab.txt" in refusal(folder, "mlm")
 
 
-def test_an_unknown_task_lists_those_there_are(tmp_path: Path):
+def test_an_unknown_task_lists_the_tasks(tmp_path: Path):
     with pytest.raises(UsageError, match=f"unknown task 'tags'; there are: {', '.join(HEADS)}"):
-        read_source(tmp_path, "tags")
+        load_source(tmp_path, "tags")
 
 
 @pytest.mark.parametrize("family", ["Bert", "Roberta", "XLMRoberta", "Camembert", "Electra"])
-def test_everyone_knows_how_many_tokens_a_model_takes(family, tmp_path: Path):
+def test_all_agree_how_many_tokens_a_model_takes(family, tmp_path: Path):
     kind = getattr(transformers, f"{family}Config")
     settings = kind(
         **SIZES, vocab_size=9, max_position_embeddings=12, pad_token_id=1, bos_token_id=0, eos_token_id=2
@@ -183,14 +229,14 @@ def test_everyone_knows_how_many_tokens_a_model_takes(family, tmp_path: Path):
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     with torch.inference_mode():
         longest = max(length for length in (10, 12) if _takes(model, length))
-    assert onnx_export.longest_input(model) == longest
+    assert max_input_tokens(model.config.to_dict()) == longest
     assert encoder.read_max_input_tokens(open_model_folder(tmp_path)) == longest
-    assert predict.room(config) == longest
+    assert predict.max_input_tokens(config) == longest
     if node := shutil.which("node"):
         page = (Path(harness.__file__).parent / "web" / "page" / "model.js").as_uri()
         code = f"import {{ Model }} from '{page}'; console.log(new Model(0, 0, 0, {json.dumps(config)}).room)"
-        told = subprocess.run([node, "--input-type=module", "-e", code], capture_output=True, check=True)
-        assert int(told.stdout) == longest
+        output = subprocess.run([node, "--input-type=module", "-e", code], capture_output=True, check=True)
+        assert int(output.stdout) == longest
 
 
 def _takes(model, length: int) -> bool:

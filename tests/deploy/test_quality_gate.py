@@ -1,4 +1,4 @@
-"""The gate's search: one part after another is left in fp32 until a copy passes."""
+"""The gate keeps one part after another in fp32 until a copy passes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from types import SimpleNamespace
 import pytest
 
 from harness.data.examples import TaskData, TextExample
-from harness.deploy.quality_gate import Gate, fit_labels
+from harness.deploy.quality_gate import QualityGate, fit_labels
 from harness.errors import HarnessError
-from harness.measure.gate import judge_copy
+from harness.measure.gate import compare_copy
 from harness.tasks import TASKS
 
 GOLD = ["a", "b"] * 100
 WRONG = ["b", "a"] * 100
 
 
-class Scripted(Gate):
-    """A gate whose copies say the gold labels once enough operators are left out."""
+class ScriptedGate(QualityGate):
+    """A gate whose copies predict the gold labels once enough operators are left out."""
 
     def __init__(self, needed: int) -> None:
         self.operators = {
@@ -34,29 +34,29 @@ class Scripted(Gate):
         self.written.append(list(excluded))
         return Path("copy")
 
-    def verdict(self, _):
+    def check_copy(self, _):
         copy = GOLD if len(self.written[-1]) >= self.needed else WRONG
-        return judge_copy("accuracy", GOLD, GOLD, copy, part="dev")
+        return compare_copy("accuracy", GOLD, GOLD, copy, part="dev")
 
 
 def test_a_copy_that_passes_is_kept_whole():
-    gate = Scripted(0)
-    done = gate.pass_through(gate.write)
+    gate = ScriptedGate(0)
+    done = gate.quantize_until_passing(gate.write)
     assert (done.verdict.passed, done.kept_parts, gate.written) == (True, (), [[]])
 
 
-def test_parts_are_left_in_fp32_one_after_another_until_it_passes():
-    gate = Scripted(4)
-    done = gate.pass_through(gate.write)
+def test_parts_stay_in_fp32_one_after_another_until_it_passes():
+    gate = ScriptedGate(4)
+    done = gate.quantize_until_passing(gate.write)
     assert done.verdict.passed
     assert done.kept_parts == ("head", "embeddings", "ffn_out")
     assert gate.written == [[], ["h"], ["h", "e"], ["h", "e", "f1", "f2"]]
     assert [drop for _, drop in done.tried] == [1, 1, 1, 0]
 
 
-def test_one_that_never_passes_is_written_whole_and_marked():
-    gate = Scripted(99)
-    done = gate.pass_through(gate.write)
+def test_a_copy_that_never_passes_is_written_whole_and_marked():
+    gate = ScriptedGate(99)
+    done = gate.quantize_until_passing(gate.write)
     assert not done.verdict.passed
     assert done.kept_parts == ()
     assert gate.written[-1] == []
@@ -64,11 +64,11 @@ def test_one_that_never_passes_is_written_whole_and_marked():
     assert done.record()["verdict"]["drop"] == 1
 
 
-def test_labels_stand_in_the_models_order_and_strange_ones_are_refused():
+def test_labels_are_in_the_models_order_and_unknown_ones_are_refused():
     part = (TextExample("x", "b"),)
     data = TaskData(TASKS["topic"], "mt", ("a", "b"), part, part, part)
     config = SimpleNamespace(num_labels=2, id2label={0: "b", 1: "a"})
     assert fit_labels(data, config).labels == ("b", "a")
     config.id2label = {0: "c", 1: "a"}
-    with pytest.raises(HarnessError, match=r"topic: wanted data with the model's labels \(c, a\); got 'b'"):
+    with pytest.raises(HarnessError, match=r"topic: expected data with the model's labels \(c, a\); got 'b'"):
         fit_labels(data, config)
