@@ -54,6 +54,9 @@ class EncoderSizes(NamedTuple):
     tied: bool
 
 
+ParameterFormula: TypeAlias = Callable[[EncoderSizes], dict[str, int]]
+
+
 def _count_bert(sizes: EncoderSizes) -> dict[str, int]:
     """Count the parameters of each part of BERT or RoBERTa with its MLM head.
 
@@ -109,7 +112,7 @@ class ModelFamily:
     token_types: int = 0
     padding_id: int = 0
     positions_follow_padding: bool = False
-    count_parameters: Callable[[EncoderSizes], dict[str, int]] | None = None
+    count_parameters: ParameterFormula | None = None
 
     @property
     def first_position(self) -> int:

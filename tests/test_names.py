@@ -29,7 +29,6 @@ REPEATED = {
     "precisions": STAGE,
     "tasks": STAGE,
     "batches": "rows of a corpus in data, masked batches of them in train",
-    "heads": "heads of a graph in export, attention heads in models/narrowing",
     "hidden_states": "reading them in models, their loss in train/losses",
     "hub": "data sets in data, models in models",
     "mlm_head": "finding the head in families, fitting it in narrowing",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pydantic import ValidationError, model_validator
 
 from harness.config.values import Count, Strict, refusal
 from harness.errors import HarnessError, unknown
-from harness.families import FAMILIES, TEACHERS, EncoderSizes
+from harness.families import FAMILIES, TEACHERS, EncoderSizes, ParameterFormula
 
 
 class Shape(Strict):
@@ -50,12 +50,7 @@ class Shape(Strict):
         decoder counts once, an untied one has its rows and a second bias; there is no pooler. The norm after
         the embeddings is theirs; ``norms`` are the two of each layer.
         """
-        count = FAMILIES[self.family].count_parameters
-        if count is None:
-            raise HarnessError(
-                f"shape: expected a family whose parameters can be counted; got '{self.family}'; "
-                "give its row in harness/families.py a formula"
-            )
+        count = cast("ParameterFormula", FAMILIES[self.family].count_parameters)  # every teacher has one
         return count(EncoderSizes(**self.model_dump(include=set(EncoderSizes._fields))))
 
     @property

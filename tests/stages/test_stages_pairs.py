@@ -92,4 +92,4 @@ def test_an_export_of_two_texts_says_what_was_scored(finished, tmp_path):
     for lone in ("kadin mifa", "kadin mifa\t "):
         done = subprocess.run([*asked, lone], capture_output=True, check=False, text=True)
         assert done.returncode == 1
-        assert done.stderr == "predict: wanted two texts with a tab between them; got one; add the other\n"
+        assert done.stderr == "predict: expected two texts with a tab between them; got one; add the other\n"
