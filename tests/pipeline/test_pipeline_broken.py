@@ -104,7 +104,7 @@ def test_stage_under_another_name_is_detected_and_repaired(runs):
     shutil.copytree(made["pretrain"].folder, wrong)
     (finding,) = verify(runs.root)
     assert finding.path == wrong
-    assert finding.problem == f"holds the stage pretrain with the key {runs.plan().keys['pretrain']}"
+    assert finding.problem == f"contains the stage pretrain with the key {runs.plan().keys['pretrain']}"
     assert runs.run()[0].list_stages("finished") == ["adapt"]
     assert verify(runs.root) == []
 
