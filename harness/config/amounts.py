@@ -34,6 +34,8 @@ class Amounts:
         training: the scale's numbers for this step, which replace the step's own.
         device_tokens: the most tokens that go through a model at once; None: no bound.
         activation_checkpointing: whether layers recompute their inner states in the backward pass.
+        reference_vocabulary: of a teacher with fewer tokens than this, a recipe's number of tokens is taken as
+            the share of this many; None: numbers of tokens are absolute.
     """
 
     scale: str
@@ -43,6 +45,7 @@ class Amounts:
     training: TrainingAmounts = field(default_factory=TrainingAmounts)
     device_tokens: int | None = None
     activation_checkpointing: bool = False
+    reference_vocabulary: int | None = None
 
     @property
     def stated(self) -> dict[str, float | int]:

@@ -223,6 +223,8 @@ class Scale(Strict):
 
     `device_tokens` is the most that goes through a model at once; a larger batch is gathered in parts.
     `activation_checkpointing` keeps less of it: layers compute anew what the backward pass asks for.
+    `reference_vocabulary` is for small teachers that are trained here: a teacher with fewer tokens than this
+    keeps the share of its own tokens that a recipe's number is of this many.
     """
 
     name: str
@@ -235,6 +237,7 @@ class Scale(Strict):
     seed: int
     device_tokens: Count | None = None
     activation_checkpointing: bool = False
+    reference_vocabulary: Count | None = None
     score: ScoreSettings
     latency: Latency
     export: ExportSettings
@@ -284,6 +287,7 @@ class Scale(Strict):
             training=TrainingAmounts(**training),
             device_tokens=self.device_tokens,
             activation_checkpointing=self.activation_checkpointing,
+            reference_vocabulary=self.reference_vocabulary,
         )
 
     def with_data(self, folder: str) -> Scale:

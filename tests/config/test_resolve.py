@@ -86,6 +86,30 @@ def test_ratios_mean_the_same_on_a_thin_teacher(mini):
     assert steps["trim"].shape.vocabulary == round(8000 * 40_000 / 119_547) == 2677
 
 
+@pytest.mark.parametrize(
+    ("family", "vocabulary"), [("bert", 250_002), ("xlm-roberta", 119_547), ("bert", 50_000)]
+)
+def test_trim_keeps_the_stated_number_of_tokens_whatever_the_architecture(mini, family, vocabulary):
+    teacher = mini.teacher.pretrain.shape.model_copy(update={"family": family, "vocabulary": vocabulary})
+    absolute = mini.model_copy(update={"reference_vocabulary": None})
+    last = resolve(load_recipe("gurgurov2025"), absolute, teacher)[-1]
+    assert last.shape.vocabulary == 40_000
+    expected = 40_000 if vocabulary >= 119_547 else round(vocabulary * 40_000 / 119_547)
+    assert resolve(load_recipe("gurgurov2025"), mini, teacher)[-1].shape.vocabulary == expected
+
+
+def test_trim_refuses_a_vocabulary_smaller_than_asked_for(mini):
+    absolute = mini.model_copy(update={"reference_vocabulary": None})
+    with pytest.raises(
+        UsageError, match="tokens 40000 keeps 40000; the vocabulary is 8000 by now; keep fewer"
+    ):
+        resolve(
+            load_recipe("gurgurov2025"),
+            absolute,
+            mini.teacher.pretrain.shape.model_copy(update={"vocabulary": 8000}),
+        )
+
+
 def test_the_scale_replaces_a_steps_training_by_kind_and_then_by_id(mini):
     training = yaml.safe_load("{distill: {tokens: 5e5, learning_rate: 1e-3}, distill-2: {tokens: 7e5}}")
     scale = type(mini).model_validate(mini.model_dump() | {"training": training})

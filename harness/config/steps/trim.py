@@ -10,15 +10,21 @@ from harness.units import format_count
 
 
 class Trim(Step):
-    """Keep the tokens that the language uses; the number counts the special tokens."""
+    """Keep the tokens that the language uses.
+
+    Attributes:
+        tokens: how many tokens stay, special tokens counted: a number, or a ratio of the teacher's vocabulary.
+    """
 
     kind = "trim"
     tokens: RatioOrCount
 
     def resolve(self, models: EarlierModels, amounts: Amounts) -> ResolvedTrim:
         """Return the size of the vocabulary that stays."""
-        del amounts
         tokens, whole, current = self.tokens, models.teacher.vocabulary, models.current.vocabulary
+        reference = amounts.reference_vocabulary
+        if isinstance(tokens, int) and reference is not None and whole < reference:
+            tokens = Ratio(min(tokens, reference), reference)
         number = nearest(tokens.times(whole)) if isinstance(tokens, Ratio) else tokens
         if number < 1:
             raise refusal(f"tokens {tokens} of {whole} leaves no token; keep more")
