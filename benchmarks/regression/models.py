@@ -17,7 +17,7 @@ from harness.data.builtin import read_corpus, read_task
 from harness.data.examples import TaskData
 from harness.deploy.fp32_file import build_checker, write_fp32
 from harness.export.precisions import write_precision
-from harness.export.source import ExportSource
+from harness.export.source import prepare_source
 from harness.models.loading.checkpoint import build_model, load_checkpoint, save_checkpoint
 from harness.models.surgery import axes
 from harness.models.surgery.importance import keep_top, measure_ffn_importance
@@ -73,7 +73,7 @@ def make_models(folder: Path) -> None:
 
 def _export(folder: Path) -> None:
     data, tokenizer = read_topics(), load_checkpoint(folder).tokenizer
-    source = ExportSource(TASK, load_classifier(folder, data), tokenizer)
+    source = prepare_source(TASK, load_classifier(folder, data), tokenizer)
     checker = build_checker(source, length=LONGEST, seconds=2.0)
     exported = write_fp32(source, folder / "onnx", checker, candidates=("legacy",))
     write_precision("int8", exported.path, folder / "onnx" / PRECISIONS["int8"].file)

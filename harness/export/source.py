@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -40,82 +39,76 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 @dataclass(frozen=True)
 class ExportSource:
-    """A model with the head of a task, and its tokenizer.
+    """A model with the head of a task, and its tokenizer; :func:`prepare_source` makes it.
 
     Attributes:
         task: a row of ``harness.tasks.HEADS``.
+        head: the head that the task needs.
         model: a float32 transformers model.
         tokenizer: its fast tokenizer.
-
-    Raises:
-        UsageError: no such task.
-        HarnessError: the model has another head, no names for its classes, or weights that are not float32.
+        labels: the names of the classes; none where the head has no classes.
+        inputs: of the graph: what the tokenizer returns and the model takes. ``token_type_ids`` are among them
+            only where the model tells one type from another.
+        token_types: how many token types the model has; at least one.
+        max_tokens: how many tokens the model takes: its positions, less RoBERTa's for padding.
     """
 
     task: str
+    head: Head
     model: Any
     tokenizer: Any
-
-    def __post_init__(self) -> None:
-        if self.task not in HEADS:
-            raise unknown("task", self.task, HEADS)
-        head, name = self.head, type(self.model).__name__
-        if not name.endswith(head.suffix):
-            raise HarnessError(
-                f"export: expected a …{head.suffix} model for the task '{self.task}'; got {name}; "
-                f"fine-tune it on that task"
-            )
-        if head.labelled and _has_default_labels(self.labels):
-            raise HarnessError(
-                f"export: expected the names of the classes in the model's config; got "
-                f"{', '.join(self.labels)}; set id2label"
-            )
-        types = {str(weight.dtype).removeprefix("torch.") for weight in self.model.parameters()}
-        if types != {"float32"}:
-            raise HarnessError(
-                f"export: expected float32 weights; got {', '.join(sorted(types))}; call model.float()"
-            )
-
-    @property
-    def head(self) -> Head:
-        """The head that the task needs."""
-        return HEADS[self.task]
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of the classes; none where the head has no classes."""
-        return tuple(map(str, self.model.config.id2label.values())) if self.head.labelled else ()
-
-    @cached_property
-    def inputs(self) -> tuple[str, ...]:
-        """The graph's inputs: what the tokenizer returns and the model takes.
-
-        ``token_type_ids`` are among them only where the model tells one type from another.
-        """
-        takes = inspect.signature(self.model.forward).parameters
-        names = [name for name in _INPUTS if name in self.tokenizer.model_input_names and name in takes]
-        if self.token_types < 2 and "token_type_ids" in names:
-            names.remove("token_type_ids")
-        if "input_ids" not in names:
-            raise HarnessError(
-                f"export: expected a model and a tokenizer that share 'input_ids'; got "
-                f"{', '.join(self.tokenizer.model_input_names)}; pass the model's own tokenizer"
-            )
-        return tuple(names)
-
-    @property
-    def token_types(self) -> int:
-        """How many token types the model has; at least one."""
-        return count_token_types(self.model)
-
-    @property
-    def max_tokens(self) -> int:
-        """How many tokens the model takes: its positions, less those that RoBERTa keeps for padding."""
-        return cast("int", max_input_tokens(self.model.config.to_dict()))
+    labels: tuple[str, ...]
+    inputs: tuple[str, ...]
+    token_types: int
+    max_tokens: int
 
 
-def _has_default_labels(labels: tuple[str, ...]) -> bool:
-    return labels == tuple(f"LABEL_{number}" for number in range(len(labels)))
+def prepare_source(task: str, model: Any, tokenizer: Any) -> ExportSource:
+    """Check that a model can be exported for a task.
+
+    Raises:
+        UsageError: no such task.
+        HarnessError: the model has another head, no names for its classes, or weights that are not float32;
+            the tokenizer is another model's.
+    """
+    if task not in HEADS:
+        raise unknown("task", task, HEADS)
+    head, name = HEADS[task], type(model).__name__
+    if not name.endswith(head.suffix):
+        raise HarnessError(
+            f"export: expected a …{head.suffix} model for the task '{task}'; got {name}; "
+            f"fine-tune it on that task"
+        )
+    labels = tuple(map(str, model.config.id2label.values())) if head.labelled else ()
+    if head.labelled and labels == tuple(f"LABEL_{number}" for number in range(len(labels))):
+        raise HarnessError(
+            f"export: expected the names of the classes in the model's config; got {', '.join(labels)}; "
+            f"set id2label"
+        )
+    types = {str(weight.dtype).removeprefix("torch.") for weight in model.parameters()}
+    if types != {"float32"}:
+        raise HarnessError(
+            f"export: expected float32 weights; got {', '.join(sorted(types))}; call model.float()"
+        )
+    token_types = count_token_types(model)
+    takes = set(inspect.signature(model.forward).parameters) & set(tokenizer.model_input_names)
+    if "input_ids" not in takes:
+        raise HarnessError(
+            f"export: expected a model and a tokenizer that share 'input_ids'; got "
+            f"{', '.join(tokenizer.model_input_names)}; pass the model's own tokenizer"
+        )
+    if token_types < 2:
+        takes.discard("token_type_ids")
+    return ExportSource(
+        task=task,
+        head=head,
+        model=model,
+        tokenizer=tokenizer,
+        labels=labels,
+        inputs=tuple(name for name in _INPUTS if name in takes),
+        token_types=token_types,
+        max_tokens=cast("int", max_input_tokens(model.config.to_dict())),
+    )
 
 
 def load_source(path: Path, task: str) -> ExportSource:
@@ -136,10 +129,9 @@ def load_source(path: Path, task: str) -> ExportSource:
     if folder.model_type not in (exportable := families_that("export")):
         expected = f"an architecture of {', '.join(exportable)}"
         raise folder.error(expected, f"'{folder.model_type}'", "choose an encoder of these")
-    tokenizer = load_tokenizer(folder)
-    source = ExportSource(task, _load_model(folder, task), tokenizer)
-    check_ids_have_rows(folder, tokenizer, source.model.get_input_embeddings().num_embeddings)
-    return source
+    model, tokenizer = _load_model(folder, task), load_tokenizer(folder)
+    check_ids_have_rows(folder, tokenizer, model.get_input_embeddings().num_embeddings)
+    return prepare_source(task, model, tokenizer)
 
 
 def _load_model(folder: ModelFolder, task: str) -> Any:

@@ -15,14 +15,14 @@ import torch
 from harness.deploy.fp32_file import ExportedModel, write_fp32
 from harness.errors import HarnessError, UsageError
 from harness.export import graphs
-from harness.export.source import ExportSource
+from harness.export.source import ExportSource, prepare_source
 from harness.tasks import HEADS
 
 
 @pytest.fixture
 def tagger(tiny) -> ExportSource:
     """A tiny BERT with a head for tags."""
-    return ExportSource("pos", *tiny("bert", HEADS["pos"].suffix))
+    return prepare_source("pos", *tiny("bert", HEADS["pos"].suffix))
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def write_tiny(tiny, make_checker):
     """Return a function that exports a tiny model."""
 
     def write(folder: Path, family="bert", task="pos", **settings) -> ExportedModel:
-        source = ExportSource(task, *tiny(family, HEADS[task].suffix))
+        source = prepare_source(task, *tiny(family, HEADS[task].suffix))
         return write_fp32(source, folder, make_checker(source), **settings)
 
     return write

@@ -16,7 +16,7 @@ import harness
 from harness.errors import HarnessError, UsageError
 from harness.export import predict
 from harness.export.graphs import WAYS, write_graph
-from harness.export.source import ExportSource, load_source
+from harness.export.source import ExportSource, load_source, prepare_source
 from harness.families import max_input_tokens
 from harness.measure.onnx_evaluation import open_session
 from harness.measure.parity import compare_logits, probe_batches
@@ -130,25 +130,25 @@ def test_an_encoder_is_read_from_a_masked_language_model(saved):
 def test_a_model_that_does_not_fit_the_task_is_refused(tiny, ending, changes, message):
     model, tokenizer = tiny("bert", ending, **changes)
     with pytest.raises(HarnessError, match=message):
-        ExportSource("pos", model, tokenizer)
+        prepare_source("pos", model, tokenizer)
 
 
 def test_other_precisions_unknown_tasks_and_other_tokenizers_are_refused(tiny):
     model, tokenizer = tiny("bert", HEADS["pos"].suffix)
     with pytest.raises(UsageError, match=f"unknown task 'tags'; there are: {', '.join(HEADS)}"):
-        ExportSource("tags", model, tokenizer)
+        prepare_source("tags", model, tokenizer)
     tokenizer.model_input_names = ["pixel_values"]
     with pytest.raises(HarnessError, match="expected a model and a tokenizer that share 'input_ids'"):
-        _ = ExportSource("pos", model, tokenizer).inputs
+        _ = prepare_source("pos", model, tokenizer).inputs
     with pytest.raises(HarnessError, match=r"expected float32 weights; got bfloat16; call model\.float\(\)"):
-        ExportSource("pos", model.bfloat16(), tokenizer)
+        prepare_source("pos", model.bfloat16(), tokenizer)
 
 
 @pytest.mark.parametrize("types", [0, 1, 2])
 def test_token_types_are_an_input_where_the_model_has_several(types, tiny):
     model, tokenizer = tiny("bert", HEADS["pos"].suffix, type_vocab_size=max(types, 1))
     model.config.type_vocab_size = types
-    assert ("token_type_ids" in ExportSource("pos", model, tokenizer).inputs) == (types == 2)
+    assert ("token_type_ids" in prepare_source("pos", model, tokenizer).inputs) == (types == 2)
 
 
 def refusal(folder: Path, task: str = "pos") -> str:
