@@ -34,8 +34,8 @@ class Amounts:
         training: the scale's numbers for this step, which replace the step's own.
         device_tokens: the most tokens that go through a model at once; None: no bound.
         activation_checkpointing: whether layers recompute their inner states in the backward pass.
-        reference_vocabulary: of a teacher with fewer tokens than this, a recipe's number of tokens is taken as
-            the share of this many; None: numbers of tokens are absolute.
+        reference_vocabulary: a teacher with fewer tokens than this keeps the share of its tokens that the
+            recipe's number is of this many; None: numbers of tokens are absolute.
     """
 
     scale: str

@@ -90,7 +90,9 @@ def test_ratios_mean_the_same_on_a_thin_teacher(mini):
     ("family", "vocabulary"), [("bert", 250_002), ("xlm-roberta", 119_547), ("bert", 50_000)]
 )
 def test_trim_keeps_the_stated_number_of_tokens_whatever_the_architecture(mini, family, vocabulary):
-    teacher = mini.teacher.pretrain.shape.model_copy(update={"family": family, "vocabulary": vocabulary})
+    teacher = mini.teacher.pretrain.shape.model_copy(
+        update={"family": family, "vocabulary": vocabulary, "positions": 80}
+    )
     absolute = mini.model_copy(update={"reference_vocabulary": None})
     last = resolve(load_recipe("gurgurov2025"), absolute, teacher)[-1]
     assert last.shape.vocabulary == 40_000

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from harness.data.tasks import SPLITS, Absent, TaskData, TextExample, TokenExample
 
 from harness.config.shape import KNOWN_TEACHERS
 from harness.data import folder
-from harness.data.tasks import SPLITS, Absent, TaskData, TextExample, TokenExample
 from harness.languages import LANGUAGES, Source
 
 SHARD_DOCUMENTS = 20_000
@@ -30,16 +30,16 @@ def fill_teacher(model: Path, root: Path, name: str = "e5-small") -> dict[str, s
 
 
 def fill_datasets(data: Path, root: Path, languages: Iterable[str] | None = None) -> dict[str, str]:
-    """Write corpora and tasks of a data folder in the formats of the hub's data sets; return their commits."""
+    """Write a data folder's corpora and tasks as the hub's data sets; return their commits."""
     commits: dict[str, str] = {}
     for code in languages or folder.list_languages(data):
         row = LANGUAGES[code]
         _fill_corpus(data, code, row.corpus, root)
         _note_commit(row.corpus, commits)
         for task, source in row.tasks.items():
-            found = folder.read_task(data, task, code)
-            if not isinstance(found, Absent):
-                _fill_task(found, source, root)
+            labelled = folder.read_task(data, task, code)
+            if not isinstance(labelled, Absent):
+                _fill_task(labelled, source, root)
                 _note_commit(source, commits)
     return commits
 

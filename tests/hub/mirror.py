@@ -1,7 +1,7 @@
-"""A model hub on loopback: the paths, headers and listings that ``huggingface_hub`` reads, over files on disk.
+"""A model hub on loopback: the paths, headers and listings of ``huggingface_hub``, over files on disk.
 
-Repositories lie under one folder, as ``<root>/{models,datasets}/<organisation>/<name>/<files>``. Each is served
-under one commit: the one that the project's tables pin, or one made of the repository's name. Faults (a slow
+Repositories lie under one folder, as ``<root>/{models,datasets}/<organisation>/<name>/<files>``. Each is
+served under one commit: the one that the project's tables pin, or one made of the repository's name. Faults (a slow
 answer, an error status, other bytes than announced) can be set for chosen requests, so that readers are tried
 against a hub that misbehaves.
 
@@ -84,7 +84,7 @@ class Repository:
 
 def is_large(name: str) -> bool:
     """Whether the hub keeps files of this name in large-file storage, named by their SHA-256."""
-    return name.endswith((".parquet", ".safetensors", ".bin")) or name.endswith("tokenizer.json")
+    return name.endswith((".parquet", ".safetensors", ".bin", "tokenizer.json"))
 
 
 @cache
@@ -125,13 +125,13 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     mirror: Mirror
 
-    def do_HEAD(self) -> None:  # noqa: N802 - the standard library's name
+    def do_HEAD(self) -> None:
         self._serve(body=False)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self._serve(body=True)
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self._serve(body=True)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
@@ -236,10 +236,10 @@ class Handler(BaseHTTPRequestHandler):
     def _error(
         self, status: int, message: str, *, code: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
-        told = dict(headers or {}) | {"X-Error-Message": message}
+        own = dict(headers or {}) | {"X-Error-Message": message}
         self._send(
             json.dumps({"error": message}).encode(),
-            told | ({"X-Error-Code": code} if code else {}),
+            own | ({"X-Error-Code": code} if code else {}),
             body=self.command != "HEAD",
             status=status,
         )
@@ -270,7 +270,7 @@ def serve(root: Path, commits: Mapping[str, str] | None = None) -> Iterator[Mirr
 
 def main() -> int:
     """Fill a mirror from a data folder and a model folder, and run a command against it."""
-    from fill import fill_datasets, fill_teacher  # noqa: PLC0415 - only this command fills
+    from fill import fill_datasets, fill_teacher
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a data folder")

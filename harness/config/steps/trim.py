@@ -13,7 +13,7 @@ class Trim(Step):
     """Keep the tokens that the language uses.
 
     Attributes:
-        tokens: how many tokens stay, special tokens counted: a number, or a ratio of the teacher's vocabulary.
+        tokens: how many tokens stay, special tokens counted; a number, or a ratio of the teacher's.
     """
 
     kind = "trim"
