@@ -1,4 +1,4 @@
-"""What a model weighs: parameters and bytes by part, counted on the tensors themselves."""
+"""The size of a model: parameters and bytes of each part, counted on its tensors."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from harness.models.families.table import find_layout
 
 
 class PartSize(NamedTuple):
-    """How much one part, or a whole model, holds."""
+    """The size of a part, or of a whole model."""
 
     parameters: int
     size_bytes: int
 
 
 def count_parameters(model: PreTrainedModel) -> dict[str, PartSize]:
-    """Gives the weight of each part: embeddings, attention, ffn, norms, mlm_head.
+    """Return the size of each part: embeddings, attention, ffn, norms, mlm_head.
 
-    Holds: a tied tensor counts once, with the embeddings; the sum is that of ``model.parameters()``.
+    Invariants: a tied tensor counts once, with the embeddings; the sum is that of ``model.parameters()``.
     """
-    family = find_layout(model)
-    word = model.get_submodule(family.word).weight
-    parts = dict.fromkeys(family.axes, PartSize(0, 0))
+    layout = find_layout(model)
+    word = model.get_submodule(layout.word).weight
+    parts = dict.fromkeys(layout.axes, PartSize(0, 0))
     for name, tensor in model.named_parameters():
-        part = "embeddings" if tensor is word else family.locate(name)[0]
+        part = "embeddings" if tensor is word else layout.locate(name)[0]
         before = parts[part]
         size_bytes = tensor.numel() * tensor.element_size()
         parts[part] = PartSize(before.parameters + tensor.numel(), before.size_bytes + size_bytes)
@@ -34,6 +34,6 @@ def count_parameters(model: PreTrainedModel) -> dict[str, PartSize]:
 
 
 def sum_parts(parts: Mapping[str, PartSize]) -> PartSize:
-    """Gives the sum of the parts."""
+    """Return the sum of the parts."""
     parameters = sum(part.parameters for part in parts.values())
     return PartSize(parameters, sum(part.size_bytes for part in parts.values()))

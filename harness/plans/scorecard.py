@@ -10,7 +10,8 @@ from typing import Any
 from harness.baselines import baselines_of_first
 from harness.config.scale import Scale
 from harness.errors import UsageError
-from harness.models.loading.encoder import load_task_tokenizer, read_max_input_tokens
+from harness.families import max_input_tokens
+from harness.models.loading.encoder import load_task_tokenizer
 from harness.models.loading.folder import open_model_folder
 from harness.models.loading.hub import locate_model
 from harness.pipeline.execute import Finished
@@ -140,7 +141,7 @@ def _fit_length(models: Sequence[ModelSource], scale: Scale) -> Scale:
     folders = [open_model_folder(one.folder) for one in models]
     for folder in folders:
         load_task_tokenizer(folder)
-    lengths = [length for folder in folders if (length := read_max_input_tokens(folder)) is not None]
+    lengths = [length for folder in folders if (length := max_input_tokens(folder.config)) is not None]
     return scale.model_copy(update={"sequence_length": min([scale.sequence_length, *lengths])})
 
 

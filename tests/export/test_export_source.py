@@ -20,8 +20,6 @@ from harness.export.source import ExportSource, load_source, prepare_source
 from harness.families import max_input_tokens
 from harness.measure.onnx_evaluation import open_session
 from harness.measure.parity import compare_logits, probe_batches
-from harness.models.loading import encoder
-from harness.models.loading.folder import open_model_folder
 from harness.tasks import HEADS
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
@@ -230,7 +228,7 @@ def test_all_agree_how_many_tokens_a_model_takes(family, tmp_path: Path):
     with torch.inference_mode():
         longest = max(length for length in (10, 12) if _takes(model, length))
     assert max_input_tokens(model.config.to_dict()) == longest
-    assert encoder.read_max_input_tokens(open_model_folder(tmp_path)) == longest
+    assert max_input_tokens(config) == longest
     assert predict.max_input_tokens(config) == longest
     if node := shutil.which("node"):
         page = (Path(harness.__file__).parent / "web" / "page" / "model.js").as_uri()

@@ -13,7 +13,7 @@ from harness.models.families.table import LAYOUTS
 from harness.models.size import count_parameters, sum_parts
 
 
-def test_parts_are_those_of_the_shape(encoder):
+def test_part_sizes_match_the_shape(encoder):
     parts = count_parameters(encoder.model)
     parameters = {name: part.parameters for name, part in parts.items()}
     assert parameters == encoder.shape.parameters()
@@ -27,7 +27,7 @@ def test_bytes_follow_the_precision(encoder):
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("mbert", 177_974_523), ("xlmr", 278_295_186)])
-def test_the_published_teachers(name, parameters):
+def test_size_of_published_teachers(name, parameters):
     shape = KNOWN_TEACHERS[name].shape
     family = LAYOUTS[shape.family]
     sizes = {key: getattr(shape, field) for field, key in BERT_KEYS.items()}
@@ -47,7 +47,7 @@ def test_the_published_teachers(name, parameters):
         ("xlmr", 312, 22_812_688),
     ],
 )
-def test_the_published_students(name, hidden, parameters):
+def test_size_of_published_students(name, hidden, parameters):
     """Gurgurov et al. 2025: 6 layers, an FFN of 2,048, 40,000 tokens, the special ones among them."""
     changes = {"layers": 6, "hidden": hidden, "ffn": 2048, "vocabulary": 40_000}
     shape = KNOWN_TEACHERS[name].shape.model_copy(update=changes)
@@ -58,18 +58,18 @@ def test_the_published_students(name, hidden, parameters):
     assert sum_parts(count_parameters(model)).parameters == parameters == shape.num_parameters
 
 
-def test_a_model_without_its_head_is_refused():
+def test_model_without_its_head_is_refused():
     config = BertConfig(
         vocab_size=8, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4
     )
     with pytest.raises(
-        HarnessError, match=r"^model: wanted one of BertForMaskedLM.*got BertModel; load it with"
+        HarnessError, match=r"^model: expected one of BertForMaskedLM.*got BertModel; load it with"
     ):
         count_parameters(BertModel(config))
 
 
-def test_an_unknown_tensor_is_refused():
+def test_unknown_tensor_is_refused():
     with pytest.raises(
-        HarnessError, match=r"^family bert: wanted a tensor of the table; got 'bert.pooler.dense.weight'"
+        HarnessError, match=r"^family bert: expected a tensor of the table; got 'bert.pooler.dense.weight'"
     ):
         LAYOUTS["bert"].locate("bert.pooler.dense.weight")

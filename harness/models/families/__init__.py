@@ -1,1 +1,1 @@
-"""The model families: where each keeps its parts, and its masked-language-model head."""
+"""The model families: the layout of their tensors, and their MLM heads."""

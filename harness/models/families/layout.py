@@ -1,6 +1,6 @@
-"""What a row of the table of families says: where each part of an encoder lives, what each axis means.
+"""The layout of a model family: the paths of an encoder's parts, and the meaning of each axis of its tensors.
 
-Surgery is one operation, "keep these indices of axis X"; a new family is a new row of `family_table`.
+Surgery is one operation, "keep these indices of axis X"; a new family is a new row of `families.table`.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ _LAYER = re.compile(r"\.(\d+)\.")
 
 @dataclass(frozen=True)
 class FamilyLayout:
-    """One row of the table.
+    """A row of the table.
 
     Attributes:
-        model_type: what ``config.json`` calls the family.
+        model_type: the family's name in ``config.json``.
         model_class: the stock class with an MLM head.
         config_class: its configuration.
-        axes: part → module → axes of its weight, a bias having the first of them; ``#`` is a layer number.
+        axes: part → module → axes of its weight; a bias has the first of them; ``#`` is a layer number.
         layers: path of the list of layers.
         word: path of the word embeddings.
-        decoder: path of the layer that gives the logits.
+        decoder: path of the layer whose output are the logits.
         query: path of the query projection within a layer; likewise ``key``, ``value`` and ``attention_out``.
-        residual: paths of what writes the residual stream: the first within the model, the others in a layer.
-        ffn_in: path, within a layer, of the map that makes the FFN's activations, before the function.
-        ffn_out: path, within a layer, of the map that reads the FFN's activations.
+        residual: paths of the modules that write the residual stream: one in the model, others in a layer.
+        ffn_in: path, within a layer, of the FFN's map before the activation function.
+        ffn_out: path, within a layer, of the FFN's map after it.
         head_dense: path of the dense layer of the MLM head.
         head_norm: path of its norm.
-        activation: what the configuration calls the FFN's function.
-        post_norm: whether a norm stands after each sublayer's sum, as in BERT.
-        rotary: whether a head's dimensions are turned in pairs by position, so that no head can be narrowed.
-        first_layer_lacks_norm: whether layer 0 is made otherwise than the rest and must stay the first.
-        fixed: settings of a fresh configuration that no shape speaks of.
+        activation: the configuration's key of the FFN's activation function.
+        post_norm: whether a norm follows each sublayer's sum, as in BERT.
+        rotary: whether positions rotate a head's dimensions in pairs, so that no head can be narrowed.
+        first_layer_lacks_norm: whether layer 0 differs from the others and must stay the first.
+        fixed: settings of a fresh configuration that are no part of a shape.
     """
 
     model_type: str
@@ -65,19 +65,19 @@ class FamilyLayout:
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def locate(self, parameter: str) -> tuple[str, tuple[str, ...], int | None]:
-        """Gives the part, the axes and the layer number (none outside the layers) of a parameter.
+        """Return the part, the axes and the layer number (None outside the layers) of a parameter.
 
         Raises:
             HarnessError: the table has no such parameter.
         """
         module, _, kind = parameter.rpartition(".")
-        found = _LAYER.search(f".{module}.") if module.startswith(self.layers) else None
-        pattern = f".{module}.".replace(found.group(), ".#.", 1).strip(".") if found else module
+        match = _LAYER.search(f".{module}.") if module.startswith(self.layers) else None
+        pattern = f".{module}.".replace(match.group(), ".#.", 1).strip(".") if match else module
         for part, modules in self.axes.items():
             if pattern in modules:
                 axes = tuple(modules[pattern].split())
-                return part, axes[:1] if kind == "bias" else axes, int(found.group(1)) if found else None
+                return part, axes[:1] if kind == "bias" else axes, int(match.group(1)) if match else None
         raise HarnessError(
-            f"family {self.model_type}: wanted a tensor of the table; got '{parameter}'; "
+            f"family {self.model_type}: expected a tensor of the table; got '{parameter}'; "
             "use the stock masked-language model of the family"
         )

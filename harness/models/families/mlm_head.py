@@ -1,4 +1,4 @@
-"""The masked-language head taken apart: what comes before the vocabulary projection, and the projection.
+"""The MLM head in two halves: the transform of hidden states, and the projection to the vocabulary.
 
 Shapes: **N** positions, **D** hidden, **V** vocabulary.
 """
@@ -16,7 +16,7 @@ from harness.errors import unknown
 
 
 class MlmHead(NamedTuple):
-    """A head in two halves: ``logits_NV = transform(hidden_ND) @ weight_VD.T + bias_V``.
+    """An MLM head in two halves: ``logits_NV = transform(hidden_ND) @ weight_VD.T + bias_V``.
 
     Attributes:
         transform: dense layer, activation and norm; keeps N × D.
@@ -73,7 +73,9 @@ MLM_HEADS: Mapping[str, Callable[[Any], MlmHead]] = MappingProxyType(
 
 
 def split_mlm_head(model: nn.Module) -> MlmHead:
-    """Gives the two halves of a model's head; the model's own logits are exactly their composition.
+    """Return the two halves of a model's MLM head.
+
+    Invariants: the model's own logits are exactly the composition of the halves.
 
     Raises:
         UsageError: the head of this family is not in the table.

@@ -1,15 +1,15 @@
-"""The table of families itself: a row for each, and what each axis of each of its tensors means.
+"""The layouts of all families as one table, and functions that look a model up in it.
 
 Axes: **V** vocabulary, **P** positions, **T** token types, **D** hidden (the residual stream), **E** the
-embeddings' own width where it is another, **F** FFN, **A** heads × head size. A number before an axis says
-how many blocks of it stand one after another in one tensor, as the three maps of ``Wqkv`` do.
+embeddings' own width where it is another, **F** FFN, **A** heads × head size. A number before an axis is the
+number of its blocks in one tensor, as the three maps of ``Wqkv``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from transformers import (
     BertConfig,
@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from harness.errors import HarnessError
-from harness.families import FAMILIES, max_input_tokens
+from harness.families import FAMILIES
 from harness.models.families.layout import FamilyLayout
 
 
@@ -240,31 +240,31 @@ def config_key(layout: FamilyLayout, key: str) -> str:
 
 
 def read_size(model: PreTrainedModel, key: str) -> int:
-    """Gives a size of a model's configuration by BERT's name for it, as ``intermediate_size``."""
+    """Return a size of a model's configuration by BERT's key, as ``intermediate_size``."""
     return int(getattr(model.config, config_key(find_layout(model), key)))
 
 
-def write_size(family: FamilyLayout, config: Any, key: str, value: Any) -> None:
-    """Sets a size of a configuration by BERT's name for it."""
-    setattr(config, config_key(family, key), value)
+def write_size(layout: FamilyLayout, config: Any, key: str, value: Any) -> None:
+    """Set a size of a configuration by BERT's key."""
+    setattr(config, config_key(layout, key), value)
 
 
 def find_layout(model: PreTrainedModel) -> FamilyLayout:
-    """Gives the row of a model.
+    """Return the layout of a model.
 
     Raises:
         HarnessError: the model is of another family, or has no MLM head.
     """
-    family = LAYOUTS.get(model.config.model_type)
-    if family is None or not isinstance(model, family.model_class):
+    layout = LAYOUTS.get(model.config.model_type)
+    if layout is None or not isinstance(model, layout.model_class):
         known = ", ".join(row.model_class.__name__ for row in LAYOUTS.values())
         got = type(model).__name__
-        raise HarnessError(f"model: wanted one of {known}; got {got}; load it with its MLM head")
-    return family
+        raise HarnessError(f"model: expected one of {known}; got {got}; load it with its MLM head")
+    return layout
 
 
 def check_residual_width(model: PreTrainedModel) -> None:
-    """Checks that a model's residual stream has a width of its own.
+    """Check that a model's residual stream has a width of its own.
 
     Raises:
         HarnessError: it is an Electra whose embeddings, being as wide as the stream, are added without a map.
@@ -272,17 +272,12 @@ def check_residual_width(model: PreTrainedModel) -> None:
     config = model.config
     if config.model_type == "electra" and config.embedding_size == config.hidden_size:
         raise HarnessError(
-            f"model: wanted an Electra whose embeddings are narrower than its hidden states; got both "
+            f"model: expected an Electra whose embeddings are narrower than its hidden states; got both "
             f"{config.hidden_size} wide, with no map between them; prune or trim it, or take another model"
         )
 
 
-def max_sequence_tokens(model: PreTrainedModel) -> int:
-    """Gives the most tokens, special ones included, that one sequence can hold."""
-    return cast("int", max_input_tokens(model.config.to_dict()))
-
-
 def is_tied(model: PreTrainedModel) -> bool:
-    """Says whether the decoder's weight and the word embeddings are one tensor."""
-    family = find_layout(model)
-    return model.get_submodule(family.decoder).weight is model.get_submodule(family.word).weight
+    """Say whether the decoder's weight and the word embeddings are one tensor."""
+    layout = find_layout(model)
+    return model.get_submodule(layout.decoder).weight is model.get_submodule(layout.word).weight

@@ -34,7 +34,7 @@ class Checkpoint(NamedTuple):
 
 
 def build_model(shape: Shape, seed: int) -> PreTrainedModel:
-    """Return a masked-language model of a shape with random weights; the same seed gives the same weights.
+    """Return a masked-language model of a shape with random weights; equal seeds make equal weights.
 
     Weights have BERT's standard deviation of 0.02 at BERT's width of 768, and more in narrower models in
     proportion to 1/√width: the sums that a layer forms then vary as much as BERT's, whereas 0.02 throughout

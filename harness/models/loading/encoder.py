@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from transformers import AutoModel, PreTrainedTokenizerBase
 
-from harness.families import max_input_tokens
 from harness.models.loading.folder import ModelFolder, load_config, load_stock_model
 from harness.models.loading.tokenizer import check_ids_have_rows, check_task_tokens, load_tokenizer
 
@@ -47,8 +46,3 @@ def _count_rows(folder: ModelFolder) -> int:
 def count_token_types(model: Any) -> int:
     """Return how many token types a model has, as for the two texts of a pair; at least one."""
     return max(1, getattr(model.config, "type_vocab_size", None) or 1)
-
-
-def read_max_input_tokens(folder: ModelFolder) -> int | None:
-    """Return how many tokens fit the positions of a folder's model; None where there is no end."""
-    return max_input_tokens(folder.config)

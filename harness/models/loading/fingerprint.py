@@ -1,4 +1,4 @@
-"""One digest for one model, however often it was saved."""
+"""A digest of a saved model that does not change when the model is saved again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import AutoConfig
 
 from harness.config.digest import canonical
 
-_OF_THE_SAVING = (
+_SAVING_KEYS = (
     "_name_or_path",
     "dtype",
     "output_attentions",
@@ -22,38 +22,38 @@ _OF_THE_SAVING = (
     "transformers_version",
     "use_cache",
 )
-_OF_A_CALL = ("padding", "truncation", "version")
+_CALL_KEYS = ("padding", "truncation", "version")
 
 
 def fingerprint(folder: Path) -> str:
-    """Gives the SHA-256 of a saved model: its weights by name, its config, its tokenizer.
+    """Return the SHA-256 of a saved model: its weights by name, its config, its tokenizer.
 
-    Holds: equal for a model and for what `save_pretrained` makes of it again; different where a weight, a
-    number of the config or a piece of the tokenizer is.
+    Invariants: equal for a model and its copy by `save_pretrained`; different where a weight, a number of the
+    config or a piece of the tokenizer differs.
 
     Args:
-        folder: one that `harness.models.loading.folder.read_config` takes.
+        folder: a folder that `harness.models.loading.folder.open_model_folder` accepts.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             for name in sorted(file.keys()):
                 tensor = file.get_tensor(name).contiguous()
-                found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-                found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+                digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     config = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
-    found.update(canonical({key: config[key] for key in config if key not in _OF_THE_SAVING}).encode())
-    found.update(_tokenizer(folder))
-    return found.hexdigest()
+    digest.update(canonical({key: config[key] for key in config if key not in _SAVING_KEYS}).encode())
+    digest.update(_read_tokenizer(folder))
+    return digest.hexdigest()
 
 
-def _tokenizer(folder: Path) -> bytes:
-    """Gives what decides a segmentation: ``tokenizer.json`` where it is, else the files it is made of."""
+def _read_tokenizer(folder: Path) -> bytes:
+    """Return the bytes that decide a segmentation: of ``tokenizer.json``, or else of the vocabulary files."""
     path = folder / "tokenizer.json"
     if path.is_file():
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return canonical({key: told[key] for key in told if key not in _OF_A_CALL}).encode()
-    others = sorted(
-        one for one in folder.iterdir() if one.suffix in {".txt", ".model"} or one.name == "vocab.json"
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        return canonical({key: settings[key] for key in settings if key not in _CALL_KEYS}).encode()
+    files = sorted(
+        path for path in folder.iterdir() if path.suffix in {".txt", ".model"} or path.name == "vocab.json"
     )
-    return b"".join(one.name.encode() + one.read_bytes() for one in others)
+    return b"".join(path.name.encode() + path.read_bytes() for path in files)

@@ -1,4 +1,4 @@
-"""Which directions of the residual stream a narrower model keeps, as one matrix for the whole model.
+"""The directions of the residual stream that a narrower model keeps, as one matrix for the whole model.
 
 Shapes: **D** hidden, **S** hidden of the narrower model.
 """
@@ -16,19 +16,13 @@ from harness.errors import HarnessError
 from harness.models.narrowing.least_squares import Covariance
 from harness.models.surgery.importance import Batch, residual_writers
 
-
-def first_dimensions(width: int) -> Tensor:
-    """Gives the first dimensions."""
-    return torch.arange(width)
+EMBEDDINGS_WEIGHT = 2.0
+"""The weight of the embeddings, relative to all sublayers together: no later layer can restore their loss."""
 
 
 def selection_basis(dimensions: Tensor, hidden: int) -> Tensor:
-    """Gives the basis D × S that keeps the dimensions named."""
+    """Return the basis D × S that keeps some of the dimensions."""
     return torch.eye(hidden)[:, dimensions]
-
-
-EMBEDDINGS_WEIGHT = 2.0
-"""How much the embeddings count beside all sublayers together: what they lose, no later layer can know."""
 
 
 def principal_basis(
@@ -38,50 +32,53 @@ def principal_basis(
     *,
     embeddings_weight: float | None = EMBEDDINGS_WEIGHT,
 ) -> Tensor:
-    """Gives the orthonormal basis D × S that holds most of the residual stream's variance.
+    """Return the orthonormal basis D × S that holds most of the residual stream's variance.
 
-    One basis serves the whole stream, as every layer adds to what the one before it passes on. The variance
-    is the sum of those at every place that writes the stream (the embeddings, each sublayer after its norm),
-    each around its own mean, which a norm's bias gives back. The embeddings weigh more than one place among
-    many: sublayers that are fitted anew mend some of what is lost, but not which token stood there.
+    One basis serves the whole stream, as every layer adds to the stream of the layer before. The variance is
+    summed over every place that writes the stream (the embeddings, each sublayer after its norm), each around
+    its own mean, which the norm's bias restores. The embeddings weigh more than another place: sublayers that
+    are fitted afterwards restore some of what is lost, but not which token it was.
 
-    Holds: columns of norm 1, at right angles, those of most variance first; padding does not count.
+    Invariants: columns of norm 1, at right angles, by falling variance; padding does not count.
 
     Args:
         model: the model to narrow.
         batches: ``input_ids`` and ``attention_mask``.
         width: how many directions to keep.
-        embeddings_weight: of the embeddings beside all sublayers together; none: a place is a place.
+        embeddings_weight: relative to all sublayers together; with None all places weigh alike.
 
     Raises:
         HarnessError: no batch.
     """
     covariances = measure_residual_covariances(model, batches)
-    embeddings_share = 1.0 if embeddings_weight is None else embeddings_weight * (len(covariances) - 1)
-    covariance_DD = embeddings_share * covariances[0] + torch.stack(covariances[1:]).sum(0)
+    weight = 1.0 if embeddings_weight is None else embeddings_weight * (len(covariances) - 1)
+    covariance_DD = weight * covariances[0] + torch.stack(covariances[1:]).sum(0)
     vectors_DD: Tensor = torch.linalg.eigh(covariance_DD).eigenvectors
     return vectors_DD.flip(1)[:, :width].float().contiguous()
 
 
 def measure_residual_covariances(model: PreTrainedModel, batches: Iterable[Batch]) -> list[Tensor]:
-    """Gives the covariance D × D of the residual stream at every place that writes it; float64.
+    """Return the covariance D × D of the residual stream at every place that writes it; float64.
 
-    The embeddings come first, the sublayers after them.
+    The embeddings come first, then the sublayers.
 
     Raises:
         HarnessError: no batch.
     """
     places = residual_writers(model)
-    spreads = [Covariance() for _ in places]
+    sums = [Covariance() for _ in places]
     attended_BL: list[Tensor] = []
 
-    def watch(spread: Covariance) -> Callable[[nn.Module, Any, Tensor], None]:
-        def record(_: nn.Module, __: Any, output_BLD: Tensor) -> None:
-            spread.add(output_BLD[attended_BL[-1]])
+    def record(place_sums: Covariance) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(_: nn.Module, __: Any, output_BLD: Tensor) -> None:
+            place_sums.add(output_BLD[attended_BL[-1]])
 
-        return record
+        return hook
 
-    hooks = [place.register_forward_hook(watch(one)) for place, one in zip(places, spreads, strict=True)]
+    hooks = [
+        place.register_forward_hook(record(place_sums))
+        for place, place_sums in zip(places, sums, strict=True)
+    ]
     try:
         with torch.no_grad():
             for batch in batches:
@@ -91,5 +88,5 @@ def measure_residual_covariances(model: PreTrainedModel, batches: Iterable[Batch
         for hook in hooks:
             hook.remove()
     if not attended_BL:
-        raise HarnessError("narrow: wanted batches of corpus text; got none; prepare the corpus first")
-    return [spread.covariance() for spread in spreads]
+        raise HarnessError("narrow: expected batches of corpus text; got none; prepare the corpus first")
+    return [place_sums.covariance() for place_sums in sums]

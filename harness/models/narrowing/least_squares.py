@@ -1,13 +1,13 @@
-"""Sums over a stream of rows, in float64, and the least squares they answer.
+"""Least-squares fits over a stream of rows, by sums in float64.
 
-Nothing is kept of a row but its part of the sums, so that memory does not grow with the text.
+Only the sums are kept, so that memory does not grow with the text.
 
-Shapes: **N** rows, **X** what a map reads, **Y** what it should give.
+Shapes: **N** rows, **X** inputs of a map, **Y** its outputs.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,35 +22,35 @@ class Linear(NamedTuple):
     bias_Y: Tensor
 
     def __call__(self, rows_NX: Tensor) -> Tensor:
-        """Maps rows."""
+        """Map rows."""
         return torch.nn.functional.linear(rows_NX, self.weight_YX, self.bias_Y)
 
 
 class Regression:
     """The sums of a weighted linear regression with a constant.
 
-    Holds: rows given in one go or in many give the same map, up to rounding.
+    Invariants: rows added at once or in parts give the same map, up to rounding.
     """
 
     def __init__(self) -> None:
         self._gram_XX: Tensor | None = None
         self._cross_XY: Tensor | None = None
 
-    def add(self, rows_NX: Tensor, wanted_NY: Tensor, weight_N: Tensor | None = None) -> None:
-        """Adds rows; a row of weight w counts as w² rows."""
+    def add(self, rows_NX: Tensor, target_NY: Tensor, weight_N: Tensor | None = None) -> None:
+        """Add rows; a row of weight w counts as w² rows."""
         rows_NX = append_ones(rows_NX)
         if weight_N is not None:
-            rows_NX, wanted_NY = rows_NX * weight_N[:, None], wanted_NY * weight_N[:, None]
-        gram_XX, cross_XY = (rows_NX.T @ rows_NX).double(), (rows_NX.T @ wanted_NY).double()
+            rows_NX, target_NY = rows_NX * weight_N[:, None], target_NY * weight_N[:, None]
+        gram_XX, cross_XY = (rows_NX.T @ rows_NX).double(), (rows_NX.T @ target_NY).double()
         self._gram_XX = gram_XX if self._gram_XX is None else self._gram_XX + gram_XX
         self._cross_XY = cross_XY if self._cross_XY is None else self._cross_XY + cross_XY
 
     def solve(self, ridge: float, prior: Linear | None = None) -> Linear:
-        """Gives the map of least squared error, drawn towards the prior (or zero) where rows say little.
+        """Return the map of least squared error, drawn towards a prior where the rows leave it open.
 
         Args:
-            ridge: how strongly, as a share of the mean square of what the map reads.
-            prior: the map to draw it to.
+            ridge: how strongly, as a share of the mean square of the inputs.
+            prior: the map to draw towards; without one, zero.
         """
         assert self._gram_XX is not None, "a regression needs rows"
         assert self._cross_XY is not None, "a regression needs rows"
@@ -71,66 +71,73 @@ class Covariance:
         self._square_XX: Tensor | None = None
 
     def add(self, rows_NX: Tensor) -> None:
-        """Adds rows."""
+        """Add rows."""
         total_X, square_XX = rows_NX.double().sum(0), (rows_NX.T @ rows_NX).double()
         self._count += len(rows_NX)
         self._sum_X = total_X if self._sum_X is None else self._sum_X + total_X
         self._square_XX = square_XX if self._square_XX is None else self._square_XX + square_XX
 
     def covariance(self) -> Tensor:
-        """Gives the covariance X × X of all rows, float64."""
+        """Return the covariance X × X of all rows; float64."""
         assert self._sum_X is not None, "a covariance needs rows"
         assert self._square_XX is not None, "a covariance needs rows"
         mean_X = self._sum_X / self._count
         return self._square_XX / self._count - mean_X[:, None] * mean_X
 
     def second_moment(self) -> Tensor:
-        """Gives the mean product (X + 1) × (X + 1) of the rows, each with a one at its end; float64."""
-        assert self._sum_X is not None, "a moment needs rows"
-        assert self._square_XX is not None, "a moment needs rows"
+        """Return the mean product (X + 1) × (X + 1) of the rows, each with a one at its end; float64."""
+        assert self._sum_X is not None, "a second moment needs rows"
+        assert self._square_XX is not None, "a second moment needs rows"
         last_X = torch.cat([self._sum_X, self._sum_X.new_tensor([self._count])])
         upper = torch.cat([self._square_XX, self._sum_X[:, None]], dim=1)
         return torch.cat([upper, last_X[None]]) / self._count
 
 
 class AffineFit:
-    """The sums of a regression of each column on its own: ``wanted ≈ gain · row + bias``."""
+    """The sums of a regression of each column on its own: ``target ≈ gain · row + bias``."""
 
     def __init__(self) -> None:
         self._sums: list[Tensor] = []
         self._count = 0
 
-    def add(self, rows_NX: Tensor, wanted_NX: Tensor) -> None:
-        """Adds rows."""
-        rows_NX, wanted_NX = rows_NX.double(), wanted_NX.double()
-        found = [rows_NX.sum(0), wanted_NX.sum(0), (rows_NX**2).sum(0), (rows_NX * wanted_NX).sum(0)]
-        self._sums = [one + two for one, two in zip(self._sums, found, strict=True)] if self._sums else found
+    def add(self, rows_NX: Tensor, target_NX: Tensor) -> None:
+        """Add rows."""
+        rows_NX, target_NX = rows_NX.double(), target_NX.double()
+        sums = [rows_NX.sum(0), target_NX.sum(0), (rows_NX**2).sum(0), (rows_NX * target_NX).sum(0)]
+        if self._sums:
+            sums = [total + part for total, part in zip(self._sums, sums, strict=True)]
+        self._sums = sums
         self._count += len(rows_NX)
 
     def solve(self) -> tuple[Tensor, Tensor]:
-        """Gives gain and bias, each X."""
-        row_X, wanted_X, square_X, product_X = (one / self._count for one in self._sums)
-        gain_X = (product_X - row_X * wanted_X) / (square_X - row_X**2).clamp_min(_TINY)
-        return gain_X.float(), (wanted_X - gain_X * row_X).float()
+        """Return gain and bias, each X."""
+        row_X, target_X, square_X, product_X = (total / self._count for total in self._sums)
+        gain_X = (product_X - row_X * target_X) / (square_X - row_X**2).clamp_min(_TINY)
+        return gain_X.float(), (target_X - gain_X * row_X).float()
 
 
 def append_ones(rows_NX: Tensor) -> Tensor:
-    """Gives the rows with a one at the end of each."""
+    """Return the rows with a one at the end of each."""
     return torch.cat([rows_NX, rows_NX.new_ones(len(rows_NX), 1)], dim=1)
 
 
-def append_bias(one: Linear) -> Tensor:
-    """Gives weight and bias of a map side by side, Y × (X + 1)."""
-    return torch.cat([one.weight_YX, one.bias_Y[:, None]], dim=1)
+def append_bias(linear: Linear) -> Tensor:
+    """Return weight and bias of a map as one matrix, Y × (X + 1)."""
+    return torch.cat([linear.weight_YX, linear.bias_Y[:, None]], dim=1)
 
 
 def split_bias(weight_YX: Tensor) -> Linear:
-    """Gives the map whose weight and bias stand side by side."""
+    """Return the map whose bias is the last column of a matrix."""
     return Linear(weight_YX[:, :-1].contiguous(), weight_YX[:, -1].contiguous())
 
 
+def compose(module: Any, first: Linear) -> Linear:
+    """Return the map that applies ``first``, then a linear module."""
+    return Linear(module.weight @ first.weight_YX, module(first.bias_Y))
+
+
 def square_roots(moment_XX: Tensor) -> tuple[Tensor, Tensor]:
-    """Gives the square root of a symmetric matrix, and its inverse, directions of no weight left out."""
+    """Return the square root of a symmetric matrix, and its inverse, both without directions of no weight."""
     values_X, vectors_XX = torch.linalg.eigh(moment_XX)
     values_X = values_X.clamp_min(values_X.max() * 1e-10 + _TINY)
     return vectors_XX * values_X.sqrt() @ vectors_XX.T, vectors_XX * values_X.rsqrt() @ vectors_XX.T

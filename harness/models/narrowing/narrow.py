@@ -1,4 +1,4 @@
-"""Narrowing by what text says: which directions stay, and what every map becomes.
+"""Narrow a model by its activations on text: choose the directions that stay, and fit every map to them.
 
 Shapes: **D** hidden, **S** hidden of the narrower model.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError, unknown
 from harness.models.families.table import find_layout
-from harness.models.narrowing import basis as bases
+from harness.models.narrowing.basis import principal_basis, selection_basis
 from harness.models.narrowing.refit import refit as refit_tensors
 from harness.models.surgery.axes import check_heads, fold_basis, narrow, rebuild_model
 from harness.models.surgery.importance import Batch, keep_top, measure_hidden_importance
@@ -32,57 +33,58 @@ def narrow_on_text(
     refit: bool = True,
     heads_mode: Literal["narrowed", "dropped"] | None = None,
 ) -> PreTrainedModel:
-    """Gives the model with a narrower residual stream, chosen and fitted on text.
+    """Return the model with a narrower residual stream, chosen and fitted on text.
 
-    - ``first`` keeps the first dimensions, ``importance`` those the loss feels most (`scores.score_hidden`,
-      Taylor), ``pca`` the directions in which the stream varies most (`basis.principal`).
-    - ``refit`` then fits every map and norm, layer by layer, to the wide model (`refit`), which is where most
-      of the loss is saved. Without it the basis is folded into the weights as they are.
+    - ``first`` keeps the first dimensions, ``importance`` those with the greatest effect on the loss
+      (`importance.measure_hidden_importance`, Taylor), ``pca`` the directions in which the stream varies most
+      (`basis.principal_basis`).
+    - ``refit`` then fits every map and norm, layer by layer, to the wide model (`refit.refit`), which saves
+      most of the loss. Without it the basis is folded into the weights as they are.
 
-    Holds: keeping everything loses nothing with ``first`` and ``importance``; ``pca`` then loses what the
-    norms' gains lose under a rotation, and what the head does, of which the fit mends the greater part.
+    Invariants: keeping every dimension loses nothing with ``first`` and ``importance``; ``pca`` then loses
+    what the norms' gains lose under a rotation, and the head's share, of which the fit restores most.
 
     Args:
-        model: the model to narrow; left as it was.
+        model: the model to narrow; it is left as it was.
         hidden: the new width.
         heads: the new number of heads.
         batches: text of the language, never of a test set: ``input_ids``, ``attention_mask``, ``labels``.
         basis: which directions stay.
         within: which dimensions of a narrowed head stay: the first, or the best low-rank form.
         refit: whether to fit.
-        heads_mode: as in `surgery.narrow`.
+        heads_mode: as in `surgery.axes.narrow`.
 
     Raises:
-        HarnessError: a width no head fits, no text, or a family that cannot be fitted.
+        HarnessError: a width that no head fits, no text, or a family that cannot be fitted.
     """
     if basis not in BASES:
         raise unknown("basis", basis, BASES)
     check_heads(model.config, hidden, heads, heads_mode)
     sample = list(batches)
-    if (basis == "pca" or refit) and not find_layout(model).post_norm:
-        got = find_layout(model).model_type
+    layout = find_layout(model)
+    if (basis == "pca" or refit) and not layout.post_norm:
         raise HarnessError(
-            f"narrow: wanted a family with norms after each sublayer for basis: pca and refit; got {got}; "
-            "take basis: first or importance, without refit"
+            "narrow: expected a family with norms after each sublayer for basis: pca and refit; got "
+            f"{layout.model_type}; take basis: first or importance, without refit"
         )
     if basis != "pca" and (not refit or hidden == model.config.hidden_size):
-        kept = _dimensions(model, basis, sample, hidden)
+        kept = _choose_dimensions(model, basis, sample, hidden)
         return narrow(model, hidden, heads, basis=kept, heads_mode=heads_mode, within=within)
-    basis_DS = _basis(model, basis, sample, hidden)
+    basis_DS = _make_basis(model, basis, sample, hidden)
     if not refit:
         return fold_basis(model, basis_DS, heads, within=within)
     tensors = refit_tensors(model, basis_DS, heads, sample, within=within)
     return rebuild_model(model, tensors, hidden_size=hidden, num_attention_heads=heads)
 
 
-def _basis(model: PreTrainedModel, basis: str, sample: Sequence[Batch], hidden: int) -> Tensor:
+def _make_basis(model: PreTrainedModel, basis: str, sample: Sequence[Batch], hidden: int) -> Tensor:
     if basis == "pca":
-        return bases.principal_basis(model, sample, hidden)
-    kept = _dimensions(model, basis, sample, hidden)
-    return bases.selection_basis(kept, model.config.hidden_size)
+        return principal_basis(model, sample, hidden)
+    kept = _choose_dimensions(model, basis, sample, hidden)
+    return selection_basis(kept, model.config.hidden_size)
 
 
-def _dimensions(model: PreTrainedModel, basis: str, sample: Sequence[Batch], hidden: int) -> Tensor:
+def _choose_dimensions(model: PreTrainedModel, basis: str, sample: Sequence[Batch], hidden: int) -> Tensor:
     if basis == "first":
-        return bases.first_dimensions(hidden)
+        return torch.arange(hidden)
     return keep_top([measure_hidden_importance(model, sample, "taylor")], hidden)[0]

@@ -1,4 +1,4 @@
-"""Embeddings as two thin tables, V × E and E × D, in a stock class that has them: Electra's.
+"""Factorize the embeddings into two thin tables, V × E and E × D, in a stock class that has both: Electra's.
 
 Shapes: **N** rows, **V** vocabulary, **D** hidden, **E** width of the embeddings.
 """
@@ -29,7 +29,7 @@ _HEAD = {
     "cls.predictions.transform.dense": _ELECTRA.head_dense,
     "cls.predictions.transform.LayerNorm": _ELECTRA.head_norm,
 }
-_COPIED = (
+_COPIED_KEYS = (
     "vocab_size",
     "hidden_size",
     "num_hidden_layers",
@@ -48,16 +48,16 @@ _COPIED = (
 
 @torch.no_grad()
 def factorize_embeddings(model: PreTrainedModel, embedding: int, batches: Iterable[Batch]) -> PreTrainedModel:
-    """Gives the Electra encoder whose embeddings are V × E and E × D, fitted to a BERT encoder on text.
+    """Return the Electra encoder whose embeddings are V × E and E × D, fitted to a BERT encoder on text.
 
-    The tables hold what of the embeddings varies most on the text; their norm, the map to D and the head,
-    which gives E features again, are least-squares fits. The layers stay as they are.
+    The tables hold the directions of the embeddings that vary most on the text; their norm, the map to D and
+    the head, which has E features again, are least-squares fits. The layers stay as they are.
 
-    Approximate: BERT's norm comes after the sum of D dimensions, Electra's before the map, over E; what the
-    first E principal directions do not hold is lost.
+    Approximate: BERT's norm comes after the sum of D dimensions, Electra's before the map, over E; what lies
+    outside the first E principal directions is lost.
 
     Args:
-        model: a BERT encoder; left as it was.
+        model: a BERT encoder; it is left as it was.
         embedding: the width E, below the hidden size.
         batches: text of the language: ``input_ids``, ``attention_mask`` and ``labels`` where masked.
 
@@ -67,47 +67,49 @@ def factorize_embeddings(model: PreTrainedModel, embedding: int, batches: Iterab
     config: Any = model.config
     if config.model_type not in (able := families_that("factorise")):
         raise HarnessError(
-            f"factorise: wanted a {' or '.join(able)} encoder, whose layers Electra's are; got "
+            f"factorise: expected a {' or '.join(able)} encoder, whose layers Electra shares; got "
             f"{config.model_type}; narrow or trim it instead"
         )
     if not 0 < embedding < config.hidden_size:
         raise HarnessError(
-            f"factorise: wanted embeddings of 1 to {config.hidden_size - 1}, below the hidden size; "
+            f"factorise: expected embeddings of 1 to {config.hidden_size - 1}, below the hidden size; "
             f"got {embedding}; choose another width"
         )
     sample = TextSample(batches)
-    tensors, teacher, student = _embeddings(model, embedding, sample)
+    tensors, teacher, student = _fit_embeddings(model, embedding, sample)
     for name, parameter in model.named_parameters():
         if name.startswith("bert.encoder."):
             tensors[name.replace("bert.", "electra.", 1)] = parameter.detach().clone()
     for number in range(config.num_hidden_layers):
-        teacher, student = (_pass(model, number, rows, sample) for rows in (teacher, student))
+        teacher, student = (_run_layer(model, number, rows, sample) for rows in (teacher, student))
     word_VE = tensors[f"{_ELECTRA.word}.weight"]
-    tensors |= _renamed(model, fit_head(model, word_VE, teacher, student, sample.asked()))
-    return assemble_model(_ELECTRA, _config(model, embedding), tensors)
+    tensors |= _rename_head(model, fit_head(model, word_VE, teacher, student, sample.loss_rows()))
+    return assemble_model(_ELECTRA, _make_config(model, embedding), tensors)
 
 
-def _config(model: PreTrainedModel, embedding: int) -> Any:
-    kept = {name: getattr(model.config, name) for name in _COPIED}
+def _make_config(model: PreTrainedModel, embedding: int) -> Any:
+    kept = {name: getattr(model.config, name) for name in _COPIED_KEYS}
     return _ELECTRA.config_class(**kept, embedding_size=embedding, tie_word_embeddings=is_tied(model))
 
 
-def _embeddings(model: Any, embedding: int, sample: TextSample) -> tuple[dict[str, Tensor], States, States]:
-    """Gives the tables, their norm and the map; then the teacher's stream after them, and the student's."""
+def _fit_embeddings(
+    model: Any, embedding: int, sample: TextSample
+) -> tuple[dict[str, Tensor], States, States]:
+    """Return the tables, their norm and the map; then the streams of teacher and student after them."""
     summed, teacher = activations.run_embeddings(model, sample)
-    spread, gain, regression = Covariance(), AffineFit(), Regression()
+    sums, fit, regression = Covariance(), AffineFit(), Regression()
     for rows_ND in teacher:
-        spread.add(rows_ND)
-    basis_DE = torch.linalg.eigh(spread.covariance()).eigenvectors.flip(1)[:, :embedding].float()
+        sums.add(rows_ND)
+    basis_DE = torch.linalg.eigh(sums.covariance()).eigenvectors.flip(1)[:, :embedding].float()
     fold_DE = model.bert.embeddings.LayerNorm.weight[:, None] * basis_DE
-    fold_DE = fold_DE - fold_DE.mean(0)  # the norm before takes off the mean over D
+    fold_DE = fold_DE - fold_DE.mean(0)  # BERT's norm subtracts the mean over D
     before = [rows_ND @ fold_DE for rows_ND in summed]
     normed = [layer_norm(rows_NE, (embedding,), eps=model.config.layer_norm_eps) for rows_NE in before]
-    for rows_NE, wanted_ND in zip(normed, teacher, strict=True):
-        gain.add(rows_NE, wanted_ND @ basis_DE)
-        regression.add(rows_NE, wanted_ND)
-    norm, across = Linear(*gain.solve()), regression.solve(_RIDGE)
-    project = _without(across, norm)
+    for rows_NE, target_ND in zip(normed, teacher, strict=True):
+        fit.add(rows_NE, target_ND @ basis_DE)
+        regression.add(rows_NE, target_ND)
+    norm, across = Linear(*fit.solve()), regression.solve(_RIDGE)
+    project = _undo_norm(across, norm)
     prefix = "electra.embeddings"
     tensors = {
         f"{prefix}.LayerNorm.weight": norm.weight_YX,
@@ -121,24 +123,24 @@ def _embeddings(model: Any, embedding: int, sample: TextSample) -> tuple[dict[st
     return tensors, teacher, [across(rows_NE) for rows_NE in normed]
 
 
-def _without(across: Linear, norm: Linear) -> Linear:
-    """Gives the map that reads what the norm's gain and bias make of what ``across`` reads."""
+def _undo_norm(across: Linear, norm: Linear) -> Linear:
+    """Return the map that equals ``across`` after the norm's gain and bias are applied to its input."""
     weight_DE = across.weight_YX / norm.weight_YX
     return Linear(weight_DE, across.bias_Y - weight_DE @ norm.bias_Y)
 
 
-def _pass(model: PreTrainedModel, number: int, states: States, sample: TextSample) -> States:
+def _run_layer(model: PreTrainedModel, number: int, states: States, sample: TextSample) -> States:
     return [
         activations.run_layer(model, number, rows_ND, attended_BL).after_ND
         for rows_ND, attended_BL in zip(states, sample.attended, strict=True)
     ]
 
 
-def _renamed(model: PreTrainedModel, head: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Gives the head's parameters by Electra's names."""
-    found = {}
+def _rename_head(model: PreTrainedModel, head: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the head's parameters by Electra's names."""
+    renamed = {}
     for name, tensor in head.items():
         module, _, kind = name.rpartition(".")
         axes = find_layout(model).locate(name)[1]
-        found[f"{_HEAD.get(module, _ELECTRA.decoder)}.{'bias' if axes == ('V',) else kind}"] = tensor
-    return found
+        renamed[f"{_HEAD.get(module, _ELECTRA.decoder)}.{'bias' if axes == ('V',) else kind}"] = tensor
+    return renamed

@@ -1,4 +1,4 @@
-"""Tokenizers: trained for a fresh teacher, counted on text, trimmed to one language with the model's rows."""
+"""Train tokenizers, count tokens, and trim a tokenizer to one language together with the model's rows."""
 
 from __future__ import annotations
 

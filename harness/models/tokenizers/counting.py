@@ -1,4 +1,4 @@
-"""How often each token, and each character, occurs in text; streams, so that memory stays bounded."""
+"""Count the tokens and the characters of text; the text is streamed, so that memory stays bounded."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _Item = TypeVar("_Item")
 def count_tokens(
     tokenizer: PreTrainedTokenizerBase, lines: Iterable[str], progress: Callable[[int], None] | None = None
 ) -> Counts:
-    """Gives for each id how often text yields it, special tokens not added.
+    """Count how often each id occurs in text; special tokens are not added.
 
     Args:
-        tokenizer: whose ids to count.
+        tokenizer: of the ids.
         lines: the text; read once, a chunk at a time.
-        progress: told the number of lines read so far, after each chunk.
+        progress: called after each chunk with the number of lines read so far.
     """
     backend = bare_backend(tokenizer)
     counts = np.zeros(len(tokenizer), dtype=np.int64)
@@ -47,12 +47,12 @@ def count_documents(
     documents: Iterable[Sequence[str]],
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Counts, int]:
-    """Gives in how many documents each id occurs, and the number of documents.
+    """Count in how many documents each id occurs; return the counts and the number of documents.
 
     Args:
-        tokenizer: whose ids to count.
-        documents: each a sequence of lines; a line alone is a document of one.
-        progress: told the number of documents read so far, after each chunk.
+        tokenizer: of the ids.
+        documents: each a sequence of lines; a text without documents has one line in each.
+        progress: called after each chunk with the number of documents read so far.
     """
     backend = bare_backend(tokenizer)
     counts, read = np.zeros(len(tokenizer), dtype=np.int64), 0
@@ -61,9 +61,9 @@ def count_documents(
         owners = np.repeat(np.arange(len(chunk)), [len(document) for document in chunk])
         encodings = backend.encode_batch_fast(lines, add_special_tokens=False)
         ids = [np.asarray(encoding.ids, dtype=np.int64) for encoding in encodings]
-        pairs = [one + owner * len(counts) for one, owner in zip(ids, owners.tolist(), strict=True)]
-        seen = np.unique(np.concatenate([*pairs, np.empty(0, np.int64)]))
-        counts += np.bincount(seen % len(counts), minlength=len(counts))
+        pairs = [line + owner * len(counts) for line, owner in zip(ids, owners.tolist(), strict=True)]
+        unique = np.unique(np.concatenate([*pairs, np.empty(0, np.int64)]))
+        counts += np.bincount(unique % len(counts), minlength=len(counts))
         read += len(chunk)
         if progress is not None:
             progress(read)
@@ -71,7 +71,7 @@ def count_documents(
 
 
 def count_characters(tokenizer: PreTrainedTokenizerBase, lines: Iterable[str]) -> Counter[str]:
-    """Gives how often each character occurs in text, as the tokenizer's normaliser leaves it."""
+    """Count how often each character occurs in text after the tokenizer's normaliser."""
     normalizer = tokenizer.backend_tokenizer.normalizer
     counts: Counter[str] = Counter()
     for line in lines:

@@ -1,4 +1,4 @@
-"""What trimming changed, measured on held-out text.
+"""Measure on held-out text what a trimmed vocabulary changed.
 
 Shapes: **L** length, **V** vocabulary.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.models.families.table import max_sequence_tokens
+from harness.families import max_input_tokens
 from harness.models.loading.checkpoint import Checkpoint
 from harness.models.loading.tokenizer import bare_backend
 from harness.models.tokenizers.vocabulary import Ids, renumber
@@ -25,26 +25,26 @@ _PROBED_TOKENS = 128
 
 @dataclass(frozen=True)
 class Certificate:
-    """What trimming changed on held-out text.
+    """The differences that trimming made on held-out text.
 
-    A *word* is what the tokenizer's pre-tokeniser cuts. It *needs no dropped token* when all its old tokens
-    were kept; then it must be the same tokens still, so that ``num_words_altered`` must be 0.
+    A *word* is a piece that the tokenizer's pre-tokeniser cuts. It *needs no dropped token* when all its old
+    tokens were kept; then it must have the same tokens still, so that ``num_words_altered`` must be 0.
 
     Attributes:
         num_tokens_before: size of the vocabulary before.
         num_tokens_after: size of the vocabulary after.
-        num_lines: held-out lines looked at.
+        num_lines: held-out lines that were compared.
         num_words: words in them.
         lines_unchanged_fraction: share of lines with the same tokens as before.
         words_unchanged_fraction: share of words with the same tokens as before.
         words_kept_fraction: share of words that need no dropped token.
-        num_words_altered: words that need no dropped token, yet got other tokens.
+        num_words_altered: words that need no dropped token, yet have other tokens.
         unknown_fraction_before: share of unknown tokens among all before.
         unknown_fraction_after: share of unknown tokens among all after.
         tokens_per_word_before: mean number of tokens of a word before.
         tokens_per_word_after: mean number of tokens of a word after.
-        max_logit_difference: the greatest |Δlogit| over the kept tokens, old ids against new ones; ``None``
-            when no line has a kept token.
+        max_logit_difference: the greatest |Δlogit| of the kept tokens, new ids against old; ``None`` when no
+            line has a kept token.
     """
 
     num_tokens_before: int
@@ -67,7 +67,7 @@ class Certificate:
         return self.num_words_altered == 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Gives the fields and ``exact``, ready for JSON."""
+        """Return the fields and ``exact``, ready for JSON."""
         return asdict(self) | {"exact": self.exact}
 
 
@@ -75,11 +75,11 @@ _Line = dict[int | None, tuple[int, ...]]
 
 
 def certify_trimming(before: Checkpoint, after: Checkpoint, kept: Ids, lines: Sequence[str]) -> Certificate:
-    """Gives the certificate of a trimming.
+    """Return the certificate of a trimmed vocabulary.
 
     Args:
-        before: the model and tokenizer that were trimmed.
-        after: what they became.
+        before: the model and tokenizer before.
+        after: the model and tokenizer after.
         kept: the old ids in the order of the new ones.
         lines: held-out text.
     """
@@ -99,8 +99,8 @@ def certify_trimming(before: Checkpoint, after: Checkpoint, kept: Ids, lines: Se
         num_words_altered=counts["words_altered"],
         unknown_fraction_before=_unknown_fraction(old_lines, old.unk_token_id),
         unknown_fraction_after=_unknown_fraction(small_lines, small.unk_token_id),
-        tokens_per_word_before=_num_tokens(old_lines) / num_words,
-        tokens_per_word_after=_num_tokens(small_lines) / num_words,
+        tokens_per_word_before=_count_tokens(old_lines) / num_words,
+        tokens_per_word_after=_count_tokens(small_lines) / num_words,
         max_logit_difference=_logit_difference(before.model, after.model, kept, new, old_lines),
     )
 
@@ -109,7 +109,7 @@ def _compare(old_lines: Sequence[_Line], small_lines: Sequence[_Line], new: Ids)
     counts: Counter[str] = Counter()
     numbers = new.tolist()
     for old_line, small_line in zip(old_lines, small_lines, strict=True):
-        mapped = {word: tuple(numbers[one] for one in ids) for word, ids in old_line.items()}
+        mapped = {word: tuple(numbers[number] for number in ids) for word, ids in old_line.items()}
         whole = [word for word, ids in mapped.items() if min(ids) >= 0]
         unchanged = sum(small_line.get(word) == ids for word, ids in mapped.items())
         counts["words"] += len(mapped)
@@ -121,7 +121,7 @@ def _compare(old_lines: Sequence[_Line], small_lines: Sequence[_Line], new: Ids)
 
 
 def _segment(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> list[_Line]:
-    """Gives for each line the ids of each word, special tokens of the text under ``None``."""
+    """Return for each line the ids of each word, with the text's special tokens under ``None``."""
     segmented = []
     for encoding in bare_backend(tokenizer).encode_batch(list(lines), add_special_tokens=False):
         words: dict[int | None, list[int]] = {}
@@ -131,22 +131,24 @@ def _segment(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> list[_
     return segmented
 
 
-def _num_tokens(lines: Sequence[_Line]) -> int:
+def _count_tokens(lines: Sequence[_Line]) -> int:
     return sum(len(ids) for line in lines for ids in line.values())
 
 
 def _unknown_fraction(lines: Sequence[_Line], unknown: int | None) -> float:
-    found = sum(ids.count(unknown) for line in lines for ids in line.values()) if unknown is not None else 0
-    return found / max(1, _num_tokens(lines))
+    if unknown is None:
+        return 0.0
+    count = sum(ids.count(unknown) for line in lines for ids in line.values())
+    return count / max(1, _count_tokens(lines))
 
 
 @torch.no_grad()
 def _logit_difference(
     model: PreTrainedModel, small_model: PreTrainedModel, kept: Ids, new: Ids, lines: Sequence[_Line]
 ) -> float | None:
-    """Gives the greatest |Δlogit| over a few lines, their dropped tokens left out."""
+    """Return the greatest |Δlogit| over a few lines, without their dropped tokens."""
     worst: float | None = None
-    most = min(_PROBED_TOKENS, max_sequence_tokens(model))
+    most = min(_PROBED_TOKENS, max_input_tokens(model.config.to_dict()) or _PROBED_TOKENS)
     rows_V = torch.from_numpy(kept).to(model.device)
     for line in lines[:_PROBED_LINES]:
         ids = np.array([number for word in line.values() for number in word], dtype=np.int64)

@@ -1,8 +1,8 @@
-"""Trains the tokenizers of a fresh multilingual teacher: WordPiece as BERT's, Unigram as XLM-R's.
+"""Train the tokenizers of a fresh multilingual teacher: WordPiece as BERT's, Unigram as XLM-R's.
 
 The same lines give the same bytes. The trainers of ``tokenizers`` walk hash maps in an order that changes
-between runs, and break ties by it; so WordPiece gets its alphabet in a fixed order, and Unigram is trained by
-``sentencepiece``. Balancing the languages is the caller's: what comes in is what is learnt from.
+between runs, and break ties by it; so WordPiece is given its alphabet in a fixed order, and Unigram is
+trained by ``sentencepiece``. The caller balances the languages.
 """
 
 from __future__ import annotations
@@ -23,29 +23,30 @@ BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 XLMR_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 XLMR_MASK = "<mask>"
 
-#: The alphabet takes at most this share of a vocabulary, and at most this many characters.
 _ALPHABET_FRACTION = 0.25
 _ALPHABET_LIMIT = 1000
+"""The alphabet takes at most this share of a vocabulary, and at most this many characters."""
+
 _LONGEST_LINE_BYTES = 1 << 16
-#: sentencepiece counts its own three specials; XLM-R has five.
-_OURS = len(XLMR_SPECIALS) + 1 - 3
+_ADDED_SPECIALS = len(XLMR_SPECIALS) + 1 - 3
+"""sentencepiece counts its own three special tokens; XLM-R has five."""
 
 
 def train_wordpiece(
     lines: Iterable[str], vocabulary: int, max_length: int = 512, *, lowercase: bool = False
 ) -> PreTrainedTokenizerBase:
-    """Gives BERT's tokenizer (accents kept, Chinese characters apart) with exactly ``vocabulary`` tokens.
+    """Return BERT's tokenizer (accents kept, Chinese characters apart) with exactly ``vocabulary`` tokens.
 
-    Holds: the ids of ``[PAD] [UNK] [CLS] [SEP] [MASK]`` are 0 to 4. The alphabet is the most frequent
-    characters, at most 1,000 and a quarter of the vocabulary; others are left out, as if they were spaces.
+    Invariants: the ids of ``[PAD] [UNK] [CLS] [SEP] [MASK]`` are 0 to 4. The alphabet is the most frequent
+    characters, at most 1,000 and a quarter of the vocabulary; other characters count as spaces.
 
     Raises:
-        HarnessError: no text, or text that does not yield as many tokens.
+        HarnessError: no text, or too little text for so many tokens.
     """
     normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=False)
     texts = [normalizer.normalize_str(line) for line in lines]
     alphabet = _alphabet(texts, vocabulary)
-    rare = {ord(one): " " for one in set().union(*texts) - set(alphabet)}
+    rare = {ord(character): " " for character in set().union(*texts) - set(alphabet)}
     texts = [text.translate(rare) for text in texts]
     first = (*BERT_SPECIALS, *_characters(texts))
     tokens = _wordpieces(texts, vocabulary, first) if len(first) <= vocabulary else list(first)
@@ -60,16 +61,16 @@ def train_wordpiece(
 
 
 def train_unigram(lines: Iterable[str], vocabulary: int, max_length: int = 512) -> PreTrainedTokenizerBase:
-    """Gives XLM-R's tokenizer (NFKC, ``▁`` for a space) with exactly ``vocabulary`` tokens.
+    """Return XLM-R's tokenizer (NFKC, ``▁`` for a space) with exactly ``vocabulary`` tokens.
 
-    Holds: the ids of ``<s> <pad> </s> <unk>`` are 0 to 3, that of ``<mask>`` is the last.
+    Invariants: the ids of ``<s> <pad> </s> <unk>`` are 0 to 3, that of ``<mask>`` is the last.
 
     Raises:
-        HarnessError: no text, or text that does not yield as many tokens.
+        HarnessError: no text, or too little text for so many tokens.
     """
-    texts = [one for one in (" ".join(line.split()) for line in lines) if one]
+    texts = [text for text in (" ".join(line.split()) for line in lines) if text]
     if not texts:
-        raise HarnessError("train_unigram: wanted lines of text; got none; give the trainer a corpus")
+        raise HarnessError("train_unigram: expected lines of text; got none; give the trainer a corpus")
     proto = sentencepiece_model_pb2.ModelProto.FromString(  # type: ignore[attr-defined]
         _unigram(texts, vocabulary)
     )
@@ -84,20 +85,20 @@ def train_unigram(lines: Iterable[str], vocabulary: int, max_length: int = 512) 
     )
 
 
-def _wrong_size(where: str, wanted: int, got: int) -> HarnessError:
-    advice = "give it more text or ask for fewer" if got < wanted else "ask for more"
-    return HarnessError(f"{where}: wanted {wanted:,} tokens; got {got:,} from this text; {advice}")
+def _wrong_size(where: str, expected: int, got: int) -> HarnessError:
+    advice = "give it more text or ask for fewer" if got < expected else "ask for more"
+    return HarnessError(f"{where}: expected {expected:,} tokens; got {got:,} from this text; {advice}")
 
 
 def _alphabet(texts: list[str], vocabulary: int) -> list[str]:
-    """Gives the most frequent characters, ties by code point, then in code point order."""
+    """Return the most frequent characters, ties by code point, in the order of code points."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update("".join(text.split()))
     if not counts:
-        raise HarnessError("train_wordpiece: wanted lines of text; got none; give the trainer a corpus")
+        raise HarnessError("train_wordpiece: expected lines of text; got none; give the trainer a corpus")
     limit = min(_ALPHABET_LIMIT, int(vocabulary * _ALPHABET_FRACTION))
-    return sorted(sorted(counts, key=lambda one: (-counts[one], one))[: max(1, limit)])
+    return sorted(sorted(counts, key=lambda character: (-counts[character], character))[: max(1, limit)])
 
 
 def _backend(vocabulary: int, first: tuple[str, ...]) -> tuple[Tokenizer, trainers.WordPieceTrainer]:
@@ -110,10 +111,11 @@ def _backend(vocabulary: int, first: tuple[str, ...]) -> tuple[Tokenizer, traine
 
 
 def _characters(texts: list[str]) -> list[str]:
-    """Gives each character seen at a word's start as ``x`` and within one as ``##x``, in a fixed order."""
+    """Return each character as ``x`` at the start of a word, as ``##x`` within a word, in a fixed order."""
     backend, trainer = _backend(0, BERT_SPECIALS)
     backend.train_from_iterator(texts, trainer)
-    return sorted(set(backend.get_vocab()) - set(BERT_SPECIALS), key=lambda one: (one.startswith("##"), one))
+    forms = set(backend.get_vocab()) - set(BERT_SPECIALS)
+    return sorted(forms, key=lambda form: (form.startswith("##"), form))
 
 
 def _wordpieces(texts: list[str], vocabulary: int, first: tuple[str, ...]) -> list[str]:
@@ -130,7 +132,7 @@ def _unigram(texts: list[str], vocabulary: int) -> bytes:
             sentence_iterator=iter(texts),
             model_writer=model,
             model_type="unigram",
-            vocab_size=vocabulary - _OURS,
+            vocab_size=vocabulary - _ADDED_SPECIALS,
             character_coverage=0.9995,
             max_sentence_length=_LONGEST_LINE_BYTES,
             num_threads=1,
@@ -144,7 +146,8 @@ def _unigram(texts: list[str], vocabulary: int) -> bytes:
 def _unigram_refusal(vocabulary: int, reason: str) -> HarnessError:
     bound = re.search(r"value <= (\d+)", reason) or re.search(r"required_chars\. \d+ vs (\d+)", reason)
     if bound:
-        return _wrong_size("train_unigram", vocabulary, int(bound.group(1)) + _OURS)
+        return _wrong_size("train_unigram", vocabulary, int(bound.group(1)) + _ADDED_SPECIALS)
     return HarnessError(
-        f"train_unigram: wanted {vocabulary:,} tokens; got: {' '.join(reason.split())}; ask for another size"
+        f"train_unigram: expected {vocabulary:,} tokens; got: {' '.join(reason.split())}; "
+        "ask for another size"
     )

@@ -1,4 +1,4 @@
-"""Fewer tokens: the model and the tokenizer with only those kept.
+"""Trim the vocabulary: the model and the tokenizer with only the kept tokens.
 
 Axes: **V** vocabulary.
 """
@@ -33,7 +33,7 @@ class Trimmed(NamedTuple):
     Attributes:
         model: the model.
         tokenizer: its tokenizer.
-        certificate: what the trimming changed on held-out lines; none when no lines were given.
+        certificate: the differences on held-out lines; None when no lines were given.
         kept: the old ids in the order of the new ones.
     """
 
@@ -49,10 +49,10 @@ def trim_vocabulary(
     keep: ArrayLike,
     lines: Sequence[str] = (),
 ) -> Trimmed:
-    """Gives the model and the tokenizer with only the kept ids, renumbered in ascending order.
+    """Return the model and the tokenizer with only the kept ids, renumbered in ascending order.
 
-    Holds: embedding rows, decoder rows and decoder bias stay with their token, tied or not; text whose
-    tokens are all kept gets the same tokens, and the same logits over them.
+    Invariants: embedding rows, decoder rows and decoder bias stay with their token, tied or not; text whose
+    tokens are all kept has the same tokens, and the same logits of them.
 
     Args:
         model: the model to trim.
@@ -79,10 +79,10 @@ def _checked(keep: ArrayLike, tokenizer: PreTrainedTokenizerBase, spec: Spec) ->
     given = np.asarray(keep)
     kept = np.unique(given)
     if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer) or len(kept) != len(given):
-        raise HarnessError("trim: wanted a list of different whole ids; got others or repeats; mend it")
+        raise HarnessError("trim: expected a list of different whole ids; got others or repeats; correct it")
     if len(kept) and (kept[0] < 0 or kept[-1] >= len(tokenizer)):
         raise HarnessError(
-            f"trim: wanted ids of 0 to {len(tokenizer) - 1:,} in the keep-list; "
+            f"trim: expected ids of 0 to {len(tokenizer) - 1:,} in the keep-list; "
             f"got {kept[0]:,} to {kept[-1]:,}; use the ids of this tokenizer"
         )
     lacking = sorted(vocabulary.special_ids(tokenizer, spec) - set(kept.tolist()))
@@ -99,7 +99,7 @@ def _check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n
     if FAMILIES[find_layout(model).model_type].positions_follow_padding and new[padding] != padding:
         token = tokenizer.convert_ids_to_tokens(int(np.flatnonzero(new[:padding] < 0)[0]))
         raise HarnessError(
-            "trim: wanted every token up to the padding token, as positions are numbered from its id; "
+            "trim: expected every token up to the padding token, as positions are numbered from its id; "
             f"the keep-list lacks '{token}'; add it"
         )
 

@@ -1,7 +1,7 @@
-"""A tokenizer's vocabulary as data: the tokens that must stay, and a smaller one rewritten.
+"""A tokenizer's vocabulary as data: which tokens must stay, and how a smaller vocabulary is written.
 
 Works on the JSON of ``tokenizers`` (WordPiece, Unigram, BPE); reads and writes no file. Ids are renumbered in
-ascending order, so that special tokens at the front stay where they were.
+ascending order, so that special tokens at the front keep their ids.
 """
 
 from __future__ import annotations
@@ -27,20 +27,22 @@ KINDS = ("WordPiece", "Unigram", "BPE")
 
 
 def read(tokenizer: PreTrainedTokenizerBase) -> Spec:
-    """Gives the JSON of a tokenizer.
+    """Return the JSON of a tokenizer.
 
     Raises:
-        HarnessError: it is none of WordPiece, Unigram and BPE.
+        HarnessError: its model is none of WordPiece, Unigram and BPE.
     """
     spec: Spec = json.loads(bare_backend(tokenizer).to_str())
     kind = spec["model"]["type"]
     if kind not in KINDS:
-        raise HarnessError(f"trim: wanted a tokenizer of {', '.join(KINDS)}; got {kind}; use another teacher")
+        raise HarnessError(
+            f"trim: expected a tokenizer of {', '.join(KINDS)}; got {kind}; use another teacher"
+        )
     return spec
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase, spec: Spec) -> set[int]:
-    """Gives the ids of the special, the added and the unknown tokens."""
+    """Return the ids of the special, the added and the unknown tokens."""
     model = spec["model"]
     ids = set(tokenizer.all_special_ids) | {token["id"] for token in spec["added_tokens"]}
     unknown = model["unk_id"] if model["type"] == "Unigram" else model["vocab"].get(model["unk_token"])
@@ -48,10 +50,10 @@ def special_ids(tokenizer: PreTrainedTokenizerBase, spec: Spec) -> set[int]:
 
 
 def required(tokenizer: PreTrainedTokenizerBase, spec: Spec) -> Ids:
-    """Gives the ids that no choice may drop.
+    """Return the ids that no choice may drop.
 
-    They are the special ones; for Unigram also the piece of the lowest score, which sets the cost of an
-    unknown character; for BPE the single characters, of which all else is merged.
+    These are the special tokens; for Unigram also the piece of the lowest score, which sets the cost of an
+    unknown character; for BPE the single characters, from which all other tokens are merged.
     """
     model = spec["model"]
     ids = special_ids(tokenizer, spec)
@@ -63,38 +65,38 @@ def required(tokenizer: PreTrainedTokenizerBase, spec: Spec) -> Ids:
 
 
 def character_ids(tokenizer: PreTrainedTokenizerBase, spec: Spec, characters: Iterable[str]) -> Ids:
-    """Gives the ids of the tokens that are one of these characters, alone, within a word or at its start."""
-    wanted = list(characters)
-    if not wanted:
+    """Return the ids of the tokens of single characters, on their own, within a word or at its start."""
+    characters = list(characters)
+    if not characters:
         return np.empty(0, dtype=np.int64)
     prefix = spec["model"].get("continuing_subword_prefix") or "▁"
     vocabulary: dict[str, int] = tokenizer.get_vocab()
-    forms = (form for one in wanted for form in (one, prefix + one))
-    found = {vocabulary[form] for form in forms if form in vocabulary}
-    return np.array(sorted(found), dtype=np.int64)
+    forms = (form for character in characters for form in (character, prefix + character))
+    ids = {vocabulary[form] for form in forms if form in vocabulary}
+    return np.array(sorted(ids), dtype=np.int64)
 
 
 def parents(spec: Spec) -> dict[int, tuple[int, int]]:
-    """Gives for each BPE token the two it is merged from; empty for the other kinds.
+    """Return for each BPE token the two tokens that it is merged from; empty for other models.
 
-    Holds: of several pairs that make one token it is the one that merging the token's own letters ends with,
-    or the first, where they do not merge to it.
+    Invariants: of several pairs that make one token, the pair with which merging the token's own letters
+    ends, or the first pair where the letters do not merge to the token.
     """
     if spec["model"]["type"] != "BPE":
         return {}
     vocabulary, merges = spec["model"]["vocab"], _merges(spec)
     ranks = {pair: rank for rank, pair in enumerate(merges)}
-    found: dict[int, tuple[int, int]] = {}
+    merged_from: dict[int, tuple[int, int]] = {}
     for pair in merges:
         token = "".join(pair)
-        if vocabulary[token] not in found:
+        if vocabulary[token] not in merged_from:
             left, right = _last_merge(token, ranks) or pair
-            found[vocabulary[token]] = (vocabulary[left], vocabulary[right])
-    return found
+            merged_from[vocabulary[token]] = (vocabulary[left], vocabulary[right])
+    return merged_from
 
 
 def _last_merge(token: str, ranks: Mapping[tuple[str, str], int]) -> tuple[str, str] | None:
-    """Gives the pair that BPE merges last in a token's letters; None where more than one part is left."""
+    """Return the pair that BPE merges last in a token's letters; None where several parts are left."""
     parts, last = list(token), None
     while len(parts) > 1:
         ranked = [(ranks[pair], place) for place, pair in enumerate(pairwise(parts)) if pair in ranks]
@@ -107,14 +109,14 @@ def _last_merge(token: str, ranks: Mapping[tuple[str, str], int]) -> tuple[str, 
 
 
 def renumber(kept: Ids, size: int) -> Ids:
-    """Gives for each old id the new one, or -1."""
+    """Return the new id of each old id, or -1."""
     new = np.full(size, -1, dtype=np.int64)
     new[kept] = np.arange(len(kept))
     return new
 
 
 def rewrite(spec: Spec, kept: Ids, new: Ids) -> Spec:
-    """Gives the JSON of the tokenizer that has only the kept ids, renumbered."""
+    """Return the JSON of the tokenizer with only the kept ids, renumbered."""
     small = {key: value for key, value in spec.items() if key != "model"}
     small = copy.deepcopy(small) | {"model": _MODELS[spec["model"]["type"]](spec, kept, new)}
     small["added_tokens"] = [token | {"id": int(new[token["id"]])} for token in small["added_tokens"]]
@@ -123,7 +125,7 @@ def rewrite(spec: Spec, kept: Ids, new: Ids) -> Spec:
 
 
 def replace_backend(tokenizer: PreTrainedTokenizerBase, spec: Spec) -> PreTrainedTokenizerBase:
-    """Gives a copy of the tokenizer that works by this JSON; settings and class stay."""
+    """Return a copy of the tokenizer with the backend of this JSON; settings and class stay."""
     small = copy.copy(tokenizer)
     heavy = ("_tokenizer", "_vocab")
     small.__dict__ = {key: copy.deepcopy(value) for key, value in vars(tokenizer).items() if key not in heavy}
@@ -136,7 +138,7 @@ def _merges(spec: Spec) -> list[tuple[str, str]]:
     return [(left, right) for left, right in pairs]
 
 
-def _wordpiece(spec: Spec, kept: Ids, new: Ids) -> Spec:  # noqa: ARG001 - one shape for all kinds
+def _wordpiece(spec: Spec, kept: Ids, new: Ids) -> Spec:  # noqa: ARG001 - one signature for all kinds
     numbers = new.tolist()
     ordered = sorted(
         (numbers[old], token) for token, old in spec["model"]["vocab"].items() if numbers[old] >= 0
@@ -167,7 +169,7 @@ _MODELS = {"WordPiece": _wordpiece, "Unigram": _unigram, "BPE": _bpe}
 
 
 def _renumber_processor(processor: Spec | None, new: Ids) -> None:
-    """Renumbers, in place, the ids that a post-processor adds."""
+    """Renumber, in place, the ids that a post-processor adds."""
     if processor is None:
         return
     for inner in processor.get("processors", []):

@@ -55,7 +55,7 @@ def _make(family, wordpiece, bpe):
 
 @pytest.fixture(scope="module", params=["distilbert", "electra", "modernbert"])
 def made(request, wordpiece, bpe, lively):
-    """A tiny encoder of the family, its tokenizer beside it."""
+    """A tiny encoder of the family, and its tokenizer."""
     model, tokenizer = _make(request.param, wordpiece, bpe)
     return lively(model.eval()), tokenizer
 
@@ -69,8 +69,8 @@ def texts(made, lines):
 
 def logits(model, batch):
     with torch.no_grad():
-        found = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    return found[batch["attention_mask"].bool()]
+        computed = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    return computed[batch["attention_mask"].bool()]
 
 
 def test_every_parameter_is_in_the_table(made):
@@ -80,16 +80,16 @@ def test_every_parameter_is_in_the_table(made):
     assert all(part.parameters > 0 for part in parts.values())
 
 
-def test_the_head_in_two_halves_is_the_models_own(made, texts):
+def test_split_head_computes_the_models_logits(made, texts):
     model, _ = made
     with torch.no_grad():
         states = model.base_model(input_ids=texts["input_ids"], attention_mask=texts["attention_mask"])[0]
         head = split_mlm_head(model)
-        found = head.transform(states[texts["attention_mask"].bool()]) @ head.weight_VD.T + head.bias_V
-    assert torch.allclose(found, logits(model, texts), atol=1e-4)
+        computed = head.transform(states[texts["attention_mask"].bool()]) @ head.weight_VD.T + head.bias_V
+    assert torch.allclose(computed, logits(model, texts), atol=1e-4)
 
 
-def test_a_pruned_neuron_is_a_zeroed_one(made, texts):
+def test_pruned_neuron_equals_zeroed_neuron(made, texts):
     model, _ = made
     for kind in ("magnitude", "taylor", "taylor_logits"):
         scores = measure_ffn_importance(model, [texts], kind)
@@ -105,7 +105,7 @@ def test_a_pruned_neuron_is_a_zeroed_one(made, texts):
     assert read_size(small, "intermediate_size") == 20
 
 
-def test_a_pruned_head_writes_nothing(made, texts, tmp_path):
+def test_pruned_head_has_no_output(made, texts, tmp_path):
     model, tokenizer = made
     family = find_layout(model)
     for kind in ("magnitude", "taylor", "taylor_logits"):
@@ -120,11 +120,11 @@ def test_a_pruned_head_writes_nothing(made, texts, tmp_path):
 
     outs = [model.get_submodule(f"{family.layers}.{number}.{family.attention_out}") for number in range(3)]
     hooks = [out.register_forward_pre_hook(hook(one)) for out, one in zip(outs, kept, strict=True)]
-    wanted = logits(model, texts)
+    expected = logits(model, texts)
     for one in hooks:
         one.remove()
-    assert torch.allclose(logits(small, texts), wanted, atol=1e-5)
-    assert not torch.allclose(logits(model, texts), wanted, atol=1e-2)
+    assert torch.allclose(logits(small, texts), expected, atol=1e-5)
+    assert not torch.allclose(logits(model, texts), expected, atol=1e-2)
     save_checkpoint(small, tokenizer, tmp_path)
     assert torch.equal(
         logits(AutoModelForMaskedLM.from_pretrained(tmp_path).eval(), texts), logits(small, texts)
@@ -137,7 +137,7 @@ def test_keeping_every_layer_and_dimension_loses_nothing(made, texts):
         assert torch.allclose(logits(same, texts), logits(model, texts), atol=1e-4)
 
 
-def test_layers_and_whole_heads_may_go(made, texts, tmp_path):
+def test_layers_and_whole_heads_are_dropped(made, texts, tmp_path):
     model, tokenizer = made
     kept = keep_top([measure_hidden_importance(model, [texts], "taylor")], 12)[0]
     small = narrow(shorten(model, [0, 2]), 12, 2, basis=kept, heads_mode="dropped")
@@ -148,20 +148,20 @@ def test_layers_and_whole_heads_may_go(made, texts, tmp_path):
     assert logits(small, texts).isfinite().all()
 
 
-def test_what_a_family_does_not_allow_is_refused(made, texts):
+def test_unsupported_changes_are_refused(made, texts):
     model, _ = made
     kind = model.config.model_type
     if kind == "modernbert":
-        with pytest.raises(HarnessError, match=r"^shorten: wanted layer 0 kept as the first"):
+        with pytest.raises(HarnessError, match=r"^shorten: expected layer 0 kept as the first"):
             shorten(model, [1, 2])
-        with pytest.raises(HarnessError, match=r"^narrow: wanted whole heads of 6, .* got 3; say heads"):
+        with pytest.raises(HarnessError, match=r"^narrow: expected whole heads of 6, .* got 3; use heads"):
             narrow(model, 12, 4)
     if kind != "distilbert":
-        with pytest.raises(HarnessError, match=f"wanted a family with norms .* got {kind}; take"):
+        with pytest.raises(HarnessError, match=f"expected a family with norms .* got {kind}; take"):
             narrow_on_text(model, 12, 4, [texts])
 
 
-def test_distilbert_is_fitted_too(made, texts):
+def test_distilbert_is_fitted(made, texts):
     model, _ = made
     if model.config.model_type != "distilbert":
         pytest.skip("BERT and XLM-R are fitted in narrowing, the others are refused")
@@ -184,7 +184,7 @@ def test_trimming_keeps_tokens_and_logits(made, lines, texts, tmp_path):
     assert model.get_input_embeddings().num_embeddings == len(tokenizer) == len(kept)
 
 
-def test_an_electra_without_a_map_between_embeddings_and_layers_is_refused_where_it_matters():
+def test_electra_without_embedding_map_cannot_be_narrowed():
     config = ElectraConfig(
         vocab_size=50,
         embedding_size=8,
@@ -194,10 +194,10 @@ def test_an_electra_without_a_map_between_embeddings_and_layers_is_refused_where
         intermediate_size=8,
     )
     model = ElectraForMaskedLM(config).eval()
-    wanted = "wanted an Electra whose embeddings are narrower than its hidden states; got both 8 wide"
-    with pytest.raises(HarnessError, match=wanted):
+    expected = "expected an Electra whose embeddings are narrower than its hidden states; got both 8 wide"
+    with pytest.raises(HarnessError, match=expected):
         narrow(model, 4, 2)
     for kind in ("magnitude", "taylor"):
-        with pytest.raises(HarnessError, match=wanted):
+        with pytest.raises(HarnessError, match=expected):
             measure_hidden_importance(model, [], kind)
     assert shorten(model, [1]).config.num_hidden_layers == 1

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.config.shape import Shape
-from harness.models.initialization.positional_heads import SHIFTS, initialize_positional_heads
+from harness.models.initialization.positional_heads import OFFSETS, initialize_positional_heads
 from harness.models.loading.checkpoint import build_model
 
 FAMILIES = [("bert", 2, 64), ("xlm-roberta", 1, 66)]
@@ -25,11 +25,11 @@ def _attentions(model, length: int):
 
 
 @pytest.mark.parametrize(("family", "types", "positions"), FAMILIES)
-def test_the_first_heads_of_every_layer_look_mostly_at_their_neighbour(family, types, positions):
+def test_first_heads_attend_to_their_neighbours(family, types, positions):
     model = _model(family, types, positions)
     initialize_positional_heads(model, seed=1)
     for layer in _attentions(model, 50):
-        for head, shift in enumerate(SHIFTS):
+        for head, shift in enumerate(OFFSETS):
             there = torch.diagonal(layer[:, head], shift, 1, 2)
             assert there.mean() > 0.3
             inner = layer[:, head, 1:-1]
@@ -44,7 +44,7 @@ def test_other_heads_stay_as_they_were(family, types, positions):
     changed = {name for name, tensor in model.named_parameters() if not torch.equal(tensor, old[name])}
     assert {name.rsplit(".", 2)[1] for name in changed if "layer" in name} == {"query", "key"}
     assert all("embeddings" in name or "layer" in name or "decoder" in name for name in changed)
-    rows = len(SHIFTS) * 32
+    rows = len(OFFSETS) * 32
     for name in changed:
         if "layer" in name:
             tensor = model.get_parameter(name)
@@ -52,7 +52,7 @@ def test_other_heads_stay_as_they_were(family, types, positions):
             assert not torch.equal(tensor[:rows], old[name][:rows])
 
 
-def test_equal_seeds_give_equal_weights_and_others_do_not():
+def test_equal_seeds_make_equal_weights():
     models = [_model("bert", 2, 64) for _ in range(3)]
     for model, seed in zip(models, (1, 1, 2), strict=True):
         initialize_positional_heads(model, seed)

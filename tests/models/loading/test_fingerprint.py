@@ -29,7 +29,7 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_a_model_saved_again_is_the_same(saved, tmp_path):
+def test_model_saved_again_keeps_its_fingerprint(saved, tmp_path):
     model, tokenizer = AutoModelForMaskedLM.from_pretrained(saved), AutoTokenizer.from_pretrained(saved)
     tokenizer(
         ["a dog", "the cat sat"], padding=True, truncation=True, max_length=4
@@ -54,19 +54,19 @@ def rehead(folder: Path) -> None:
 
 
 def retokenise(folder: Path) -> None:
-    told = json.loads((folder / "tokenizer.json").read_text())
-    told["normalizer"] = {"type": "Lowercase"}
-    (folder / "tokenizer.json").write_text(json.dumps(told))
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    settings["normalizer"] = {"type": "Lowercase"}
+    (folder / "tokenizer.json").write_text(json.dumps(settings))
 
 
 @pytest.mark.parametrize("change", [reweigh, rehead, retokenise])
-def test_what_counts_shows(saved, tmp_path, change):
+def test_changes_alter_the_fingerprint(saved, tmp_path, change):
     other = Path(shutil.copytree(saved, tmp_path / "other"))
     change(other)
     assert fingerprint(other) != fingerprint(saved)
 
 
-def test_a_tokenizer_without_its_json_is_known_by_its_vocabulary(saved, tmp_path):
+def test_vocabulary_file_counts_without_tokenizer_json(saved, tmp_path):
     (saved / "tokenizer.json").unlink()
     (saved / "vocab.txt").write_text("[UNK]\na\n")
     before = fingerprint(saved)

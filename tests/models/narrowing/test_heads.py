@@ -23,7 +23,7 @@ def attention(model, number):
 
 
 def products(layer, heads, columns):
-    """Gives each head's scores QᵀK (by its divisor) and what it writes OV, biases included."""
+    """Return each head's scores QᵀK (by its divisor) and what it writes OV, biases included."""
     maps = {
         name: torch.cat([getattr(layer.self, name).weight, getattr(layer.self, name).bias[:, None]], 1)
         for name in ("query", "key", "value")
@@ -54,25 +54,27 @@ def test_svd_is_lossless_where_a_head_uses_few_dimensions(encoder):
                 linear.weight[rows] = turn @ linear.weight[rows][:3]
                 linear.bias[rows] = turn @ linear.bias[rows][:3]
     kept = torch.arange(12)
-    wanted = products(layer, 4, kept)
+    expected = products(layer, 4, kept)
     for within, fits in (("svd", True), ("first", False)):
-        found = products(attention(narrow(model, 12, 4, within=within), 1), 4, kept)
-        close = [torch.allclose(one, two, atol=1e-4) for one, two in zip(found, wanted, strict=True)]
+        computed = products(attention(narrow(model, 12, 4, within=within), 1), 4, kept)
+        close = [torch.allclose(one, two, atol=1e-4) for one, two in zip(computed, expected, strict=True)]
         assert close == [fits, fits]
 
 
-def test_svd_is_never_further_off_than_the_first_dimensions(encoder):
+def test_svd_is_at_least_as_near_as_first_dimensions(encoder):
     kept = torch.arange(12)
-    wanted = products(attention(encoder.model, 0), 4, kept)
+    expected = products(attention(encoder.model, 0), 4, kept)
     gaps = {}
     for within in ("first", "svd"):
-        found = products(attention(narrow(encoder.model, 12, 4, within=within), 0), 4, kept)
-        gaps[within] = [torch.linalg.matrix_norm(one - two) for one, two in zip(found, wanted, strict=True)]
+        computed = products(attention(narrow(encoder.model, 12, 4, within=within), 0), 4, kept)
+        gaps[within] = [
+            torch.linalg.matrix_norm(one - two) for one, two in zip(computed, expected, strict=True)
+        ]
     assert all((better < worse).all() for better, worse in zip(gaps["svd"], gaps["first"], strict=True))
 
 
 @pytest.mark.parametrize("kind", ["magnitude", "taylor"])
-def test_a_dead_dimension_scores_least(encoder, batch, kind):
+def test_dead_dimension_is_least_important(encoder, batch, kind):
     model = copy.deepcopy(encoder.model)
     family = find_layout(model)
     with torch.no_grad():
@@ -89,7 +91,7 @@ def test_a_dead_dimension_scores_least(encoder, batch, kind):
     assert narrow(model, 18, 3, basis=kept).config.hidden_size == 18
 
 
-def test_taylor_is_the_slope_of_the_loss_at_every_place(encoder, batch):
+def test_taylor_of_dimensions_equals_the_loss_gradient(encoder, batch):
     model = copy.deepcopy(encoder.model).double().eval()
     family = find_layout(model)
     score = measure_hidden_importance(model, [batch], "taylor")
@@ -110,8 +112,10 @@ def test_taylor_is_the_slope_of_the_loss_at_every_place(encoder, batch):
     assert float(score[7]) == pytest.approx(total, rel=1e-4)
 
 
-def test_unknown_ways_are_refused(encoder, batch):
+def test_unknown_modes_are_refused(encoder, batch):
     with pytest.raises(HarnessError, match="unknown way to narrow a head 'last'; there are: first, svd"):
         narrow(encoder.model, 12, 4, within="last")
-    with pytest.raises(HarnessError, match=r"unknown score 'noise'; there are: magnitude, taylor, taylor_l"):
+    with pytest.raises(
+        HarnessError, match=r"unknown importance criterion 'noise'; there are: magnitude, taylor, taylor_l"
+    ):
         measure_hidden_importance(encoder.model, [batch], "noise")

@@ -32,16 +32,16 @@ def drawn(*shape, seed=0):
 
 def states(model, batch):
     with torch.no_grad():
-        found = model.base_model(
+        computed = model.base_model(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True
         )
-    return [one[batch["attention_mask"].bool()] for one in found.hidden_states]
+    return [one[batch["attention_mask"].bool()] for one in computed.hidden_states]
 
 
 def logits(model, batch):
     with torch.no_grad():
-        found = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    return found[batch["attention_mask"].bool()]
+        computed = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    return computed[batch["attention_mask"].bool()]
 
 
 @pytest.fixture
@@ -58,33 +58,33 @@ def sample(encoder, lines):
     return batches
 
 
-def test_a_regression_finds_the_map_and_does_not_care_about_pieces():
+def test_regression_recovers_the_map_in_any_parts():
     rows, weight, bias = drawn(50, 4), drawn(3, 4, seed=1), drawn(3, seed=2)
-    wanted = rows @ weight.T + bias
+    expected = rows @ weight.T + bias
     whole, pieces = Regression(), Regression()
-    whole.add(rows, wanted)
+    whole.add(rows, expected)
     for start in range(0, 50, 7):
-        pieces.add(rows[start : start + 7], wanted[start : start + 7])
-    for found in (whole.solve(1e-9), pieces.solve(1e-9)):
-        assert torch.allclose(found.weight_YX, weight, atol=1e-5)
-        assert torch.allclose(found.bias_Y, bias, atol=1e-5)
-        assert torch.allclose(found(rows), wanted, atol=1e-4)
+        pieces.add(rows[start : start + 7], expected[start : start + 7])
+    for computed in (whole.solve(1e-9), pieces.solve(1e-9)):
+        assert torch.allclose(computed.weight_YX, weight, atol=1e-5)
+        assert torch.allclose(computed.bias_Y, bias, atol=1e-5)
+        assert torch.allclose(computed(rows), expected, atol=1e-4)
 
 
-def test_a_row_of_weight_zero_does_not_count_and_a_prior_stands_where_rows_are_silent():
+def test_regression_ignores_zero_weights_and_falls_back_to_the_prior():
     rows, prior = drawn(30, 3), Linear(torch.full((1, 3), 7.0), torch.tensor([2.0]))
     rows[:, 2] = 0
-    wanted = rows[:, :1] - 1
-    wanted[0] = 1e3
+    expected = rows[:, :1] - 1
+    expected[0] = 1e3
     regression = Regression()
     weight = torch.ones(30).index_fill(0, torch.tensor([0]), 0)
-    regression.add(rows, wanted, weight)
-    found = regression.solve(1e-6, prior)
-    assert torch.allclose(found.weight_YX, torch.tensor([[1.0, 0.0, 7.0]]), atol=1e-3)
-    assert float(found.bias_Y) == pytest.approx(-1, abs=1e-3)
+    regression.add(rows, expected, weight)
+    computed = regression.solve(1e-6, prior)
+    assert torch.allclose(computed.weight_YX, torch.tensor([[1.0, 0.0, 7.0]]), atol=1e-3)
+    assert float(computed.bias_Y) == pytest.approx(-1, abs=1e-3)
 
 
-def test_moments_are_those_of_all_rows():
+def test_covariance_sums_over_all_rows():
     rows, spread, gain = drawn(40, 3) + 2, Covariance(), AffineFit()
     for piece in rows.split(9):
         spread.add(piece)
@@ -92,29 +92,29 @@ def test_moments_are_those_of_all_rows():
     assert torch.allclose(spread.covariance(), torch.cov(rows.double().T, correction=0), atol=1e-5)
     ones = append_ones(rows).double()
     assert torch.allclose(spread.second_moment(), ones.T @ ones / 40, atol=1e-5)
-    found, bias = gain.solve()
-    assert torch.allclose(found, torch.tensor([2.0, -1.0, 0.0]), atol=1e-4)
+    computed, bias = gain.solve()
+    assert torch.allclose(computed, torch.tensor([2.0, -1.0, 0.0]), atol=1e-4)
     assert torch.allclose(bias, torch.full((3,), 5.0), atol=1e-3)
     root, inverse = square_roots(spread.covariance())
     assert torch.allclose(root @ root, spread.covariance(), atol=1e-9)
     assert torch.allclose(root @ inverse, torch.eye(3, dtype=torch.float64), atol=1e-9)
 
 
-def test_a_sample_passes_as_through_the_model(encoder, batch):
+def test_sample_runs_as_in_the_model(encoder, batch):
     model, sample = encoder.model, TextSample([batch])
     with torch.no_grad():
         _, [rows] = activations.run_embeddings(model, sample)
-        found = [rows]
+        computed = [rows]
         for number in range(3):
-            found.append(activations.run_layer(model, number, found[-1], sample.attended[0]).after_ND)
-    for one, two in zip(found, states(model, batch), strict=True):
+            computed.append(activations.run_layer(model, number, computed[-1], sample.attended[0]).after_ND)
+    for one, two in zip(computed, states(model, batch), strict=True):
         assert torch.allclose(one, two, atol=1e-5)
-    assert int(sample.asked()[0].sum()) == int((batch["labels"] != -100).sum())
-    assert bool(TextSample([{**batch, "labels": None}]).asked()[0].all())
+    assert int(sample.loss_rows()[0].sum()) == int((batch["labels"] != -100).sum())
+    assert bool(TextSample([{**batch, "labels": None}]).loss_rows()[0].all())
 
 
 @pytest.mark.parametrize("weight", [None, 0.5, 2.0])
-def test_the_principal_basis_holds_more_variance_than_any_dimensions(encoder, sample, weight):
+def test_principal_basis_holds_most_variance(encoder, sample, weight):
     basis = principal_basis(encoder.model, sample, 10, embeddings_weight=weight).double()
     assert torch.allclose(basis.T @ basis, torch.eye(10, dtype=torch.float64), atol=1e-5)
     places = measure_residual_covariances(encoder.model, sample)
@@ -127,7 +127,7 @@ def test_the_principal_basis_holds_more_variance_than_any_dimensions(encoder, sa
     assert torch.allclose(places[0], torch.cov(rows.T, correction=0), atol=1e-4)
 
 
-def test_the_embeddings_weigh_as_asked(encoder, sample):
+def test_embeddings_weight_is_applied(encoder, sample):
     """With all the weight on them, the basis is that of the embeddings alone."""
     rows = torch.cat([states(encoder.model, one)[0] for one in sample]).double()
     alone = torch.linalg.eigh(torch.cov(rows.T, correction=0)).eigenvectors.flip(1)[:, :6]
@@ -139,15 +139,15 @@ def test_the_embeddings_weigh_as_asked(encoder, sample):
     assert shared[None] < 5.9
 
 
-def test_a_basis_of_dimensions_folds_as_they_are_kept(encoder, batch):
+def test_folding_dimensions_equals_keeping_them(encoder, batch):
     kept = torch.tensor([0, 3, 4, 7, 8, 9, 12, 13, 17, 20, 21, 23])
     for within in ("first", "svd"):
         folded = fold_basis(encoder.model, selection_basis(kept, 24), 4, within=within)
-        wanted = narrow(encoder.model, 12, 4, basis=kept, within=within)
-        assert torch.allclose(logits(folded, batch), logits(wanted, batch), atol=1e-4)
+        expected = narrow(encoder.model, 12, 4, basis=kept, within=within)
+        assert torch.allclose(logits(folded, batch), logits(expected, batch), atol=1e-4)
 
 
-def test_refitting_with_everything_kept_leaves_the_stream_as_it_was(encoder, sample):
+def test_refit_at_full_width_keeps_the_stream(encoder, sample):
     tensors = refit(encoder.model, torch.eye(24), 4, sample)
     same = rebuild_model(encoder.model, tensors)
     for one, two in zip(states(same, sample[0]), states(encoder.model, sample[0]), strict=True):
@@ -170,7 +170,7 @@ def error(small, model, batches):
     return float(torch.cat(gaps).square().mean() / torch.cat([two for _, two in pairs]).var())
 
 
-def test_fitting_comes_nearer_than_folding_and_both_than_the_first_dimensions(encoder, sample):
+def test_fitting_beats_folding_beats_first_dimensions(encoder, sample):
     model = encoder.model
     first = error(narrow(model, 16, 4), model, sample)
     fitted = error(narrow_on_text(model, 16, 4, sample, basis="pca"), model, sample)
@@ -181,7 +181,7 @@ def test_fitting_comes_nearer_than_folding_and_both_than_the_first_dimensions(en
 
 @pytest.mark.parametrize("basis", ["first", "importance", "pca"])
 @pytest.mark.parametrize("sizes", [(12, 4, "svd"), (12, 4, "first"), (12, 2, "svd"), (10, 2, "svd")], ids=str)
-def test_the_result_is_stock_and_what_came_in_is_left_alone(encoder, sample, tmp_path, basis, sizes):
+def test_narrowed_model_is_stock_and_the_original_unchanged(encoder, sample, tmp_path, basis, sizes):
     before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
     watched = hooks(encoder.model)
     hidden, heads, within = sizes
@@ -197,11 +197,11 @@ def test_the_result_is_stock_and_what_came_in_is_left_alone(encoder, sample, tmp
     assert all(bool(value.isfinite().all()) for value in small.state_dict().values())
 
 
-def test_what_does_not_fit_is_refused(encoder, sample):
+def test_unfit_requests_are_refused(encoder, sample):
     with pytest.raises(HarnessError, match="unknown basis 'last'; there are: first, importance, pca"):
         narrow_on_text(encoder.model, 12, 4, sample, basis="last")
     for refitted in (True, False):
-        with pytest.raises(HarnessError, match=r"^narrow: wanted batches of corpus text; got none"):
+        with pytest.raises(HarnessError, match=r"^narrow: expected batches of corpus text; got none"):
             narrow_on_text(encoder.model, 12, 4, [], refit=refitted)
     with pytest.raises(HarnessError, match="got 4 heads in 13; choose a multiple"):
         narrow_on_text(encoder.model, 13, 4, sample)

@@ -33,7 +33,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_result_is_stock_and_as_large_as_its_shape(encoder, batch, tmp_path, name):
+def test_result_is_stock_and_has_its_shape(encoder, batch, tmp_path, name):
     change, sizes = CHANGES[name]
     before = {key: value.clone() for key, value in encoder.model.state_dict().items()}
     settings = encoder.model.config.to_dict()
@@ -69,7 +69,7 @@ def test_keeping_everything_is_lossless(encoder, batch, keep_all):
     )
 
 
-def test_reordered_dimensions_and_neurons_are_lossless(encoder, batch):
+def test_reordering_is_lossless(encoder, batch):
     """Neither the neurons nor the dimensions of the residual stream have an order."""
     neurons = [torch.randperm(30, generator=torch.Generator().manual_seed(n)) for n in range(3)]
     dimensions = torch.randperm(24, generator=torch.Generator().manual_seed(9))
@@ -94,7 +94,7 @@ def test_pruned_neuron_equals_zeroed_neuron(encoder, batch):
     assert torch.allclose(logits(prune_ffn(encoder.model, kept), batch), zeroed, atol=1e-5, rtol=0)
 
 
-def test_layers_keep_the_order_asked_for(encoder):
+def test_layers_keep_the_requested_order(encoder):
     small = shorten(encoder.model, [2, 0])
     layers, small_layers = (one.get_submodule(find_layout(one).layers) for one in (encoder.model, small))
     for new, old in enumerate([2, 0]):
@@ -115,60 +115,60 @@ def test_each_head_keeps_its_own_dimensions(encoder):
     assert torch.equal(dropped.self.query.weight, wide.self.query.weight[:12, :12])
 
 
-def test_scores_of_the_kept_dimensions_stay(encoder):
+def test_attention_scores_of_kept_dimensions_stay(encoder):
     """softmax(q·k/√d) over the kept dimensions is the same before and after, though d is smaller."""
     path = f"{find_layout(encoder.model).layers}.0.attention.self"
     wide, small = encoder.model.get_submodule(path), narrow(encoder.model, 12, 4).get_submodule(path)
     hidden_LD = torch.randn(5, 24, generator=torch.Generator().manual_seed(2))
     hidden_LD[:, 12:] = 0
     query, key = (getattr(wide, name)(hidden_LD).view(5, 4, 6)[..., :3] for name in ("query", "key"))
-    wanted = torch.einsum("lhd,mhd->hlm", query, key) * wide.scaling
+    expected = torch.einsum("lhd,mhd->hlm", query, key) * wide.scaling
     query, key = (getattr(small, name)(hidden_LD[:, :12]).view(5, 4, 3) for name in ("query", "key"))
-    assert torch.allclose(torch.einsum("lhd,mhd->hlm", query, key) * small.scaling, wanted, atol=1e-5)
+    assert torch.allclose(torch.einsum("lhd,mhd->hlm", query, key) * small.scaling, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: shorten(m, []), "shorten: wanted one or more different layers of 0 to 2; got []"),
+        (lambda m: shorten(m, []), "shorten: expected one or more different layers of 0 to 2; got []"),
         (lambda m: shorten(m, [0, 0]), r"got \[0, 0\]"),
         (lambda m: shorten(m, [3]), r"got \[3\]"),
-        (lambda m: prune_ffn(m, [torch.arange(3)]), "wanted a list of neurons for each of 3 layers; got 1"),
+        (lambda m: prune_ffn(m, [torch.arange(3)]), "expected a list of neurons for each of 3 layers; got 1"),
         (
             lambda m: prune_ffn(m, [torch.arange(n) for n in (3, 4, 3)]),
             r"equally many .*got \[3, 4\]; keep the same",
         ),
         (
             lambda m: prune_ffn(m, [torch.tensor([0, 30])] * 3),
-            "layer 0: wanted one or more different neurons of 0 to 29",
+            "layer 0: expected one or more different neurons of 0 to 29",
         ),
         (lambda m: prune_ffn(m, [torch.tensor([1, 1])] * 3), "different neurons"),
         (lambda m: prune_ffn(m, [torch.tensor([], dtype=torch.int64)] * 3), "one or more different neurons"),
         (lambda m: narrow(m, 13, 4), "got 4 heads in 13; choose a multiple of the heads"),
-        (lambda m: narrow(m, 24, 5), "wanted at most 4 heads"),
+        (lambda m: narrow(m, 24, 5), "expected at most 4 heads"),
         (lambda m: narrow(m, 0, 4), "hidden size of at most 24"),
-        (lambda m: narrow(m, 16, 2), "wanted heads no wider than the model's 6; got 8"),
+        (lambda m: narrow(m, 16, 2), "expected heads no wider than the model's 6; got 8"),
         (
             lambda m: narrow(m, 12, 2, heads_mode="narrowed"),
-            r"wanted all 4 heads kept \(heads: narrowed\); got 2",
+            r"expected all 4 heads kept \(heads: narrowed\); got 2",
         ),
         (
             lambda m: narrow(m, 12, 4, heads_mode="dropped"),
-            r"wanted whole heads of 6 .*got 12 for 4 heads; ask for 24",
+            r"expected whole heads of 6 .*got 12 for 4 heads; ask for 24",
         ),
         (
             lambda m: narrow(m, 12, 4, heads_mode="mixed"),
             "unknown way to narrow heads 'mixed'; there are: narrowed",
         ),
         (lambda m: narrow(m, 12, 4, basis="last"), "unknown basis 'last'; there are: first"),
-        (lambda m: narrow(m, 12, 4, basis=torch.arange(11)), "wanted 12 dimensions; got 11"),
+        (lambda m: narrow(m, 12, 4, basis=torch.arange(11)), "expected 12 dimensions; got 11"),
         (
             lambda m: narrow(m, 12, 4, basis=torch.arange(13, 25)),
-            "wanted one or more different dimensions of 0 to 23",
+            "expected one or more different dimensions of 0 to 23",
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(encoder, change, message):
+def test_unfit_requests_are_refused_in_one_line(encoder, change, message):
     with pytest.raises(HarnessError, match=message.replace("[]", r"\[\]")) as caught:
         change(encoder.model)
     assert "\n" not in str(caught.value)

@@ -35,13 +35,13 @@ def error(small, model, batches):
     return float(torch.cat(gaps).square().mean() / torch.cat([two for _, two in pairs]).var())
 
 
-def test_wider_embeddings_come_nearer(model, sample):
+def test_wider_embeddings_are_nearer(model, sample):
     errors = [error(factorize_embeddings(model, width, sample), model, sample) for width in (4, 12, 22)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.5
 
 
-def test_the_result_is_stock_and_has_the_parameters_it_should(model, sample, wordpiece, tmp_path):
+def test_factorized_model_is_stock_and_has_its_size(model, sample, wordpiece, tmp_path):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     small = factorize_embeddings(model, 10, sample)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -57,12 +57,16 @@ def test_the_result_is_stock_and_has_the_parameters_it_should(model, sample, wor
     assert AutoTokenizer.from_pretrained(tmp_path)("il-kelb").input_ids == wordpiece("il-kelb").input_ids
 
 
-def test_what_does_not_fit_is_refused(model, sample, shape_of, unigram):
+def test_unfit_requests_are_refused(model, sample, shape_of, unigram):
     for width in (0, 24):
-        with pytest.raises(HarnessError, match=f"^factorise: wanted embeddings of 1 to 23, .* got {width};"):
+        with pytest.raises(
+            HarnessError, match=f"^factorise: expected embeddings of 1 to 23, .* got {width};"
+        ):
             factorize_embeddings(model, width, sample)
     other = build_model(shape_of("xlm-roberta", len(unigram)), seed=1)
-    with pytest.raises(HarnessError, match=r"^factorise: wanted a bert encoder, .* got xlm-roberta; narrow"):
+    with pytest.raises(
+        HarnessError, match=r"^factorise: expected a bert encoder, .* got xlm-roberta; narrow"
+    ):
         factorize_embeddings(other, 10, sample)
-    with pytest.raises(HarnessError, match="wanted batches of corpus text; got none"):
+    with pytest.raises(HarnessError, match="expected batches of corpus text; got none"):
         factorize_embeddings(model, 10, [])

@@ -15,7 +15,7 @@ from harness.ops import linear_gelu_linear
 
 
 @pytest.mark.parametrize("kind", ["magnitude", "taylor"])
-def test_a_neuron_that_nothing_reads_scores_zero(encoder, batch, kind):
+def test_neuron_without_output_has_no_importance(encoder, batch, kind):
     family = find_layout(encoder.model)
     ffn_out = encoder.model.get_submodule(f"{family.layers}.1.{family.ffn_out}")
     column = ffn_out.weight[:, 7].detach().clone()
@@ -33,11 +33,11 @@ def test_magnitude_is_the_product_of_norms(encoder):
     family = find_layout(encoder.model)
     layer = encoder.model.get_submodule(f"{family.layers}.2")
     ffn_in, ffn_out = layer.get_submodule(family.ffn_in), layer.get_submodule(family.ffn_out)
-    wanted = ffn_in.weight[3].norm() * ffn_out.weight[:, 3].norm()
-    assert torch.isclose(measure_ffn_importance(encoder.model, [], "magnitude")[2][3], wanted)
+    expected = ffn_in.weight[3].norm() * ffn_out.weight[:, 3].norm()
+    assert torch.isclose(measure_ffn_importance(encoder.model, [], "magnitude")[2][3], expected)
 
 
-def test_taylor_is_the_slope_of_the_loss_along_each_neuron(encoder, batch):
+def test_taylor_of_neurons_equals_the_loss_gradient(encoder, batch):
     """|Σ h ∂L/∂h| is |dL/dgate| at gate 1, measured here by differences in float64."""
     model = type(encoder.model)(encoder.model.config).double().eval()
     model.load_state_dict({name: value.double() for name, value in encoder.model.state_dict().items()})
@@ -57,8 +57,8 @@ def test_taylor_is_the_slope_of_the_loss_along_each_neuron(encoder, batch):
     hook.remove()
 
 
-def test_the_models_own_guesses_take_the_place_of_labels(encoder, batch):
-    """Labels say where to look, if there are any; what they are is not read."""
+def test_taylor_logits_uses_the_models_predictions(encoder, batch):
+    """Labels choose the places, if there are any; their values are not read."""
     with torch.no_grad():
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         guesses = encoder.model(**inputs).logits.argmax(-1)
@@ -66,27 +66,27 @@ def test_the_models_own_guesses_take_the_place_of_labels(encoder, batch):
         (batch["labels"] != -100, batch),
         (batch["attention_mask"].bool(), inputs),
     ):
-        wanted = measure_ffn_importance(
+        expected = measure_ffn_importance(
             encoder.model, [inputs | {"labels": guesses.masked_fill(~asked, -100)}], "taylor"
         )
-        found = measure_ffn_importance(encoder.model, [given], "taylor_logits")
-        assert all(torch.equal(one, two) for one, two in zip(found, wanted, strict=True))
+        computed = measure_ffn_importance(encoder.model, [given], "taylor_logits")
+        assert all(torch.equal(one, two) for one, two in zip(computed, expected, strict=True))
 
 
 def hooks(model):
     return [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules()]
 
 
-def test_the_op_scores_as_the_hooks_do(encoder, batch):
-    """The FFN is scored by the op's backward; an activation the op does not have, by what hooks see."""
+def test_op_and_hooks_agree(encoder, batch):
+    """The op's backward and hooks measure the same importance."""
     fused = measure_ffn_importance(encoder.model, [batch, batch], "taylor")
     watched = [ffn_out for _, ffn_out in scores._ffn_maps(encoder.model)]
-    seen = scores._taylor(encoder.model, [batch, batch], watched, kind="taylor")
+    seen = scores._measure_taylor(encoder.model, [batch, batch], watched, criterion="taylor")
     for one, two in zip(fused, seen, strict=True):
         assert torch.allclose(one, two, rtol=2e-4, atol=1e-7)
 
 
-def test_ffn_scores_come_from_the_ops_backward(encoder, batch, monkeypatch):
+def test_ffn_importance_comes_from_the_op(encoder, batch, monkeypatch):
     asked = []
 
     def op(x, *weights, importance):
@@ -94,18 +94,18 @@ def test_ffn_scores_come_from_the_ops_backward(encoder, batch, monkeypatch):
         return linear_gelu_linear(x, *weights, importance=importance)
 
     monkeypatch.setattr(scores, "linear_gelu_linear", op)
-    found = measure_ffn_importance(encoder.model, [batch], "taylor")
-    assert [one.data_ptr() for one in asked] == [one.data_ptr() for one in found]
+    computed = measure_ffn_importance(encoder.model, [batch], "taylor")
+    assert [one.data_ptr() for one in asked] == [one.data_ptr() for one in computed]
     assert not any("forward" in vars(module) for module in encoder.model.modules())
 
 
-def test_an_activation_the_op_does_not_have_is_scored_by_hooks(encoder, batch, monkeypatch):
+def test_other_activations_are_measured_by_hooks(encoder, batch, monkeypatch):
     monkeypatch.setattr(scores, "linear_gelu_linear", None)
     monkeypatch.setattr(encoder.model.config, "hidden_act", "relu")
     assert all((one > 0).any() for one in measure_ffn_importance(encoder.model, [batch], "taylor"))
 
 
-def test_taylor_sums_over_batches_and_leaves_the_model_alone(encoder, batch):
+def test_taylor_sums_over_batches_and_keeps_the_model(encoder, batch):
     model = copy.deepcopy(encoder.model).train()
     watched = hooks(model)
     next(model.parameters()).requires_grad_(False)
@@ -133,21 +133,21 @@ def test_padding_does_not_count(encoder, batch):
     assert all(torch.allclose(one, two, rtol=1e-3, atol=1e-6) for one, two in pairs)
 
 
-def test_the_best_are_kept_in_order_and_ties_go_to_the_first():
+def test_keep_top_is_ordered_and_breaks_ties_by_index():
     scores = [torch.tensor([1.0, 3.0, 3.0, 2.0, 3.0]), torch.zeros(5)]
     assert [kept.tolist() for kept in keep_top(scores, 2)] == [[1, 2], [0, 1]]
 
 
 @pytest.mark.parametrize("width", [0, 6])
-def test_a_width_that_does_not_exist_is_refused(width):
-    with pytest.raises(HarnessError, match=f"wanted 1 to 5 neurons a layer; got {width}; choose another"):
+def test_impossible_width_is_refused(width):
+    with pytest.raises(HarnessError, match=f"expected 1 to 5 neurons a layer; got {width}; choose another"):
         keep_top([torch.zeros(5)], width)
 
 
 def test_bad_batches_are_refused(encoder, batch):
-    with pytest.raises(HarnessError, match=r"^score: wanted batches of corpus text; got none"):
+    with pytest.raises(HarnessError, match=r"^importance: expected batches of corpus text; got none"):
         measure_ffn_importance(encoder.model, [], "taylor")
-    with pytest.raises(HarnessError, match=r"^score: wanted batches with labels; got none"):
+    with pytest.raises(HarnessError, match=r"^importance: expected batches with labels; got none"):
         measure_ffn_importance(encoder.model, [{"input_ids": batch["input_ids"]}], "taylor")
-    with pytest.raises(HarnessError, match=r"unknown score 'noise'; there are: magnitude, taylor, taylor_l"):
+    with pytest.raises(HarnessError, match=r"unknown importance criterion 'noise'; there are: magnitude"):
         measure_ffn_importance(encoder.model, [batch], "noise")

@@ -31,8 +31,8 @@ def modules():
     return folder.resolve()
 
 
-def test_ids_are_the_same_in_node(modules, request, tmp_path, lines, shape_of):
-    texts, wanted = [*lines[:12], "漢字 q", "naïve co-op 3.5%"], {}
+def test_ids_are_equal_in_node(modules, request, tmp_path, lines, shape_of):
+    texts, expected = [*lines[:12], "漢字 q", "naïve co-op 3.5%"], {}
     for kind, size in SIZES.items():
         tokenizer = request.getfixturevalue(kind)
         shape = shape_of("xlm-roberta" if kind == "unigram" else "bert", len(tokenizer))
@@ -42,11 +42,11 @@ def test_ids_are_the_same_in_node(modules, request, tmp_path, lines, shape_of):
             model, tokenizer, choose_tokens(count_tokens(tokenizer, lines[:3]), size, tokenizer)
         )
         save_checkpoint(trimmed.model, trimmed.tokenizer, tmp_path / kind)
-        wanted[kind] = [trimmed.tokenizer(text).input_ids for text in texts]
+        expected[kind] = [trimmed.tokenizer(text).input_ids for text in texts]
     script = tmp_path / SCRIPT.name
     shutil.copy(SCRIPT, script)
     (tmp_path / "node_modules").symlink_to(modules)
     asked = json.dumps({"root": str(tmp_path), "folders": list(SIZES), "texts": texts})
-    told = subprocess.run(["node", script], input=asked, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout) == wanted
+    done = subprocess.run(["node", script], input=asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == expected

@@ -28,7 +28,7 @@ def trained(request):
     return request.param, request.getfixturevalue(request.param)
 
 
-def test_another_process_gives_the_same_bytes(lines, tmp_path):
+def test_another_process_writes_equal_bytes(lines, tmp_path):
     """Hash maps are walked in another order in every process."""
     (tmp_path / "text").write_text("\n".join(lines), encoding="utf-8")
     environment = {"TOKENIZERS_PARALLELISM": "true", "PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"}
@@ -40,7 +40,7 @@ def test_another_process_gives_the_same_bytes(lines, tmp_path):
             assert hashlib.sha256(here.read_bytes()).digest() == hashlib.sha256(there.read_bytes()).digest()
 
 
-def test_the_stock_class_gives_the_same_ids(trained, lines, tmp_path):
+def test_stock_class_reads_equal_ids(trained, lines, tmp_path):
     kind, tokenizer = trained
     tokenizer.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
@@ -51,7 +51,7 @@ def test_the_stock_class_gives_the_same_ids(trained, lines, tmp_path):
     assert again.model_max_length == 512
 
 
-def test_specials_have_the_ids_of_the_published_teachers(wordpiece, unigram):
+def test_special_ids_are_those_of_published_teachers(wordpiece, unigram):
     assert wordpiece.convert_ids_to_tokens(range(5)) == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     assert unigram.convert_ids_to_tokens(range(4)) == ["<s>", "<pad>", "</s>", "<unk>"]
     assert unigram.mask_token_id == len(unigram) - 1
@@ -75,7 +75,7 @@ def test_case_and_accents_stay(lines):
     assert plain("ĦOBŻ").input_ids == plain("ħobż").input_ids
 
 
-def test_rare_characters_leave_the_alphabet_not_the_words_beside_them():
+def test_rare_characters_leave_only_the_alphabet():
     lines = ["abab abba baab bbaa"] * 9 + ["abqab"]
     tokenizer = train_wordpiece(lines, 11)
     assert "q" not in "".join(tokenizer.get_vocab())
@@ -84,17 +84,17 @@ def test_rare_characters_leave_the_alphabet_not_the_words_beside_them():
 
 
 @pytest.mark.parametrize("train", [train_wordpiece, train_unigram])
-def test_sizes_that_text_does_not_give_are_refused(train, lines):
+def test_impossible_sizes_are_refused(train, lines):
     name = train.__name__
     with pytest.raises(
-        HarnessError, match=rf"^{name}: wanted 90,000 tokens; got [\d,]+ from this text; give it more"
+        HarnessError, match=rf"^{name}: expected 90,000 tokens; got [\d,]+ from this text; give it more"
     ):
         train(lines, 90_000)
     with pytest.raises(
-        HarnessError, match=rf"^{name}: wanted 6 tokens; got [\d,]+ from this text; ask for more"
+        HarnessError, match=rf"^{name}: expected 6 tokens; got [\d,]+ from this text; ask for more"
     ):
         train(lines, 6)
     with pytest.raises(
-        HarnessError, match=rf"^{name}: wanted lines of text; got none; give the trainer a corpus"
+        HarnessError, match=rf"^{name}: expected lines of text; got none; give the trainer a corpus"
     ):
         train(["", "  "] if train is train_unigram else [], 100)

@@ -62,8 +62,8 @@ def test_whole_text_keeps_tokens_and_logits(kind, lines, tmp_path):
     kept_ids = [new[one] for line in lines for one in kind.tokenizer(line).input_ids if one in new][:30]
     after = torch.tensor([kept_ids])
     before = torch.from_numpy(kept)[after]
-    wanted = logits(kind.model, before)[..., torch.from_numpy(kept)]
-    assert torch.allclose(logits(result.model, after), wanted, atol=1e-5, rtol=0)
+    expected = logits(kind.model, before)[..., torch.from_numpy(kept)]
+    assert torch.allclose(logits(result.model, after), expected, atol=1e-5, rtol=0)
 
 
 def test_result_loads_with_the_stock_classes(kind, lines, tmp_path):
@@ -90,7 +90,7 @@ def test_result_loads_with_the_stock_classes(kind, lines, tmp_path):
     )
 
 
-def test_what_came_in_is_left_alone(kind, lines):
+def test_original_model_is_unchanged(kind, lines):
     vocabulary = kind.tokenizer.get_vocab()
     before = {name: value.clone() for name, value in kind.model.state_dict().items()}
     backend = kind.tokenizer.backend_tokenizer.to_str()
@@ -167,7 +167,7 @@ def test_certificate_counts_by_hand(kind, lines):
     assert certificate.words_kept_fraction == pytest.approx(whole / words)
 
 
-def test_a_certificate_sees_a_wrong_row(encoder, lines):
+def test_certificate_detects_a_wrong_row(encoder, lines):
     from harness.models.loading.checkpoint import Checkpoint
     from harness.models.tokenizers.coverage import certify_trimming
 
@@ -179,21 +179,21 @@ def test_a_certificate_sees_a_wrong_row(encoder, lines):
     assert certify_trimming(before, after, kept, lines[:2]).max_logit_difference > 0.01
 
 
-def test_counts_are_those_of_the_tokenizer(kind, lines):
+def test_counts_equal_the_tokenizers_ids(kind, lines):
     seen = []
     counts = count_tokens(kind.tokenizer, iter(lines), seen.append)
-    wanted = np.zeros(len(kind.tokenizer), dtype=np.int64)
+    expected = np.zeros(len(kind.tokenizer), dtype=np.int64)
     for line in lines:
         for number in kind.tokenizer(line, add_special_tokens=False).input_ids:
-            wanted[number] += 1
-    assert np.array_equal(counts, wanted)
+            expected[number] += 1
+    assert np.array_equal(counts, expected)
     assert seen == [len(lines)]
     kind.tokenizer(["a b c d e f"], truncation=True, max_length=3, padding=True)
-    assert np.array_equal(count_tokens(kind.tokenizer, lines), wanted)
+    assert np.array_equal(count_tokens(kind.tokenizer, lines), expected)
     assert count_tokens(kind.tokenizer, []).sum() == 0
 
 
-def test_choose_keeps_the_most_frequent(wordpiece):
+def test_most_frequent_tokens_are_kept(wordpiece):
     counts = np.zeros(len(wordpiece), dtype=np.int64)
     counts[[30, 20, 10]] = [5, 9, 5]
     assert choose_tokens(counts, 7, wordpiece).tolist() == [0, 1, 2, 3, 4, 10, 20]
@@ -202,7 +202,7 @@ def test_choose_keeps_the_most_frequent(wordpiece):
     assert choose_tokens(counts, len(wordpiece), wordpiece).tolist() == list(range(len(wordpiece)))
 
 
-def test_choose_keeps_characters_on_request(kind, lines):
+def test_requested_characters_are_kept(kind, lines):
     counts = count_tokens(kind.tokenizer, lines[:1])
     characters = count_characters(kind.tokenizer, lines[:1])
     size = 330 if kind.name == "bpe" else 130
@@ -212,12 +212,12 @@ def test_choose_keeps_characters_on_request(kind, lines):
     assert len(result.kept) == size
     old = kind.tokenizer.get_vocab()
     prefix = {"bert": "##", "xlm-roberta": "▁", "bpe": "▁"}[kind.name]
-    wanted = {form for one in characters for form in (one, prefix + one) if form in old}
-    assert wanted
-    assert wanted <= result.tokenizer.get_vocab().keys()
+    expected = {form for one in characters for form in (one, prefix + one) if form in old}
+    assert expected
+    assert expected <= result.tokenizer.get_vocab().keys()
 
 
-def test_bpe_tokens_bring_what_they_are_merged_from(bpe, lines):
+def test_bpe_tokens_bring_their_parents(bpe, lines):
     counts = count_tokens(bpe, lines[:1])
     kept = choose_tokens(counts, 300, bpe)
     assert len(kept) == 300
@@ -227,7 +227,7 @@ def test_bpe_tokens_bring_what_they_are_merged_from(bpe, lines):
     assert all({*merged[token]} <= tokens for token in tokens if token in merged)
 
 
-def test_a_bpe_token_of_two_derivations_brings_the_one_that_is_taken(shape_of):
+def test_bpe_token_brings_the_pair_it_is_merged_from(shape_of):
     names = [
         "[PAD]",
         "[UNK]",
@@ -258,7 +258,7 @@ def test_a_bpe_token_of_two_derivations_brings_the_one_that_is_taken(shape_of):
         assert small.tokenize("abcd") == tokenizer.tokenize("abcd") == ["abcd"]
 
 
-def test_unigram_keeps_the_price_of_an_unknown_character(unigram):
+def test_unigram_keeps_the_cost_of_unknown_characters(unigram):
     """Unknown characters cost ten less than the worst piece; dropping it would change other segmentations."""
     scores = [score for _, score in json.loads(unigram.backend_tokenizer.to_str())["model"]["vocab"]]
     assert int(np.argmin(scores)) in choose_tokens(np.zeros(len(unigram), dtype=np.int64), 8, unigram)
@@ -286,15 +286,15 @@ def test_bad_choices_are_refused(encoder):
     size = len(encoder.tokenizer)
     counts = np.zeros(size, dtype=np.int64)
     with pytest.raises(
-        HarnessError, match=rf"^trim: wanted at most the {size} tokens there are; got {size + 1}; ask"
+        HarnessError, match=rf"^trim: expected at most the {size} tokens there are; got {size + 1}; ask"
     ):
         choose_tokens(counts, size + 1, encoder.tokenizer)
     with pytest.raises(
-        HarnessError, match=r"^trim: wanted at least the \d special tokens and characters .*; got 2; ask"
+        HarnessError, match=r"^trim: expected at least the \d special tokens and characters .*; got 2; ask"
     ):
         choose_tokens(counts, 2, encoder.tokenizer)
     with pytest.raises(
-        HarnessError, match=rf"^trim: wanted a count for each of {size} tokens; got 3; count again"
+        HarnessError, match=rf"^trim: expected a count for each of {size} tokens; got 3; count again"
     ):
         choose_tokens(counts[:3], 50, encoder.tokenizer)
 
@@ -310,12 +310,12 @@ def test_bad_keep_lists_are_refused(encoder, wordpiece, unigram):
         trim_vocabulary(model, tokenizer, lacking)
     for bad in ([*range(size), 3], [0.5, 1.5], [[0, 1]], []):
         with pytest.raises(
-            HarnessError, match=r"^trim: (wanted a list of different whole ids|the keep-list lacks)"
+            HarnessError, match=r"^trim: (expected a list of different whole ids|the keep-list lacks)"
         ):
             trim_vocabulary(model, tokenizer, bad)
     for bad in ([*range(size + 1)], [-1, *range(size)]):
         with pytest.raises(
-            HarnessError, match=rf"^trim: wanted ids of 0 to {size - 1} in the keep-list; got"
+            HarnessError, match=rf"^trim: expected ids of 0 to {size - 1} in the keep-list; got"
         ):
             trim_vocabulary(model, tokenizer, bad)
     other = unigram if tokenizer is wordpiece else wordpiece
@@ -323,7 +323,7 @@ def test_bad_keep_lists_are_refused(encoder, wordpiece, unigram):
         trim_vocabulary(model, other, everything)
 
 
-def test_positions_that_follow_the_padding_id_are_guarded(lines, shape_of):
+def test_tokens_below_the_padding_id_must_stay(lines, shape_of):
     """XLM-R numbers positions from the padding token's id; a token before it must not go."""
     from transformers import XLMRobertaTokenizer
 
@@ -340,16 +340,16 @@ def test_positions_that_follow_the_padding_id_are_guarded(lines, shape_of):
     model = build_model(shape_of("xlm-roberta", 7), seed=1)
     model.config.pad_token_id = 2
     with pytest.raises(
-        HarnessError, match=r"wanted every token up to the padding token, .* the keep-list lacks 'x'"
+        HarnessError, match=r"expected every token up to the padding token, .* the keep-list lacks 'x'"
     ):
         trim_vocabulary(model, tokenizer, [1, 2, 3, 4, 5, 6])
 
 
-def test_other_kinds_of_tokenizer_are_refused(encoder):
+def test_other_tokenizer_models_are_refused(encoder):
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
     words = {str(number): number for number in range(9)}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="0")))
-    with pytest.raises(HarnessError, match="wanted a tokenizer of WordPiece, Unigram, BPE; got WordLevel"):
+    with pytest.raises(HarnessError, match="expected a tokenizer of WordPiece, Unigram, BPE; got WordLevel"):
         choose_tokens(np.zeros(9, dtype=np.int64), 5, tokenizer)

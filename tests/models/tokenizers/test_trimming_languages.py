@@ -33,7 +33,7 @@ def logits(model, ids):
 
 
 @pytest.mark.parametrize("place", range(5), ids=LANGUAGES)
-def test_the_tokens_of_a_text_are_enough_for_it(whole, lines, tmp_path, place):
+def test_tokens_of_a_text_suffice_for_the_text(whole, lines, tmp_path, place):
     model, tokenizer = whole
     text = lines[place]
     before = tokenizer(text).input_ids
@@ -45,8 +45,8 @@ def test_the_tokens_of_a_text_are_enough_for_it(whole, lines, tmp_path, place):
     after = result.tokenizer(text).input_ids
     assert result.kept[after].tolist() == before
     assert result.tokenizer.decode(after) == tokenizer.decode(before)
-    wanted = logits(model, before)[:, torch.from_numpy(result.kept)]
-    assert torch.allclose(logits(result.model, after), wanted, atol=1e-5, rtol=0)
+    expected = logits(model, before)[:, torch.from_numpy(result.kept)]
+    assert torch.allclose(logits(result.model, after), expected, atol=1e-5, rtol=0)
     assert result.certificate.words_unchanged_fraction == 1
     save_checkpoint(result.model, result.tokenizer, tmp_path)
     assert AutoTokenizer.from_pretrained(tmp_path)(text).input_ids == after
