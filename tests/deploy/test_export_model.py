@@ -288,10 +288,10 @@ def test_the_command_prints_what_it_made(saved, tmp_path: Path):
             ["--task", "pos", "--layout", "zip"],
             "unknown layout 'zip'; there are: plain, transformers.js, ort",
         ),
-        (["--task", "pos", "--data", "."], "--data: wanted a --language to read in it; got none"),
+        (["--task", "pos", "--data", "."], "--data: expected a --language to read in it; got none"),
         (
             ["--task", "pos", "--language", "mt", "--data", "none"],
-            "--data none: wanted a data folder; got none",
+            "--data none: expected a data folder; got none",
         ),
         (["--task", "pos", "--graphs", "fx"], "unknown graph 'fx'; there are: legacy"),
         (["--task", "topic"], "expected weights of a …ForSequenceClassification model for the task 'topic'"),

@@ -1,9 +1,9 @@
 """A model hub on loopback: the paths, headers and listings of ``huggingface_hub``, over files on disk.
 
 Repositories lie under one folder, as ``<root>/{models,datasets}/<organisation>/<name>/<files>``. Each is
-served under one commit: the one that the project's tables pin, or one made of the repository's name. Faults (a slow
-answer, an error status, other bytes than announced) can be set for chosen requests, so that readers are tried
-against a hub that misbehaves.
+served under one commit: the one that the project's tables pin, or one made of the repository's name. Faults
+(a slow answer, an error status, other bytes than announced) can be set for chosen requests, so that readers
+are tried against a hub that misbehaves.
 
 As a command it fills itself from a data folder and a model folder and runs a command against itself::
 
@@ -236,10 +236,10 @@ class Handler(BaseHTTPRequestHandler):
     def _error(
         self, status: int, message: str, *, code: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
-        own = dict(headers or {}) | {"X-Error-Message": message}
+        fields = dict(headers or {}) | {"X-Error-Message": message}
         self._send(
             json.dumps({"error": message}).encode(),
-            own | ({"X-Error-Code": code} if code else {}),
+            fields | ({"X-Error-Code": code} if code else {}),
             body=self.command != "HEAD",
             status=status,
         )
