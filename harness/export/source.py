@@ -47,8 +47,8 @@ class ExportSource:
         model: a float32 transformers model.
         tokenizer: its fast tokenizer.
         labels: the names of the classes; none where the head has no classes.
-        inputs: of the graph: what the tokenizer returns and the model takes. ``token_type_ids`` are among them
-            only where the model tells one type from another.
+        inputs: of the graph: what the tokenizer returns and the model takes. ``token_type_ids`` are among
+            them only where the model tells one type from another.
         token_types: how many token types the model has; at least one.
         max_tokens: how many tokens the model takes: its positions, less RoBERTa's for padding.
     """
