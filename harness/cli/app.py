@@ -64,7 +64,7 @@ def scale_of(name: str, data: Path | None, teacher: Path | None) -> Scale:
     scale = load_scale(name)
     if data is not None:
         if not data.is_dir():
-            raise HarnessError(f"--data {data}: wanted a data folder; got none; name one that exists")
+            raise HarnessError(f"--data {data}: expected a data folder; got none; name one that exists")
         scale = scale.with_data(str(data))
     if teacher is not None:
         if not teacher.is_dir():

@@ -43,9 +43,9 @@ def export(
 ) -> None:
     """Export a model with its head to ONNX, checked against torch; the fastest graph is kept."""
     if data is not None and language is None:
-        raise UsageError("--data: wanted a --language to read in it; got none; add --language")
+        raise UsageError("--data: expected a --language to read in it; got none; add --language")
     if data is not None and not data.is_dir():
-        raise UsageError(f"--data {data}: wanted a data folder; got none; name one that exists")
+        raise UsageError(f"--data {data}: expected a data folder; got none; name one that exists")
     from harness.deploy.export_model import export_model  # noqa: PLC0415  the other commands need no onnxruntime
 
     record = export_model(
