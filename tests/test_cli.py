@@ -108,7 +108,10 @@ def test_a_data_folder_lacks_the_language_or_everything(refused, data, tmp_path)
     assert "sl" in said
     assert "mt" in said, "what there is, is said"
     (tmp_path / "empty").mkdir()
-    for folder, line in (("empty", "wanted a data folder with"), ("none", "wanted a data folder; got none")):
+    for folder, line in (
+        ("empty", "wanted a data folder with"),
+        ("none", "expected a data folder; got none"),
+    ):
         code, said = refused("reproduce", "mt", "--data", tmp_path / folder)
         assert code == 1
         assert line in said
