@@ -170,27 +170,34 @@ __device__ RowTerms<sum_t<T>> make_terms(const RowArguments<T>& all, int64_t n) 
   return terms;
 }
 
+// Sums a row from its maxima. Rare, and kept out of the registers of the first pass.
+template <typename T, Divergence kind, bool hard>
+__device__ __noinline__ void sum_from_maxima(
+    const T* s_V, const T* t_V, int64_t V, sum_t<T> inverse, RowSums<sum_t<T>>& sums) {
+  sums = merge_block<sum_t<T>, kind>(
+      thread_sums<T, kind, hard>(s_V, t_V, V, inverse, sums.s_max, sums.t_max), inverse);
+}
+
 // Sums a row over the block; thread 0 has the result. An infinite term that a thread read early may have a leading probability
 // of zero at the row's maximum: a row whose sum is not finite is summed again from its maxima.
 template <typename T, Divergence kind, bool hard>
 __device__ RowSums<sum_t<T>> row_sums(const T* s_V, const T* t_V, int64_t V, sum_t<T> inverse) {
   using A = sum_t<T>;
+  RowSums<A> sums = merge_block<A, kind>(
+      thread_sums<T, kind, hard>(s_V, t_V, V, inverse, minus_infinity<A>(), minus_infinity<A>()), inverse);
+  if (kind == Divergence::none) return sums;
   __shared__ A maxima[2];
   __shared__ bool finite;
-  A s_max = minus_infinity<A>(), t_max = s_max;
-  RowSums<A> sums;
-  for (int pass = 0; pass < 2; ++pass) {
-    sums = merge_block<A, kind>(thread_sums<T, kind, hard>(s_V, t_V, V, inverse, s_max, t_max), inverse);
-    if (kind == Divergence::none || pass == 1) break;
-    if (threadIdx.x == 0) {
-      maxima[0] = sums.s_max;
-      maxima[1] = sums.t_max;
-      finite = sums.cross - sums.cross == A(0);
-    }
-    __syncthreads();
-    if (finite) break;
-    s_max = maxima[0];
-    t_max = maxima[1];
+  if (threadIdx.x == 0) {
+    maxima[0] = sums.s_max;
+    maxima[1] = sums.t_max;
+    finite = sums.cross - sums.cross == A(0);
+  }
+  __syncthreads();
+  if (!finite) {
+    RowSums<A> again{maxima[0], maxima[1], A(0), A(0), A(0), A(0)};
+    sum_from_maxima<T, kind, hard>(s_V, t_V, V, inverse, again);
+    sums = again;
   }
   return sums;
 }

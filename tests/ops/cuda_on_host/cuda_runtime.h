@@ -1,98 +1,60 @@
-// Just enough of CUDA to run the kernels of csrc/cuda on a CPU: a thread for a thread, one block after the other.
+// As much of CUDA as the kernels of csrc use, on a CPU: each CUDA thread is a fiber, blocks run one after the other.
 #pragma once
 
-#include <barrier>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <memory>
-#include <thread>
-#include <vector>
+
+#include "fibers.h"
 
 #define __device__
 #define __global__
+#define __noinline__
 #define __shared__ static
 #define __launch_bounds__(...)
 #define HARNESS_LAUNCH(kernel, grid, block, stream, ...) \
   host::run(grid, block, stream, [&] { kernel(__VA_ARGS__); })
 
-struct dim3 {
-  unsigned x = 1, y = 1, z = 1;
-  dim3(unsigned x, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
-};
-
+using dim3 = host::Place;
 using cudaStream_t = void*;
 enum cudaError_t { cudaSuccess };
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
+#define threadIdx (host::current->thread)
+#define blockIdx host::block_place
+#define gridDim host::grid_size
+
 namespace host {
-
-struct Warp {
-  explicit Warp(unsigned lanes) : step(lanes) {}
-  std::barrier<> step;
-  double values[32];
-};
-
-inline thread_local dim3 thread{0, 0, 0}, block_place{0, 0, 0}, grid_size{1}, block_size{1};
-inline thread_local Warp* warp = nullptr;
-inline thread_local std::barrier<>* whole = nullptr;
-
-inline unsigned lane() { return (thread.y * block_size.x + thread.x) % 32; }
-
-template <typename Body>
-void run_block(dim3 grid, dim3 block, dim3 place, const Body& body) {
-  const unsigned count = block.x * block.y;
-  std::barrier<> all(count);
-  std::vector<std::unique_ptr<Warp>> warps;
-  for (unsigned first = 0; first < count; first += 32) warps.push_back(std::make_unique<Warp>(std::min(32u, count - first)));
-  std::vector<std::thread> threads;
-  for (unsigned i = 0; i < count; ++i) {
-    threads.emplace_back([&, i] {
-      thread = dim3(i % block.x, i / block.x, 0);
-      block_place = place;
-      grid_size = grid;
-      block_size = block;
-      warp = warps[i / 32].get();
-      whole = &all;
-      body();
-      all.arrive_and_drop();
-    });
-  }
-  for (std::thread& one : threads) one.join();
-}
 
 template <typename Body>
 void run(dim3 grid, dim3 block, cudaStream_t, const Body& body) {
+  const Call call{[](const void* context) { (*static_cast<const Body*>(context))(); }, &body};
   for (unsigned y = 0; y < grid.y; ++y) {
-    for (unsigned x = 0; x < grid.x; ++x) run_block(grid, block, dim3(x, y, 0), body);
+    for (unsigned x = 0; x < grid.x; ++x) run_block(grid, block, dim3(x, y), call);
   }
 }
 
 template <typename A>
-A from_lane(A value, unsigned source) {
-  warp->values[lane()] = value;
-  warp->step.arrive_and_wait();
-  const A found = source < 32 ? A(warp->values[source]) : value;
-  warp->step.arrive_and_wait();
-  return found;
+A from_lane(unsigned mask, A value, unsigned source) {
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(value));
+  bits = exchange(mask, bits, source);
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
 }
 
 }  // namespace host
 
-#define threadIdx host::thread
-#define blockIdx host::block_place
-#define gridDim host::grid_size
-
-inline void __syncthreads() { host::whole->arrive_and_wait(); }
+inline void __syncthreads() { host::wait_for_block(); }
 
 template <typename A>
-A __shfl_down_sync(unsigned, A value, int distance) {
-  return host::from_lane(value, host::lane() + distance);
+A __shfl_down_sync(unsigned mask, A value, unsigned distance) {
+  return host::from_lane(mask, value, host::current->lane + distance);
 }
 
 template <typename A>
-A __shfl_xor_sync(unsigned, A value, int distance) {
-  return host::from_lane(value, host::lane() ^ distance);
+A __shfl_xor_sync(unsigned mask, A value, unsigned distance) {
+  return host::from_lane(mask, value, host::current->lane ^ distance);
 }
 
 template <typename A>
