@@ -66,7 +66,7 @@ lint: $(LINTERS) ## the container file, the workflows and the shell scripts
 	@$(VENV)/bin/actionlint -shellcheck $(VENV)/bin/shellcheck -pyflakes ""
 	@$(VENV)/bin/zizmor --offline --quiet .github
 
-build: ## set up the environment and build the extension anew (HARNESS_CUDA=0|1|auto)
+build: ## set up the environment and rebuild the extension (HARNESS_CUDA=0|1|auto)
 	@rm -f $(READY)
 	@$(MAKE) --no-print-directory $(READY)
 
@@ -108,11 +108,11 @@ _base:
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=<record or git revision>   (as BASE=main)" >&2; exit 2; }
 
 _gpu:
-	@nvidia-smi -L 2>/dev/null | grep -q '^GPU' || { echo "gpu-check: wanted an NVIDIA GPU; got none that nvidia-smi lists; run it on a machine with one" >&2; exit 2; }
+	@nvidia-smi -L 2>/dev/null | grep -q '^GPU' || { echo "gpu-check: expected an NVIDIA GPU; got none that nvidia-smi lists; run it on a machine with a GPU" >&2; exit 2; }
 
 _language:
 ifeq ($(and $(filter command,$(origin LANG)),$(LANG)),)
-	@echo "usage: make reproduce LANG=<code>   (a language is wanted, as LANG=mt; '$(VENV)/bin/harness languages' lists them)" >&2; exit 2
+	@echo "usage: make reproduce LANG=<code>   (expected a language, as LANG=mt; '$(VENV)/bin/harness languages' lists them)" >&2; exit 2
 endif
 
 $(READY): $(SOURCES)

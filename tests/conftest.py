@@ -90,7 +90,7 @@ WORDS = [
 
 
 def change(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Gives settings with some of them replaced, each named by its path: ``{"score.epochs": 2}``."""
+    """Return settings with some of them replaced, each named by its path: ``{"score.epochs": 2}``."""
     settings = copy.deepcopy(settings)
     for place, value in changes.items():
         *path, last = place.split(".")
@@ -103,7 +103,7 @@ def change(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def write_scale() -> Callable[..., Path]:
-    """Writes a scale into a folder, with changes by path; gives the file."""
+    """Write a scale into a folder, with changes by path, and return the file."""
 
     def write(folder: Path, changes: dict[str, Any] | None = None, name: str = "tiny") -> Path:
         path = folder / f"{name}.yaml"
@@ -115,7 +115,7 @@ def write_scale() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def write_recipe() -> Callable[..., Path]:
-    """Writes a recipe with one step of every kind into a folder; gives the file."""
+    """Write a recipe with one step of every kind into a folder, and return the file."""
 
     def write(folder: Path, steps: list[dict[str, Any]] | None = None, name: str = "short") -> Path:
         path = folder / f"{name}.yaml"
@@ -127,7 +127,7 @@ def write_recipe() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def write_data() -> Callable[..., Path]:
-    """Writes a data folder with text and with the tasks ``pos`` and ``topic``; gives the folder."""
+    """Write a data folder with text and with the tasks ``pos`` and ``topic``, and return the folder."""
 
     def write(root: Path, languages: tuple[str, ...] = ("mt",), documents: int = 60) -> Path:
         for language in languages:
@@ -171,7 +171,7 @@ def _sentence(line: str) -> str:
 
 @pytest.fixture(scope="session")
 def write_teacher() -> Callable[..., Path]:
-    """Writes a teacher of two layers of 16 that knows the words of the data folder; gives its folder."""
+    """Write a teacher of two layers of 16 that knows the words of the data folder, and return its folder."""
 
     def write(folder: Path, **sizes: Any) -> Path:
         from harness.config.shape import Shape
@@ -198,7 +198,7 @@ def write_teacher() -> Callable[..., Path]:
 
 @pytest.fixture
 def refused(monkeypatch, capsys, tmp_path):
-    """Runs a command that must fail; gives its exit code and its one line."""
+    """Run a command that must fail, and return its exit code and its one line."""
 
     def refused(*given):
         from harness import cli

@@ -1,4 +1,4 @@
-"""How a run goes into a container: where, what it is given, what it may see. A stub stands for docker."""
+"""How a run is started in a container, with a stub of docker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ esac
 
 @pytest.fixture
 def call(tmp_path):
-    """Runs one of the scripts beside stubs of docker, which writes down how it was called, and nvidia-smi."""
+    """Run a script with stubs of nvidia-smi and of docker, which writes its arguments to files."""
     for name, text in (("docker", STUB), ("nvidia-smi", '#!/bin/sh\necho "$GPUS"\n')):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
@@ -45,13 +45,13 @@ def call(tmp_path):
 
 
 @pytest.fixture
-def runs_of(tmp_path):
-    """Gives the arguments of each `docker run`."""
+def read_runs(tmp_path):
+    """Return a function that reads the arguments of each `docker run`."""
 
-    def runs_of():
+    def read_runs():
         return [one.split("\n") for one in (tmp_path / "run").read_text().split("\n--\n") if one]
 
-    return runs_of
+    return read_runs
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def runs_of(tmp_path):
         ("docker", "20.10", "docker", "runner: docker 20.10, as asked"),
     ],
 )
-def test_a_run_goes_where_it_is_asked_or_to_an_engine_that_answers(asked, engine, goes, says, call):
+def test_runner_follows_the_choice_or_the_engine(asked, engine, goes, says, call):
     done = call("runner", asked, ENGINE=engine)
     assert (done.returncode, done.stdout) == (0, f"{goes}\n")
     assert done.stderr.splitlines()[-1] == says
@@ -73,7 +73,10 @@ def test_a_run_goes_where_it_is_asked_or_to_an_engine_that_answers(asked, engine
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
-        ({"BROKEN": "1"}, "for want of an image, though Docker 20.10 answers (RUNNER=local asks for none)"),
+        (
+            {"BROKEN": "1"},
+            "since the image cannot be built, though Docker 20.10 answers (RUNNER=local skips this)",
+        ),
         ({"BLIND": "1"}, f"as a container of Docker 20.10 does not start or cannot read {ROOT}"),
         (
             {"GPUS": "GPU 0: H100"},
@@ -82,32 +85,32 @@ def test_a_run_goes_where_it_is_asked_or_to_an_engine_that_answers(asked, engine
     ],
     ids=["no image", "no files", "a GPU"],
 )
-def test_a_run_not_asked_into_a_container_falls_back_and_says_why(environment, says, call):
+def test_runner_falls_back_and_says_why(environment, says, call):
     done = call("runner", "auto", **environment)
     assert (done.returncode, done.stdout) == (0, "local\n")
     assert done.stderr.splitlines()[-1] == f"runner: local, {says}"
 
 
-def test_a_gpu_that_the_image_uses_is_no_reason_to_fall_back(call):
+def test_gpu_with_the_cuda_image_stays_in_a_container(call):
     assert call("runner", "auto", GPUS="GPU 0: H100", DEVICE="cuda").stdout == "docker\n"
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "message"),
     [
-        ("docker", "RUNNER=docker: wanted a container engine; none answers to '"),
-        ("podman", "RUNNER: wanted auto, docker or local; got 'podman'"),
+        ("docker", "RUNNER=docker: expected a container engine; got none that answers to '"),
+        ("podman", "RUNNER: expected auto, docker or local; got 'podman'"),
     ],
 )
-def test_a_runner_that_cannot_be_is_refused_in_one_line(asked, told, call):
+def test_unknown_runner_is_refused_in_one_line(asked, message, call):
     done = call("runner", asked, ENGINE="")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith(told)
+    assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
 
 
-def test_an_image_is_built_once_for_one_content(call, tmp_path):
+def test_image_is_built_once_for_equal_content(call, tmp_path):
     first = call("image")
     assert first.stdout.startswith("harness:cpu-")
     assert "--target\ncpu\n" in (tmp_path / "build").read_text()
@@ -117,7 +120,7 @@ def test_an_image_is_built_once_for_one_content(call, tmp_path):
     assert call("image", BASE_IMAGE="another").stdout != first.stdout
 
 
-def test_an_image_takes_the_callers_base_and_pip_configuration_as_a_secret(call, tmp_path):
+def test_image_takes_base_and_pip_configuration(call, tmp_path):
     call(
         "image",
         DEVICE="cuda",
@@ -127,32 +130,32 @@ def test_an_image_takes_the_callers_base_and_pip_configuration_as_a_secret(call,
         BUILD_FLAGS="-q --x",
     )
     flags = (tmp_path / "build").read_text()
-    for wanted in (
+    for flag in (
         "--target\ncuda",
         "BASE_IMAGE=base:1",
         "TORCH=torch==9",
         "--secret\nid=pip,src=/a/pip.conf",
         "-q\n--x",
     ):
-        assert wanted in flags
+        assert flag in flags
 
 
 @pytest.mark.parametrize(
-    ("environment", "code", "told"),
+    ("environment", "code", "message"),
     [
-        ({"DEVICE": "tpu"}, 2, "DEVICE: wanted cpu or cuda; got 'tpu'"),
+        ({"DEVICE": "tpu"}, 2, "DEVICE: expected cpu or cuda; got 'tpu'"),
         ({"BROKEN": "1"}, 1, "could not be built, see above; RUNNER=local runs without containers"),
     ],
 )
-def test_an_image_that_cannot_be_built_is_told(environment, code, told, call):
+def test_failing_build_is_reported(environment, code, message, call):
     done = call("image", **environment)
     assert done.returncode == code
-    assert told in done.stderr.splitlines()[-1]
+    assert message in done.stderr.splitlines()[-1]
 
 
-def test_only_the_downloads_see_a_network(call, runs_of):
+def test_only_downloads_have_a_network(call, read_runs):
     assert call("reproduce", "mt", "--runs", "my runs", HF_TOKEN="secret").returncode == 0
-    download, reproduce = runs_of()
+    download, reproduce = read_runs()
     assert download[-4:] == ["download", "mt", "--runs", "my runs"]
     assert "--network" not in download
     assert "HF_TOKEN" in download
@@ -162,7 +165,7 @@ def test_only_the_downloads_see_a_network(call, runs_of):
     assert not any("secret" in one for one in [*download, *reproduce])
 
 
-def test_a_run_is_the_callers_and_sees_its_paths_where_they_are(call, runs_of, tmp_path):
+def test_run_belongs_to_the_caller_and_keeps_its_paths(call, read_runs, tmp_path):
     for name in ("my data", "teacher"):
         (tmp_path / name).mkdir()
     (tmp_path / "my.yaml").touch()
@@ -170,7 +173,7 @@ def test_a_run_is_the_callers_and_sees_its_paths_where_they_are(call, runs_of, t
         "reproduce", "mt", "--recipe", "gurgurov2025", "--scale", "my.yaml", "--runs", "out/runs",
         "--data", "my data", "--teacher", tmp_path / "teacher", CACHE=str(tmp_path / "cache"),
     )  # fmt: skip
-    flags = runs_of()[1]
+    flags = read_runs()[1]
     assert f"{os.getuid()}:{os.getgid()}" in flags
     assert flags[flags.index("--workdir") + 1] == str(tmp_path)
     assert {one for one in flags if one.startswith("type=bind")} == {
@@ -184,7 +187,7 @@ def test_a_run_is_the_callers_and_sees_its_paths_where_they_are(call, runs_of, t
     assert (tmp_path / "out/runs").is_dir()
 
 
-def test_the_folders_that_a_scale_names_are_seen_too(call, runs_of, tmp_path):
+def test_folders_of_the_scale_are_mounted(call, read_runs, tmp_path):
     for name in ("my data", "teacher", "tasks"):
         (tmp_path / name).mkdir()
     (tmp_path / "my.yaml").write_text(
@@ -193,25 +196,25 @@ def test_the_folders_that_a_scale_names_are_seen_too(call, runs_of, tmp_path):
         f"tasks:\n  source: folder\n  folder: {tmp_path}/tasks  # a remark\n"
     )
     call("reproduce", "mt", "--scale", "my.yaml", "--teacher", "teacher")
-    found = [one for one in runs_of()[1] if one.endswith(",readonly")]
-    assert sorted(found) == [
+    readonly = [one for one in read_runs()[1] if one.endswith(",readonly")]
+    assert sorted(readonly) == [
         f"type=bind,source={tmp_path / name},target={tmp_path / name},readonly"
         for name in ("my data", "my.yaml", "tasks", "teacher")
     ]
 
 
-def test_a_gpu_is_asked_for_only_by_the_image_that_uses_one(call, runs_of):
+def test_only_the_cuda_image_asks_for_a_gpu(call, read_runs):
     call("reproduce", "mt")
     call("reproduce", "mt", DEVICE="cuda", RUN_FLAGS="--cpuset-cpus 1")
-    cpu, cuda = runs_of()[1], runs_of()[3]
+    cpu, cuda = read_runs()[1], read_runs()[3]
     assert "--gpus" not in cpu
     assert "--gpus\nall" in "\n".join(cuda)
     assert "--cpuset-cpus\n1" in "\n".join(cuda)
     assert all("--no-healthcheck" in one for one in (cpu, cuda))
 
 
-def test_settings_that_change_a_run_reach_the_container(call, runs_of):
+def test_settings_reach_the_container(call, read_runs):
     call("reproduce", "mt", HARNESS_OPS="reference", OMP_NUM_THREADS="2")
-    for flags in runs_of():
+    for flags in read_runs():
         assert "--env\nHARNESS_OPS" in "\n".join(flags)
         assert "--env\nOMP_NUM_THREADS" in "\n".join(flags)

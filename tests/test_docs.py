@@ -1,4 +1,4 @@
-"""What README and docs tell a reader to do exists: every link, every command, every option of one."""
+"""Every link, command and option in README and docs exists, and every copied figure is in its record."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def text_of(page):
+def read_page(page):
     return page.read_text(encoding="utf-8")
 
 
-def commands_of(text):
-    """Gives each command of a page as its program and its words."""
+def find_commands(text):
+    """Yield each command of a page as its program and its words."""
     lines = [line for block in FENCE.findall(text) for line in block.replace("\\\n", " ").splitlines()]
     for line in (*lines, *INLINE.findall(FENCE.sub("", text))):
-        found = COMMAND.match(re.sub(r"\s+#.*$", "", line.strip()))
-        if found:
-            yield found[1], shlex.split(found[2] or "")
+        match = COMMAND.match(re.sub(r"\s+#.*$", "", line.strip()))
+        if match:
+            yield match[1], shlex.split(match[2] or "")
 
 
 def slugs(text):
-    """Gives the anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub makes them."""
     titles = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def unknown_words(words):
-    """Gives what of a harness command line does not exist: its command, or an option of it."""
+    """Return the command or the options of a harness command line that do not exist."""
     command = typer.main.get_command(app)
     known, strange = set(), []
     for position, word in enumerate(words):
@@ -62,21 +62,21 @@ def unknown_words(words):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    text = text_of(page)
+    text = read_page(page)
     for target in LINK.findall(text):
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")
         there = (page.parent / path).resolve() if path else page
         assert there.exists(), f"{page.name} links to {target}"
-        assert not anchor or anchor in slugs(text_of(there)), f"{page.name} links to {target}"
+        assert not anchor or anchor in slugs(read_page(there)), f"{page.name} links to {target}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_exist(page):
     rules = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
     settings = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE)) | {"LANG"}
-    for program, words in commands_of(text_of(page)):
+    for program, words in find_commands(read_page(page)):
         if program == "harness":
             assert unknown_words(words) == [], f"harness {' '.join(words)}"
         elif program == "make":
@@ -85,43 +85,43 @@ def test_commands_exist(page):
                 [w.split("=")[0] for w in words if "=" in w],
             )
             assert {name for name in names if not name.startswith("-")} <= rules, words
-            assert set(values) <= settings | exported(), words
+            assert set(values) <= settings | list_exported_settings(), words
         elif program.startswith("python -m benchmarks"):
             main = ROOT / program.split()[-1].replace(".", "/") / "__main__.py"
             assert main.is_file(), program
-            programs = re.findall(r'"([a-z]+)": \w+\.main', text_of(main))
+            programs = re.findall(r'"([a-z]+)": \w+\.main', read_page(main))
             assert not programs or words[0] in programs, words
 
 
-def exported():
-    """Gives the settings that the Makefile only hands on."""
+def list_exported_settings():
+    """Return the settings that the Makefile only exports."""
     line = re.search(r"^export ([A-Z_ ]+)$", MAKEFILE, re.MULTILINE)
     return set(line[1].split())
 
 
-def test_the_reader_of_pages_sees_what_is_wrong():
+def test_unknown_commands_and_options_are_noticed():
     page = (
         "```\nharness reproduce mt --nowhere   # a remark\n```\nsee `make reproduce LANG=mt`, `harness fly`"
     )
-    found = list(commands_of(page))
-    assert found == [
+    commands = list(find_commands(page))
+    assert commands == [
         ("harness", ["reproduce", "mt", "--nowhere"]),
         ("make", ["reproduce", "LANG=mt"]),
         ("harness", ["fly"]),
     ]
-    assert unknown_words(found[0][1]) == ["--nowhere"]
-    assert unknown_words(found[2][1]) == ["fly"]
+    assert unknown_words(commands[0][1]) == ["--nowhere"]
+    assert unknown_words(commands[2][1]) == ["fly"]
     assert unknown_words(["recipe", "show", "gurgurov2025", "--yaml"]) == []
 
 
-def test_every_page_is_reached_from_the_front_door():
-    readme = text_of(ROOT / "README.md")
+def test_readme_names_every_page():
+    readme = read_page(ROOT / "README.md")
     for page in (ROOT / "docs").glob("*.md"):
         assert f"docs/{page.name}" in readme, f"README does not name docs/{page.name}"
 
 
-def not_recorded(section, records):
-    """Gives the numbers with decimals that no number of the records is, to the digits shown."""
+def find_unrecorded(section, records):
+    """Return the numbers with decimals that equal no number of the records, to the digits shown."""
     known = [float(one.replace(",", "")) for one in NUMBER.findall(records)]
     shown = [one for one in NUMBER.findall(section) if "." in one]
     return [
@@ -134,28 +134,28 @@ def not_recorded(section, records):
     ]
 
 
-def told_by(record):
-    """Gives a record as text; that of a run is what its report says."""
-    return text_of(record) if record.suffix == ".md" else render_markdown(read_results(record))
+def render_record(record):
+    """Return a record as text; for a run the text of its report."""
+    return read_page(record) if record.suffix == ".md" else render_markdown(read_results(record))
 
 
-def recorded_sections():
-    """Gives the sections that name records, with the names; the page drawn from them is tested apart."""
+def list_recorded_sections():
+    """Yield the sections that name records, with the names, except for the generated page of leaderboards."""
     for page in (one for one in PAGES if one.name != "leaderboards.md"):
-        for section in re.split(r"^## ", text_of(page), flags=re.MULTILINE):
+        for section in re.split(r"^## ", read_page(page), flags=re.MULTILINE):
             named = RECORD.findall(section)
             if named:
                 name = f"{page.name}: {section.splitlines()[0]}"
                 yield pytest.param(section, named, id=name)
 
 
-@pytest.mark.parametrize(("section", "named"), list(recorded_sections()))
-def test_what_a_page_copies_from_a_record_is_what_it_holds(section, named):
-    records = "\n".join(told_by(ROOT / one) for one in named)
-    assert not_recorded(section, records) == []
+@pytest.mark.parametrize(("section", "named"), list(list_recorded_sections()))
+def test_figures_equal_their_records(section, named):
+    records = "\n".join(render_record(ROOT / one) for one in named)
+    assert find_unrecorded(section, records) == []
 
 
-def test_a_number_that_no_record_holds_is_seen():
+def test_wrong_figures_are_noticed():
     records = "| 17.77x (9.02–30.01) | 1,088.72 | 3.40 |"
-    assert not_recorded("17.8 (9.0–30.0) and 1,088.7, 3.4", records) == []
-    assert not_recorded("17.9, 1,089.7 and 3.45", records) == ["17.9", "1,089.7", "3.45"]
+    assert find_unrecorded("17.8 (9.0–30.0) and 1,088.7, 3.4", records) == []
+    assert find_unrecorded("17.9, 1,089.7 and 3.45", records) == ["17.9", "1,089.7", "3.45"]

@@ -46,7 +46,7 @@ def files(tmp_path_factory, write_scale, write_recipe):
 
 @pytest.fixture(scope="session")
 def arguments(files):
-    """Gives the arguments of a run into a folder."""
+    """Return the arguments of a run into a folder."""
 
     def arguments(runs, language="mt", recipe="short", scale="tiny"):
         given = {"--recipe": files / f"{recipe}.yaml", "--scale": files / f"{scale}.yaml", "--runs": runs}
@@ -67,13 +67,13 @@ def undisturbed(tmp_path_factory, arguments):
 
 @pytest.fixture
 def copied(undisturbed, tmp_path):
-    """A copy of the whole run, to be spoilt."""
+    """A copy of the whole run, to be damaged."""
     return shutil.copytree(undisturbed[0], tmp_path / "runs")
 
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """Runs a command in this process; gives its exit code and what it printed."""
+    """Run a command in this process, and return its exit code and output."""
 
     def call(*given):
         monkeypatch.setattr(sys, "argv", ["harness", *map(str, given)])
@@ -105,20 +105,20 @@ class Launched:
             time.sleep(0.005)
 
     def end(self, signal_number=None):
-        """Sends a signal, if one is named; gives the exit code, less than zero of a killed process."""
+        """Send a signal, if one is named, and return the exit code, negative for a killed process."""
         if signal_number is not None:
             self.process.send_signal(signal_number)
         return self.process.wait(WAIT_S)
 
 
 def written(runs):
-    """Gives when each file was written, but for the locks'."""
+    """Return the time of each file except for locks."""
     files = (path for path in runs.rglob("*") if path.is_file() and ".locks" not in path.parts)
     return {path: path.stat().st_mtime_ns for path in files}
 
 
 def count_stages(runs):
-    """How many stages stand in the store, whole."""
+    """Return the number of complete stages in the store."""
     return len(read_manifests(runs))
 
 
@@ -127,12 +127,12 @@ def read_results(runs, run=RUN):
 
 
 def read_manifests(runs):
-    found = (json.loads(path.read_text(encoding="utf-8")) for path in runs.rglob("manifest.json"))
-    return {manifest["key"]: manifest for manifest in found}
+    manifests = (json.loads(path.read_text(encoding="utf-8")) for path in runs.rglob("manifest.json"))
+    return {manifest["key"]: manifest for manifest in manifests}
 
 
 def numbers(results):
-    """Everything that does not depend on the clock."""
+    """Return the results that do not depend on the clock."""
     return (
         results.scores,
         results.models,
@@ -141,7 +141,7 @@ def numbers(results):
     )
 
 
-def test_a_run_ends_well_and_says_where_its_report_is(undisturbed):
+def test_run_ends_and_names_its_report(undisturbed):
     runs, done = undisturbed
     folder = runs / RUN
     assert done.stdout.splitlines() == [
@@ -159,7 +159,7 @@ def test_a_run_ends_well_and_says_where_its_report_is(undisturbed):
     } <= names
 
 
-def test_every_number_of_the_report_resolves_to_a_manifest(undisturbed):
+def test_every_reported_number_has_a_manifest(undisturbed):
     runs, _ = undisturbed
     results, manifests = read_results(runs), read_manifests(runs)
     assert results.find_problems(manifests) == []
@@ -174,7 +174,7 @@ def test_every_number_of_the_report_resolves_to_a_manifest(undisturbed):
         assert all(model.name.replace("'", "&#39;") in text or model.name in text for model in results.models)
 
 
-def test_manifests_say_where_and_by_what_a_stage_was_made(undisturbed):
+def test_manifests_describe_machine_and_versions(undisturbed):
     for manifest in read_manifests(undisturbed[0]).values():
         assert manifest["versions"].keys() >= {"torch", "transformers", "onnxruntime", "harness"}
         assert (manifest["device"], manifest["threads"]) in {("cpu", 1), ("cuda", 1)}
@@ -194,15 +194,15 @@ batch["token_type_ids"] = encoding.type_ids
 shapes = []
 for name in ("model.onnx", "model_int8.onnx"):
     session = onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
-    wanted = {one.name: numpy.array([batch[one.name]]) for one in session.get_inputs()}
-    shapes.append(session.run(None, wanted)[0].shape)
+    inputs = {one.name: numpy.array([batch[one.name]]) for one in session.get_inputs()}
+    shapes.append(session.run(None, inputs)[0].shape)
 labels = json.loads((folder / "config.json").read_text())["id2label"]
 print(json.dumps([len(encoding.ids), len(labels), shapes]))
 """
 
 
 @pytest.mark.parametrize("task", ["pos", "topic"])
-def test_the_exported_folder_runs_where_there_is_no_torch(task, undisturbed):
+def test_export_runs_without_torch(task, undisturbed):
     folder = undisturbed[0] / RUN / "onnx" / task
     command = [sys.executable, "-c", WITHOUT_TORCH, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -221,7 +221,7 @@ finally:
 """
 
 
-def test_a_second_run_runs_no_stage_and_loads_no_library(undisturbed, arguments):
+def test_second_run_runs_no_stage_and_loads_no_library(undisturbed, arguments):
     runs, _ = undisturbed
     before = written(runs)
     command = [sys.executable, "-c", AGAIN, *arguments(runs)]
@@ -233,7 +233,7 @@ def test_a_second_run_runs_no_stage_and_loads_no_library(undisturbed, arguments)
     assert after == before
 
 
-def test_a_second_language_reuses_the_teacher(copied, arguments, call, files, write_scale):
+def test_second_language_reuses_the_teacher(copied, arguments, call, files, write_scale):
     write_scale(files, {"score.seeds": [1], "export.quantize": "none"}, "tiny-once")
     code, _, err = call(*arguments(copied, "sk", "trimmed", "tiny-once"))
     assert code == 0, err
@@ -246,7 +246,7 @@ def test_a_second_language_reuses_the_teacher(copied, arguments, call, files, wr
     assert {export.precision for export in other.exports} == {"fp32"}
 
 
-def test_what_was_spoilt_is_found_and_made_anew(copied, arguments, call, undisturbed):
+def test_damaged_stages_are_run_again(copied, arguments, call, undisturbed):
     (weights,) = copied.glob(f"{RUN}/*-adapt-*/model/model.safetensors")
     (manifest,) = copied.glob(f"{RUN}/*-score.topic.trim-*/manifest.json")
     raw = bytearray(weights.read_bytes())
@@ -270,7 +270,7 @@ def test_what_was_spoilt_is_found_and_made_anew(copied, arguments, call, undistu
     assert numbers(read_results(copied)) == numbers(read_results(undisturbed[0]))
 
 
-def test_a_finished_runs_report_is_printed(undisturbed, arguments, call):
+def test_report_of_a_finished_run_is_printed(undisturbed, arguments, call):
     runs, _ = undisturbed
     _, *given = arguments(runs)
     code, out, _ = call("report", *given)
@@ -281,9 +281,7 @@ def test_a_finished_runs_report_is_printed(undisturbed, arguments, call):
     assert out.count(" done ") == count_stages(runs)
 
 
-def test_a_run_stopped_by_hand_and_killed_at_any_moment_ends_as_an_undisturbed_one(
-    undisturbed, arguments, tmp_path
-):
+def test_stopped_and_killed_run_ends_like_an_undisturbed_one(undisturbed, arguments, tmp_path):
     runs = tmp_path / "runs"
     given = arguments(runs)
     started = Launched(given, tmp_path / "log")

@@ -43,20 +43,20 @@ def make(tmp_path):
 
 
 @pytest.fixture
-def told(tmp_path):
-    """Gives how ``harness`` was called: its arguments, and its environment by name."""
+def read_call(tmp_path):
+    """Return a function that reads the arguments and the environment of the call of ``harness``."""
 
-    def told():
+    def read_call():
         lines = (tmp_path / "environment").read_text().splitlines()
         return (tmp_path / "arguments").read_text().splitlines(), dict(
             line.split("=", 1) for line in lines if "=" in line
         )
 
-    return told
+    return read_call
 
 
 def rules():
-    """Gives the rules a user may ask for: the phony ones that do not begin with ``_``."""
+    """Return the rules for users: the phony rules that do not begin with ``_``."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     names = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split()
     return {name for name in names if not name.startswith("_")}
@@ -70,7 +70,7 @@ def test_help_lists_exactly_the_rules(arguments, make):
     assert all(len(line.split()) > 3 for line in done.stdout.splitlines()), "each says what it does"
 
 
-def test_every_rule_is_listed_as_no_file():
+def test_every_rule_is_phony():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z_-]+):(?!=)", text, re.MULTILINE))
     assert targets == rules() | {"_base", "_gpu", "_language", "_reproduce-local", "_reproduce-docker"}
@@ -80,7 +80,7 @@ def test_every_rule_is_listed_as_no_file():
     "environment", [{}, {"LANG": "mt"}, {"LANG": "en_GB.UTF-8"}], ids=["none", "mt", "locale"]
 )
 @pytest.mark.parametrize("arguments", [[], ["LANG="]], ids=["absent", "empty"])
-def test_without_a_language_on_the_command_line_usage_is_told(arguments, environment, make, tmp_path):
+def test_missing_language_prints_usage(arguments, environment, make, tmp_path):
     done = make("reproduce", *arguments, **environment)
     assert done.returncode == 2
     usage, *rest = done.stderr.splitlines()
@@ -91,23 +91,23 @@ def test_without_a_language_on_the_command_line_usage_is_told(arguments, environ
 
 
 @pytest.mark.parametrize("environment", [{}, {"LANG": "en_GB.UTF-8", "LC_ALL": "C"}], ids=["none", "locale"])
-def test_the_language_is_an_argument_and_reaches_no_child_as_locale(environment, make, told):
+def test_language_is_an_argument_and_no_locale(environment, make, read_call):
     assert make("reproduce", "LANG=mt", **environment).returncode == 0
-    arguments, seen = told()
+    arguments, seen = read_call()
     assert arguments == ["reproduce", "mt", "--recipe", "gurgurov2025", "--scale", "mini", "--runs", "runs"]
     assert "LANG" not in seen
     assert seen["LC_ALL"] == "C.UTF-8"
 
 
-def test_recipes_are_compared_by_one_rule(make, told):
+def test_compare_passes_its_settings(make, read_call):
     assert make("compare", "LANG=mt", "RECIPES=cruz2025,eliquare2023@pre", "DATA=my data").returncode == 0
-    arguments, _ = told()
+    arguments, _ = read_call()
     options = ["--lang", "mt", "--scale", "mini", "--runs", "runs", "--recipes", "cruz2025,eliquare2023@pre"]
     assert arguments == ["compare", *options, "--data", "my data"]
     assert make("compare").returncode == 2
 
 
-def test_every_setting_is_passed_on_also_with_spaces(make, told):
+def test_settings_with_spaces_are_passed(make, read_call):
     settings = {
         "RECIPE": "my recipe.yaml",
         "SCALE": "my.yaml",
@@ -118,22 +118,22 @@ def test_every_setting_is_passed_on_also_with_spaces(make, told):
     assert (
         make("reproduce", "LANG=mt", *(f"{name}={value}" for name, value in settings.items())).returncode == 0
     )
-    assert told()[0] == [
+    assert read_call()[0] == [
         "reproduce", "mt", "--recipe", "my recipe.yaml", "--scale", "my.yaml", "--runs", "my runs",
         "--data", "my data", "--teacher", "a b",
     ]  # fmt: skip
 
 
-def test_a_run_that_fails_fails_the_rule(make):
+def test_failing_run_fails_the_rule(make):
     assert make("reproduce", "LANG=mt", STUB_CODE="1").returncode == 2
 
 
-def test_a_run_of_which_all_is_done_sets_nothing_up(make):
+def test_existing_environment_is_not_set_up_again(make):
     done = make("reproduce", "LANG=mt")
     assert (done.stdout, done.stderr) == ("", "runner: local, as asked\n")
 
 
-def test_a_comparison_needs_something_to_compare_with(make):
+def test_bench_compare_needs_a_base(make):
     done = make("bench-compare")
     assert done.returncode == 2
     assert done.stderr.splitlines()[0].startswith("usage: make bench-compare BASE=<record or git revision>")
@@ -152,7 +152,7 @@ def python(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rule", "wanted"),
+    ("rule", "expected"),
     [
         (["bench"], ["-m", "pytest", "benchmarks", "--record", "benchmarks/records"]),
         (["bench-history"], ["-m", "benchmarks.records", "history"]),
@@ -174,13 +174,13 @@ def python(tmp_path):
     ],
     ids=["bench", "history", "compare", "settings"],
 )
-def test_benchmarks_are_run_by_their_modules(rule, wanted, make, python, tmp_path):
+def test_benchmarks_are_run_by_their_modules(rule, expected, make, python, tmp_path):
     python()
     assert make(*rule).returncode == 0
-    assert (tmp_path / "arguments").read_text().splitlines() == wanted
+    assert (tmp_path / "arguments").read_text().splitlines() == expected
 
 
-def test_clean_leaves_the_runs(tmp_path):
+def test_clean_keeps_the_runs(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path / "Makefile")
     for name in ("runs/mt", "build", ".venv/bin", "harness/__pycache__", ".mypy_cache"):
         (tmp_path / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What README shows of a run is what the record of that run holds."""
+"""The results in README equal the records of their runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RECORDS = sorted(set(re.findall(r"benchmarks/records/[\w.-]+\.json", README)))
 
 
 def rows(text):
-    """Gives the cells of every table's rows."""
+    """Return the cells of every table's rows."""
     return [
         [cell.strip() for cell in line.strip("|").split(" | ")]
         for line in text.splitlines()
@@ -25,24 +25,27 @@ def rows(text):
     ]
 
 
-def test_readme_names_the_records_of_what_it_shows():
+def test_readme_names_its_records():
     assert any(name.startswith("benchmarks/records/mt-gurgurov2025-mini") for name in RECORDS)
     shown = {Path(name).name.split("_")[0] for name in RECORDS}
     assert {"mt-compare-small-folder", "sl-compare-small-folder"} <= shown
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_every_score_of_a_recorded_run_stands_in_readme(name):
-    """A row that begins with a model's name holds its size and every score of the record, to the digit."""
+def test_readme_shows_every_score_of_its_records(name):
+    """The row of a model contains its size and every score of the record, to the digit."""
     results = read_results(ROOT / name)
     shown = rows(README)
     for table in (tables.tabulate_scores(results), tables.tabulate_baselines(results)):
         for model, *cells in table.rows:
-            wanted = {*cells[:-2], cells[-1]}  # all but the average, which stands where one language is shown
-            assert any(row[0] == update_name(model) and wanted <= set(row) for row in shown), (model, wanted)
+            expected = {*cells[:-2], cells[-1]}  # without the average, which tables of one language show
+            assert any(row[0] == update_name(model) and expected <= set(row) for row in shown), (
+                model,
+                expected,
+            )
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_the_commit_of_a_record_stands_beside_its_table(name):
+def test_readme_names_the_commit_of_its_records(name):
     commit = str(read_results(ROOT / name).environment["commit"])[:7]
     assert f"commit {commit}" in README.replace("\n", " ")

@@ -1,4 +1,4 @@
-"""The page of cures: a row for each beginning that a message can have, and no row besides."""
+"""The troubleshooting page has a row for each first word of a message, and no other row."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ERRORS = {"HarnessError", "UsageError"}
 NAME = "…"
 
 
-def beginnings(source):
-    """Gives how the messages in a module begin: the first word, ``…`` where a run gives the name."""
+def find_first_words(source):
+    """Yield the first words of the messages in a module, ``…`` where it is a name of the run."""
     for node in ast.walk(ast.parse(source)):
         if not (isinstance(node, ast.Call) and node.args):
             continue
@@ -22,46 +22,50 @@ def beginnings(source):
         if called == "unknown":
             yield "unknown"
         elif called in ERRORS:
-            yield beginning(node.args[0])
+            yield read_first_word(node.args[0])
 
 
-def beginning(message):
-    """Gives the first word of one message."""
+def read_first_word(message):
+    """Return the first word of a message."""
     first = message.values[0] if isinstance(message, ast.JoinedStr) else message
     if not isinstance(first, ast.Constant):
         return NAME
     return re.match(r"[\w.-]+", first.value)[0]
 
 
-def in_the_code():
-    return {one for path in (ROOT / "harness").rglob("*.py") for one in beginnings(path.read_text("utf-8"))}
+def list_words_of_the_code():
+    return {
+        one for path in (ROOT / "harness").rglob("*.py") for one in find_first_words(path.read_text("utf-8"))
+    }
 
 
-def on_the_page():
+def list_words_of_the_page():
     page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
     table = page.split("## Other ends")[0]
     return {row[1] for row in re.finditer(r"^\| `([^`]+)`", table, re.MULTILINE)}
 
 
 @pytest.mark.parametrize(
-    ("source", "begins"),
+    ("source", "word"),
     [
-        ('raise HarnessError("trim: wanted x")', "trim"),
-        ('raise UsageError(f"--data {data}: wanted x")', "--data"),
-        ('raise errors.HarnessError(f"{path}: wanted x")', NAME),
+        ('raise HarnessError("trim: expected x")', "trim"),
+        ('raise UsageError(f"--data {data}: expected x")', "--data"),
+        ('raise errors.HarnessError(f"{path}: expected x")', NAME),
         ("raise type(error)(text); raise HarnessError(line(error))", NAME),
         ('raise unknown("task", name, TASKS)', "unknown"),
     ],
 )
-def test_a_message_is_known_by_its_first_word(source, begins):
-    assert set(beginnings(source)) == {begins}
+def test_first_words_are_read(source, word):
+    assert set(find_first_words(source)) == {word}
 
 
-def test_every_message_that_begins_so_has_a_row():
-    missing = in_the_code() - on_the_page()
-    assert not missing, f"docs/troubleshooting.md: wanted rows for messages that begin with {sorted(missing)}"
+def test_every_first_word_has_a_row():
+    missing = list_words_of_the_code() - list_words_of_the_page()
+    assert not missing, (
+        f"docs/troubleshooting.md: expected rows for messages that begin with {sorted(missing)}"
+    )
 
 
-def test_no_row_tells_of_a_message_that_is_gone():
-    gone = on_the_page() - in_the_code()
+def test_every_row_has_a_message():
+    gone = list_words_of_the_page() - list_words_of_the_code()
     assert not gone, f"docs/troubleshooting.md: no message begins with {sorted(gone)}; remove the rows"
