@@ -1,4 +1,4 @@
-"""One digest for anything that can be written as JSON."""
+"""A digest of any value that can be written as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 
 def _plain(value: Any) -> Any:
-    """Gives the value as JSON types; refuses what has no one way to be written."""
+    """Return a value as JSON types; refuse a type that has several ways to be written."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):
@@ -23,9 +23,9 @@ def _plain(value: Any) -> Any:
 
 
 def canonical(value: Any) -> str:
-    """Gives the one JSON text of a value: keys sorted, no spaces, no NaN.
+    """Return the canonical JSON text of a value: keys sorted, no spaces, no NaN.
 
-    What holds: equal values have equal texts, whatever the order of their keys; a tuple equals a list.
+    Invariants: equal values have equal texts, whatever the order of their keys; a tuple equals a list.
     """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=_plain
@@ -33,5 +33,5 @@ def canonical(value: Any) -> str:
 
 
 def digest(value: Any) -> str:
-    """Gives the SHA-256 of a value's canonical JSON, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a value's canonical JSON, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()

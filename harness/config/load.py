@@ -1,4 +1,4 @@
-"""Recipes and scales from YAML files; each fault is one line that names the file and the place in it."""
+"""Read recipes and scales from YAML files; each error is a line that names the file and the place in it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from harness.config.digest import digest
 from harness.config.recipe import Recipe, WrittenStep, build_step
 from harness.config.scale import Scale
 from harness.config.steps import KINDS
-from harness.config.values import Strict, shown, there_are
+from harness.config.values import Strict, describe_unknown, quote_value
 from harness.errors import UsageError, unknown
 from harness.families import TEACHERS
 
 __all__ = ["check_scale", "digest", "list_recipes", "list_scales", "load_recipe", "load_scale", "vary"]
 
 ROOT = Path(harness.__file__).parent
-"""Where recipes, scales and studies ship."""
+"""The folder of the recipes, scales and studies that ship."""
 RENAMED: Mapping[str, str] = MappingProxyType({"harness": "compact2026"})
 """Former name of a recipe that ships → its present name; a former name is understood for one release."""
 _SOURCE_LANGUAGE = "source_language"
@@ -32,20 +32,20 @@ _Schema = TypeVar("_Schema", bound=Strict)
 
 
 def list_recipes() -> list[str]:
-    """Gives the names of the recipes that ship, sorted."""
+    """Return the names of the recipes that ship, sorted."""
     return sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 
 
 def list_scales() -> list[str]:
-    """Gives the names of the scales that ship, sorted."""
+    """Return the names of the scales that ship, sorted."""
     return sorted(path.stem for path in (ROOT / "scales").glob("*.yaml"))
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """Gives a recipe that ships or one from a file, with the variant after ``@`` applied.
+    """Read a recipe that ships, or a recipe file, and apply the variant after ``@``.
 
-    What holds: every value is checked, for every family the recipe is written for; a recipe with a variant
-    applied has no variants left, and its name says which it is.
+    Invariants: every value is checked, for every family that the recipe is written for; a recipe with a
+    variant applied has no variants left, and its name has the variant's.
 
     Args:
         name: ``gurgurov2025``, ``gurgurov2025@564``, ``my.yaml`` or ``my.yaml@564``.
@@ -61,8 +61,8 @@ def load_recipe(name: str | Path) -> Recipe:
     steps = _number_steps(path.name, document.pop("steps", None))
     recipe = _build(path.name, Recipe, {"name": path.stem, "steps": steps, **document})
     _check_steps(path.name, recipe.steps)
-    for one, changes in recipe.variants.items():
-        vary(f"{path.name}: variants.{one}", recipe, changes)
+    for known, changes in recipe.variants.items():
+        vary(f"{path.name}: variants.{known}", recipe, changes)
     if not at:
         return recipe
     if variant not in recipe.variants:
@@ -84,7 +84,7 @@ def _split_variant(name: str) -> tuple[str, str, str]:
 
 
 def load_scale(name: str | Path) -> Scale:
-    """Gives a scale that ships (``mini``) or one from a file (``my-scale.yaml``).
+    """Read a scale that ships (``mini``) or a scale file (``my-scale.yaml``).
 
     Raises:
         UsageError: there is no such scale, or the file is wrong.
@@ -93,7 +93,7 @@ def load_scale(name: str | Path) -> Scale:
 
 
 def read_checked(kind: str, name: str, known: list[str], schema: type[_Schema], folder: str) -> _Schema:
-    """Gives what a YAML file states, checked by a schema; the name is the file's own.
+    """Read a YAML file by a schema; the name is the file's.
 
     Raises:
         UsageError: there is no such file, or it is wrong.
@@ -103,7 +103,7 @@ def read_checked(kind: str, name: str, known: list[str], schema: type[_Schema], 
 
 
 def check_scale(place: str, values: Mapping[str, Any]) -> Scale:
-    """Gives a scale out of values, refused as a file's are; ``place`` is named in the message.
+    """Return a scale of values, checked as a file's are; messages name ``place``.
 
     Raises:
         UsageError: a value is wrong.
@@ -124,7 +124,7 @@ def _find(kind: str, name: str, known: list[str], folder: str) -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice, which YAML would let the later one win."""
+    """SafeLoader that refuses a key written twice, of which YAML would take the later."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [str(self.construct_object(key)) for key, _ in node.value]
@@ -149,21 +149,21 @@ def _read(path: Path) -> dict[str, Any]:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UsageError(f"{path.name}: {line}not valid YAML: {problem}") from None
     if not isinstance(document, dict):
-        raise UsageError(f"{path.name}: expected keys and values; got {shown(document)}")
+        raise UsageError(f"{path.name}: expected keys and values; got {quote_value(document)}")
     if "name" in document:
         raise UsageError(f"{path.name}: the key 'name' is no setting: the name is the file's own; remove it")
     return {str(key): _text_keys(value) for key, value in document.items()}
 
 
 def _text_keys(value: Any) -> Any:
-    """Gives the document with every key as text: an unquoted ``564:`` is a number to YAML."""
+    """Return the document with every key as text: an unquoted ``564:`` is a number to YAML."""
     if isinstance(value, dict):
-        return {str(key): _text_keys(one) for key, one in value.items()}
-    return [_text_keys(one) for one in value] if isinstance(value, list) else value
+        return {str(key): _text_keys(inner) for key, inner in value.items()}
+    return [_text_keys(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _number_steps(file: str, steps: Any, taken: Iterable[str] = ()) -> tuple[WrittenStep, ...]:
-    """Reads ``- kind: {values}`` entries; gives each its id: the kind, then ``kind-2``, … if not taken."""
+    """Read ``- kind: {values}`` entries; the id of each is the kind, or ``kind-2``, … if that is taken."""
     if not isinstance(steps, list) or not steps:
         raise UsageError(
             f"{file}: steps: expected a list of steps, as '- shorten: {{layers: 6/12, keep: last}}'"
@@ -174,28 +174,28 @@ def _number_steps(file: str, steps: Any, taken: Iterable[str] = ()) -> tuple[Wri
         place = f"{file}: steps[{index}]"
         if not isinstance(entry, dict) or len(entry) != 1:
             raise UsageError(
-                f"{place}: expected one step, as '- shorten: {{layers: 6/12}}'; got {shown(entry)}"
+                f"{place}: expected one step, as '- shorten: {{layers: 6/12}}'; got {quote_value(entry)}"
             )
         ((kind, values),) = entry.items()
         if kind not in KINDS:
-            raise UsageError(f"{place}: {there_are('step', kind, KINDS)}")
+            raise UsageError(f"{place}: {describe_unknown('step', kind, KINDS)}")
         if not isinstance(values, dict | None):
-            raise UsageError(f"{place}.{kind}: expected keys and values; got {shown(values)}")
-        step_id = next(one for one in _ids(kind) if one not in used)
+            raise UsageError(f"{place}.{kind}: expected keys and values; got {quote_value(values)}")
+        step_id = next(name for name in _count_up(kind) if name not in used)
         used.add(step_id)
         numbered.append(WrittenStep(id=step_id, kind=kind, values=values or {}))
     return tuple(numbered)
 
 
-def _ids(kind: str) -> Iterator[str]:
+def _count_up(kind: str) -> Iterator[str]:
     return (kind if number == 1 else f"{kind}-{number}" for number in count(1))
 
 
 def vary(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """Gives a recipe with some of its values replaced, checked; its name stays.
+    """Return a recipe with some of its values replaced, checked; its name stays.
 
     Args:
-        place: what a message calls the changes.
+        place: of the changes, in messages.
         recipe: to be varied.
         changes: ``step.key: value``; ``steps``, a list of the recipe's step ids and of whole steps, for
             another order, for fewer steps, or for more; and ``source_language``.
@@ -204,17 +204,18 @@ def vary(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         UsageError: a step or key does not exist, or a value is wrong.
     """
     values = {key: value for key, value in changes.items() if key != _SOURCE_LANGUAGE}
-    steps = _vary(place, recipe, values)
+    steps = _vary_steps(place, recipe, values)
     _check_steps(place, steps)
-    beside = changes.get(_SOURCE_LANGUAGE, recipe.source_language)
-    if not isinstance(beside, str | None):
-        raise UsageError(f"{place}: {_SOURCE_LANGUAGE}: expected a language or null; got {shown(beside)}")
-    return recipe.model_copy(update={"steps": steps, _SOURCE_LANGUAGE: beside})
+    language = changes.get(_SOURCE_LANGUAGE, recipe.source_language)
+    if not isinstance(language, str | None):
+        got = quote_value(language)
+        raise UsageError(f"{place}: {_SOURCE_LANGUAGE}: expected a language or null; got {got}")
+    return recipe.model_copy(update={"steps": steps, _SOURCE_LANGUAGE: language})
 
 
-def _vary(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> tuple[WrittenStep, ...]:
-    """Gives the steps in a variant's order, with its ``step.key: value`` entries in place."""
-    steps = _ordered(place, recipe.steps, changes["steps"]) if "steps" in changes else recipe.steps
+def _vary_steps(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> tuple[WrittenStep, ...]:
+    """Return the steps in a variant's order, with its ``step.key: value`` entries in place."""
+    steps = _reorder_steps(place, recipe.steps, changes["steps"]) if "steps" in changes else recipe.steps
     values = {step.id: dict(step.values) for step in steps}
     for target, value in changes.items():
         step_id, dot, key = target.partition(".")
@@ -223,47 +224,47 @@ def _vary(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> tuple[Writt
         if not dot:
             raise UsageError(f"{place}: expected step.key, as narrow.width; got '{target}'")
         if step_id not in values:
-            raise UsageError(f"{place}: {there_are('step', step_id, values)}")
+            raise UsageError(f"{place}: {describe_unknown('step', step_id, values)}")
         values[step_id][key] = value
     return tuple(step.model_copy(update={"values": values[step.id]}) for step in steps)
 
 
-def _ordered(place: str, steps: tuple[WrittenStep, ...], order: Any) -> tuple[WrittenStep, ...]:
-    """Gives steps in another order; those written in full get ids that the recipe's own do not have."""
+def _reorder_steps(place: str, steps: tuple[WrittenStep, ...], order: Any) -> tuple[WrittenStep, ...]:
+    """Return steps in another order; steps written in full get ids that the recipe's steps do not have."""
     known = {step.id: step for step in steps}
     if not isinstance(order, list | tuple) or not order:
-        raise UsageError(f"{place}: steps: expected a list, as [trim, shorten]; got {shown(order)}")
+        raise UsageError(f"{place}: steps: expected a list, as [trim, shorten]; got {quote_value(order)}")
     chosen: list[WrittenStep] = []
     for entry in order:
         if isinstance(entry, str):
             if entry not in known:
-                raise UsageError(f"{place}: steps: {there_are('step', entry, known)}")
+                raise UsageError(f"{place}: steps: {describe_unknown('step', entry, known)}")
             chosen.append(known[entry])
         else:
-            (step,) = _number_steps(f"{place}: steps", [entry], {*known, *(one.id for one in chosen)})
+            (step,) = _number_steps(f"{place}: steps", [entry], {*known, *(step.id for step in chosen)})
             chosen.append(step)
     ids = [step.id for step in chosen]
-    twice = next((one for one in ids if ids.count(one) > 1), None)
+    twice = next((name for name in ids if ids.count(name) > 1), None)
     if twice:
         raise UsageError(f"{place}: steps: '{twice}' is given twice; write the second one in full")
     return tuple(chosen)
 
 
 def _check_steps(place: str, steps: tuple[WrittenStep, ...]) -> None:
-    """Checks every step for every family the recipe is written for."""
+    """Check every step for every family that the recipe is written for."""
     mappings = [value for step in steps for value in step.values.values() if isinstance(value, Mapping)]
-    written = [one for one in mappings if set(one) & set(TEACHERS)]
-    families = [family for family in TEACHERS if all(family in one for one in written)]
+    per_family = [mapping for mapping in mappings if set(mapping) & set(TEACHERS)]
+    families = [family for family in TEACHERS if all(family in mapping for mapping in per_family)]
     for family in families or TEACHERS[:1]:
         for index, step in enumerate(steps):
-            _checked(f"{place}: steps[{index}].{step.kind}", step, family)
+            _check_step(f"{place}: steps[{index}].{step.kind}", step, family)
 
 
-def _checked(place: str, step: WrittenStep, family: str) -> None:
+def _check_step(place: str, step: WrittenStep, family: str) -> None:
     try:
         build_step(step, family)
     except ValidationError as error:
-        raise UsageError(_one_line(place, error.errors()[0], ".")) from None
+        raise UsageError(_format_error(place, error.errors()[0], ".")) from None
     except PydanticCustomError as error:
         raise UsageError(f"{place}: {error.message()}") from None
 
@@ -272,16 +273,16 @@ def _build(file: str, schema: type[_Schema], document: Mapping[str, Any]) -> _Sc
     try:
         return schema.model_validate(document)
     except ValidationError as error:
-        raise UsageError(_one_line(file, error.errors()[0], ": ")) from None
+        raise UsageError(_format_error(file, error.errors()[0], ": ")) from None
 
 
-def _one_line(place: str, error: ErrorDetails, joint: str) -> str:
-    """Gives pydantic's first error as ``place: what was expected; what came``."""
+def _format_error(place: str, error: ErrorDetails, joint: str) -> str:
+    """Return an error of pydantic as ``place: what was expected; what came``."""
     location = list(error["loc"])
     missing = location.pop() if error["type"] == "missing" else None
-    inner = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in location).lstrip(".")
+    inner = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     where = f"{place}{joint}{inner}" if inner else place
-    got = shown(error["input"])
+    got = quote_value(error["input"])
     if missing is not None:
         return f"{where}: lacks the key '{missing}'; add it"
     if error["type"] == "literal_error":

@@ -9,7 +9,7 @@ from pydantic import field_validator, model_validator
 
 from harness.config.amounts import Amounts, Settings, TrainingSettings
 from harness.config.shape import Shape
-from harness.config.values import Count, Portion, Rate, Share, Strict, refusal, there_are
+from harness.config.values import Count, Portion, Rate, Share, Strict, describe_unknown, refusal
 from harness.families import FAMILIES, TEACHERS
 
 
@@ -58,7 +58,7 @@ class Pretrain(Strict):
     @model_validator(mode="after")
     def _check(self) -> Pretrain:
         if self.family not in TEACHERS:
-            raise refusal(there_are("model family", self.family, TEACHERS))
+            raise refusal(describe_unknown("model family", self.family, TEACHERS))
         if self.hidden % self.heads:
             raise refusal(f"hidden {self.hidden} is no multiple of the {self.heads} heads")
         if self.attention == "neighbours" and (self.heads < 2 or self.hidden // self.heads % 2):

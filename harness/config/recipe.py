@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from harness.config.shape import KNOWN_TEACHERS
 from harness.config.steps import KINDS
 from harness.config.steps.base import Step
-from harness.config.values import Strict, refusal, there_are
+from harness.config.values import Strict, describe_unknown, refusal
 from harness.families import TEACHERS
 
 
@@ -40,7 +40,7 @@ class Recipe(Strict):
     @classmethod
     def _check_teacher(cls, value: str) -> str:
         if value not in KNOWN_TEACHERS:
-            raise refusal(there_are("teacher", value, KNOWN_TEACHERS))
+            raise refusal(describe_unknown("teacher", value, KNOWN_TEACHERS))
         return value
 
     @field_validator("notes", mode="before")
@@ -61,7 +61,7 @@ def _choose_value(value: Any, family: str) -> Any:
         return value
     for name in value:
         if name not in TEACHERS:
-            raise refusal(there_are("model family", name, TEACHERS))
+            raise refusal(describe_unknown("model family", name, TEACHERS))
     if family not in value:
         raise refusal(f"states no value for the model family '{family}'; it has: {', '.join(value)}")
     return value[family]

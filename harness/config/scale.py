@@ -1,4 +1,4 @@
-"""A scale says how much: teacher, text, training, scoring and timing, for a machine and a patience."""
+"""A scale says how much: teacher, text, training, scoring and timing, for a machine and its time."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from harness.config.pretraining import Pretrain
 from harness.config.shape import KNOWN_TEACHERS
 from harness.config.steps import KINDS
 from harness.config.steps.base import TextStep
-from harness.config.values import Count, Portion, Rate, Share, Strict, refusal, there_are
+from harness.config.values import Count, Portion, Rate, Share, Strict, describe_unknown, refusal
 from harness.precisions import COPIES
 from harness.tasks import TASKS
 
 SOURCES = ("builtin", "folder", "hub")
 READERS: tuple[str, ...] = tuple(name for name, kind in KINDS.items() if issubclass(kind, TextStep))
-"""The kinds of step that read text: a scale may set how much."""
+"""The kinds of step that read text; a scale may set how much."""
 BLANK = "blank"
-"""Under this key stands what differs where random weights learn from words alone."""
+"""The key of the numbers for steps in which random weights learn from words alone."""
 
 Source = Literal["builtin", "folder", "hub"]
 Method = Literal["full", "adapter", "lora", "sft"]
@@ -38,10 +38,10 @@ class Teacher(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Teacher:
-        if sum(one is not None for one in (self.pretrain, self.hub, self.folder)) != 1:
+        if sum(source is not None for source in (self.pretrain, self.hub, self.folder)) != 1:
             raise refusal("expected exactly one of pretrain, hub, folder")
         if self.hub is not None and self.hub not in ("recipe", *KNOWN_TEACHERS):
-            raise refusal(there_are("teacher", self.hub, ("recipe", *KNOWN_TEACHERS)))
+            raise refusal(describe_unknown("teacher", self.hub, ("recipe", *KNOWN_TEACHERS)))
         return self
 
 
@@ -57,14 +57,14 @@ class _Sourced(Strict):
 
 
 class CorpusSettings(_Sourced):
-    """The text that is trained on; `lines` is the most that is read of a language (none: all of it)."""
+    """The text to train on; `lines` is the most that is read of a language (None: all of it)."""
 
     lines: Count | None = None
     held_out_fraction: Share
 
 
 class Tasks(_Sourced):
-    """The labelled tasks, and the most examples of each part (none: all of them).
+    """The labelled tasks, and the most examples of each part (None: all of them).
 
     `others`: whether tasks that the data folder has are scored too where `names` does not name them.
     """
@@ -82,7 +82,7 @@ class Tasks(_Sourced):
             raise refusal(f"expected tasks, as [pos, topic]; got '{value}'")
         for name in value:
             if name not in TASKS:
-                raise refusal(there_are("task", name, TASKS))
+                raise refusal(describe_unknown("task", name, TASKS))
         return tuple(value)
 
     @model_validator(mode="after")
@@ -93,7 +93,7 @@ class Tasks(_Sourced):
 
 
 class Finetune(Strict):
-    """How a model is fine-tuned on one task; what is left out is the score's own."""
+    """How a model is fine-tuned on one task; an absent setting is that of the score."""
 
     epochs: Count | None = None
     learning_rate: Rate | None = None
@@ -113,13 +113,13 @@ class ScoreSettings(Strict):
     """The protocol of fine-tuning and scoring, the same for every model in a report.
 
     Attributes:
-        patience: epochs without a better score on dev after which fine-tuning stops; none: all epochs.
-        max_examples: the most training examples that one fine-tuning sees: a task with many rows takes fewer
-            epochs (whole ones, one at least); none: no bound.
-        method: none is ``full``. An adapter is ``reduction`` times narrower than the model (16 where none is
-            said), LoRA's products have a ``rank`` (8).
-        baselines: what stands beside the models; the trimmed teacher costs as much as the teacher, so it
-            has to be asked for.
+        patience: epochs without a better score on dev after which fine-tuning stops; None: all epochs.
+        max_examples: the most training examples that a fine-tuning sees: a task with many rows takes fewer
+            whole epochs, at least one; None: no bound.
+        method: None: ``full``. An adapter is ``reduction`` times narrower than the model (16 by default),
+            LoRA's products have a ``rank`` (8 by default).
+        baselines: to compare the models with; the trimmed teacher costs as much as the teacher and is no
+            default.
     """
 
     seeds: tuple[int, ...]
@@ -141,7 +141,7 @@ class ScoreSettings(Strict):
     @field_validator("seeds", mode="before")
     @classmethod
     def _read_seeds(cls, value: Any) -> Any:
-        whole = isinstance(value, list | tuple) and all(type(one) is int and one >= 0 for one in value)
+        whole = isinstance(value, list | tuple) and all(type(seed) is int and seed >= 0 for seed in value)
         if not whole or not value or len(set(value)) != len(value):
             raise refusal(f"expected different whole numbers, as [1, 2]; got '{value}'")
         return tuple(value)
@@ -151,7 +151,7 @@ class ScoreSettings(Strict):
     def _read_baselines(cls, value: Any) -> Any:
         for name in value if isinstance(value, list | tuple) else [value]:
             if name not in BASELINE_NAMES:
-                raise refusal(there_are("baseline", name, BASELINE_NAMES))
+                raise refusal(describe_unknown("baseline", name, BASELINE_NAMES))
         return tuple(value)
 
     @model_validator(mode="after")
@@ -168,11 +168,11 @@ class ScoreSettings(Strict):
     def _read_tasks(cls, value: Any) -> Any:
         for name in value if isinstance(value, Mapping) else ():
             if name not in TASKS:
-                raise refusal(there_are("task", name, TASKS))
+                raise refusal(describe_unknown("task", name, TASKS))
         return value
 
     def for_task(self, task: str) -> dict[str, Any]:
-        """Gives epochs, rates, batch_size, weight_decay and (where stated) dropout for one task."""
+        """Return the stated settings of the fine-tuning on a task, as epochs and learning_rate."""
         own = self.model_dump(include=set(Finetune.model_fields), exclude_none=True)
         return own | self.tasks.get(task, Finetune()).model_dump(exclude_none=True)
 
@@ -189,10 +189,10 @@ class Latency(Strict):
 
 
 class ExportSettings(Strict):
-    """What is written for deployment, and how closely it must agree with the model it came from.
+    """What is written for deployment, and how closely it must agree with the original model.
 
     Attributes:
-        precisions: of copies of the final student that are put before the quality gate.
+        precisions: of the final student's copies that the quality gate checks.
     """
 
     candidates: tuple[Literal["legacy", "dynamo"], ...]
@@ -207,7 +207,7 @@ class ExportSettings(Strict):
             raise refusal(f"expected precisions, as [fp16, q4]; got '{value}'")
         for name in value:
             if name not in COPIES:
-                raise refusal(there_are("precision", name, COPIES))
+                raise refusal(describe_unknown("precision", name, COPIES))
         return tuple(value)
 
     @field_validator("candidates", mode="before")
@@ -219,12 +219,12 @@ class ExportSettings(Strict):
 
 
 class Scale(Strict):
-    """How much of everything; `harness.config.load.load_scale` makes it.
+    """How much of everything; `harness.config.load.load_scale` reads it.
 
-    `device_tokens` is the most that goes through a model at once; a larger batch is gathered in parts.
-    `activation_checkpointing` keeps less of it: layers compute anew what the backward pass asks for.
-    `reference_vocabulary` is for small teachers that are trained here: a teacher with fewer tokens than this
-    keeps the share of its own tokens that a recipe's number is of this many.
+    `device_tokens` is the most that goes through a model at once; a larger batch is accumulated in parts.
+    With `activation_checkpointing` layers recompute their inner states in the backward pass.
+    `reference_vocabulary` is for small teachers that are trained here: a teacher with fewer tokens keeps the
+    share of its own tokens that a recipe's number is of the reference.
     """
 
     name: str
@@ -245,14 +245,14 @@ class Scale(Strict):
     @field_validator("training", mode="before")
     @classmethod
     def _read_training(cls, value: Any) -> Any:
-        for key, one in value.items() if isinstance(value, Mapping) else ():
+        for key, numbers in value.items() if isinstance(value, Mapping) else ():
             kind = "distill" if key == BLANK else re.sub(r"-[2-9]\d*$", "", key)
             if kind not in READERS:
-                raise refusal(there_are("trained step", key, (*READERS, BLANK, "distill-2, … by id")))
+                raise refusal(describe_unknown("trained step", key, (*READERS, BLANK, "distill-2, … by id")))
             allowed = [name for name in TrainingAmounts.model_fields if name in KINDS[kind].model_fields]
-            for name, number in one.items() if isinstance(one, Mapping) else ():
+            for name, number in numbers.items() if isinstance(numbers, Mapping) else ():
                 if name not in allowed and number is not None:
-                    raise refusal(f"{key}: {there_are('key', name, allowed)}")
+                    raise refusal(f"{key}: {describe_unknown('key', name, allowed)}")
         return value
 
     def choose_amounts(
@@ -291,7 +291,7 @@ class Scale(Strict):
         )
 
     def with_data(self, folder: str) -> Scale:
-        """Gives the scale that reads the corpus and every task it has from a data folder."""
+        """Return a scale that reads the corpus, and every task of the folder, from a data folder."""
         place = {"source": "folder", "folder": folder}
         return self.model_copy(
             update={
@@ -301,5 +301,5 @@ class Scale(Strict):
         )
 
     def with_teacher(self, folder: str) -> Scale:
-        """Gives the scale that takes its teacher from a folder."""
+        """Return a scale that takes its teacher from a folder."""
         return self.model_copy(update={"teacher": Teacher(folder=folder)})

@@ -13,7 +13,7 @@ from harness.families import FAMILIES, TEACHERS, EncoderSizes, ParameterFormula
 
 
 class Shape(Strict):
-    """How large an encoder is, part by part; says nothing of its weights."""
+    """The sizes of an encoder's parts; it says nothing of the weights."""
 
     family: str
     layers: Count
@@ -35,20 +35,20 @@ class Shape(Strict):
 
     @property
     def head_size(self) -> int:
-        """The width of one attention head."""
+        """The width of an attention head."""
         return self.hidden // self.heads
 
     @property
     def max_length(self) -> int:
-        """The most tokens, special ones included, that one sequence can hold."""
+        """The most tokens of a sequence, special tokens included."""
         return self.positions - FAMILIES[self.family].first_position
 
     def parameters(self) -> dict[str, int]:
-        """Gives the parameters of each part, as the family's ``ForMaskedLM`` class holds them.
+        """Count the parameters of each part, as the family's ``ForMaskedLM`` class holds them.
 
-        What holds: the sum equals ``sum(p.numel() for p in model.parameters())`` of the stock class: a tied
-        decoder counts once, an untied one has its rows and a second bias; there is no pooler. The norm after
-        the embeddings is theirs; ``norms`` are the two of each layer.
+        Invariants: the sum equals ``sum(p.numel() for p in model.parameters())`` of the stock class: a tied
+        decoder counts once, an untied decoder has its rows and a second bias; there is no pooler. The norm
+        after the embeddings belongs to them; ``norms`` are the two of each layer.
         """
         count = cast("ParameterFormula", FAMILIES[self.family].count_parameters)  # every teacher has one
         return count(EncoderSizes(**self.model_dump(include=set(EncoderSizes._fields))))
@@ -60,10 +60,10 @@ class Shape(Strict):
 
     @classmethod
     def from_transformers(cls, config: Mapping[str, Any]) -> Shape:
-        """Reads the shape from a transformers ``config.json`` or ``config.to_dict()``.
+        """Read the shape from a transformers ``config.json`` or ``config.to_dict()``.
 
         Raises:
-            HarnessError: the family is not one the harness knows, or a number is missing.
+            HarnessError: the family is unknown, or a number is missing.
         """
         family = str(config.get("model_type"))
         if family not in TEACHERS:
@@ -78,7 +78,7 @@ class Shape(Strict):
         try:
             return cls(family=family, tied=config.get("tie_word_embeddings", True), **numbers)
         except ValidationError as error:
-            place = "".join(f"{keys.get(str(one), one)}: " for one in error.errors()[0]["loc"])
+            place = "".join(f"{keys.get(str(part), part)}: " for part in error.errors()[0]["loc"])
             raise HarnessError(f"config.json: {place}{error.errors()[0]['msg']}") from None
 
 

@@ -1,4 +1,7 @@
-"""Studies: one recipe varied, or several recipes, on equal terms. Those that ship are files in studies/."""
+"""Studies: variants of a recipe, or several recipes, compared on equal terms.
+
+The studies that ship are files in ``studies/``.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,19 @@ from pydantic import Field, model_validator
 from harness.config.digest import digest
 from harness.config.load import ROOT, list_recipes, load_recipe, read_checked, vary
 from harness.config.recipe import Recipe
-from harness.config.values import Strict, refusal, shown, there_are
+from harness.config.values import Strict, describe_unknown, quote_value, refusal
 from harness.errors import HarnessError, UsageError
 
 _DIGEST_LENGTH = 6
 AS_WRITTEN = "as written"
-"""What the recipe itself is called beside its variants."""
+"""The name of the recipe itself among its variants."""
 
 
 class Study(Strict):
     """A question, the variants of a recipe that answer it, and what the papers answered.
 
-    `vary` gives values of some fields, of which every combination is tried; `variants` are named one by one.
-    All are compared with the recipe as written or, where `reference` names one, with that variant alone.
+    `vary` has values of some fields, of which every combination is tried; `variants` has names and changes.
+    All are compared with the recipe as written or, where `reference` names a variant, with that variant.
     """
 
     name: str
@@ -43,7 +46,7 @@ class Study(Strict):
         if bool(self.vary) == bool(self.variants):
             raise refusal("expected vary or variants, one of the two")
         if self.reference is not None and self.reference not in self.variants:
-            raise refusal(there_are("variant", self.reference, self.variants))
+            raise refusal(describe_unknown("variant", self.reference, self.variants))
         for name, values in self.vary.items():
             if not values:
                 raise refusal(f"vary.{name}: expected values, as [1, 2]; got none")
@@ -59,13 +62,13 @@ class Study(Strict):
 
 @dataclass(frozen=True)
 class Entry:
-    """What takes part in a study.
+    """A recipe that takes part in a study.
 
     Attributes:
         id: its name in stages.
         name: its name in tables.
         recipe: with the changes in place.
-        changes: what was varied, ``step.key: value``; a scale gives way to it.
+        changes: what was varied, ``step.key: value``; it replaces the scale's.
     """
 
     id: str
@@ -76,19 +79,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Entries:
-    """Those that can take part, and a line for each that cannot."""
+    """The recipes that can take part, and a line for each that cannot."""
 
     entries: tuple[Entry, ...]
     refusals: tuple[str, ...]
 
 
 def list_studies() -> list[str]:
-    """Gives the names of the studies that ship, sorted."""
+    """Return the names of the studies that ship, sorted."""
     return sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
 
 
 def load_study(name: str) -> Study:
-    """Gives a study that ships, or one from a file.
+    """Read a study that ships, or a study file.
 
     Raises:
         UsageError: there is no such study, or the file is wrong.
@@ -97,7 +100,7 @@ def load_study(name: str) -> Study:
 
 
 def build_study(recipe: str, varied: Sequence[str]) -> Study:
-    """Gives the study that ``--vary step.field=a,b,c`` asks for; each value is read as YAML.
+    """Return the study that ``--vary step.field=a,b,c`` asks for; each value is read as YAML.
 
     Raises:
         UsageError: no field or no value is named, or one is given twice.
@@ -107,42 +110,42 @@ def build_study(recipe: str, varied: Sequence[str]) -> Study:
         target, equals, values = text.partition("=")
         if not equals or "." not in target or not values.strip():
             raise UsageError(
-                f"--vary: expected step.field=a,b,c, as distill.temperature=1,2,4; got {shown(text)}"
+                f"--vary: expected step.field=a,b,c, as distill.temperature=1,2,4; got {quote_value(text)}"
             )
         if target in fields:
             raise UsageError(f"--vary: {target} is given twice; name all its values at once")
-        fields[target] = _values(target, values)
+        fields[target] = _read_values(target, values)
     name = "-".join([slugify(recipe), *map(slugify, fields)])
     question = f"What does {' and '.join(fields)} change?"
     return Study(name=name, source="asked for here", question=question, paper="–", recipe=recipe, vary=fields)
 
 
-def _values(target: str, text: str) -> tuple[Any, ...]:
+def _read_values(target: str, text: str) -> tuple[Any, ...]:
     try:
         values = yaml.safe_load(f"[{text}]")
     except yaml.YAMLError:
         raise UsageError(
-            f"--vary {target}: expected values as a, b or [0, 2] or {{mlm: 1}}; got {shown(text)}"
+            f"--vary {target}: expected values as a, b or [0, 2] or {{mlm: 1}}; got {quote_value(text)}"
         ) from None
-    told = [str(value) for value in values]
-    if len(set(told)) != len(told):
-        raise UsageError(f"--vary {target}: a value is given twice in {shown(text)}; name each once")
+    texts = [str(value) for value in values]
+    if len(set(texts)) != len(texts):
+        raise UsageError(f"--vary {target}: a value is given twice in {quote_value(text)}; name each once")
     return tuple(values)
 
 
 def build_entries(study: Study) -> Entries:
-    """Gives the variants of a study, after the recipe as written where that is the reference.
+    """Return the variants of a study, after the recipe as written where that is the reference.
 
     Raises:
         UsageError: there is no such recipe.
     """
     base = load_recipe(study.recipe)
-    asked = _asked(study)
+    variants = _list_variants(study)
     if study.reference is None:
-        asked = [(AS_WRITTEN, {}), *asked]
+        variants = [(AS_WRITTEN, {}), *variants]
     entries: list[Entry] = []
     refusals: list[str] = []
-    for id_, (name, changes) in zip(make_ids([name for name, _ in asked]), asked, strict=True):
+    for id_, (name, changes) in zip(make_ids([name for name, _ in variants]), variants, strict=True):
         try:
             recipe = vary(name, base, changes)
         except HarnessError as error:
@@ -152,23 +155,24 @@ def build_entries(study: Study) -> Entries:
     return Entries(tuple(entries), tuple(refusals))
 
 
-def _asked(study: Study) -> list[tuple[str, dict[str, Any]]]:
+def _list_variants(study: Study) -> list[tuple[str, dict[str, Any]]]:
+    """Return the name and the changes of each variant."""
     if study.variants:
         return [(name, dict(changes)) for name, changes in study.variants.items()]
     combined = itertools.product(*study.vary.values())
     rows = [dict(zip(study.vary, values, strict=True)) for values in combined]
-    names = [", ".join(f"{key} = {_short(value)}" for key, value in row.items()) for row in rows]
+    names = [", ".join(f"{key} = {_format_value(value)}" for key, value in row.items()) for row in rows]
     return list(zip(names, rows, strict=True))
 
 
-def _short(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, Mapping):
         return " + ".join(f"{weight}·{name}" for name, weight in value.items())
     return str(value)
 
 
 def load_entries(names: Sequence[str]) -> Entries:
-    """Gives recipes, each as it is written; all that ship where none is named."""
+    """Read recipes, each as it is written; without names, all recipes that ship."""
     chosen = list(names) or list_recipes()
     recipes: list[Recipe] = []
     refusals: list[str] = []
@@ -178,25 +182,27 @@ def load_entries(names: Sequence[str]) -> Entries:
         except HarnessError as error:
             refusals.append(str(error))
             continue
-        if any(one.name == recipe.name for one in recipes):
+        if any(other.name == recipe.name for other in recipes):
             refusals.append(f"{recipe.name}: is given twice; name it once")
         else:
             recipes.append(recipe)
-    named = zip(make_ids([one.name for one in recipes]), recipes, strict=True)
-    return Entries(tuple(Entry(id_, one.name, one) for id_, one in named), tuple(refusals))
+    ids = make_ids([recipe.name for recipe in recipes])
+    entries = (Entry(id_, recipe.name, recipe) for id_, recipe in zip(ids, recipes, strict=True))
+    return Entries(tuple(entries), tuple(refusals))
 
 
 def make_ids(names: Iterable[str]) -> list[str]:
-    """Gives each name as a stage can be called; of those that would be alike, the later are numbered."""
+    """Return each name as part of a stage's id; a number makes equal ids different."""
     ids: list[str] = []
     for name in names:
-        numbered = (f"{slugify(name)}_{number}" for number in itertools.count(2))
-        ids.append(next(one for one in itertools.chain([slugify(name)], numbered) if one not in ids))
+        slug = slugify(name)
+        numbered = (f"{slug}_{number}" for number in itertools.count(2))
+        ids.append(next(known for known in itertools.chain([slug], numbered) if known not in ids))
     return ids
 
 
 def slugify(text: str) -> str:
-    """Gives a text in lower-case ASCII letters, digits and underscores; with a digest if it has others."""
+    """Return a text in lower-case ASCII letters, digits and underscores; other letters add a digest."""
     plain = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
     if any(letter.isalnum() and not letter.isascii() for letter in text):
         return "_".join(filter(None, (plain, digest(text)[:_DIGEST_LENGTH])))

@@ -1,6 +1,6 @@
-"""The kinds of value a recipe or scale holds, read from YAML and refused in one line when wrong.
+"""The types of values in recipes and scales, read from YAML; a wrong value is refused in one line.
 
-PyYAML follows YAML 1.1, in which ``1.6e9`` and ``5e-5`` are strings; so every number is read from text too.
+PyYAML follows YAML 1.1, in which ``1.6e9`` and ``5e-5`` are strings: every number is read from text too.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from harness.units import parse_count
 
 
 def refusal(reason: str) -> PydanticCustomError:
-    """Gives the error that pydantic carries, with the place, to `harness.config.load`."""
+    """Return an error that pydantic passes on, with the place, to `harness.config.load`."""
     return PydanticCustomError("refused", "{reason}", {"reason": reason})
 
 
-def there_are(kind: str, name: object, known: Iterable[object]) -> str:
-    """Gives ``unknown key 'losss'; there are: loss, teacher. Did you mean 'loss'?``."""
-    names = [str(one) for one in known]
+def describe_unknown(kind: str, name: object, known: Iterable[object]) -> str:
+    """Return ``unknown key 'losss'; there are: loss, teacher. Did you mean 'loss'?``."""
+    names = [str(entry) for entry in known]
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f". Did you mean '{near[0]}'?" if near else ""
     return f"unknown {kind} '{name}'; there are: {', '.join(names) or 'none'}{hint}"
 
 
 class Strict(BaseModel):
-    """A frozen schema that refuses an unknown key and lists the known ones."""
+    """A frozen schema that refuses an unknown key and lists the known keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,14 +43,16 @@ class Strict(BaseModel):
         if isinstance(data, Mapping):
             for key in data:
                 if key not in cls.model_fields:
-                    raise refusal(there_are("key", key, cls.model_fields))
+                    raise refusal(describe_unknown("key", key, cls.model_fields))
         elif not isinstance(data, cls):
-            raise refusal(f"expected keys and values ({', '.join(cls.model_fields)}); got {shown(data)}")
+            raise refusal(
+                f"expected keys and values ({', '.join(cls.model_fields)}); got {quote_value(data)}"
+            )
         return data
 
 
-def shown(value: object) -> str:
-    """Gives a value as a message quotes it, cut at 60 letters."""
+def quote_value(value: object) -> str:
+    """Return a value as a message quotes it, cut at 60 letters."""
     text = "nothing" if value is None else f"'{value}'"
     return text if len(text) <= 60 else f"{text[:56]}…'"
 
@@ -63,17 +65,17 @@ def _count(value: Any) -> int:
             count = 0
         if count >= 1:
             return count
-    raise refusal(f"expected a whole number of one or more, as 1600 or 1.6e9; got {shown(value)}")
+    raise refusal(f"expected a whole number of one or more, as 1600 or 1.6e9; got {quote_value(value)}")
 
 
-def _number(expected: str, holds: Callable[[float], bool]) -> Callable[[Any], float]:
+def _number(expected: str, is_valid: Callable[[float], bool]) -> Callable[[Any], float]:
     def read(value: Any) -> float:
         try:
             number = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError):
             number = math.nan
-        if not math.isfinite(number) or not holds(number):
-            raise refusal(f"expected {expected}; got {shown(value)}")
+        if not math.isfinite(number) or not is_valid(number):
+            raise refusal(f"expected {expected}; got {quote_value(value)}")
         return number
 
     return read
@@ -90,12 +92,12 @@ class Ratio:
         return f"{self.kept}/{self.of}"
 
     def times(self, number: int) -> Fraction:
-        """Gives the exact share of a number."""
+        """Return the exact share of a number."""
         return Fraction(self.kept * number, self.of)
 
 
 def nearest(number: Fraction) -> int:
-    """Gives the nearest whole number; halves go up."""
+    """Return the nearest whole number; halves are rounded up."""
     return math.floor(number + Fraction(1, 2))
 
 
@@ -104,7 +106,7 @@ def _ratio(value: Any) -> Ratio:
         return value
     kept, slash, of = str(value).replace(" ", "").partition("/")
     if not slash or not kept.isdecimal() or not of.isdecimal() or int(of) == 0:
-        raise refusal(f"expected a ratio of whole numbers, as 6/12; got {shown(value)}")
+        raise refusal(f"expected a ratio of whole numbers, as 6/12; got {quote_value(value)}")
     if int(kept) > int(of):
         raise refusal(f"expected a ratio of at most 1; got '{value}', which keeps more than there is")
     return Ratio(int(kept), int(of))
@@ -115,11 +117,11 @@ def _ratio_or_count(value: Any) -> Ratio | int:
 
 
 Count = Annotated[int, BeforeValidator(_count)]
-"""One or more."""
+"""A whole number of one or more."""
 Rate = Annotated[float, BeforeValidator(_number("a number above 0, as 5e-5", lambda x: x > 0))]
 Share = Annotated[float, BeforeValidator(_number("a fraction between 0 and 1, as 0.15", lambda x: 0 < x < 1))]
-"""Neither none nor all."""
+"""Between 0 and 1, both excluded."""
 Portion = Annotated[float, BeforeValidator(_number("a fraction from 0 to below 1", lambda x: 0 <= x < 1))]
-"""May be none."""
+"""From 0 to below 1."""
 RatioValue = Annotated[Ratio, BeforeValidator(_ratio)]
 RatioOrCount = Annotated[Ratio | int, BeforeValidator(_ratio_or_count)]

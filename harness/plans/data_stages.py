@@ -113,7 +113,7 @@ def plan_corpus(
         lines: the most that is read of a language; None: as many as the scale says.
         source_language: of these languages the one whose text is mixed into the text of the other.
     """
-    excluded = {language: list(found.excluded) for language, found in tasks.items()}
+    excluded = {language: list(available.excluded) for language, available in tasks.items()}
     config: dict[str, Any] = {
         "source": scale.corpus.source,
         "tasks_source": scale.tasks.source,

@@ -146,25 +146,25 @@ class _ResolvedEntry(NamedTuple):
         return [f"{self.entry.id}.{step.id}" for step in self.steps.encoders]
 
 
-def plan_study(info: StudyInfo, language: str, found: Entries, scale: Scale) -> StudyPlan:
+def plan_study(info: StudyInfo, language: str, asked: Entries, scale: Scale) -> StudyPlan:
     """Return the plan of a study.
 
     Args:
         info: its question; the reference is the id of an entry.
         language: code.
-        found: the entries to be compared, and why others cannot take part.
+        asked: the entries to be compared, and why others cannot take part.
         scale: how much of everything; a value that an entry varies replaces the scale's.
 
     Raises:
         RefusedError: some entries cannot take part; the error has all of them.
         UsageError: the language does not exist, the data has no task, or there is nothing to compare.
     """
-    if not found.entries:
-        raise RefusedError(found.refusals, len(found.refusals))
-    inputs = plan_inputs(language, found.entries[0].recipe, scale)
-    resolved, lines = _resolve_entries(found.entries, inputs, scale)
-    if found.refusals or lines:
-        raise RefusedError([*found.refusals, *lines], len(found.entries) + len(found.refusals))
+    if not asked.entries:
+        raise RefusedError(asked.refusals, len(asked.refusals))
+    inputs = plan_inputs(language, asked.entries[0].recipe, scale)
+    resolved, lines = _resolve_entries(asked.entries, inputs, scale)
+    if asked.refusals or lines:
+        raise RefusedError([*asked.refusals, *lines], len(asked.entries) + len(asked.refusals))
     if not inputs.tasks.scored:
         raise UsageError(f"{info.name}: expected a task to score on; the data has none in '{language}'")
     distinct, duplicates = _merge_duplicates(resolved)

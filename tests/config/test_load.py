@@ -39,7 +39,7 @@ ROOT = Path(harness.__file__).parent
 MBERT = KNOWN_TEACHERS["mbert"].shape
 
 
-def test_what_ships_loads():
+def test_all_shipped_files_load():
     assert "gurgurov2025" in list_recipes()
     assert {"mini", "paper"} <= set(list_scales())
     for name in list_recipes():
@@ -51,7 +51,7 @@ def test_what_ships_loads():
         assert load_scale(name).name == name
 
 
-def test_loading_is_light():
+def test_loading_imports_no_torch():
     code = "import sys, harness.config; print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent
@@ -59,7 +59,7 @@ def test_loading_is_light():
     assert run.stdout.strip() == "[]"
 
 
-def test_a_variant_replaces_one_value_only():
+def test_variant_replaces_one_value():
     plain, varied = load_recipe("gurgurov2025"), load_recipe("gurgurov2025@564")
     assert varied.variants == {}
     different = [(a.id, a.values, b.values) for a, b in zip(plain.steps, varied.steps, strict=True) if a != b]
@@ -69,7 +69,7 @@ def test_a_variant_replaces_one_value_only():
 
 
 @pytest.mark.parametrize("name", ["gurgurov2025", "gurgurov2025@456"])
-def test_a_shown_recipe_can_be_saved_edited_and_run(name, tmp_path):
+def test_shown_recipe_can_be_saved_and_edited(name, tmp_path):
     recipe, scale = load_recipe(name), load_scale("paper")
     rows = show(recipe, MBERT, scale)
     path = tmp_path / "my.yaml"
@@ -83,13 +83,13 @@ def test_a_shown_recipe_can_be_saved_edited_and_run(name, tmp_path):
     assert resolve(load_recipe(path), scale, MBERT)[1].shape.layers == 3
 
 
-def test_a_recipe_file_has_variants_too(tmp_path):
+def test_recipe_file_has_variants(tmp_path):
     path = tmp_path / "my.yaml"
     shutil.copy(ROOT / "recipes" / "gurgurov2025.yaml", path)
     assert load_recipe(f"{path}@564").name == "my@564"
 
 
-def test_a_folder_may_have_an_at_in_its_name(tmp_path):
+def test_folder_name_may_contain_at_sign(tmp_path):
     path = tmp_path / "user@site.org" / "my.yaml"
     path.parent.mkdir()
     path.write_text((ROOT / "recipes" / "gurgurov2025.yaml").read_text())
@@ -110,7 +110,7 @@ def test_a_folder_may_have_an_at_in_its_name(tmp_path):
         ),
     ],
 )
-def test_an_unknown_recipe_lists_what_exists(name, message):
+def test_unknown_recipe_lists_known_ones(name, message):
     with pytest.raises(UsageError) as caught:
         load_recipe(name)
     assert str(caught.value).startswith(message)
@@ -123,7 +123,7 @@ def test_former_recipe_name_is_understood():
     assert [update_name(name) for name in names] == ["compact2026@wide", "harness.yaml", "my@wide"]
 
 
-def test_an_unknown_scale_lists_what_exists():
+def test_unknown_scale_lists_known_ones():
     with pytest.raises(UsageError, match=r"^unknown scale 'huge'; there are: .*mini, paper"):
         load_scale("huge")
 
@@ -225,7 +225,7 @@ RECIPES = [
 
 
 @pytest.mark.parametrize(("edit", "message"), RECIPES)
-def test_a_wrong_recipe_is_refused_in_one_line_that_says_where(edit, message, tmp_path):
+def test_wrong_recipe_is_refused_with_place(edit, message, tmp_path):
     document = copy.deepcopy(yaml.safe_load((ROOT / "recipes/gurgurov2025.yaml").read_text(encoding="utf-8")))
     edit(document)
     assert refused(tmp_path / "my.yaml", yaml.safe_dump(document), load_recipe) == f"my.yaml: {message}"
@@ -241,17 +241,17 @@ def test_a_wrong_recipe_is_refused_in_one_line_that_says_where(edit, message, tm
         ("a: !!python/object:os.system x", "my.yaml: line 1: not valid YAML: "),
     ],
 )
-def test_a_file_that_is_no_mapping_is_refused(text, message, tmp_path):
+def test_file_without_mapping_is_refused(text, message, tmp_path):
     assert refused(tmp_path / "my.yaml", text, load_recipe).startswith(message)
 
 
-def test_a_file_in_another_encoding_is_refused(tmp_path):
+def test_file_in_other_encoding_is_refused(tmp_path):
     (tmp_path / "my.yaml").write_bytes("source: \xe9".encode("latin-1"))
     with pytest.raises(UsageError, match=r"^my\.yaml: expected UTF-8 text; byte 8 is not; save it as UTF-8$"):
         load_recipe(tmp_path / "my.yaml")
 
 
-def inside(*path, **values):
+def nested(*path, **values):
     def edit(document):
         for one in path:
             document = document[one]
@@ -261,38 +261,38 @@ def inside(*path, **values):
 
 
 SCALES = [
-    (inside("training", adaptt={}), f"training: unknown trained step 'adaptt'; there are: {', '.join(READERS)}, blank, distill-2, … by id. Did you mean 'adapt'?"),
-    (inside("training", trim={}), f"training: unknown trained step 'trim'; there are: {', '.join(READERS)}, blank, distill-2, … by id"),
-    (inside("training", "prune", learning_rate=1), "training: prune: unknown key 'learning_rate'; there are: tokens, "
+    (nested("training", adaptt={}), f"training: unknown trained step 'adaptt'; there are: {', '.join(READERS)}, blank, distill-2, … by id. Did you mean 'adapt'?"),
+    (nested("training", trim={}), f"training: unknown trained step 'trim'; there are: {', '.join(READERS)}, blank, distill-2, … by id"),
+    (nested("training", "prune", learning_rate=1), "training: prune: unknown key 'learning_rate'; there are: tokens, "
      "batch_tokens, mask_fraction"),
-    (inside("tasks", names=["poss"]), f"tasks.names: unknown task 'poss'; there are: {', '.join(TASKS)}. Did you mean 'pos'?"),
-    (inside("score", seeds=[1, 1]), "score.seeds: expected different whole numbers, as [1, 2]; got '[1, 1]'"),
+    (nested("tasks", names=["poss"]), f"tasks.names: unknown task 'poss'; there are: {', '.join(TASKS)}. Did you mean 'pos'?"),
+    (nested("score", seeds=[1, 1]), "score.seeds: expected different whole numbers, as [1, 2]; got '[1, 1]'"),
     (lambda document: document["score"].pop("seeds"), "score: lacks the key 'seeds'; add it"),
-    (inside("score", tasks={"pos": {"epoch": 1}}), f"score.tasks.pos: unknown key 'epoch'; there are: {fields(Finetune)}. Did you mean 'epochs'?"),
-    (inside("score", tasks={"poss": {}}), f"score.tasks: unknown task 'poss'; there are: {', '.join(TASKS)}. Did you mean 'pos'?"),
-    (inside("score", baselines=["luck"]), f"score.baselines: unknown baseline 'luck'; there are: {', '.join(BASELINE_NAMES)}"),
-    (inside("export", precisions=["int4"]), "export.precisions: unknown precision 'int4'; there are: "
+    (nested("score", tasks={"pos": {"epoch": 1}}), f"score.tasks.pos: unknown key 'epoch'; there are: {fields(Finetune)}. Did you mean 'epochs'?"),
+    (nested("score", tasks={"poss": {}}), f"score.tasks: unknown task 'poss'; there are: {', '.join(TASKS)}. Did you mean 'pos'?"),
+    (nested("score", baselines=["luck"]), f"score.baselines: unknown baseline 'luck'; there are: {', '.join(BASELINE_NAMES)}"),
+    (nested("export", precisions=["int4"]), "export.precisions: unknown precision 'int4'; there are: "
      f"{', '.join(COPIES)}. Did you mean 'int8'?"),
-    (inside("score", method="soup"), "score.method: unknown value 'soup'; there are: full, adapter, lora, sft"),
-    (inside("score", density=0.5), "score: density goes with method: sft, and only with it"),
-    (inside("score", rank=4), "score: rank goes with method: lora, and only with it"),
-    (inside("score", reduction=4), "score: reduction goes with method: adapter, and only with it"),
-    (inside("score", tasks={"pos": {"reduction": 4}}), "score: reduction goes with method: adapter, and only with it"),
-    (inside("teacher", hub="mbert"), "teacher: expected exactly one of pretrain, hub, folder"),
+    (nested("score", method="soup"), "score.method: unknown value 'soup'; there are: full, adapter, lora, sft"),
+    (nested("score", density=0.5), "score: density goes with method: sft, and only with it"),
+    (nested("score", rank=4), "score: rank goes with method: lora, and only with it"),
+    (nested("score", reduction=4), "score: reduction goes with method: adapter, and only with it"),
+    (nested("score", tasks={"pos": {"reduction": 4}}), "score: reduction goes with method: adapter, and only with it"),
+    (nested("teacher", hub="mbert"), "teacher: expected exactly one of pretrain, hub, folder"),
     (top(teacher={"hub": "gpt"}), f"teacher: unknown teacher 'gpt'; there are: recipe, {', '.join(KNOWN_TEACHERS)}"),
-    (inside("corpus", source="web"), "corpus.source: unknown value 'web'; there are: builtin, folder, hub"),
-    (inside("tasks", others=True), "tasks: others: true goes with source: folder, and only with it"),
-    (inside("corpus", folder="x"), "corpus: 'folder' goes with source: folder, and only with it"),
+    (nested("corpus", source="web"), "corpus.source: unknown value 'web'; there are: builtin, folder, hub"),
+    (nested("tasks", others=True), "tasks: others: true goes with source: folder, and only with it"),
+    (nested("corpus", folder="x"), "corpus: 'folder' goes with source: folder, and only with it"),
     (top(precision="fp8"), "precision: unknown value 'fp8'; there are: fp32, bf16, auto"),
-    (inside("latency", lengths=[0]), "latency.lengths[0]: expected a whole number of one or more, as 1600 or 1.6e9; got '0'"),
-    (inside("latency", lengths=4), "latency.lengths: expected a list, as [1, 2]; got '4'"),
-    (inside("teacher", "pretrain", heads=7), "teacher.pretrain: hidden 128 is no multiple of the 7 heads"),
-    (inside("teacher", "pretrain", heads=1, attention="neighbours"), "teacher.pretrain: attention: neighbours: expected "
+    (nested("latency", lengths=[0]), "latency.lengths[0]: expected a whole number of one or more, as 1600 or 1.6e9; got '0'"),
+    (nested("latency", lengths=4), "latency.lengths: expected a list, as [1, 2]; got '4'"),
+    (nested("teacher", "pretrain", heads=7), "teacher.pretrain: hidden 128 is no multiple of the 7 heads"),
+    (nested("teacher", "pretrain", heads=1, attention="neighbours"), "teacher.pretrain: attention: neighbours: expected "
      "two heads or more of an even size; got 1 of 128; change hidden or heads, or take random"),
-    (inside("teacher", "pretrain", family="gpt"), f"teacher.pretrain: unknown model family 'gpt'; there are: {', '.join(TEACHERS)}"),
-    (inside("teacher", "pretrain", sequence_length=700), "teacher.pretrain: sequence_length 700 is above what 64 "
+    (nested("teacher", "pretrain", family="gpt"), f"teacher.pretrain: unknown model family 'gpt'; there are: {', '.join(TEACHERS)}"),
+    (nested("teacher", "pretrain", sequence_length=700), "teacher.pretrain: sequence_length 700 is above what 64 "
      "positions hold (64); lower it, or add positions"),
-    (inside("teacher", "pretrain", languages=[]), "teacher.pretrain.languages: expected 'all' or language codes, as [mt, "
+    (nested("teacher", "pretrain", languages=[]), "teacher.pretrain.languages: expected 'all' or language codes, as [mt, "
      "sk]; got '[]'"),
     (top(seed="x"), "seed: expected a whole number; got 'x'"),
     (top(training=[1]), "training: expected keys and values; got '[1]'"),
@@ -300,19 +300,19 @@ SCALES = [
 
 
 @pytest.mark.parametrize(("edit", "message"), SCALES)
-def test_a_wrong_scale_is_refused_in_one_line_that_says_where(edit, message, tmp_path):
+def test_wrong_scale_is_refused_with_place(edit, message, tmp_path):
     document = yaml.safe_load((ROOT / "scales/mini.yaml").read_text(encoding="utf-8"))
     edit(document)
     assert refused(tmp_path / "my.yaml", yaml.safe_dump(document), load_scale) == f"my.yaml: {message}"
 
 
-def test_a_task_may_have_its_own_finetuning():
+def test_task_has_its_own_finetuning():
     score = load_scale("paper").score
     assert score.for_task("topic")["epochs"] == score.epochs
     assert score.for_task("pos") == score.for_task("topic") | {"epochs": 10, "batch_size": 32}
 
 
-def test_data_and_teacher_from_folders_replace_the_scales_own():
+def test_folders_replace_data_and_teacher_of_scale():
     mini = load_scale("mini")
     scale = mini.with_data("texts").with_teacher("model")
     assert (scale.corpus.source, scale.corpus.folder, scale.tasks.folder) == ("folder", "texts", "texts")

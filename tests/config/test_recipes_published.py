@@ -1,4 +1,4 @@
-"""Every recipe that ships gives the shape its paper states; each number stands beside where it was read."""
+"""Every recipe that ships makes the shape that its paper states; each number has its source."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def last(name, teacher, scale):
 
 
 @pytest.mark.parametrize(("name", "teacher"), EXACT)
-def test_counts_are_the_published_ones_to_the_parameter(name, teacher, paper):
+def test_sizes_equal_published_ones(name, teacher, paper):
     assert last(name, teacher, paper).parameters == EXACT[name, teacher][0]
 
 
 @pytest.mark.parametrize(("name", "teacher"), MILLIONS)
-def test_counts_are_the_published_ones_as_printed(name, teacher, paper):
+def test_sizes_round_to_published_ones(name, teacher, paper):
     assert round(last(name, teacher, paper).parameters / 1e6, 1) == MILLIONS[name, teacher][0]
 
 
@@ -57,7 +57,7 @@ def without_head(shape):
 OWN_VOCABULARY = {
     ("minilm2021", "xlmr", 250_002): (107.0, "README of microsoft/unilm, minilm: L6xH384 mMiniLMv2, 107M"),
     ("minilm2021", "mbert", 30_522): (22.7, "model card of MiniLM-L6-H384-uncased: 22.7 M"),
-    ("tinybert2020", "mbert", 30_522): (14.4, "table 1 of the paper: 14.5 M; config.json gives 14,350,248"),
+    ("tinybert2020", "mbert", 30_522): (14.4, "table 1 of the paper: 14.5 M; config.json has 14,350,248"),
     ("tinybert2020@6", "mbert", 30_522): (67.0, "table 1 of the paper: 67.0 M"),
     ("pkd2019", "mbert", 30_522): (67.0, "table 1 of TinyBERT: BERT6-PKD, 67.0 M"),
 }
@@ -73,32 +73,32 @@ UNSIZED = {
 """Recipes whose size no publication states, and why."""
 
 
-def test_every_recipe_has_a_published_size_or_a_reason_why_not():
+def test_every_recipe_has_a_size_or_a_reason():
     sized = {name.partition("@")[0] for name, *_ in (*EXACT, *MILLIONS, *OWN_VOCABULARY)}
     assert sized | {"distilbert2019"} | UNSIZED.keys() == set(list_recipes())
     assert not sized & UNSIZED.keys()
 
 
 @pytest.mark.parametrize(("name", "teacher", "vocabulary"), OWN_VOCABULARY)
-def test_shapes_with_the_authors_own_vocabulary_have_the_published_size(name, teacher, vocabulary, paper):
+def test_sizes_with_authors_vocabulary(name, teacher, vocabulary, paper):
     shape = last(name, teacher, paper).shape.model_copy(update={"vocabulary": vocabulary})
     assert round(without_head(shape) / 1e6, 1) == OWN_VOCABULARY[name, teacher, vocabulary][0]
 
 
-def test_distilmbert_is_counted_to_the_parameter_but_for_its_token_types(paper):
+def test_distilmbert_size_without_token_types(paper):
     """The card says 134 M; ``DistilBertModel`` has 134,734,080, no pooler and no token types."""
     shape = last("distilbert2019", "mbert", paper).shape
     pooler, types = 768 * 769, 2 * 768
     assert without_head(shape) - pooler - types == 134_734_080
 
 
-def test_geotrends_smallest_is_45_percent_smaller(paper):
+def test_smallest_geotrend_saves_45_percent(paper):
     saved = 1 - last("geotrend2020", "mbert", paper).parameters / MBERT.num_parameters
     assert round(saved, 2) == 0.45
 
 
 @pytest.mark.parametrize("name", ["mbert", "xlmr", "mini", "small"])
-def test_every_recipe_and_variant_fits_every_teacher(name, paper):
+def test_every_variant_fits_every_teacher(name, paper):
     scale = paper if name in KNOWN_TEACHERS else load_scale(name)
     shape = KNOWN_TEACHERS[name].shape if name in KNOWN_TEACHERS else scale.teacher.pretrain.shape
     for base in list_recipes():
@@ -110,7 +110,7 @@ def test_every_recipe_and_variant_fits_every_teacher(name, paper):
     ("recipe", "layers"),
     [("distilbert2019", [0, 2, 4, 7, 9, 11]), ("eliquare2023", [0, 2, 4, 6, 8, 10])],
 )
-def test_layers_are_those_the_papers_name(recipe, layers, paper):
+def test_layers_are_those_of_the_papers(recipe, layers, paper):
     steps = {step.id: step for step in resolve(load_recipe(recipe), paper, MBERT)}
     assert list(steps["shorten"].step.layers) == layers
 
@@ -120,7 +120,7 @@ def steps_of(name, scale, shape=MBERT):
     return {one.id: one.step for one in resolve(load_recipe(name), scale, shape)}
 
 
-def test_losses_and_settings_are_the_papers(paper):
+def test_losses_are_those_of_the_papers(paper):
     step = steps_of("eliquare2023", paper)["distill"]
     assert step.loss == {"logit_kl": 5.0, "hidden_cosine": 1.0, "mlm": 2.0}
     training = step.training
@@ -132,7 +132,7 @@ def test_losses_and_settings_are_the_papers(paper):
     assert ran.projection == "learned"
 
 
-def test_how_a_student_learns_a_task_is_the_papers(paper):
+def test_task_distillation_is_that_of_the_papers(paper):
     kept, tuned = steps_of("pkd2019", paper).values()
     assert kept.layers == (0, 1, 2, 3, 4, 5)
     assert tuned.layers == "uniform"
@@ -147,7 +147,7 @@ def test_how_a_student_learns_a_task_is_the_papers(paper):
     assert from_base.kept_layers is None
 
 
-def test_bistils_means_are_over_embeddings_and_layers_and_its_soft_targets_lack_tau_squared(paper):
+def test_bistil_weights_follow_the_papers_means(paper):
     steps = steps_of("bistil2023", paper)
     assert steps["shorten"].layers == (1, 3, 5, 7, 9, 11)
     for step in (steps["distill"], steps["tune"]):
@@ -168,7 +168,7 @@ def test_bistils_means_are_over_embeddings_and_layers_and_its_soft_targets_lack_
         ([{"blank": {"layers": "1/2", "width": "1/2", "ffn": "1/2"}}], ["blank"]),
     ],
 )
-def test_a_variant_may_have_steps_in_another_order_fewer_or_more(steps, ids):
+def test_variant_may_reorder_steps(steps, ids):
     assert [step.id for step in vary("here", load_recipe("eliquare2023"), {"steps": steps}).steps] == ids
 
 
@@ -185,7 +185,7 @@ def test_a_variant_may_have_steps_in_another_order_fewer_or_more(steps, ids):
         ({"source_language": 3}, "here: source_language: expected a language or null; got '3'"),
     ],
 )
-def test_a_variant_that_names_nothing_is_refused(changes, line):
+def test_variant_with_unknown_name_is_refused(changes, line):
     with pytest.raises(UsageError) as refused:
         vary("here", load_recipe("eliquare2023"), changes)
     assert str(refused.value).startswith(line)

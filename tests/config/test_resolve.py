@@ -22,7 +22,7 @@ COUNTS = {
     ("xlmr", "@564"): [278_295_186, 235_767_954, 226_324_626, 163_400_418, 44_749_288],
 }
 """After the teacher, shorten, prune, narrow and trim. Trim keeps exactly 40,000 tokens, special ones counted: solving
-each last number for the vocabulary gives 40,000.0, so nothing is added for the special tokens."""
+each last number for the vocabulary is 40,000.0, so nothing is added for the special tokens."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def mini():
 
 
 @pytest.mark.parametrize(("teacher", "variant"), COUNTS)
-def test_the_paper_recipe_has_the_papers_sizes(teacher, variant, paper):
+def test_gurgurov2025_has_published_sizes(teacher, variant, paper):
     rows = show(load_recipe(f"gurgurov2025{variant}"), KNOWN_TEACHERS[teacher].shape, paper)
     by_id = {row.id: row.parameters for row in rows}
     changing = ("teacher", "shorten", "prune", "narrow", "trim")
@@ -49,12 +49,12 @@ def test_the_paper_recipe_has_the_papers_sizes(teacher, variant, paper):
 @pytest.mark.parametrize(
     ("teacher", "layers"), [(MBERT, (6, 7, 8, 9, 10, 11)), (XLMR, (0, 2, 4, 6, 8, 10))], ids=["mbert", "xlmr"]
 )
-def test_each_family_keeps_the_layers_the_paper_found_best(teacher, layers, paper):
+def test_each_family_keeps_the_layers_of_the_paper(teacher, layers, paper):
     steps = {step.id: step for step in resolve(load_recipe("gurgurov2025"), paper, teacher)}
     assert steps["shorten"].step.layers == layers
 
 
-def test_the_recipes_own_numbers_stand_at_paper_scale(paper):
+def test_paper_scale_keeps_numbers_of_recipe(paper):
     planned = {one.id: one.step for one in resolve(load_recipe("gurgurov2025"), paper, MBERT)}
     steps = {name: step.to_config() for name, step in planned.items()}
     assert steps["adapt"] == {
@@ -76,7 +76,7 @@ def test_the_recipes_own_numbers_stand_at_paper_scale(paper):
     assert steps["prune"]["ffn"] == 2048
 
 
-def test_ratios_mean_the_same_on_a_thin_teacher(mini):
+def test_ratios_apply_to_smaller_teacher(mini):
     sizes = {"layers": 12, "hidden": 192, "heads": 6, "ffn": 768, "vocabulary": 8000}
     teacher = mini.teacher.pretrain.shape.model_copy(update=sizes)
     steps = {step.id: step for step in resolve(load_recipe("gurgurov2025"), mini, teacher)}
@@ -89,7 +89,7 @@ def test_ratios_mean_the_same_on_a_thin_teacher(mini):
 @pytest.mark.parametrize(
     ("family", "vocabulary"), [("bert", 250_002), ("xlm-roberta", 119_547), ("bert", 50_000)]
 )
-def test_trim_keeps_the_stated_number_of_tokens_whatever_the_architecture(mini, family, vocabulary):
+def test_trim_keeps_the_stated_number_of_tokens(mini, family, vocabulary):
     teacher = mini.teacher.pretrain.shape.model_copy(
         update={"family": family, "vocabulary": vocabulary, "positions": 80}
     )
@@ -100,7 +100,7 @@ def test_trim_keeps_the_stated_number_of_tokens_whatever_the_architecture(mini, 
     assert resolve(load_recipe("gurgurov2025"), mini, teacher)[-1].shape.vocabulary == expected
 
 
-def test_trim_refuses_a_vocabulary_smaller_than_asked_for(mini):
+def test_trim_refuses_a_smaller_vocabulary(mini):
     absolute = mini.model_copy(update={"reference_vocabulary": None})
     with pytest.raises(
         UsageError, match="tokens 40000 keeps 40000; the vocabulary is 8000 by now; keep fewer"
@@ -112,7 +112,7 @@ def test_trim_refuses_a_vocabulary_smaller_than_asked_for(mini):
         )
 
 
-def test_the_scale_replaces_a_steps_training_by_kind_and_then_by_id(mini):
+def test_scale_replaces_training_by_kind_then_id(mini):
     training = yaml.safe_load("{distill: {tokens: 5e5, learning_rate: 1e-3}, distill-2: {tokens: 7e5}}")
     scale = type(mini).model_validate(mini.model_dump() | {"training": training})
     recipe = load_recipe("gurgurov2025")
@@ -134,7 +134,7 @@ def test_the_scale_replaces_a_steps_training_by_kind_and_then_by_id(mini):
         ("distilbert2019", 2e-3),  # the teacher's weights
     ],
 )
-def test_what_a_scale_says_of_blank_students_holds_for_what_learns_from_words_alone(mini, recipe, rate):
+def test_blank_amounts_apply_where_words_alone_are_learnt(mini, recipe, rate):
     document = mini.model_dump()
     document["training"] |= {"blank": {"learning_rate": 3e-4}}
     scale = type(mini).model_validate(document)
@@ -183,7 +183,7 @@ def one_step(tmp_path, mini):
         ("dropped", "1/1", (192, 6)),
     ],
 )
-def test_widths_are_whole_heads(heads, ratio, width, one_step):
+def test_widths_are_of_whole_heads(heads, ratio, width, one_step):
     step = one_step("narrow", width=ratio, basis="first", heads=heads)
     assert (step.shape.hidden, step.shape.heads) == (step.step.hidden, step.step.heads) == width
 
@@ -199,7 +199,7 @@ def test_widths_are_whole_heads(heads, ratio, width, one_step):
         ({"basis": "first", "within": "svd"}, {"within": "svd", "refit": False}),
     ],
 )
-def test_narrowing_says_what_it_does_to_heads_and_maps_and_on_how_much_text(values, config, one_step):
+def test_narrow_states_heads_refit_and_text(values, config, one_step):
     step = one_step("narrow", width="1/2", **values)
     config_now = step.step.to_config()
     assert config_now.items() >= {"basis": values["basis"], **config}.items()
@@ -218,13 +218,13 @@ def test_narrowing_says_what_it_does_to_heads_and_maps_and_on_how_much_text(valu
         ([1, 4], "2/5", [1, 4]),
     ],
 )
-def test_kept_layers_are_that_many_and_rising(keep, ratio, layers, one_step):
+def test_shorten_keeps_named_layers(keep, ratio, layers, one_step):
     step = one_step("shorten", layers=ratio, keep=keep)
     assert list(step.step.layers) == layers
     assert step.shape.layers == len(layers)
 
 
-def test_scoring_by_the_models_own_guesses_reads_text(one_step):
+def test_taylor_logits_reads_text(one_step):
     text = {"tokens": 1000, "batch_tokens": 256, "mask_fraction": 0.15}
     taylor, logits = (
         one_step("prune", width="1/2", score=one, **text).step for one in ("taylor", "taylor_logits")
@@ -233,12 +233,12 @@ def test_scoring_by_the_models_own_guesses_reads_text(one_step):
     assert logits.text.tokens > 0
 
 
-def test_magnitude_needs_no_text(one_step):
+def test_magnitude_reads_no_text(one_step):
     step = one_step("prune", width="1/2", score="magnitude")
     assert step.step.to_config() == {"ffn": 39, "score": "magnitude", "rounds": 1}
 
 
-def test_weights_that_do_not_sum_to_one_are_said(document, tmp_path, paper):
+def test_description_states_sum_of_weights(document, tmp_path, paper):
     document["steps"][2]["distill"]["loss"] = {"mlm": 1, "logit_kl": 2.5}
     document["steps"][2]["distill"]["temperature"] = 2
     step = resolved(document, tmp_path, paper)["distill"]
@@ -246,7 +246,7 @@ def test_weights_that_do_not_sum_to_one_are_said(document, tmp_path, paper):
     assert step.step.describe() == "from adapt: 1·mlm + 2.5·logit_kl (weights sum to 3.5), 512,000,000 tokens"
 
 
-def test_a_trim_may_be_a_plain_number(document, tmp_path, paper):
+def test_trim_takes_a_number(document, tmp_path, paper):
     document["steps"][6]["trim"]["tokens"] = 40000
     assert resolved(document, tmp_path, paper, XLMR)["trim"].shape.vocabulary == 40_000
 
@@ -347,14 +347,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("edit", "message"), REFUSED)
-def test_a_recipe_that_cannot_run_is_refused_before_anything_runs(edit, message, document, tmp_path, paper):
+def test_recipe_that_cannot_run_is_refused(edit, message, document, tmp_path, paper):
     edit(document)
     with pytest.raises(UsageError) as caught:
         resolved(document, tmp_path, paper)
     assert str(caught.value).startswith(f"my: {message}")
 
 
-def test_a_sequence_longer_than_the_positions_is_refused(paper, document, tmp_path):
+def test_sequence_beyond_positions_is_refused(paper, document, tmp_path):
     shape = MBERT.model_copy(update={"positions": 128})
     with pytest.raises(
         HarnessError, match=r"sequence_length 512 is above the 128 the teacher's positions hold"
@@ -362,7 +362,7 @@ def test_a_sequence_longer_than_the_positions_is_refused(paper, document, tmp_pa
         resolved(document, tmp_path, paper, shape)
 
 
-def test_a_family_the_recipe_states_no_value_for_is_refused(paper, document, tmp_path):
+def test_family_without_value_is_refused(paper, document, tmp_path):
     document["steps"][1]["shorten"]["keep"] = {"bert": "last"}
     assert resolved(document, tmp_path, paper)["shorten"].shape.layers == 6
     with pytest.raises(UsageError, match="states no value for the model family 'xlm-roberta'; it has: bert"):
@@ -382,14 +382,14 @@ def test_a_family_the_recipe_states_no_value_for_is_refused(paper, document, tmp
         ("spread", "5/5", [0, 1, 2, 3, 4]),
     ],
 )
-def test_layers_are_kept_as_the_papers_keep_them(keep, ratio, layers, tmp_path, mini):
-    steps = [{"shorten": {"layers": ratio, "keep": keep}}]
+def test_layer_names_follow_the_papers(keep, ratio, layers, tmp_path, mini):
     shape = MBERT.model_copy(update={"layers": int(ratio.partition("/")[2])})
-    found = resolved({"source": "here", "teacher": "mbert", "steps": steps}, tmp_path, mini, shape)
-    assert list(found["shorten"].step.layers) == layers
+    document = {"source": "here", "teacher": "mbert", "steps": [{"shorten": {"layers": ratio, "keep": keep}}]}
+    steps = resolved(document, tmp_path, mini, shape)
+    assert list(steps["shorten"].step.layers) == layers
 
 
-def test_a_scale_that_checkpoints_activations_says_so_to_every_trained_step(paper):
+def test_activation_checkpointing_reaches_every_step_with_text(paper):
     sparing = paper.model_copy(update={"activation_checkpointing": True})
     steps = resolve(load_recipe("gurgurov2025"), sparing, MBERT)
     sparing = {one.id for one in steps if one.step.to_config().get("activation_checkpointing")}

@@ -36,6 +36,6 @@ PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="u
         Pretrain,
     ],
 )
-def test_every_key_of_a_scale_stands_on_the_page(part):
+def test_page_has_every_key_of_a_scale(part):
     absent = [name for name in {*part.model_fields, BLANK} - {"name"} if f"`{name}`" not in PAGE]
     assert not absent

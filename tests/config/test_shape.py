@@ -39,13 +39,13 @@ def build(shape: Shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape.family}-{shape.num_parameters}")
-def test_parameters_are_those_of_the_stock_model(shape):
+def test_parameters_equal_stock_model(shape):
     model = build(shape)
     assert shape.num_parameters == sum(weight.numel() for weight in model.parameters())
 
 
 @pytest.mark.parametrize("shape", SHAPES[:2], ids=["mbert", "xlmr"])
-def test_every_part_is_that_of_the_stock_model(shape):
+def test_every_part_equals_stock_model(shape):
     counted = dict.fromkeys(shape.parameters(), 0)
     for name, weight in build(shape).named_parameters():
         counted[part_of(name)] += weight.numel()
@@ -62,21 +62,21 @@ def part_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape.family}-{shape.num_parameters}")
-def test_a_shape_is_read_from_a_models_config(shape):
+def test_shape_is_read_from_config(shape):
     assert Shape.from_transformers(build(shape).config.to_dict()) == shape
 
 
-def test_xlmr_never_uses_two_of_its_positions():
+def test_xlmr_leaves_two_positions_unused():
     assert (MBERT.max_length, XLMR.max_length) == (512, 512)
 
 
-def test_a_family_the_harness_cannot_take_apart_is_refused():
+def test_unknown_family_is_refused():
     known = ", ".join(TEACHERS)
     with pytest.raises(HarnessError, match=rf"^unknown model family 'gpt2'; there are: {known}"):
         Shape.from_transformers({"model_type": "gpt2"})
 
 
-def test_a_config_without_a_number_is_refused():
+def test_config_without_number_is_refused():
     config = build(SHAPES[4]).config.to_dict()
     del config["hidden_size"]
     with pytest.raises(HarnessError, match=r"^config\.json: expected .*; lacks hidden_size$"):
@@ -94,7 +94,7 @@ def test_a_config_without_a_number_is_refused():
         ),
     ],
 )
-def test_a_config_with_a_wrong_number_is_refused_in_one_line(key, value, message):
+def test_config_with_wrong_number_is_refused(key, value, message):
     config = build(SHAPES[4]).config.to_dict() | {key: value}
     with pytest.raises(HarnessError) as caught:
         Shape.from_transformers(config)

@@ -32,19 +32,19 @@ CONFIG = {
 }
 
 
-def test_a_pretrained_teacher_has_the_shape_the_scale_states(recipe):
+def test_pretrained_teacher_has_shape_of_scale(recipe):
     mini = load_scale("mini")
     assert find_teacher(recipe, mini).shape.hidden == mini.teacher.pretrain.hidden
     assert find_teacher(recipe, mini).published is None
 
 
-def test_the_hubs_teacher_is_the_recipes_or_the_scales_own(recipe, paper):
+def test_hub_teacher_is_of_recipe_or_scale(recipe, paper):
     assert find_teacher(recipe, paper).published == KNOWN_TEACHERS["mbert"]
     other = paper.model_copy(update={"teacher": Teacher(hub="xlmr")})
     assert find_teacher(recipe, other).shape == KNOWN_TEACHERS["xlmr"].shape
 
 
-def test_a_folders_teacher_has_the_shape_of_its_config(recipe, paper, tmp_path):
+def test_folder_teacher_has_shape_of_config(recipe, paper, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     shape = find_teacher(recipe, paper.with_teacher(str(tmp_path))).shape
     assert (shape.layers, shape.hidden, shape.vocabulary, shape.tied) == (3, 12, 99, True)
@@ -60,7 +60,7 @@ def test_a_folders_teacher_has_the_shape_of_its_config(recipe, paper, tmp_path):
         (json.dumps(CONFIG | {"hidden_size": 13}), "config.json: hidden 13 is no multiple of the 2 heads"),
     ],
 )
-def test_a_folder_that_is_no_model_is_refused_in_one_line(text, message, recipe, paper, tmp_path):
+def test_folder_without_model_is_refused(text, message, recipe, paper, tmp_path):
     if text is not None:
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(HarnessError) as caught:
@@ -68,7 +68,7 @@ def test_a_folder_that_is_no_model_is_refused_in_one_line(text, message, recipe,
     assert str(caught.value) == f"teacher {tmp_path}: {message}"
 
 
-def test_a_folder_that_is_not_there_is_refused(recipe, paper, tmp_path):
+def test_missing_folder_is_refused(recipe, paper, tmp_path):
     with pytest.raises(
         HarnessError, match=r"nowhere: expected a folder; there is none; name a model's folder$"
     ):

@@ -1,4 +1,4 @@
-"""What a run will do, told before it does anything: stages, tasks, keys, and what cannot be done at all."""
+"""The plan of a run: its stages, tasks and keys, and what is refused before anything runs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ SCORED = [*TUNED, "static", "tfidf", "majority"]
 
 
 @pytest.fixture
-def make_blueprint(tmp_path, write_scale, write_recipe):
-    """Draws a run of the small scale; ``changes`` are the scale's."""
+def make_run_plan(tmp_path, write_scale, write_recipe):
+    """Return a maker of run plans at the small scale, with ``changes`` of the scale."""
 
     def make(language="mt", changes=None, data=None, teacher=None, steps=None):
         scale = load_scale(write_scale(tmp_path, changes))
         scale = scale.with_data(str(data)) if data else scale
         scale = scale.with_teacher(str(teacher)) if teacher else scale
-        blueprint = plan_run(language, load_recipe(write_recipe(tmp_path, steps)), scale)
-        assert blueprint.plan.keys, "read now: what is read may change hereafter"
-        return blueprint
+        run_plan = plan_run(language, load_recipe(write_recipe(tmp_path, steps)), scale)
+        assert run_plan.plan.keys, "read now: what is read may change hereafter"
+        return run_plan
 
     return make
 
@@ -48,69 +48,69 @@ def teacher(tmp_path_factory, write_teacher):
     return write_teacher(tmp_path_factory.mktemp("teachers") / "small")
 
 
-def of(blueprint, id):  # noqa: A002
-    return next(stage for stage in blueprint.plan if stage.id == id)
+def of(run_plan, id):  # noqa: A002
+    return next(stage for stage in run_plan.plan if stage.id == id)
 
 
 def changed(one, other):
-    """Gives the stages whose keys two plans do not share."""
+    """Return the stages whose keys two plans do not share."""
     return {id for id, key in one.plan.keys.items() if other.plan.keys[id] != key}  # noqa: A001
 
 
-def test_a_run_of_the_built_in_languages_goes_from_corpus_to_report(make_blueprint):
-    blueprint = make_blueprint()
+def test_builtin_run_goes_from_corpus_to_report(make_run_plan):
+    run_plan = make_run_plan()
     scores = [f"score.{task}.{model}" for task in ("pos", "topic") for model in SCORED]
     exports = [f"export.{task}.{role}" for task in ("pos", "topic") for role in ("teacher", "student")]
-    assert [stage.id for stage in blueprint.plan] == [
+    assert [stage.id for stage in run_plan.plan] == [
         "corpora", "teacher", "tasks", "corpus", *STEPS, "random-teacher", "random-student",
         "trimmed-teacher", "static", *scores, "compare", *exports, "latency", "report",
     ]  # fmt: skip
-    assert {stage.kind for stage in blueprint.plan} <= set(RUNNERS)
-    assert of(blueprint, "teacher").kind == "pretrain"
-    assert blueprint.missing_tasks == {}
+    assert {stage.kind for stage in run_plan.plan} <= set(RUNNERS)
+    assert of(run_plan, "teacher").kind == "pretrain"
+    assert run_plan.missing_tasks == {}
 
 
-def test_the_steps_of_a_bilingual_recipe_see_both_languages_and_the_proof_one():
+def test_bilingual_steps_read_both_languages():
     recipe, scale = load_recipe("bistil2023"), load_scale("mini")
-    blueprint = plan_run("mt", recipe, scale)
-    assert of(blueprint, "corpus-en").config["source_language"] == "en"
-    assert set(of(blueprint, "corpus-en").config["excluded_tasks"]) == {"mt", "en"}
+    run_plan = plan_run("mt", recipe, scale)
+    assert of(run_plan, "corpus-en").config["source_language"] == "en"
+    assert set(of(run_plan, "corpus-en").config["excluded_tasks"]) == {"mt", "en"}
     for id in ("trim", "adapt", "distill"):  # noqa: A001
-        assert of(blueprint, id).inputs["corpus"] == "corpus-en"
-    assert of(blueprint, "corpus").config["languages"] == ["mt"]
+        assert of(run_plan, id).inputs["corpus"] == "corpus-en"
+    assert of(run_plan, "corpus").config["languages"] == ["mt"]
     for language, name in (("en", "bistil2023"), ("mt", "bistil2023@monolingual")):
         plan = plan_run(language, load_recipe(name), scale).plan
         assert "corpus-en" not in {stage.id for stage in plan}
 
 
-def test_a_source_language_without_text_is_refused(data):
+def test_source_language_without_text_is_refused(data):
     scale = load_scale("mini").with_data(str(data))
     with pytest.raises(UsageError, match=r"unknown source_language of bistil2023 'en'; there are: mt"):
         plan_run("mt", load_recipe("bistil2023"), scale)
 
 
-def test_every_model_is_scored_but_those_the_next_step_repairs(make_blueprint):
-    scored = make_blueprint().scored
+def test_models_before_distillation_are_not_scored(make_run_plan):
+    scored = make_run_plan().scored
     assert [one.id for one in scored] == SCORED
     assert [one.role for one in scored] == ["teacher", *["student"] * 5, *["baseline"] * 6]
     assert scored[5].name == "trim (final student)"
 
 
-def test_a_step_is_told_what_it_reads(make_blueprint):
-    blueprint = make_blueprint()
-    assert of(blueprint, "adapt").inputs == {"model": "teacher", "corpus": "corpus"}
-    assert of(blueprint, "distill").inputs == {"model": "shorten", "corpus": "corpus", "teacher": "adapt"}
-    assert "teacher" not in of(blueprint, "distill").config
-    assert of(blueprint, "random-student").inputs == {"model": "trim"}
-    assert of(blueprint, "score.pos.prune").inputs == {"model": "prune", "tasks": "tasks"}
-    assert of(blueprint, "export.pos.student").inputs == {"model": "score.pos.trim"}
-    kept = [stage.id for stage in blueprint.plan if stage.config.get("keep_model")]
+def test_stages_name_their_inputs(make_run_plan):
+    run_plan = make_run_plan()
+    assert of(run_plan, "adapt").inputs == {"model": "teacher", "corpus": "corpus"}
+    assert of(run_plan, "distill").inputs == {"model": "shorten", "corpus": "corpus", "teacher": "adapt"}
+    assert "teacher" not in of(run_plan, "distill").config
+    assert of(run_plan, "random-student").inputs == {"model": "trim"}
+    assert of(run_plan, "score.pos.prune").inputs == {"model": "prune", "tasks": "tasks"}
+    assert of(run_plan, "export.pos.student").inputs == {"model": "score.pos.trim"}
+    kept = [stage.id for stage in run_plan.plan if stage.config.get("keep_model")]
     assert kept == [f"score.{task}.{model}" for task in ("pos", "topic") for model in ("teacher", "trim")]
 
 
-def test_a_student_that_is_taught_its_tasks_reads_the_tuned_teacher(make_blueprint):
+def test_task_distillation_reads_fine_tuned_teacher(make_run_plan):
     short = {"shorten": {"layers": "1/2", "keep": "last"}}
-    taught = make_blueprint(
+    taught = make_run_plan(
         steps=[short, {"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "start": "tuned"}}]
     )
     assert [one.id for one in taught.scored[:3]] == ["teacher", "shorten", "tune"]
@@ -122,20 +122,20 @@ def test_a_student_that_is_taught_its_tasks_reads_the_tuned_teacher(make_bluepri
     assert of(taught, "score.pos.teacher").config["keep_model"]
     assert of(taught, "export.pos.student").inputs == {"model": "score.pos.tune"}
     assert of(taught, "random-student").inputs == {"model": "shorten"}
-    plain = make_blueprint(steps=[short])
+    plain = make_run_plan(steps=[short])
     assert of(plain, "score.pos.shorten").config == of(taught, "score.pos.shorten").config | {
         "keep_model": True
     }
 
 
-def test_any_earlier_model_may_teach_a_task_also_one_that_no_table_shows(make_blueprint):
+def test_unscored_model_may_teach_a_task(make_run_plan):
     learnt = {"loss": {"mlm": 1, "logit_mse": 1}}
     steps = [
         {"trim": {"tokens": "1/2"}},
         {"distill": {"teacher": "trim", **learnt}},
         {"tune": {"teacher": "trim", "loss": {"class_mse": 1}, "method": "sft", "density": 0.5}},
     ]
-    taught = make_blueprint(steps=steps)
+    taught = make_run_plan(steps=steps)
     assert "trim" not in {one.id for one in taught.scored}
     assert of(taught, "score.pos.tune").inputs["teacher"] == "score.pos.trim"
     assert of(taught, "score.pos.trim").config["keep_model"]
@@ -144,27 +144,27 @@ def test_any_earlier_model_may_teach_a_task_also_one_that_no_table_shows(make_bl
     assert protocols[0] == protocols[1] | {"method": "sft", "density": 0.5}
 
 
-def test_a_student_is_taught_its_tasks_whole(make_blueprint):
+def test_tune_needs_full_fine_tuning(make_run_plan):
     steps = [{"trim": {"tokens": "1/2"}}, {"tune": {"teacher": "trim", "loss": {"class_mse": 1}}}]
     with pytest.raises(HarnessError, match=r"score: pos: expected method full .* a tune step; got lora"):
-        make_blueprint(steps=steps, changes={"score.method": "lora"})
+        make_run_plan(steps=steps, changes={"score.method": "lora"})
 
 
-def test_a_run_of_a_data_folder_has_the_tasks_that_are_there(make_blueprint, data, teacher):
+def test_data_folder_run_has_tasks_of_folder(make_run_plan, data, teacher):
     changes = {"tasks.names": ["pos", "ner", "topic", "sentiment"]}
-    blueprint = make_blueprint(data=data, teacher=teacher, changes=changes)
-    assert blueprint.tasks == ("pos", "topic")
-    assert blueprint.missing_tasks == {
+    run_plan = make_run_plan(data=data, teacher=teacher, changes=changes)
+    assert run_plan.tasks == ("pos", "topic")
+    assert run_plan.missing_tasks == {
         "ner": "ner/mt/train.conll is not there",
         "sentiment": "sentiment/mt/train.tsv is not there",
     }
-    assert of(blueprint, "tasks").inputs == {
+    assert of(run_plan, "tasks").inputs == {
         "data:pos/mt": data / "pos/mt",
         "data:topic/mt": data / "topic/mt",
     }
     kept_out = [f"{task}.{ending}" for task in ("dev", "test") for ending in ("conllu", "tsv")]
     parts = [f"{'pos' if 'conllu' in part else 'topic'}/mt/{part}" for part in kept_out]
-    assert of(blueprint, "corpus").inputs == {f"data:{name}": data / name for name in ("corpus/mt", *parts)}
+    assert of(run_plan, "corpus").inputs == {f"data:{name}": data / name for name in ("corpus/mt", *parts)}
 
 
 @pytest.fixture
@@ -176,119 +176,117 @@ def pairs(data):
     return data / "nli/mt"
 
 
-def test_every_task_of_a_data_folder_is_scored_and_kept_out_of_the_text(make_blueprint, data, teacher, pairs):
-    blueprint = make_blueprint(data=data, teacher=teacher, changes={"tasks.names": ["topic", "ner"]})
-    assert blueprint.tasks == ("topic", "pos", "nli")
-    assert set(blueprint.missing_tasks) == {"ner"}
-    assert of(blueprint, "corpus").config["excluded_tasks"] == {"mt": ["topic", "pos", "nli"]}
-    assert of(blueprint, "tasks").inputs["data:nli/mt"] == pairs
-    assert of(blueprint, "corpus").inputs["data:nli/mt/test.tsv"] == pairs / "test.tsv"
-    assert of(blueprint, "export.nli.student").inputs == {"model": "score.nli.trim"}
+def test_every_task_of_folder_is_scored_and_excluded(make_run_plan, data, teacher, pairs):
+    run_plan = make_run_plan(data=data, teacher=teacher, changes={"tasks.names": ["topic", "ner"]})
+    assert run_plan.tasks == ("topic", "pos", "nli")
+    assert set(run_plan.missing_tasks) == {"ner"}
+    assert of(run_plan, "corpus").config["excluded_tasks"] == {"mt": ["topic", "pos", "nli"]}
+    assert of(run_plan, "tasks").inputs["data:nli/mt"] == pairs
+    assert of(run_plan, "corpus").inputs["data:nli/mt/test.tsv"] == pairs / "test.tsv"
+    assert of(run_plan, "export.nli.student").inputs == {"model": "score.nli.trim"}
 
 
-def test_a_scale_may_score_some_tasks_of_its_folder_but_no_text_of_any_is_trained_on(
-    make_blueprint, data, teacher, pairs
-):
+def test_unscored_tasks_of_folder_are_excluded_too(make_run_plan, data, teacher, pairs):
     place = {"source": "folder", "folder": str(data)}
     changes = {"tasks": {**place, "names": ["topic"]}, "corpus": {**place, "held_out_fraction": 0.1}}
-    blueprint = make_blueprint(teacher=teacher, changes=changes)
-    assert blueprint.tasks == ("topic",)
-    assert of(blueprint, "corpus").config["excluded_tasks"] == {"mt": ["topic", "pos", "nli"]}
-    assert of(blueprint, "corpus").inputs["data:nli/mt/dev.tsv"] == pairs / "dev.tsv"
+    run_plan = make_run_plan(teacher=teacher, changes=changes)
+    assert run_plan.tasks == ("topic",)
+    assert of(run_plan, "corpus").config["excluded_tasks"] == {"mt": ["topic", "pos", "nli"]}
+    assert of(run_plan, "corpus").inputs["data:nli/mt/dev.tsv"] == pairs / "dev.tsv"
 
 
-def test_a_task_folder_without_a_training_part_is_a_task_that_is_not_there(make_blueprint, data, teacher):
+def test_task_without_training_part_is_missing(make_run_plan, data, teacher):
     (data / "topic/mt/train.tsv").unlink()
-    assert make_blueprint(data=data, teacher=teacher).tasks == ("pos",)
+    assert make_run_plan(data=data, teacher=teacher).tasks == ("pos",)
 
 
-def test_a_folder_with_text_alone_gives_a_run_without_scores(make_blueprint, data, teacher):
+def test_folder_without_tasks_has_no_scores(make_run_plan, data, teacher):
     for task in ("pos", "topic"):
         for path in (data / task / "mt").iterdir():
             path.unlink()
-    blueprint = make_blueprint(data=data, teacher=teacher)
-    assert blueprint.tasks == ()
-    assert [stage.kind for stage in blueprint.plan][-3:] == ["random", "random", "report"]
+    run_plan = make_run_plan(data=data, teacher=teacher)
+    assert run_plan.tasks == ()
+    assert [stage.kind for stage in run_plan.plan][-3:] == ["random", "random", "report"]
 
 
-def test_text_and_tasks_may_lie_apart(make_blueprint, data, tmp_path, write_data):
+def test_text_and_tasks_may_have_two_folders(make_run_plan, data, tmp_path, write_data):
     other = write_data(tmp_path / "other")
     changes = {"corpus": {"source": "folder", "folder": str(data), "held_out_fraction": 0.1}}
     for source, place in (("folder", {"tasks.folder": str(other)}), ("builtin", {})):
-        blueprint = make_blueprint(
+        run_plan = make_run_plan(
             changes=changes | {"tasks.source": source} | place | {"teacher.pretrain.languages": ["mt"]}
         )
-        inputs = of(blueprint, "corpus").inputs
+        inputs = of(run_plan, "corpus").inputs
         assert inputs["data:corpus/mt"] == data / "corpus/mt"
         scored = "pos/mt/test.conllu"
         assert inputs.get(f"data:{scored}") == (other / scored if source == "folder" else None)
-        assert of(blueprint, "tasks").config["source"] == source
+        assert of(run_plan, "tasks").config["source"] == source
 
 
-def test_the_hub_gives_a_pinned_teacher_of_a_stated_shape():
-    blueprint = plan_run("mt", load_recipe("gurgurov2025"), load_scale("paper"))
-    teacher = of(blueprint, "teacher")
+def test_hub_teacher_is_pinned():
+    run_plan = plan_run("mt", load_recipe("gurgurov2025"), load_scale("paper"))
+    teacher = of(run_plan, "teacher")
     assert teacher.kind == "fetch"
     assert teacher.inputs == {}
     assert teacher.config["hub_id"] == "google-bert/bert-base-multilingual-cased"
     assert len(teacher.config["revision"]) == 40
     assert teacher.config["shape"]["vocabulary"] == 119_547
-    assert blueprint.tasks == ("pos", "ner", "topic", "sentiment")
-    assert [stage.id for stage in blueprint.plan][:3] == ["teacher", "tasks", "corpus"]
+    assert run_plan.tasks == ("pos", "ner", "topic", "sentiment")
+    assert [stage.id for stage in run_plan.plan][:3] == ["teacher", "tasks", "corpus"]
 
 
-def test_the_hub_lacks_tasks_in_some_languages_and_says_so():
-    blueprint = plan_run("tl", load_recipe("gurgurov2025"), load_scale("paper"))
-    assert blueprint.tasks == ("pos", "ner", "topic")
-    assert blueprint.missing_tasks == {"sentiment": "no source on the hub is known for it in 'tl'"}
+def test_missing_hub_tasks_have_a_reason():
+    run_plan = plan_run("tl", load_recipe("gurgurov2025"), load_scale("paper"))
+    assert run_plan.tasks == ("pos", "ner", "topic")
+    assert run_plan.missing_tasks == {"sentiment": "no source on the hub is known for it in 'tl'"}
 
 
-def test_a_folder_gives_a_teacher_whose_every_byte_counts(make_blueprint, teacher, tmp_path):
-    blueprint = make_blueprint(teacher=teacher)
-    assert of(blueprint, "teacher").inputs == {"folder": teacher}
-    assert of(blueprint, "report").config["teacher"] == "small"
-    assert of(blueprint, "teacher").config["shape"]["hidden"] == 16
-    assert blueprint.plan.external.keys() == {teacher}
+def test_every_byte_of_teacher_folder_changes_keys(make_run_plan, teacher, tmp_path):
+    run_plan = make_run_plan(teacher=teacher)
+    assert of(run_plan, "teacher").inputs == {"folder": teacher}
+    assert of(run_plan, "report").config["teacher"] == "small"
+    assert of(run_plan, "teacher").config["shape"]["hidden"] == 16
+    assert run_plan.plan.external.keys() == {teacher}
     other = tmp_path / "small"
     other.mkdir()
     for path in teacher.iterdir():
         (other / path.name).write_bytes(path.read_bytes())
-    assert not changed(blueprint, make_blueprint(teacher=other))
+    assert not changed(run_plan, make_run_plan(teacher=other))
     (other / "model.safetensors").write_bytes(b"other weights")
-    assert "teacher" in changed(blueprint, make_blueprint(teacher=other))
+    assert "teacher" in changed(run_plan, make_run_plan(teacher=other))
 
 
-def test_what_no_stage_reads_changes_no_key(make_blueprint, data, teacher, tmp_path):
+def test_unread_files_change_no_key(make_run_plan, data, teacher, tmp_path):
     """A teacher's new name is shown, by the report alone."""
     renamed = shutil.copytree(teacher, tmp_path / "renamed")
-    one = make_blueprint(data=data, teacher=teacher)
+    one = make_run_plan(data=data, teacher=teacher)
     for name in (".DS_Store", "README.md"):
         (renamed / name).write_text("aside", encoding="utf-8")
         (data / "corpus/mt" / name).write_text("aside", encoding="utf-8")
-    other = make_blueprint(data=data, teacher=renamed)
+    other = make_run_plan(data=data, teacher=renamed)
     assert changed(one, other) == {"report"}
     assert of(other, "report").config["teacher"] == "renamed"
 
 
-def test_the_way_a_data_folder_is_named_plays_no_part(make_blueprint, data, teacher, monkeypatch):
+def test_path_of_data_folder_changes_no_key(make_run_plan, data, teacher, monkeypatch):
     changes = {"tasks.names": ["pos", "ner"]}
-    one = make_blueprint(data=data, teacher=teacher, changes=changes)
+    one = make_run_plan(data=data, teacher=teacher, changes=changes)
     monkeypatch.chdir(data.parent)
-    assert not changed(one, make_blueprint(data=data.name, teacher=teacher, changes=changes))
+    assert not changed(one, make_run_plan(data=data.name, teacher=teacher, changes=changes))
 
 
-def test_two_languages_share_the_teacher_and_nothing_else(make_blueprint):
-    one, other = make_blueprint("mt"), make_blueprint("sk")
+def test_two_languages_share_the_teacher_alone(make_run_plan):
+    one, other = make_run_plan("mt"), make_run_plan("sk")
     assert set(one.plan.keys) - changed(one, other) == {"corpora", "teacher", "random-teacher", "static"}
 
 
 def downstream(plan, ids):
-    """Gives the stages that some stages are read by, all the way down, and those themselves."""
-    found = set(ids)
+    """Return some stages and all stages that read them, directly or not."""
+    reached = set(ids)
     for stage in plan:
-        if found & {source for source in stage.inputs.values() if isinstance(source, str)}:
-            found.add(stage.id)
-    return found
+        if reached & {source for source in stage.inputs.values() if isinstance(source, str)}:
+            reached.add(stage.id)
+    return reached
 
 
 @pytest.mark.parametrize(
@@ -313,69 +311,69 @@ def downstream(plan, ids):
         ("teacher.pretrain.tokens", 7000, {"teacher"}),
     ],
 )
-def test_a_changed_setting_changes_its_stage_and_what_comes_of_it(place, value, first, make_blueprint):
-    one, other = make_blueprint(), make_blueprint(changes={place: value})
+def test_changed_setting_changes_keys_downstream(place, value, first, make_run_plan):
+    one, other = make_run_plan(), make_run_plan(changes={place: value})
     assert changed(one, other) == downstream(one.plan, first)
     assert "report" in changed(one, other)
 
 
-def test_a_training_that_takes_less_memory_is_the_same_work(make_blueprint):
-    one, other = make_blueprint(), make_blueprint(changes={"activation_checkpointing": True})
+def test_activation_checkpointing_changes_no_key(make_run_plan):
+    one, other = make_run_plan(), make_run_plan(changes={"activation_checkpointing": True})
     assert not changed(one, other)
-    told = {stage.id for stage in other.plan if stage.settings.get("activation_checkpointing")}
-    assert told == {"teacher", "adapt", "distill", "prune"}
+    saving = {stage.id for stage in other.plan if stage.settings.get("activation_checkpointing")}
+    assert saving == {"teacher", "adapt", "distill", "prune"}
     assert not any(stage.means for stage in one.plan)
-    smaller = make_blueprint(changes={"device_tokens": 48})
+    smaller = make_run_plan(changes={"device_tokens": 48})
     assert of(smaller, "teacher").config["device_tokens"] == 48
     assert changed(one, smaller) == downstream(one.plan, {"teacher"})
 
 
-def test_changed_text_changes_what_comes_of_it_and_not_the_tasks(make_blueprint, data, teacher):
-    one = make_blueprint(data=data, teacher=teacher)
+def test_changed_text_changes_no_task_key(make_run_plan, data, teacher):
+    one = make_run_plan(data=data, teacher=teacher)
     with (data / "corpus/mt/text.txt").open("a", encoding="utf-8") as file:
         file.write("\nkadin mifa\n")
-    other = make_blueprint(data=data, teacher=teacher)
+    other = make_run_plan(data=data, teacher=teacher)
     assert changed(one, other) == downstream(one.plan, {"corpus"})
     assert not {"teacher", "tasks", "score.pos.majority", "score.pos.teacher", "random-teacher"} & changed(
         one, other
     )
 
 
-def test_a_changed_test_part_changes_the_scores_and_the_text_it_is_kept_out_of(make_blueprint, data, teacher):
-    one = make_blueprint(data=data, teacher=teacher)
+def test_changed_test_part_changes_scores_and_corpus(make_run_plan, data, teacher):
+    one = make_run_plan(data=data, teacher=teacher)
     path = data / "topic/mt/test.tsv"
     path.write_text(path.read_text(encoding="utf-8") + "kadin mifa\todd\n", encoding="utf-8")
-    assert changed(one, make_blueprint(data=data, teacher=teacher)) == downstream(
+    assert changed(one, make_run_plan(data=data, teacher=teacher)) == downstream(
         one.plan, {"corpus", "tasks"}
     )
 
 
 @pytest.mark.parametrize("language", ["mt", "sk"])
-def test_what_a_task_is_learned_from_changes_no_text(language, make_blueprint, write_data, tmp_path):
+def test_training_part_of_task_changes_no_corpus(language, make_run_plan, write_data, tmp_path):
     data = write_data(tmp_path / "data", ("mt", "sk"))
-    one = make_blueprint(data=data)
+    one = make_run_plan(data=data)
     with (data / "topic" / language / "train.tsv").open("a", encoding="utf-8") as file:
         file.write("kadin mifa\todd\n")
     first = {"tasks"} if language == "mt" else set()
-    assert changed(one, make_blueprint(data=data)) == downstream(one.plan, first)
+    assert changed(one, make_run_plan(data=data)) == downstream(one.plan, first)
 
 
-def test_a_folder_of_another_language_changes_nothing(make_blueprint, data, teacher, write_data):
-    one = make_blueprint(data=data, teacher=teacher)
+def test_folder_of_other_language_changes_no_key(make_run_plan, data, teacher, write_data):
+    one = make_run_plan(data=data, teacher=teacher)
     write_data(data, ("sw",))
-    assert not changed(one, make_blueprint(data=data, teacher=teacher))
+    assert not changed(one, make_run_plan(data=data, teacher=teacher))
 
 
-def test_a_teacher_of_all_languages_reads_those_the_source_has(make_blueprint, data, write_data):
+def test_teacher_of_all_languages_reads_those_of_source(make_run_plan, data, write_data):
     write_data(data, ("sw", "ga"))
     changes = {"teacher.pretrain.languages": "all"}
-    assert of(make_blueprint(data=data, changes=changes), "teacher").config["languages"] == ["ga", "mt", "sw"]
-    built_in = of(make_blueprint(changes=changes), "teacher").config["languages"]
+    assert of(make_run_plan(data=data, changes=changes), "teacher").config["languages"] == ["ga", "mt", "sw"]
+    built_in = of(make_run_plan(changes=changes), "teacher").config["languages"]
     assert {"mt", "sk", "sw", "tl", "sl", "fr", "nl", "he", "hi", "en"} == set(built_in)
 
 
-def test_a_language_that_only_the_folder_knows_can_be_named(make_blueprint, write_data, tmp_path, teacher):
-    assert make_blueprint("ga", data=write_data(tmp_path / "own", ("ga",)), teacher=teacher).tasks == (
+def test_folder_may_have_a_language_of_its_own(make_run_plan, write_data, tmp_path, teacher):
+    assert make_run_plan("ga", data=write_data(tmp_path / "own", ("ga",)), teacher=teacher).tasks == (
         "pos",
         "topic",
     )
@@ -408,21 +406,21 @@ HUB_TEXT = {"corpus": {"source": "hub", "held_out_fraction": 0.1}}
         ),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is(language, changes, message, make_blueprint):
+def test_wrong_settings_are_refused_before_the_run(language, changes, message, make_run_plan):
     with pytest.raises(HarnessError, match=message) as raised:
-        make_blueprint(language, changes=changes)
+        make_run_plan(language, changes=changes)
     assert "\n" not in str(raised.value)
 
 
-def test_a_data_folder_without_the_language_lists_those_it_has(make_blueprint, data, write_data):
+def test_unknown_language_lists_those_of_folder(make_run_plan, data, write_data):
     write_data(data, ("sw",))
     with pytest.raises(HarnessError, match=rf"unknown language of {data} 'mm'; there are: mt, sw\."):
-        make_blueprint("mm", data=data)
+        make_run_plan("mm", data=data)
     with pytest.raises(HarnessError, match=rf"unknown language of {data} 'sk'; there are: mt, sw\."):
-        make_blueprint("mt", data=data)
+        make_run_plan("mt", data=data)
 
 
-def test_only_a_scale_that_trains_a_teacher_can_pretrain():
+def test_pretraining_needs_a_scale_with_pretrain():
     with pytest.raises(
         HarnessError, match=r"expected a scale with teacher.pretrain; 'paper' has none; choose another"
     ):
@@ -445,7 +443,7 @@ print(json.dumps([sorted(heavy & set(sys.modules)), time.process_time()]))
 """
 
 
-def test_planning_loads_no_torch_and_takes_a_moment():
+def test_planning_imports_no_torch():
     done = subprocess.run(
         [sys.executable, "-c", PLANNING], capture_output=True, text=True, check=True, cwd=Path.cwd()
     )

@@ -19,7 +19,7 @@ from harness.config.losses import (
     find_unused_setting,
 )
 from harness.config.shape import Shape
-from harness.config.values import Count, Portion, Rate, Share, Strict, refusal, there_are
+from harness.config.values import Count, Portion, Rate, Share, Strict, describe_unknown, refusal
 
 TEACHER = "teacher"
 """What a step calls the model that the recipe starts from."""
@@ -77,7 +77,7 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class EarlierModels:
-    """The models before a step: the teacher that the recipe starts from, then one after each earlier step."""
+    """The models before a step: the recipe's teacher, then the model after each earlier step."""
 
     teacher: Shape
     steps: tuple[PlannedStep, ...]
@@ -85,7 +85,7 @@ class EarlierModels:
     @property
     def shapes(self) -> dict[str, Shape]:
         """The shape of each model, by step id, in order."""
-        return {TEACHER: self.teacher} | {one.id: one.shape for one in self.steps}
+        return {TEACHER: self.teacher} | {step.id: step.shape for step in self.steps}
 
     @property
     def current(self) -> Shape:
@@ -100,7 +100,7 @@ class Step(Strict):
         kind: its name in recipes, and the name of its module.
         trains: whether it trains weights.
         needs_teacher: whether it learns from an earlier model.
-        makes_encoder: whether a model of its own comes of it; a step that makes none comes last.
+        makes_encoder: whether it makes an encoder, in a stage of its own; another step comes last.
     """
 
     kind: ClassVar[str]
@@ -170,7 +170,7 @@ class TrainedStep(TextStep):
             raise refusal(f"expected parts of the model, as [embeddings]; got '{value}'")
         for name in value:
             if name not in PARTS:
-                raise refusal(there_are("part", name, PARTS))
+                raise refusal(describe_unknown("part", name, PARTS))
         return tuple(value)
 
     @model_validator(mode="after")
@@ -236,7 +236,7 @@ class TaughtStep(Step):
             raise refusal(f"expected losses and their weights, as {cls.loss_example}; got '{value}'")
         for name in value:
             if name not in cls.known_losses:
-                raise refusal(there_are("loss", name, cls.known_losses))
+                raise refusal(describe_unknown("loss", name, cls.known_losses))
         return dict(value)
 
     @model_validator(mode="after")

@@ -40,7 +40,7 @@ class Distill(TaughtStep, TrainedStep):
 
     def learns_from_scratch(self, models: EarlierModels) -> bool:
         """Whether random weights learn from words alone: by MLM and logits, after a `blank` step."""
-        after_blank = any(one.kind == "blank" for one in models.steps)
+        after_blank = any(earlier.kind == "blank" for earlier in models.steps)
         return after_blank and {"mlm", *list_losses("logits")}.issuperset(self.loss)
 
     def resolve(self, models: EarlierModels, amounts: Amounts) -> ResolvedDistill:

@@ -10,14 +10,14 @@ from pydantic import field_validator
 from harness.config.amounts import Amounts
 from harness.config.shape import Shape
 from harness.config.steps.base import EarlierModels, ResolvedStep, Step
-from harness.config.values import RatioValue, nearest, refusal, there_are
+from harness.config.values import RatioValue, describe_unknown, nearest, refusal
 
 NAMED_LAYERS = ("first", "last", "strided", "strided-last", "spread")
 """Which layers a shorter model may keep, besides a list of them."""
 
 
 class Shorten(Step):
-    """Drop all layers but some, which a name or a list tells.
+    """Drop layers: those stay that a name or a list chooses.
 
     Of twelve, six ``strided`` are 0, 2, … 10; ``strided-last`` 1, 3, … 11; ``spread`` 0, 2, 4, 7, 9, 11.
     """
@@ -30,11 +30,11 @@ class Shorten(Step):
     @classmethod
     def _read_keep(cls, value: Any) -> Any:
         if isinstance(value, list | tuple):
-            if any(isinstance(one, bool) or not isinstance(one, int) for one in value):
+            if any(isinstance(layer, bool) or not isinstance(layer, int) for layer in value):
                 raise refusal(f"expected layer numbers, as [0, 2, 4]; got '{value}'")
             return tuple(value)
         if value not in NAMED_LAYERS:
-            raise refusal(there_are("value", value, (*NAMED_LAYERS, "a list of layers")))
+            raise refusal(describe_unknown("value", value, (*NAMED_LAYERS, "a list of layers")))
         return value
 
     def resolve(self, models: EarlierModels, amounts: Amounts) -> ResolvedShorten:
@@ -59,7 +59,7 @@ class Shorten(Step):
 
 
 def choose_layers(name: str, number: int, of: int) -> tuple[int, ...]:
-    """Return the rising indices of the layers that a name stands for; strided starts at layer 0."""
+    """Return the rising indices of the layers that a name chooses; strided starts at layer 0."""
     if name == "first":
         return tuple(range(number))
     if name == "last":

@@ -49,12 +49,13 @@ class Tune(TaughtStep):
         return ResolvedTune(**self.model_dump(include=names), kept_layers=kept_layers)
 
     def _find_kept_layers(self, models: EarlierModels) -> tuple[int, ...]:
-        steps = [one.step for one in models.steps]
+        steps = [planned.step for planned in models.steps]
         if self.teacher == TEACHER and len(steps) == 1 and isinstance(steps[0], ResolvedShorten):
             return steps[0].layers
+        earlier = ", ".join(planned.id for planned in models.steps)
         raise refusal(
             "start: tuned takes layers of the fine-tuned teacher; expected one shorten before it and "
-            f"teacher: {TEACHER}; got {', '.join(one.id for one in models.steps)}, and {self.teacher}; "
+            f"teacher: {TEACHER}; got {earlier}, and {self.teacher}; "
             "take start: student, or leave the other steps out"
         )
 
