@@ -1,11 +1,13 @@
-"""What a user types wrongly, or has on disk spoilt, is one line on standard error and a non-zero exit."""
+"""A wrong command line or a damaged file is one line on standard error and a non-zero exit."""
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 
 import pytest
+from rich.console import Console
 
 from harness import cli
 from harness.languages import LANGUAGES
@@ -16,7 +18,7 @@ STEP = "source: a test\nteacher: mbert\nsteps:\n  - "
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (["reproduce"], "Missing argument 'language'; add --help to see what is wanted"),
+        (["reproduce"], "Missing argument 'language'; add --help to see the usage"),
         (
             ["reproduce", "xx"],
             "unknown built-in language 'xx'; there are: en, fr, he, hi, mt, nl, sk, sl, sw, tl",
@@ -34,7 +36,7 @@ STEP = "source: a test\nteacher: mbert\nsteps:\n  - "
         ),
     ],
 )
-def test_an_unknown_name_is_refused_with_what_there_is(refused, given, line):
+def test_unknown_name_lists_the_known_ones(refused, given, line):
     code, said = refused(*given)
     assert code == 2
     assert said.startswith(line)
@@ -54,7 +56,7 @@ def test_an_unknown_name_is_refused_with_what_there_is(refused, given, line):
         ("trim: {tokens: 1/1000000}", "token"),
     ],
 )
-def test_a_recipe_that_cannot_be_is_refused_by_file_and_place(refused, tmp_path, step, line):
+def test_invalid_recipe_is_refused_by_file_and_place(refused, tmp_path, step, line):
     path = tmp_path / "mine.yaml"
     path.write_text(STEP + step + "\n", encoding="utf-8")
     code, said = refused("reproduce", "mt", "--recipe", path)
@@ -65,7 +67,7 @@ def test_a_recipe_that_cannot_be_is_refused_by_file_and_place(refused, tmp_path,
 
 @pytest.fixture
 def data(tmp_path):
-    """A data folder of one language and one task, in order."""
+    """A valid data folder with one language and one task."""
     corpus, topic = tmp_path / "data/corpus/mt", tmp_path / "data/topic/mt"
     corpus.mkdir(parents=True)
     topic.mkdir(parents=True)
@@ -95,18 +97,18 @@ def data(tmp_path):
         ),
     ],
 )
-def test_a_spoilt_data_file_is_named_with_its_line(refused, data, file, content, line):
+def test_damaged_data_file_is_named_with_its_line(refused, data, file, content, line):
     (data / file).write_bytes(content)
     code, said = refused("reproduce", "mt", "--data", data)
     assert code == 1
     assert line in said
 
 
-def test_a_data_folder_lacks_the_language_or_everything(refused, data, tmp_path):
+def test_data_folder_without_the_language_is_refused(refused, data, tmp_path):
     code, said = refused("reproduce", "sl", "--data", data)
     assert code in {1, 2}
     assert "sl" in said
-    assert "mt" in said, "what there is, is said"
+    assert "mt" in said, "the languages of the folder are listed"
     (tmp_path / "empty").mkdir()
     for folder, line in (
         ("empty", "wanted a data folder with"),
@@ -125,7 +127,7 @@ def test_a_data_folder_lacks_the_language_or_everything(refused, data, tmp_path)
         (["config.json", "pytorch_model.bin"], "safetensors"),
     ],
 )
-def test_a_teacher_that_cannot_be_read_safely_is_refused(refused, data, tmp_path, files, line):
+def test_teacher_that_cannot_be_read_safely_is_refused(refused, data, tmp_path, files, line):
     folder = tmp_path / "teacher"
     folder.mkdir()
     config = {"model_type": "bert", "architectures": ["BertForMaskedLM"], "num_hidden_layers": 2}
@@ -138,10 +140,10 @@ def test_a_teacher_that_cannot_be_read_safely_is_refused(refused, data, tmp_path
     assert line in said
 
 
-def test_commands_on_runs_want_runs(refused, tmp_path):
+def test_commands_on_runs_need_runs(refused, tmp_path):
     code, said = refused("verify", "--runs", tmp_path / "none")
     assert code == 1
-    assert "wanted a folder of runs" in said
+    assert "expected a folder of runs" in said
     code, said = refused("report", "mt", "--runs", tmp_path / "none")
     assert code == 1
     assert "run `harness reproduce`" in said
@@ -149,7 +151,7 @@ def test_commands_on_runs_want_runs(refused, tmp_path):
     (tmp_path / "used" / "file").touch()
     code, said = refused("pretrain", "--out", tmp_path / "used")
     assert code == 1
-    assert "wanted a new or empty folder" in said
+    assert "expected a new or empty folder" in said
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,31 @@ def test_former_recipe_name_prints_a_hint(words, monkeypatch, capsys):
     assert "compact2026@wide" in printed.out
 
 
-def test_the_sources_are_listed_with_revision_and_licence(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["languages"], LANGUAGES),
+        (["recipe", "show", "gurgurov2025"], ["teacher", "adapt", "shorten", "distill", "distill-2"]),
+        (["plan", "mt"], ["teacher", "corpus", "score.sentiment.random-student", "export.topic.student"]),
+        (["doctor"], ["C++ compiler", "container engine"]),
+    ],
+)
+def test_names_are_not_cut_on_a_narrow_terminal(words, names, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(sys, "argv", ["harness", *words])
+    printed = io.StringIO()
+    terminal = Console(file=printed, width=80, force_terminal=True, color_system=None, highlight=False)
+    monkeypatch.setattr(sys.modules["harness.cli.app"], "out", terminal)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    lines = printed.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    for name in names:
+        assert any(f" {name} " in line for line in lines), name
+
+
+def test_sources_are_listed_with_revision_and_licence(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["harness", "languages", "--sources"])
     with pytest.raises(SystemExit) as ended:
         cli.main()

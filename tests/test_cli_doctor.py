@@ -13,14 +13,14 @@ from harness.cli import doctor
 
 def test_doctor_checks_everything_a_user_may_need(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    found = {check.what: check for check in doctor.examine()}
-    assert list(found) == ["C++ compiler", "kernels", "processor", "GPU", "container engine", "hub", "node"]
-    assert all(check.found for check in found.values())
-    assert found["hub"].found == "switched off by HF_HUB_OFFLINE"
+    checks = {check.what: check for check in doctor.run_checks()}
+    assert list(checks) == ["C++ compiler", "kernels", "processor", "GPU", "container engine", "hub", "node"]
+    assert all(check.state for check in checks.values())
+    assert checks["hub"].state == "switched off by HF_HUB_OFFLINE"
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CXX", raising=False)
-    found = {check.what: check for check in doctor.examine()}
-    assert found["node"].found == "none"
+    checks = {check.what: check for check in doctor.run_checks()}
+    assert checks["node"].state == "none"
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,13 @@ def test_compiler_is_needed_only_to_build_kernels(implementation, advice, monkey
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(ops, "implementation", lambda *_: implementation)
-    assert {check.what: check for check in doctor.examine()}["C++ compiler"].advice == advice
+    assert {check.what: check for check in doctor.run_checks()}["C++ compiler"].advice == advice
 
 
 @pytest.mark.parametrize(
-    ("listed", "found", "advice"),
+    ("listed", "state", "advice"),
     [
-        ("", "none", "none is needed for the scales mini and small; paper wants one"),
+        ("", "none", "none is needed for the scales mini and small; paper needs one"),
         (
             "GPU 0: NVIDIA H100 (UUID: GPU-1)",
             "GPU 0: NVIDIA H100, which torch (CPU build) cannot use",
@@ -48,19 +48,19 @@ def test_compiler_is_needed_only_to_build_kernels(implementation, advice, monkey
         ),
     ],
 )
-def test_gpu_that_torch_cannot_use_is_reported(listed, found, advice, tmp_path, monkeypatch):
+def test_gpu_that_torch_cannot_use_is_reported(listed, state, advice, tmp_path, monkeypatch):
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{listed}'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
-    gpu = {check.what: check for check in doctor.examine()}["GPU"]
-    assert (gpu.found, gpu.advice) == (found, advice)
+    gpu = {check.what: check for check in doctor.run_checks()}["GPU"]
+    assert (gpu.state, gpu.advice) == (state, advice)
 
 
 def test_manifest_records_the_machine():
-    recorded = doctor.environment()
+    recorded = doctor.describe_environment()
     assert recorded.device in {"cpu", "cuda"}
     assert recorded.threads == torch.get_num_threads()
     assert recorded.ops in {"compiled", "reference"}

@@ -14,13 +14,13 @@ from harness.plans.run import plan_run
 
 
 def test_publishing_a_missing_run_is_refused(tmp_path, write_scale, write_recipe):
-    blueprint = plan_run("mt", load_recipe(write_recipe(tmp_path)), load_scale(write_scale(tmp_path)))
+    plan = plan_run("mt", load_recipe(write_recipe(tmp_path)), load_scale(write_scale(tmp_path)))
     for publish in (
-        lambda: publish_run(blueprint, Store(tmp_path / "runs"), tmp_path / "out"),
-        lambda: publish_model(blueprint.plan, Store(tmp_path / "runs"), tmp_path / "out"),
+        lambda: publish_run(plan, Store(tmp_path / "runs"), tmp_path / "out"),
+        lambda: publish_model(plan.plan, Store(tmp_path / "runs"), tmp_path / "out"),
     ):
         with pytest.raises(
-            HarnessError, match=r"publish: wanted the finished stage \w+ in .*runs; got none; run it"
+            HarnessError, match=r"publish: expected the finished stage \w+ in .*runs; got none; run it"
         ):
             publish()
     assert not (tmp_path / "out").exists()
@@ -41,12 +41,12 @@ def test_two_processes_may_publish_at_once(tmp_path, monkeypatch):
     (source / "model.onnx").write_text("weights")
     copy, others = shutil.copyfile, [lambda: mirror(source, target)]
 
-    def copy_beside_another(path, half):
+    def copy_while_another_publishes(path, half):
         copy(path, half)
         if others:
             others.pop()()
 
-    monkeypatch.setattr(shutil, "copyfile", copy_beside_another)
+    monkeypatch.setattr(shutil, "copyfile", copy_while_another_publishes)
     mirror(source, target)
     assert not others
     assert [path.name for path in target.iterdir()] == ["model.onnx"]

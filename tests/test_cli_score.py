@@ -103,9 +103,9 @@ def test_the_same_command_anew_gives_the_same_digits(place, scored, tmp_path, ca
     for model in again["names"]:
         assert again["scores"][model]["topic"] == scored["scores"][model]["topic"]
     printed = capsys.readouterr().out
-    assert "1 of 11 test texts stand in train or dev too, 0 of 6 dev texts in train\n" in printed
+    assert "1 of 11 test texts are also in train or dev, 0 of 6 dev texts in train\n" in printed
     (row,) = [line for line in printed.splitlines() if line.startswith("│ foreign")]
-    assert row.rstrip(" │").endswith(("better", "worse", "not told apart"))
+    assert row.rstrip(" │").endswith(("better", "worse", "no significant difference"))
     assert scored["scores"]["foreign"]["topic"]["signature"] not in printed
 
 
@@ -308,7 +308,7 @@ def test_a_task_that_cannot_be_scored_is_refused_by_file_and_line(refused, place
         ),
         (
             ["--model", "TEACHER", "--lang", "mt", "--baselines", "trimmed"],
-            "--baselines trimmed: wanted baselines",
+            "--baselines trimmed: expected baselines",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a signal does to the command."""
+"""A signal ends the command with one line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ cli.main()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_told_to_stop_says_so_and_keeps_what_was_done(number):
+def test_stopped_command_says_how_to_resume(number):
     done = subprocess.run(
         [sys.executable, "-c", STOPPED, str(int(number))],
         env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])},
@@ -31,4 +31,4 @@ def test_a_run_told_to_stop_says_so_and_keeps_what_was_done(number):
         timeout=120,
     )
     assert done.returncode == 130
-    assert done.stderr == "harness: stopped; what was done is kept, the same command goes on from there\n"
+    assert done.stderr == "harness: stopped; finished work is kept, run the same command again to resume\n"

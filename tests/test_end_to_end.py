@@ -288,7 +288,7 @@ def test_stopped_and_killed_run_ends_like_an_undisturbed_one(undisturbed, argume
     started.wait_for(lambda: list(runs.glob(f"{RUN}/.partial-02-teacher-*/checkpoints")))
     assert started.end(signal.SIGINT) == 130
     *stages, last = started.lines()
-    assert last == "harness: stopped; what was done is kept, the same command goes on from there"
+    assert last == "harness: stopped; finished work is kept, run the same command again to resume"
     assert all(line.startswith("[") for line in stages)
 
     drawn = random.Random(8)

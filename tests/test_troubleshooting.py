@@ -41,7 +41,7 @@ def list_words_of_the_code():
 
 def list_words_of_the_page():
     page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
-    table = page.split("## Other ends")[0]
+    table = page.split("## Other messages")[0]
     return {row[1] for row in re.finditer(r"^\| `([^`]+)`", table, re.MULTILINE)}
 
 

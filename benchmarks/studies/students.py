@@ -129,7 +129,7 @@ def make_predictions(language: str, models: Sequence[str], recipe: str, scale: S
         name,
         RUNNERS,
         observer=StagePrinter(),
-        environment=doctor.environment,
+        environment=doctor.describe_environment,
         selected=lambda stage: stage.id in stages,
     )
 

@@ -30,10 +30,10 @@ _FAULT = 70
 
 
 def main() -> NoReturn:
-    """Runs a command; a fault the user can mend is one line on standard error and a non-zero exit."""
+    """Run a command; an error that the user can fix is one line on standard error and a non-zero exit."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
-    _settle_process()
+    _prepare_process()
     try:
         code = app(args=arguments or ["--help"], standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
@@ -42,21 +42,21 @@ def main() -> NoReturn:
         if debug:
             traceback.print_exc()
         _fail(*_explain(error))
-    if code == _INTERRUPTED:  # what typer makes of Ctrl-C
-        _fail("stopped; what was done is kept, the same command goes on from there", code)
+    if code == _INTERRUPTED:  # typer's code for Ctrl-C
+        _fail("stopped; finished work is kept, run the same command again to resume", code)
     sys.exit(code or 0)
 
 
 def _explain(error: Exception) -> tuple[str, int]:
-    """Gives the line and the exit code for a fault."""
+    """Return the line and the exit code for an error."""
     if isinstance(error, HarnessError):
         return str(error), error.exit_code
     if hasattr(error, "format_message"):  # typer's own: the command line does not parse
-        return f"{error.format_message().rstrip('.')}; add --help to see what is wanted", UsageError.exit_code
+        return f"{error.format_message().rstrip('.')}; add --help to see the usage", UsageError.exit_code
     if isinstance(error, OSError):
         where, what = error.filename or "file", error.strerror or error
-        return f"{where}: {what}; mend it and run the same command again", HarnessError.exit_code
-    return f"a fault of the harness itself: {type(error).__name__}: {error}; --debug shows where", _FAULT
+        return f"{where}: {what}; fix it and run the same command again", HarnessError.exit_code
+    return f"internal error: {type(error).__name__}: {error}; --debug shows where", _FAULT
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -69,14 +69,16 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _settle_process() -> None:
-    """Sets what libraries read when they are first imported; makes SIGTERM end a run as Ctrl-C does.
+def _prepare_process() -> None:
+    """Set the variables that libraries read when they are imported; make SIGTERM end a run like Ctrl-C.
 
-    In a container the harness is process 1, whose SIGTERM the system drops where it is not handled.
+    In a container the harness is process 1, for which the system ignores SIGTERM unless it is handled.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages: eager training is up to twice as fast
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it ties its results' order to the threads
+    os.environ.setdefault(
+        "TOKENIZERS_PARALLELISM", "false"
+    )  # it makes the order of results depend on threads
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

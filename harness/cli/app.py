@@ -1,4 +1,4 @@
-"""The application the commands are added to, where they print, and the options they share."""
+"""The application that the commands are added to, its consoles, and the options that commands share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -34,18 +35,34 @@ Runs = Annotated[Path, typer.Option("--runs", help="where runs are kept")]
 DEFAULT_RECIPE = "gurgurov2025"
 DEFAULT_RUNS = Path("runs")
 _WIDEST = 400
+_NUMBER = 12
+"""Cells up to this length, without a space, are not folded."""
 
 
-def print_table(table: Table) -> None:
-    """Prints a table: into a file or a pipe as wide as its cells are, so that a line is a row."""
-    (out if out.is_terminal else Console(file=out.file, highlight=False, width=_WIDEST)).print(table)
+def print_table(table: Table, *, keys: int = 1) -> None:
+    """Print a table; into a file or a pipe as wide as its cells, so that each row is one line.
+
+    Where a terminal is too narrow, lines between columns are left out and long cells are folded.
+
+    Args:
+        table: to print.
+        keys: number of leading columns that are never folded.
+    """
+    console = out if out.is_terminal else Console(file=out.file, highlight=False, width=_WIDEST)
+    if console.measure(table, options=console.options.update(width=_WIDEST)).maximum > console.width:
+        table.box, table.padding = box.SIMPLE_HEAD, (0, 0)
+        for place, column in enumerate(table.columns):
+            cells = [str(cell) for cell in column.cells]
+            column.no_wrap = place < keys or all(" " not in one and len(one) <= _NUMBER for one in cells)
+            column.overflow = "fold"
+    console.print(table)
 
 
-def blueprint_of(
+def plan_chosen_run(
     language: str, recipe: str, scale: str, data: Path | None, teacher: Path | None
 ) -> tuple[RunPlan, str]:
-    """Draws the plan the options ask for; gives it with the run's name."""
-    chosen, amount = load_recipe(rename_recipe(recipe)), scale_of(scale, data, teacher)
+    """Return the plan of the run that the options describe, and the run's name."""
+    chosen, amount = load_recipe(rename_recipe(recipe)), choose_scale(scale, data, teacher)
     return plan_run(language, chosen, amount), f"{chosen.name}-{amount.name}"
 
 
@@ -59,8 +76,8 @@ def rename_recipe(name: str) -> str:
     return present
 
 
-def scale_of(name: str, data: Path | None, teacher: Path | None) -> Scale:
-    """Loads a scale, with the user's own data folder and teacher put into it."""
+def choose_scale(name: str, data: Path | None, teacher: Path | None) -> Scale:
+    """Load a scale; replace its data folder and teacher by the user's own, where given."""
     scale = load_scale(name)
     if data is not None:
         if not data.is_dir():
@@ -69,7 +86,7 @@ def scale_of(name: str, data: Path | None, teacher: Path | None) -> Scale:
     if teacher is not None:
         if not teacher.is_dir():
             raise HarnessError(
-                f"--teacher {teacher}: wanted a saved model's folder; got none; name one that exists"
+                f"--teacher {teacher}: expected a saved model's folder; got none; name one that exists"
             )
         scale = scale.with_teacher(str(teacher))
     return scale

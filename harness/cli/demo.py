@@ -1,4 +1,4 @@
-"""The command that shows an exported model in a browser: demo."""
+"""The command that opens an exported model in a browser: demo."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ def demo(
         Path | None, typer.Option("--out", help="write the page there for any web server; serve nothing")
     ] = None,
 ) -> None:
-    """Serve a page in which one types a sentence and sees what an exported model says."""
+    """Serve a page on which an exported model labels the sentences that the user types."""
     record = read_export(model)
     if target is not None:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise HarnessError(f"--out {target}: wanted a new or empty folder; got one in use; name another")
+            raise HarnessError(
+                f"--out {target}: expected a new or empty folder; got one in use; name another"
+            )
         out.print(f"page: {write_site(model, record, target, precision=precision)}", soft_wrap=True)
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -44,12 +46,12 @@ def demo(
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Hands out files, silently."""
+    """Serves files without logging."""
 
     extensions_map = SimpleHTTPRequestHandler.extensions_map | _TYPES
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Print nothing."""
 
 
 def _server(folder: Path, port: int) -> ThreadingHTTPServer:
@@ -57,5 +59,5 @@ def _server(folder: Path, port: int) -> ThreadingHTTPServer:
         return ThreadingHTTPServer((_HOST, port), functools.partial(_Handler, directory=str(folder)))
     except OSError as error:
         raise HarnessError(
-            f"--port {port}: wanted a free port; got {error.strerror}; name another, or 0"
+            f"--port {port}: expected a free port; got {error.strerror}; name another, or 0"
         ) from error

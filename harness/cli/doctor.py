@@ -1,4 +1,4 @@
-"""What works on this machine: told by ``harness doctor``, and recorded in every manifest."""
+"""Check what works on this machine, for ``harness doctor`` and for the manifests."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from harness.pipeline.manifest import Environment
 
 @dataclass(frozen=True)
 class Check:
-    """One thing a user may need.
+    """One thing that a user may need.
 
     Attributes:
         what: its name.
-        found: what is there.
-        advice: what to do to have it; empty where nothing is amiss.
+        state: what this machine has.
+        advice: how to get it; empty where nothing is missing.
     """
 
     what: str
-    found: str
+    state: str
     advice: str = ""
 
 
-def environment() -> Environment:
-    """Gives what a manifest says of the machine and the code; loads torch."""
-    import torch  # noqa: PLC0415  a run in which all is done loads neither
+def describe_environment() -> Environment:
+    """Return a manifest's record of the machine and the code; loads torch."""
+    import torch  # noqa: PLC0415  a run in which all is done needs neither
 
     from harness import ops  # noqa: PLC0415
 
-    told = describe()
-    versions = told.get("versions")
-    commit, dirty = told.get("commit"), told.get("dirty")
+    described = describe()
+    versions = described.get("versions")
+    commit, dirty = described.get("commit"), described.get("dirty")
     return Environment(
         commit=commit if isinstance(commit, str) else None,
         dirty=dirty if isinstance(dirty, bool) else None,
@@ -48,17 +48,17 @@ def environment() -> Environment:
     )
 
 
-def examine() -> list[Check]:
-    """Gives every check, in the order of how soon its lack is felt."""
+def run_checks() -> list[Check]:
+    """Return every check, the most often needed first."""
     return [check() for check in (_compiler, _extension, _cpu, _gpu, _engine, _hub, _node)]
 
 
 def _compiler() -> Check:
     from harness import ops  # noqa: PLC0415
 
-    found = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or shutil.which("clang++")
-    if found is not None:
-        return Check("C++ compiler", _first_line([found, "--version"]))
+    compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or shutil.which("clang++")
+    if compiler is not None:
+        return Check("C++ compiler", _read_first_line([compiler, "--version"]))
     if ops.implementation() == "compiled":
         return Check("C++ compiler", "none", "none is needed: the kernels are compiled")
     return Check("C++ compiler", "none", "install g++ (Debian: build-essential), then `make build`")
@@ -69,14 +69,12 @@ def _extension() -> Check:
 
     if ops.implementation() == "compiled":
         return Check("kernels", "compiled")
-    return Check(
-        "kernels", f"reference (pure PyTorch): {ops.explanation()}", "`make build` where a compiler is"
-    )
+    return Check("kernels", f"reference (pure PyTorch): {ops.explanation()}", "`make build` with a compiler")
 
 
 def _cpu() -> Check:
-    told = describe()
-    return Check("processor", f"{told.get('cpu')}, {told.get('cores')} cores")
+    described = describe()
+    return Check("processor", f"{described.get('cpu')}, {described.get('cores')} cores")
 
 
 def _gpu() -> Check:
@@ -86,11 +84,11 @@ def _gpu() -> Check:
 
     if torch.cuda.is_available():
         slow = ops.implementation("cuda") == "reference"
-        advice = "`HARNESS_CUDA=1 make build` where nvcc is, for the kernels' CUDA half" if slow else ""
+        advice = "`HARNESS_CUDA=1 make build` with nvcc, for the kernels' CUDA half" if slow else ""
         return Check("GPU", str(torch.cuda.get_device_name()), advice)
-    listed = _first_line(["nvidia-smi", "-L"])
+    listed = _read_first_line(["nvidia-smi", "-L"])
     if not listed.startswith("GPU"):
-        return Check("GPU", "none", "none is needed for the scales mini and small; paper wants one")
+        return Check("GPU", "none", "none is needed for the scales mini and small; paper needs one")
     build = "CPU" if torch.version.cuda is None else f"CUDA {torch.version.cuda}"
     return Check(
         "GPU",
@@ -125,13 +123,13 @@ def _hub() -> Check:
 
 
 def _node() -> Check:
-    found = shutil.which("node")
-    if found is None:
+    node = shutil.which("node")
+    if node is None:
         return Check("node", "none", "none is needed; it lets the tests compare token ids with JavaScript")
-    return Check("node", _first_line([found, "--version"]))
+    return Check("node", _read_first_line([node, "--version"]))
 
 
-def _first_line(command: list[str]) -> str:
+def _read_first_line(command: list[str]) -> str:
     run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run
     try:
         return run(command, capture_output=True, text=True, timeout=10, check=False).stdout.splitlines()[0]

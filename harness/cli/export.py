@@ -1,4 +1,4 @@
-"""The command that takes a saved model to ONNX files: export."""
+"""The command that exports a saved model to ONNX files: export."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from harness.cli.app import Data, app, err, out
+from harness.cli.app import Data, app, err, out, print_table
 from harness.errors import UsageError
 from harness.precisions import COPIES, FP32, PRECISIONS, precision_named
 from harness.tasks import HEADS
@@ -30,7 +30,7 @@ def export(
     data: Data = None,
     graphs: Annotated[str, typer.Option(help="graphs to try, the preferred first")] = _GRAPHS,
     precisions: Annotated[
-        str, typer.Option(help=f"beside fp32: {', '.join(COPIES)}; or all, or none")
+        str, typer.Option(help=f"in addition to fp32: {', '.join(COPIES)}; or all, or none")
     ] = "int8",
     layout: Annotated[str, typer.Option(help="plain, transformers.js (models in onnx/) or ort")] = "plain",
     allowed_drop: Annotated[float, typer.Option(min=0, help="points a copy may lose before it fails")] = 0.5,
@@ -49,40 +49,40 @@ def export(
     from harness.deploy.export_model import export_model  # noqa: PLC0415  the other commands need no onnxruntime
 
     record = export_model(
-        model, task, target, graphs=_names(graphs), precisions=_precisions(precisions, language),
+        model, task, target, graphs=_split_names(graphs), precisions=_read_precisions(precisions, language),
         layout=layout, language=language, data=data, allowed_drop=allowed_drop / 100, length=length,
         seconds=seconds, licence=licence,
         report_step=lambda line: err.print(line, markup=False, soft_wrap=True),
     ).as_dict()  # fmt: skip
-    _say(record)
+    _print_files(record)
     out.print(f"graph: {record['graph']['reason']}", soft_wrap=True, markup=False)
     out.print(f"take:  {record['default']}, {record['default_reason']}", soft_wrap=True, markup=False)
     out.print(f"files: {target}", soft_wrap=True, markup=False)
 
 
-def _names(listed: str) -> tuple[str, ...]:
+def _split_names(listed: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))
 
 
-def _precisions(listed: str, language: str | None) -> tuple[str, ...]:
-    """Reads the precisions; *all* leaves static int8 out where no language gives text to calibrate with."""
+def _read_precisions(listed: str, language: str | None) -> tuple[str, ...]:
+    """Read the precisions; *all* leaves static int8 out where there is no language's text for calibration."""
     if listed == "all":
         return tuple(name for name in COPIES if language or not PRECISIONS[name].needs_text)
-    wanted = () if listed == "none" else _names(listed)
-    for name in wanted:
+    names = () if listed == "none" else _split_names(listed)
+    for name in names:
         precision_named(name, [*COPIES, "all", "none"])
-    return wanted
+    return names
 
 
-def _say(record: dict[str, Any]) -> None:
+def _print_files(record: dict[str, Any]) -> None:
     scored = next((list(row["scores"]) for row in record["files"] if row["scores"]), [])[:1]
     table = Table(
-        "file", "size", "compressed", "max |Δ|", "same best, %", "p50, ms", "p99, ms", "beside fp32",
+        "file", "size", "compressed", "max |Δ|", "same best, %", "p50, ms", "p99, ms", "over fp32",
         *(f"{metric}, %" for metric in scored), "gate",
     )  # fmt: skip
     for row in record["files"]:
         speed = row["speed_ratio"]
-        told = f"{speed['value']:.2f}x ({speed['low']:.2f}-{speed['high']:.2f})"
+        speed_up = f"{speed['value']:.2f}x ({speed['low']:.2f}-{speed['high']:.2f})"
         certain = not speed["low"] <= 1 <= speed["high"]
         table.add_row(
             row["file"],
@@ -92,8 +92,8 @@ def _say(record: dict[str, Any]) -> None:
             f"{100 * row['argmax_agreement']:.1f}",
             f"{row['p50_ms']:.2f}",
             f"{row['p99_ms']:.2f}",
-            "–" if row["precision"] == FP32 else told if certain else "no significant difference",
+            "–" if row["precision"] == FP32 else speed_up if certain else "no significant difference",
             *(f"{100 * row['scores'][metric]['value']:.1f}" for metric in scored),
             row["gate"] + (f", {'+'.join(row['kept_parts'])} in fp32" if row["kept_parts"] else ""),
         )
-    out.print(table)
+    print_table(table)

@@ -1,4 +1,4 @@
-"""Commands that tell what is there: languages, doctor, version."""
+"""Commands that print what exists: languages, doctor, version."""
 
 from __future__ import annotations
 
@@ -17,30 +17,28 @@ Sources = Annotated[bool, typer.Option("--sources", help="show the hub ids, each
 
 @app.command()
 def languages(data: Data = None, *, sources: Sources = False) -> None:
-    """List the languages that can be named, and what is known for each."""
+    """List the known languages, and the data that is known for each."""
     if sources:
-        print_table(_sources())
+        print_table(_tabulate_sources(), keys=2)
         return
     from harness.data import builtin, folder  # noqa: PLC0415  the other commands need neither
 
-    there = set(folder.list_languages(data)) if data else set()
+    in_folder = set(folder.list_languages(data)) if data else set()
     table = Table("code", "name", "script", "built in", "on the hub", *(["in the folder"] if data else []))
-    for code in sorted({*LANGUAGES, *there}):
+    for code in sorted({*LANGUAGES, *in_folder}):
         row = LANGUAGES.get(code)
         cells = [code, row.name if row else "–", row.script if row else "–"]
         cells += [
             "yes" if code in builtin.LANGUAGES else "–",
             ", ".join(("corpus", *row.tasks)) if row else "–",
         ]
-        table.add_row(*cells, *(["yes" if code in there else "–"] if data else []))
-    out.print(table)
+        table.add_row(*cells, *(["yes" if code in in_folder else "–"] if data else []))
+    print_table(table)
 
 
-def _sources() -> Table:
-    """Gives where the hub keeps each language's text and tasks: files of data, read without scripts."""
-    table = Table()
-    for name in ("language", "what", "hub id", "revision", "files of train", "columns", "licence"):
-        table.add_column(name, no_wrap=name in {"language", "what", "hub id"})
+def _tabulate_sources() -> Table:
+    """Return the table of each language's text and tasks on the hub: data files, read without scripts."""
+    table = Table("language", "what", "hub id", "revision", "files of train", "columns", "licence")
     for code, row in LANGUAGES.items():
         for what, one in {"corpus": row.corpus, **row.tasks}.items():
             revision = one.revision[:12] if one.revision else f"{one.branch}, resolved when fetched"
@@ -51,11 +49,11 @@ def _sources() -> Table:
 
 @app.command(name="doctor")
 def doctor_command() -> None:
-    """Tell what works on this machine, and what to do about what does not."""
+    """Check what works on this machine, and say how to get the rest."""
     table = Table("what", "found", "what to do")
-    for check in doctor.examine():
-        table.add_row(check.what, check.found, check.advice or "–")
-    out.print(table)
+    for check in doctor.run_checks():
+        table.add_row(check.what, check.state, check.advice or "–")
+    print_table(table)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Puts a finished run's report and model where people look for them: at the top of the run's folder."""
+"""Copy a finished run's report and model to the top of the run's folder, where people look for them."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ if TYPE_CHECKING:
 
 MODELS = "onnx"
 FIGURES = ("score-by-size.svg", "latency-by-model.svg", "score-by-variant.svg")
-"""Drawn where there is something to draw; all else that a report consists of is always written."""
+"""The files of a report that may be absent; all its other files are always written."""
 _PART = ".part"
 
 
-def run_folder(root: Path, language: str, name: str) -> Path:
-    """Gives the folder of a run: ``<root>/<language>/<recipe>-<scale>``."""
+def locate_run(root: Path, language: str, name: str) -> Path:
+    """Return the folder of a run: ``<root>/<language>/<recipe>-<scale>``."""
     return root / language / name
 
 
-def publish_run(blueprint: RunPlan, store: Store, folder: Path) -> Path:
-    """Copies the report and the final student's exports to the top of the run's folder; gives that folder.
+def publish_run(plan: RunPlan, store: Store, folder: Path) -> Path:
+    """Copy the report and the final student's exports to the top of the run's folder; return that folder.
 
-    Holds: what is there already and equal is left alone; a reader never sees half a file; no figure and no
-    model of an earlier report of the same name stays beside this one.
+    Invariants: equal files are left alone; a reader never sees half a file; no figure and no model of an
+    earlier report of the same name remains.
     """
-    keys = blueprint.plan.keys
-    copies = [(_made(store, keys["report"]), folder)]
-    for task in blueprint.tasks:
-        copies.append((_made(store, keys[f"export.{task}.student"]) / "onnx", folder / MODELS / task))
+    keys = plan.plan.keys
+    copies = [(_find_stage(store, keys["report"]), folder)]
+    for task in plan.tasks:
+        copies.append((_find_stage(store, keys[f"export.{task}.student"]) / "onnx", folder / MODELS / task))
         if "precisions" in keys:
-            copies.append((_made(store, keys["precisions"]) / task, folder / MODELS / task))
+            copies.append((_find_stage(store, keys["precisions"]) / task, folder / MODELS / task))
     published = {path for source, target in copies for path in mirror(source, target)}
     _remove_stale(folder, published)
     return folder
 
 
 def publish_stage(plan: Plan, store: Store, stage: str, folder: Path) -> None:
-    """Copies what a stage wrote into a folder of its own; no figure of an earlier one stays beside it."""
-    _remove_stale(folder, mirror(_made(store, plan.keys[stage]), folder))
+    """Copy a stage's outputs into a folder of their own, from which figures of an earlier run are removed."""
+    _remove_stale(folder, mirror(_find_stage(store, plan.keys[stage]), folder))
 
 
 def publish_model(plan: Plan, store: Store, folder: Path) -> None:
-    """Copies the model of a plan's last stage into a folder of its own."""
-    mirror(_made(store, list(plan.keys.values())[-1]) / "model", folder)
+    """Copy the model of a plan's last stage into a folder of its own."""
+    mirror(_find_stage(store, list(plan.keys.values())[-1]) / "model", folder)
 
 
 def mirror(source: Path, target: Path) -> set[Path]:
-    """Makes every file of a folder stand in another, but for the manifest; replaces those that differ.
+    """Copy every file of a folder but the manifest into another folder; replace files that differ.
 
-    Holds: several processes may do so at once.
+    Invariants: several processes may mirror the same folders at once.
 
     Returns:
-        The files that stand there now for those of the folder.
+        The copies in the target folder.
     """
-    copies = {path: target / path.relative_to(source) for path in _files(source)}
+    copies = {path: target / path.relative_to(source) for path in _list_files(source)}
     for path, copy in copies.items():
         if copy.is_file() and filecmp.cmp(path, copy, shallow=False):
             continue
@@ -80,24 +80,24 @@ def mirror(source: Path, target: Path) -> set[Path]:
 
 
 def _remove_stale(folder: Path, published: Collection[Path]) -> None:
-    """Removes the models and figures that were published here before and are not now."""
+    """Remove the models and figures of earlier runs that were not published now."""
     models = sorted((folder / MODELS).rglob("*"), reverse=True)
     for path in [*models, folder / MODELS, *(folder / name for name in FIGURES)]:
         if path.is_dir():
-            with suppress(OSError):  # it holds something, or another process was faster
+            with suppress(OSError):  # it is not empty, or another process was faster
                 path.rmdir()
         elif path not in published and path.suffix != _PART:
             path.unlink(missing_ok=True)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _list_files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != NAME)
 
 
-def _made(store: Store, key: str) -> Path:
-    found = store.find(key)
-    if found is None:
+def _find_stage(store: Store, key: str) -> Path:
+    stage = store.find(key)
+    if stage is None:
         raise HarnessError(
-            f"publish: wanted the finished stage {key} in {store.root}; got none; run it first"
+            f"publish: expected the finished stage {key} in {store.root}; got none; run it first"
         )
-    return found
+    return stage

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.app import ScaleName, app, out, rename_recipe
-from harness.cli.watch import say_steps
+from harness.cli.watch import print_recipe
 from harness.config.load import list_recipes, list_scales, load_recipe, load_scale
 from harness.config.recipe import Recipe
 from harness.config.scale import Scale
@@ -42,15 +42,15 @@ def recipe_show(
 ) -> None:
     """Print a recipe's steps with the parameters after each, counted from the config alone."""
     chosen, amount = load_recipe(rename_recipe(name)), load_scale(scale)
-    shape = _shape(teacher, chosen, amount)
+    shape = _find_shape(teacher, chosen, amount)
     rows = show(chosen, shape, amount)
     if yaml:
         out.print(to_yaml(chosen, rows), markup=False, soft_wrap=True, end="")
     else:
-        say_steps(out, chosen, rows)
+        print_recipe(chosen, rows)
 
 
-def _shape(teacher: str | None, recipe: Recipe, scale: Scale) -> Shape:
+def _find_shape(teacher: str | None, recipe: Recipe, scale: Scale) -> Shape:
     if teacher is None:
         return find_teacher(recipe, scale).shape
     if teacher in KNOWN_TEACHERS:

@@ -1,4 +1,4 @@
-"""Commands that make runs and read them: reproduce, plan, report, pretrain, verify."""
+"""Commands that make runs and read them: reproduce, download, plan, report, pretrain, verify."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from harness.cli.app import (
     ScaleName,
     Teacher,
     app,
-    blueprint_of,
+    choose_scale,
     err,
     out,
-    scale_of,
+    plan_chosen_run,
 )
-from harness.cli.publish import publish_model, publish_run, run_folder
-from harness.cli.watch import Watch, say_plan
+from harness.cli.publish import locate_run, publish_model, publish_run
+from harness.cli.watch import Watch, print_plan
 from harness.errors import HarnessError
 from harness.pipeline.execute import execute
 from harness.pipeline.plan import Plan, Stage
@@ -47,17 +47,17 @@ def reproduce(
     teacher: Teacher = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Run a recipe on a language, from corpus to report; what is done already is kept."""
-    blueprint, name = blueprint_of(language, recipe, scale, data, teacher)
+    """Run a recipe on a language, from corpus to report; finished stages are kept."""
+    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher)
     store = Store(runs)
-    _execute(blueprint.plan, store, f"{language}/{name}")
-    folder = publish_run(blueprint, store, run_folder(runs, language, name))
-    for task, reason in blueprint.missing_tasks.items():
+    _execute(chosen.plan, store, f"{language}/{name}")
+    folder = publish_run(chosen, store, locate_run(runs, language, name))
+    for task, reason in chosen.missing_tasks.items():
         err.print(f"not scored: {task}, since {reason}", markup=False)
     out.print(
         f"report: {folder / 'report.md'}  {folder / 'report.html'}  {folder / 'results.json'}", soft_wrap=True
     )
-    if blueprint.tasks:
+    if chosen.tasks:
         out.print(f"model:  {folder / 'onnx'}", soft_wrap=True)
 
 
@@ -66,7 +66,13 @@ def _execute(
 ) -> None:
     with Watch(err, sum(map(selected, plan))) as watch:
         execute(
-            plan, store, folder, RUNNERS, observer=watch, environment=doctor.environment, selected=selected
+            plan,
+            store,
+            folder,
+            RUNNERS,
+            observer=watch,
+            environment=doctor.describe_environment,
+            selected=selected,
         )
 
 
@@ -80,10 +86,10 @@ def download(
     teacher: Teacher = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Make the stages of a run that read the hub, and no others; the run then needs no network."""
-    blueprint, name = blueprint_of(language, recipe, scale, data, teacher)
-    if any(map(reads_hub, blueprint.plan)):
-        _execute(blueprint.plan, Store(runs), f"{language}/{name}", reads_hub)
+    """Run only the stages that read the hub, so that the rest of the run needs no network."""
+    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher)
+    if any(map(reads_hub, chosen.plan)):
+        _execute(chosen.plan, Store(runs), f"{language}/{name}", reads_hub)
 
 
 @app.command()
@@ -96,9 +102,9 @@ def plan(
     teacher: Teacher = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Show the stages of a run and which of them are done, without running any."""
-    blueprint, name = blueprint_of(language, recipe, scale, data, teacher)
-    say_plan(out, f"{language}/{name}", blueprint.plan, Store(runs))
+    """Print the stages of a run and which of them are done, without running any."""
+    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher)
+    print_plan(f"{language}/{name}", chosen.plan, Store(runs))
 
 
 @app.command()
@@ -112,45 +118,44 @@ def report(
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Print the report of a finished run."""
-    blueprint, name = blueprint_of(language, recipe, scale, data, teacher)
-    found = Store(runs).find(blueprint.plan.keys["report"])
-    if found is None:
+    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher)
+    if Store(runs).find(chosen.plan.keys["report"]) is None:
         raise HarnessError(
-            f"report: wanted a finished run {language}/{name} in {runs}; got none; run `harness reproduce`"
+            f"report: expected a finished run {language}/{name} in {runs}; got none; run `harness reproduce`"
         )
-    folder = publish_run(blueprint, Store(runs), run_folder(runs, language, name))
+    folder = publish_run(chosen, Store(runs), locate_run(runs, language, name))
     text = (folder / "report.md").read_text(encoding="utf-8")
     out.print(Markdown(text) if out.is_terminal else text, soft_wrap=not out.is_terminal, markup=False)
 
 
 @app.command()
 def pretrain(
-    target: Annotated[Path, typer.Option("--out", help="where the teacher is put")],
+    target: Annotated[Path, typer.Option("--out", help="folder to write the teacher to")],
     scale: ScaleName = "mini",
     data: Data = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Train a multilingual teacher, on a data folder or the built-in languages, as the scale says."""
-    amount = scale_of(scale, data, None)
-    chosen = Plan(plan_pretraining(amount))
+    """Train a multilingual teacher of the scale's size, on a data folder or on the built-in languages."""
+    amount = choose_scale(scale, data, None)
+    stages = Plan(plan_pretraining(amount))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise HarnessError(f"--out {target}: wanted a new or empty folder; got one in use; name another")
+        raise HarnessError(f"--out {target}: expected a new or empty folder; got one in use; name another")
     store = Store(runs)
-    _execute(chosen, store, f"teachers/{amount.name}")
-    publish_model(chosen, store, target)
+    _execute(stages, store, f"teachers/{amount.name}")
+    publish_model(stages, store, target)
     out.print(f"teacher: {target}", soft_wrap=True)
 
 
 @app.command()
 def verify(runs: Runs = DEFAULT_RUNS) -> None:
-    """Read every file of every run again; name those that are not as they were written."""
+    """Read every file of every run again, and list those that are not as they were written."""
     if not runs.is_dir():
-        raise HarnessError(f"verify: wanted a folder of runs at {runs}; got none; name it by --runs")
+        raise HarnessError(f"verify: expected a folder of runs at {runs}; got none; name it by --runs")
     findings = find_damage(runs)
     for finding in findings:
         out.print(f"{finding.path}: {finding.problem}", soft_wrap=True, markup=False)
     if findings:
         raise HarnessError(
-            f"verify: {len(findings)} damaged; the next `harness reproduce` makes their stages anew"
+            f"verify: {len(findings)} damaged; the next `harness reproduce` runs their stages again"
         )
     out.print(f"{len(Store(runs).list_stages())} stages, every byte as it was written")

@@ -1,4 +1,4 @@
-"""Commands that set models side by side: compare, ablate, studies."""
+"""Commands that compare models: compare, ablate, studies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from harness.cli.app import (
     ScaleName,
     Teacher,
     app,
+    choose_scale,
     err,
     out,
     rename_recipe,
-    scale_of,
 )
-from harness.cli.publish import publish_stage, run_folder
+from harness.cli.publish import locate_run, publish_stage
 from harness.cli.watch import Watch
 from harness.config.load import list_recipes
 from harness.config.scale import Scale
@@ -41,9 +41,10 @@ from harness.plans.study import RefusedError, StudyInfo, StudyPlan, plan_study
 from harness.stages import RUNNERS
 from harness.units import format_count
 
-Languages = Annotated[list[str], typer.Option("--lang", help="language code, as mt; one")]
+Languages = Annotated[list[str], typer.Option("--lang", help="language code, as mt; exactly one")]
+_QUESTION = "Which recipe gives the best model?"
 OURS = "compact2026"
-"""The recipe the others are compared with where it takes part."""
+"""The recipe that the others are compared with, if it is one of the compared recipes."""
 
 
 @app.command()
@@ -57,14 +58,16 @@ def compare(
     data: Data = None,
     teacher: Teacher = None,
     runs: Runs = DEFAULT_RUNS,
-    plan: Annotated[bool, typer.Option("--plan", help="say what would be run, and run nothing")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
     """Run all recipes on one teacher, data, seeds and machine, and print the leaderboard."""
     names = [rename_recipe(name.strip()) for name in recipes.split(",")] if recipes else []
-    found = load_entries(names)
-    ours = OURS if any(one.id == OURS for one in found.entries) else None
-    topic = StudyInfo("compare", "the recipes' own sources", "Which recipe gives the best model?", None, ours)
-    _hold(topic, found, languages=language, scale=scale_of(scale, data, teacher), runs=runs, plan=plan)
+    loaded = load_entries(names)
+    reference = OURS if any(one.id == OURS for one in loaded.entries) else None
+    info = StudyInfo("compare", "the recipes' own sources", _QUESTION, None, reference)
+    _run_study(
+        info, loaded, languages=language, scale=choose_scale(scale, data, teacher), runs=runs, plan=plan
+    )
 
 
 @app.command()
@@ -80,65 +83,67 @@ def ablate(
     data: Data = None,
     teacher: Teacher = None,
     runs: Runs = DEFAULT_RUNS,
-    plan: Annotated[bool, typer.Option("--plan", help="say what would be run, and run nothing")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
-    """Run variants of a recipe, or a study that ships, and print what they changed."""
+    """Run variants of a recipe, or an included study, and print their differences."""
     name = rename_recipe(name)
-    study = build_study(name, vary) if vary else _study(name)
-    found = build_entries(study)
-    topic = StudyInfo(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)
-    _hold(topic, found, languages=language, scale=scale_of(scale, data, teacher), runs=runs, plan=plan)
+    study = build_study(name, vary) if vary else _load_study(name)
+    built = build_entries(study)
+    info = StudyInfo(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)
+    _run_study(
+        info, built, languages=language, scale=choose_scale(scale, data, teacher), runs=runs, plan=plan
+    )
 
 
-def _study(name: str) -> Study:
+def _load_study(name: str) -> Study:
     if name.partition("@")[0] in list_recipes():
         raise UsageError(
-            f"ablate {name}: wanted what to vary; got none; add --vary, as --vary distill.temperature=1,2,4"
+            f"ablate {name}: expected a field to vary; got none; add one, as --vary distill.temperature=1,2,4"
         )
     return load_study(name)
 
 
 @app.command()
 def studies() -> None:
-    """List the studies that ship, and what each asks."""
+    """List the included studies with their questions."""
     for name in list_studies():
         study = load_study(name)
         out.print(f"{name}  –  {study.question} ({study.source})", soft_wrap=True, markup=False)
 
 
-def _hold(
-    topic: StudyInfo,
-    found: Entries,
+def _run_study(
+    info: StudyInfo,
+    entries: Entries,
     *,
     languages: Sequence[str],
     scale: Scale,
     runs: Path,
     plan: bool,
 ) -> None:
-    """Draws a study whole, refuses what cannot be, runs it and prints its table."""
+    """Plan a study, refuse entries that cannot be run, run the study and print its table."""
     if len(languages) != 1:
         raise UsageError(
-            f"--lang: wanted one language; got {', '.join(languages)}; run the command once for each"
+            f"--lang: expected one language; got {', '.join(languages)}; run the command once for each"
         )
-    contest = _drawn(topic, languages[0], found, scale)
+    study = _plan_study(info, languages[0], entries, scale)
     if plan:
-        _say(contest)
+        _print_workload(study)
         return
-    store, name = Store(runs), f"{topic.name}-{scale.name}"
-    with Watch(err, len(contest.plan)) as watch:
+    store, name = Store(runs), f"{info.name}-{scale.name}"
+    with Watch(err, len(study.plan)) as watch:
         execute(
-            contest.plan,
+            study.plan,
             store,
             f"{languages[0]}/{name}",
             RUNNERS,
             observer=watch,
-            environment=doctor.environment,
+            environment=doctor.describe_environment,
         )
-    folder = run_folder(runs, languages[0], name)
-    publish_stage(contest.plan, store, "leaderboard", folder)
+    folder = locate_run(runs, languages[0], name)
+    publish_stage(study.plan, store, "leaderboard", folder)
     text = (folder / "leaderboard.md").read_text(encoding="utf-8")
     out.print(text.partition("\n## ONNX")[0], soft_wrap=True, markup=False)
-    for task, reason in contest.missing_tasks.items():
+    for task, reason in study.missing_tasks.items():
         err.print(f"not scored: {task}, since {reason}", markup=False)
     out.print(
         f"leaderboard: {folder / 'leaderboard.md'}  {folder / 'leaderboard.html'}  {folder / 'results.json'}",
@@ -147,23 +152,23 @@ def _hold(
     )
 
 
-def _drawn(topic: StudyInfo, language: str, found: Entries, scale: Scale) -> StudyPlan:
+def _plan_study(info: StudyInfo, language: str, entries: Entries, scale: Scale) -> StudyPlan:
     try:
-        return plan_study(topic, language, found, scale)
+        return plan_study(info, language, entries, scale)
     except RefusedError as refused:
         for line in refused.lines:
             err.print(line, soft_wrap=True, markup=False)
         raise
 
 
-def _say(contest: StudyPlan) -> None:
-    """Prints who takes part, and how much work there is."""
-    for entry in contest.entries:
+def _print_workload(study: StudyPlan) -> None:
+    """Print the entries and the amount of work."""
+    for entry in study.entries:
         out.print(
             f"{entry.name}: {', '.join(step.id for step in entry.recipe.steps)}", soft_wrap=True, markup=False
         )
-    work = contest.workload
-    passes = f", {work.num_epoch_steps} steps of whole passes over it" if work.num_epoch_steps else ""
+    work = study.workload
+    passes = f", {work.num_epoch_steps} steps with whole passes over the text" if work.num_epoch_steps else ""
     out.print(
         f"{work.num_stages} stages, {work.num_distinct} of them different: "
         f"{format_count(work.tokens)} tokens of text to train on{passes}, "

@@ -144,13 +144,13 @@ def test_a_bad_command_line_is_one_line(exported, tmp_path: Path):
         taken.listen()
         cases = {
             "expected a folder that `harness export` made": run(str(tmp_path)),
-            "wanted a new or empty folder; got one in use": run(
+            "expected a new or empty folder; got one in use": run(
                 str(exported("tagger")), "--out", str(tmp_path / "full")
             ),
         }
         if all((WEB / "node_modules" / name).is_file() for name in LIBRARIES):
             port = str(taken.getsockname()[1])
-            cases["wanted a free port"] = run(str(exported("tagger")), "--port", port)
+            cases["expected a free port"] = run(str(exported("tagger")), "--port", port)
     for told, done in cases.items():
         assert done.returncode != 0
         assert told in done.stderr
