@@ -6,10 +6,10 @@ from collections.abc import Collection
 
 from pydantic_core import PydanticCustomError
 
-from harness.config.recipe import Recipe, build_step
+from harness.config.recipe import Recipe, WrittenStep, build_step
 from harness.config.scale import Scale
 from harness.config.shape import Shape
-from harness.config.steps.base import EarlierModels, PlannedStep, Step, TaughtStep, check_teacher
+from harness.config.steps.base import EarlierModels, PlannedStep, TaughtStep, check_teacher
 from harness.config.values import refusal
 from harness.errors import UsageError
 
@@ -34,30 +34,25 @@ def resolve(
     """
     steps: tuple[PlannedStep, ...] = ()
     for index, written in enumerate(recipe.steps):
-        models, last = EarlierModels(shape, steps), index == len(recipe.steps) - 1
+        models, is_last = EarlierModels(shape, steps), index == len(recipe.steps) - 1
         try:
-            step = build_step(written, shape.family)
-        except PydanticCustomError as error:
-            raise UsageError(f"{recipe.name}: steps: {error.message()}") from None
-        try:
-            planned = _resolve_step(written.id, step, models, scale, varied, last=last)
+            steps = (*steps, _resolve_step(written, models, scale, varied, is_last=is_last))
         except PydanticCustomError as error:
             place = f"{recipe.name}: steps[{index}].{written.kind}"
             raise UsageError(f"{place}: {error.message()}") from None
-        steps = (*steps, planned)
     return steps
 
 
 def _resolve_step(
-    step_id: str, step: Step, models: EarlierModels, scale: Scale, varied: Collection[str], *, last: bool
+    written: WrittenStep, models: EarlierModels, scale: Scale, varied: Collection[str], *, is_last: bool
 ) -> PlannedStep:
-    if not step.makes_encoder and not (last and models.steps):
+    step = build_step(written, models.teacher.family)
+    if not step.makes_encoder and not (is_last and models.steps):
         raise refusal("expected it last, after the steps that make the student; move it there")
     if isinstance(step, TaughtStep):
         check_teacher(step, models)
-    own = {name.removeprefix(f"{step_id}.") for name in varied if name.startswith(f"{step_id}.")}
-    amounts = scale.choose_amounts(
-        step_id, step.kind, from_scratch=step.learns_from_scratch(models), varied=own
-    )
+    from_scratch = step.learns_from_scratch(models)
+    own = {name.removeprefix(f"{written.id}.") for name in varied if name.startswith(f"{written.id}.")}
+    amounts = scale.choose_amounts(written.id, step.kind, from_scratch=from_scratch, varied=own)
     resolved = step.resolve(models, amounts)
-    return PlannedStep(step_id, resolved, resolved.change_shape(models.current))
+    return PlannedStep(written.id, resolved, resolved.change_shape(models.current))

@@ -12,8 +12,8 @@ from harness.config.scale import Scale
 from harness.config.steps.base import TEACHER, PlannedStep
 from harness.errors import UsageError
 from harness.pipeline.plan import Stage
+from harness.plans.recipe_steps import HELD_OUT_LENGTH, TaskDistillationPlan
 from harness.plans.stage import make_stage
-from harness.plans.steps import HELD_OUT_LENGTH, TaskDistillationPlan
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 
 from harness.baselines import select_baselines
 from harness.config.recipe import Recipe
-from harness.config.resolve import resolve
 from harness.config.scale import Scale
 from harness.config.steps.base import TEACHER, PlannedStep
 from harness.pipeline.plan import Plan, Stage
-from harness.plans.data_stages import plan_mixed_corpus
 from harness.plans.evaluation import (
     TEACHER_MODEL,
     EvaluatedModel,
@@ -28,9 +26,9 @@ from harness.plans.evaluation import (
     plan_scores,
 )
 from harness.plans.exports import plan_export, plan_latency, plan_precisions
+from harness.plans.recipe_steps import RecipePlan, plan_recipe
 from harness.plans.run_inputs import RunInputs, plan_inputs
 from harness.plans.stage import make_stage
-from harness.plans.steps import RecipeSteps, plan_steps, split_steps
 from harness.precisions import FP32
 
 STUDENT = "student"
@@ -63,28 +61,14 @@ def plan_run(language: str, recipe: Recipe, scale: Scale) -> RunPlan:
         UsageError: the language, or something in recipe or scale, does not exist or does not fit.
         HarnessError: a folder that should be read does not exist.
     """
-    resolved = _resolve_run(language, recipe, scale)
-    tasks = resolved.inputs.tasks
-    models = _choose_models(resolved.steps, tasks.scored, scale)
-    stages = _chain_stages(resolved, models, scale)
-    stages.append(_plan_report(stages, recipe, resolved.inputs, models.evaluated, scale))
-    return RunPlan(Plan(stages), resolved.all_steps, models.evaluated, tasks.scored, tasks.missing)
-
-
-class _ResolvedRun(NamedTuple):
-    """The inputs and steps of a run; the steps read the mixed corpus, where there is such a corpus."""
-
-    inputs: RunInputs
-    all_steps: tuple[PlannedStep, ...]
-    steps: RecipeSteps
-    mixed_corpus: Stage | None
-
-
-def _resolve_run(language: str, recipe: Recipe, scale: Scale) -> _ResolvedRun:
     inputs = plan_inputs(language, recipe, scale)
-    steps = resolve(recipe, scale, inputs.shape)
-    mixed_corpus = plan_mixed_corpus(recipe, language, inputs.tasks, scale)
-    return _ResolvedRun(inputs, steps, split_steps(steps), mixed_corpus)
+    steps = plan_recipe(recipe, inputs, scale)
+    tasks = inputs.tasks
+    models = _choose_models(steps, tasks.scored, scale)
+    report = _describe_run(recipe, inputs, models.evaluated, scale)
+    stages = _chain_stages(inputs, steps, models, scale)
+    stages.append(make_stage("report", "report", report, {stage.id: stage.id for stage in stages}))
+    return RunPlan(Plan(stages), steps.steps, models.evaluated, tasks.scored, tasks.missing)
 
 
 class _ChosenModels(NamedTuple):
@@ -101,14 +85,13 @@ class _ChosenModels(NamedTuple):
     trim: PlannedStep | None
 
 
-def _choose_models(steps: RecipeSteps, tasks: Sequence[str], scale: Scale) -> _ChosenModels:
+def _choose_models(steps: RecipePlan, tasks: Sequence[str], scale: Scale) -> _ChosenModels:
     """Choose the teacher, the model of every step that no distillation follows, and the scale's baselines."""
-    encoders = steps.encoders
+    encoders, final = steps.encoders, steps.steps[-1].id
     shown = [step.id for step, after in pairwise(encoders) if after.kind != "distill"]
     if steps.distillation is not None:
         shown.append(encoders[-1].id)
     students = [EvaluatedModel(name, name, "student", name) for name in shown]
-    final = steps.final
     students.append(EvaluatedModel(final, f"{final} (final student)", "student", encoders[-1].id))
     # A recipe whose first step trims has the trimmed teacher among its own models.
     trim = next((step for step in encoders[1:] if step.kind == "trim"), None)
@@ -121,45 +104,11 @@ def _choose_models(steps: RecipeSteps, tasks: Sequence[str], scale: Scale) -> _C
     return _ChosenModels((TEACHER_MODEL, *students, *baselines), final, trim)
 
 
-def _chain_stages(run: _ResolvedRun, models: _ChosenModels, scale: Scale) -> list[Stage]:
-    """Return all stages but the report, each after the stages that it reads."""
-    stages, corpus, tasks = list(run.inputs.stages), "corpus", run.inputs.tasks.scored
-    if run.mixed_corpus is not None:
-        stages.append(run.mixed_corpus)
-        corpus = run.mixed_corpus.id
-    student = run.steps.encoders[-1].id
-    stages += plan_steps(run.steps.encoders, corpus=corpus)
-    stages += plan_baselines(models.evaluated, scale, student=student, trim=models.trim)
-    return stages + _plan_evaluation(run.steps, models, tasks, scale) if tasks else stages
-
-
-def _plan_evaluation(
-    steps: RecipeSteps, models: _ChosenModels, tasks: Sequence[str], scale: Scale
-) -> list[Stage]:
-    """Return the stages that score and compare all models, and that export and time teacher and student."""
-    evaluated, final = models.evaluated, models.final
-    distillations = {} if steps.distillation is None else {final: steps.distillation}
-    pairs = compare_with(evaluated, TEACHER)
-    pairs += [(final, model.id) for model in evaluated if model.role == "baseline"]
-    exported = {TEACHER: TEACHER, STUDENT: final}
-    stages = [
-        *plan_scores(evaluated, tasks, scale, kept=(TEACHER, final), distillations=distillations),
-        plan_comparison(evaluated, tasks, pairs),
-        *(plan_export(role, model, task, scale) for task in tasks for role, model in exported.items()),
-    ]
-    if scale.export.precisions:
-        stages.append(plan_precisions(STUDENT, tasks, scale))
-    return [*stages, plan_latency(tuple(exported), tasks, scale)]
-
-
-def _plan_report(
-    stages: Sequence[Stage],
-    recipe: Recipe,
-    inputs: RunInputs,
-    evaluated: Sequence[EvaluatedModel],
-    scale: Scale,
-) -> Stage:
-    config = {
+def _describe_run(
+    recipe: Recipe, inputs: RunInputs, evaluated: Sequence[EvaluatedModel], scale: Scale
+) -> dict[str, Any]:
+    """Return what the report states of the run."""
+    return {
         "language": inputs.language,
         "recipe": recipe.name,
         "recipe_source": recipe.source,
@@ -168,7 +117,26 @@ def _plan_report(
         "missing_tasks": dict(inputs.tasks.missing),
         **make_report_header(scale),
     }
-    return make_stage("report", "report", config, {stage.id: stage.id for stage in stages})
+
+
+def _chain_stages(inputs: RunInputs, steps: RecipePlan, models: _ChosenModels, scale: Scale) -> list[Stage]:
+    """Return all stages but the report, each after the stages that it reads."""
+    evaluated, final, tasks = models.evaluated, models.final, inputs.tasks.scored
+    mixed_corpus = [] if steps.mixed_corpus is None else [steps.mixed_corpus]
+    stages = [*inputs.stages, *mixed_corpus, *steps.stages]
+    stages += plan_baselines(evaluated, scale, student=steps.stages[-1].id, trim=models.trim)
+    if not tasks:
+        return stages
+    distillations = {} if steps.distillation is None else {final: steps.distillation}
+    stages += plan_scores(evaluated, tasks, scale, kept=(TEACHER, final), distillations=distillations)
+    pairs = compare_with(evaluated, TEACHER)
+    pairs += [(final, model.id) for model in evaluated if model.role == "baseline"]
+    stages.append(plan_comparison(evaluated, tasks, pairs))
+    exported = {TEACHER: TEACHER, STUDENT: final}
+    stages += [plan_export(role, model, task, scale) for task in tasks for role, model in exported.items()]
+    if scale.export.precisions:
+        stages.append(plan_precisions(STUDENT, tasks, scale))
+    return [*stages, plan_latency(tuple(exported), tasks, scale)]
 
 
 def make_report_header(scale: Scale) -> dict[str, Any]:

@@ -12,15 +12,13 @@ from typing import Any, NamedTuple
 from harness.baselines import select_baselines
 from harness.config.amounts import TrainingSettings
 from harness.config.pretraining import ResolvedPretrain
-from harness.config.resolve import resolve
 from harness.config.scale import Scale
 from harness.config.steps.adapt import ResolvedAdapt
-from harness.config.steps.base import TEACHER, PlannedStep
+from harness.config.steps.base import TEACHER
 from harness.config.steps.distill import ResolvedDistill
 from harness.config.study import Entries, Entry
 from harness.errors import HarnessError, UsageError
 from harness.pipeline.plan import Plan, Stage
-from harness.plans.data_stages import plan_mixed_corpus
 from harness.plans.evaluation import (
     TEACHER_MODEL,
     EvaluatedModel,
@@ -31,10 +29,10 @@ from harness.plans.evaluation import (
     plan_scores,
 )
 from harness.plans.exports import plan_export, plan_latency
+from harness.plans.recipe_steps import RecipePlan, plan_recipe
 from harness.plans.run import make_report_header
 from harness.plans.run_inputs import RunInputs, plan_inputs
 from harness.plans.stage import make_stage
-from harness.plans.steps import RecipeSteps, plan_steps, split_steps
 from harness.tasks import task_named
 
 
@@ -129,21 +127,15 @@ class StudyInfo:
 
 
 class _ResolvedEntry(NamedTuple):
-    """An entry with its steps, and the stage of the mixed corpus that they read, if any."""
+    """An entry with its steps and their stages."""
 
     entry: Entry
-    all_steps: tuple[PlannedStep, ...]
-    steps: RecipeSteps
-    mixed_corpus: Stage | None
-
-    @property
-    def corpus(self) -> str:
-        return "corpus" if self.mixed_corpus is None else self.mixed_corpus.id
+    steps: RecipePlan
 
     @property
     def stages(self) -> list[str]:
-        """The ids of the stages of the entry's steps."""
-        return [f"{self.entry.id}.{step.id}" for step in self.steps.encoders]
+        """The ids of the stages of the steps."""
+        return [stage.id for stage in self.steps.stages]
 
 
 def plan_study(info: StudyInfo, language: str, asked: Entries, scale: Scale) -> StudyPlan:
@@ -182,14 +174,12 @@ def _resolve_entries(
     for entry in entries:
         varied = [target for target, value in entry.changes.items() if value is not None]
         try:
-            steps = resolve(entry.recipe, scale, inputs.shape, varied)
-            mixed_corpus = plan_mixed_corpus(entry.recipe, inputs.language, inputs.tasks, scale)
+            steps = plan_recipe(entry.recipe, inputs, scale, prefix=f"{entry.id}.", varied=varied)
         except HarnessError as error:
             reason = str(error)
             lines.append(reason if reason.startswith(entry.name) else f"{entry.name}: {reason}")
         else:
-            split = split_steps(steps, f"{entry.id}.")
-            resolved.append(_ResolvedEntry(entry, steps, split, mixed_corpus))
+            resolved.append(_ResolvedEntry(entry, steps))
     return resolved, lines
 
 
@@ -201,8 +191,7 @@ def _merge_duplicates(resolved: Sequence[_ResolvedEntry]) -> tuple[list[_Resolve
     distinct: list[_ResolvedEntry] = []
     duplicates: dict[str, str] = {}
     for one in resolved:
-        equal = ((one.all_steps, one.corpus) == (other.all_steps, other.corpus) for other in distinct)
-        index = next((index for index, is_equal in enumerate(equal) if is_equal), None)
+        index = next((i for i, other in enumerate(distinct) if _have_equal_steps(one, other)), None)
         if index is None:
             distinct.append(one)
             continue
@@ -213,6 +202,11 @@ def _merge_duplicates(resolved: Sequence[_ResolvedEntry]) -> tuple[list[_Resolve
     return distinct, duplicates
 
 
+def _have_equal_steps(one: _ResolvedEntry, other: _ResolvedEntry) -> bool:
+    """Whether two entries have equal steps, which read the same text."""
+    return (one.steps.steps, one.steps.mixed_corpus) == (other.steps.steps, other.steps.mixed_corpus)
+
+
 def _assemble(
     info: StudyInfo, entries: Sequence[_ResolvedEntry], inputs: RunInputs, scale: Scale
 ) -> list[Stage]:
@@ -221,10 +215,9 @@ def _assemble(
     tasks = inputs.tasks.scored
     rows = [row for row in select_baselines(scale.score.baselines) if not row.of_recipe]
     evaluated = [TEACHER_MODEL, *students, *(evaluate_baseline(row, tasks) for row in rows)]
-    mixed = {one.mixed_corpus.id: one.mixed_corpus for one in entries if one.mixed_corpus is not None}
+    mixed = {corpus.id: corpus for one in entries if (corpus := one.steps.mixed_corpus) is not None}
     stages = [*inputs.stages, *mixed.values()]
-    for one in entries:
-        stages += plan_steps(one.steps.encoders, f"{one.entry.id}.", one.corpus)
+    stages += [stage for one in entries for stage in one.steps.stages]
     stages += plan_baselines(evaluated, scale)
     stages += _plan_evaluation(info, entries, evaluated, tasks, scale)
     leaderboard = _describe_study(info, entries, evaluated, inputs, scale)
