@@ -19,7 +19,7 @@ from harness.errors import HarnessError
 
 IGNORED = -100
 _LINES_PER_CALL = 4096
-_KEPT, _RANDOM = 0.1, 0.2  # of the chosen: below 0.1 kept as it is, below 0.2 replaced at random, else masked
+_KEPT, _RANDOM = 0.1, 0.2  # of the chosen: below 0.1 unchanged, below 0.2 replaced at random, else masked
 
 
 @dataclass(frozen=True)
@@ -46,36 +46,36 @@ class Packed:
         return np.diff(self.offsets)
 
     def take(self, fraction: float) -> Packed:
-        """Gives a share of the rows, evenly spread; one at least."""
+        """Return a share of the rows, evenly spread; at least one row."""
         number = max(1, round(fraction * len(self)))
         rows = [self[index * len(self) // number] for index in range(number)]
         lengths = [len(row) for row in rows]
         return Packed(np.concatenate(rows), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
     def save(self, path: Path) -> None:
-        """Writes the two arrays as ``.npz`` (never pickled)."""
+        """Write the two arrays as ``.npz`` (never pickled)."""
         with path.open("wb") as file:
             np.savez(file, ids=self.ids, offsets=self.offsets)
 
     @classmethod
     def load(cls, path: Path) -> Packed:
-        """Reads what ``save`` wrote.
+        """Read the arrays that ``save`` wrote.
 
         Raises:
-            HarnessError: the file is missing or is no such pair of arrays.
+            HarnessError: the file is missing or does not hold the two arrays.
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls(arrays["ids"], arrays["offsets"])
         except (OSError, ValueError, KeyError, EOFError) as fault:
-            raise HarnessError(f"{path}: wanted packed rows; got '{fault}'; pack anew") from fault
+            raise HarnessError(f"{path}: expected packed rows; got '{fault}'; pack again") from fault
 
 
 def pack(documents: Iterable[Sequence[str]], tokenizer: Any, max_length: int) -> Packed:
-    """Gives rows of at most ``max_length`` tokens, each opened and closed by the special tokens.
+    """Return rows of at most ``max_length`` tokens, each between the two special tokens.
 
     Consecutive lines of one document are joined while they fit; a longer line is cut into pieces, the last of
-    which may be joined by what follows. No row crosses a document, and no token is lost.
+    which may be joined by the lines after it. No row crosses a document, and no token is lost.
 
     Args:
         documents: each a sequence of lines.
@@ -86,7 +86,7 @@ def pack(documents: Iterable[Sequence[str]], tokenizer: Any, max_length: int) ->
         HarnessError: the length leaves no room, or the tokenizer has no opening and closing token.
     """
     if max_length < 3:
-        raise HarnessError(f"pack: wanted a length of 3 or more (two are special tokens); got {max_length}")
+        raise HarnessError(f"pack: expected a length of 3 or more (two are special tokens); got {max_length}")
     first, last = _frame_ids(tokenizer)
     room = max_length - 2
     streams: list[npt.NDArray[np.int32]] = []
@@ -107,16 +107,18 @@ def pack(documents: Iterable[Sequence[str]], tokenizer: Any, max_length: int) ->
 
 
 def _frame_ids(tokenizer: Any) -> tuple[int, int]:
-    """Gives the ids that open and close a row: [CLS] and [SEP], or <s> and </s>."""
+    """Return the ids that open and close a row: [CLS] and [SEP], or <s> and </s>."""
     first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
     last = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
     if first is None or last is None:
-        raise HarnessError("pack: wanted a tokenizer with [CLS] and [SEP] (or <s> and </s>); got one without")
+        raise HarnessError(
+            "pack: expected a tokenizer with [CLS] and [SEP] (or <s> and </s>); got one without"
+        )
     return first, last
 
 
 def _line_groups(documents: Iterable[Sequence[str]]) -> Iterable[tuple[list[str], list[bool]]]:
-    """Gives thousands of lines at a time, each with a flag: does it open a document?"""
+    """Yield thousands of lines at a time, each with a flag that is true for a document's first line."""
     lines: list[str] = []
     openings: list[bool] = []
     for document in documents:
@@ -130,7 +132,7 @@ def _line_groups(documents: Iterable[Sequence[str]]) -> Iterable[tuple[list[str]
 
 
 def _extend_rows(counts: list[int], length: int, room: int, opening: bool) -> None:
-    """Adds a line to the last row if it fits, else to new ones; ``counts`` are tokens a row."""
+    """Add a line to the last row if it fits, else to new rows; ``counts`` are tokens a row."""
     if counts and not opening and counts[-1] + length <= room:
         counts[-1] += length
         return
@@ -141,7 +143,7 @@ def _extend_rows(counts: list[int], length: int, room: int, opening: bool) -> No
 
 
 def _frame(stream: npt.NDArray[np.int32], counts: npt.NDArray[np.int64], first: int, last: int) -> Packed:
-    """Cuts the stream into rows of the counted lengths and puts the special tokens around each."""
+    """Cut the stream into rows of the counted lengths and put the special tokens around each."""
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts + 2)])
     ids = np.empty(offsets[-1], np.int32)
     inner = np.ones(len(ids), bool)
@@ -161,18 +163,18 @@ def bucket_batches(
     noise: float = 0.1,
     multiple: int = 1,
 ) -> list[list[int]]:
-    """Gives batches of indices of rows of like length, in an order drawn from seed and epoch.
+    """Return batches of indices of rows of similar length, in an order drawn from seed and epoch.
 
-    Holds: each index is in exactly one batch; the number of its rows × the longest of them (rounded up to
-    ``multiple``) is at most the budget; equal arguments give equal batches.
+    Invariants: each index is in exactly one batch; the number of a batch's rows × the longest row (rounded
+    up to ``multiple``) is at most the budget; equal arguments return equal batches.
 
     Args:
         lengths: of the rows, in tokens.
         token_budget: most tokens of a batch, padding included.
         seed: of the run.
         epoch: counts passes over the rows; each has other batches.
-        noise: how far a length may seem longer than it is when rows are sorted, as a fraction.
-        multiple: what batches are padded to a multiple of (see ``collate``).
+        noise: how much lengths are increased at random before rows are sorted, as a fraction.
+        multiple: batches are padded to a multiple of it (see ``collate``).
 
     Raises:
         HarnessError: a row alone is longer than the budget.
@@ -180,7 +182,7 @@ def bucket_batches(
     padded = -(-np.asarray(lengths, np.int64) // multiple) * multiple
     if len(padded) and padded.max() > token_budget:
         raise HarnessError(
-            f"batches: wanted rows within the budget of {token_budget} tokens; got one of {padded.max()}; "
+            f"batches: expected rows within the budget of {token_budget} tokens; got one of {padded.max()}; "
             "raise the budget or shorten the rows"
         )
     drawn = np.random.default_rng([seed, epoch])
@@ -202,7 +204,7 @@ def _fill(order: list[int], lengths: list[int], token_budget: int) -> list[list[
 
 
 def collate(rows: Sequence[npt.NDArray[np.int32]], pad_id: int, multiple: int = 1) -> dict[str, Tensor]:
-    """Gives ``input_ids`` and ``attention_mask`` (both int64, B × L), padded on the right to the longest row.
+    """Return ``input_ids`` and ``attention_mask`` (both int64, B × L), padded on the right.
 
     Args:
         rows: token ids; at least one.
@@ -219,7 +221,7 @@ def collate(rows: Sequence[npt.NDArray[np.int32]], pad_id: int, multiple: int = 
 
 
 def special_positions(ids_BL: Tensor, special_ids: Collection[int]) -> Tensor:
-    """Gives a boolean B × L: where a special token (padding among them) stands."""
+    """Return a boolean B × L, true at special tokens, padding included."""
     return torch.isin(ids_BL, torch.tensor(sorted(special_ids), dtype=ids_BL.dtype, device=ids_BL.device))
 
 
@@ -235,23 +237,23 @@ def mask(
     exact: bool = False,
     weight_V: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Masks for language modelling: of the chosen positions 80 % mask, 10 % random, 10 % kept.
+    """Mask tokens for language modelling: of the chosen positions 80 % mask, 10 % random, 10 % kept.
 
-    Holds: special positions are never chosen; a row with any other position has at least one chosen; a random
-    replacement is never of ``random_exclude``; labels are the ids where chosen, else -100; equal generator
-    states give equal results. Source: Devlin et al. 2019, section 3.1.
+    Invariants: special positions are never chosen; a row with any other position has at least one
+    chosen; a random replacement is never of ``random_exclude``; labels are the ids where chosen, else -100;
+    equal generator states return equal results. Source: Devlin et al. 2019, section 3.1.
 
     Args:
         ids_BL: token ids, int64; not changed.
-        special_BL: true where a special token or padding stands.
+        special_BL: true at special tokens and padding.
         mask_id: of the mask token.
         vocabulary: number of ids.
         fraction: chance of each position to be chosen, in (0, 1).
-        generator: where all randomness comes from.
+        generator: the source of all randomness.
         random_exclude: ids never drawn as a replacement (the special tokens).
         exact: choose exactly ``round(fraction × maskable)`` positions of each row (at least one) instead of
             each by its own chance.
-        weight_V: how likely a token is to be chosen beside the others; then ``fraction`` of the whole batch's
+        weight_V: how likely each token is to be chosen; then ``fraction`` of the whole batch's
             maskable positions are chosen without replacement (Conneau and Lample 2019; Sanh et al. 2019).
 
     Returns:
@@ -281,7 +283,7 @@ def mask(
 
 
 def _draws(ids_BL: Tensor, generator: torch.Generator) -> Callable[[], Tensor]:
-    """Gives a function that draws uniform numbers in [0, 1), B × L, on the ids' device."""
+    """Return a function that draws uniform numbers in [0, 1), B × L, on the ids' device."""
 
     def draw() -> Tensor:
         # float64: a float32 draw has 2^24 values, too few to reach every id of a large vocabulary evenly
@@ -292,7 +294,7 @@ def _draws(ids_BL: Tensor, generator: torch.Generator) -> Callable[[], Tensor]:
 
 
 def _least_of_all(score_BL: Tensor, special_BL: Tensor, fraction: float) -> Tensor:
-    """Gives the ``round(fraction × maskable)`` positions of the batch with the least scores.
+    """Return the ``round(fraction × maskable)`` positions of the batch with the least scores.
 
     Scores drawn as exponential variables over weights make this a draw without replacement in proportion to
     the weights (Efraimidis and Spirakis 2006).
@@ -302,6 +304,6 @@ def _least_of_all(score_BL: Tensor, special_BL: Tensor, fraction: float) -> Tens
 
 
 def _least(score_BL: Tensor, special_BL: Tensor, fraction: float) -> Tensor:
-    """Gives the ``round(fraction × maskable)`` positions of each row with the least scores."""
+    """Return the ``round(fraction × maskable)`` positions of each row with the least scores."""
     num_B = ((~special_BL).sum(1, keepdim=True) * fraction).round()
     return score_BL.argsort(1).argsort(1) < num_B

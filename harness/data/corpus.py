@@ -23,15 +23,15 @@ PARTS = ("train", "held_out")
 
 @dataclass
 class Statistics:
-    """What ``prepare`` read, dropped and kept; the kept lines are those read less the dropped.
+    """Counts of what ``prepare`` read, dropped and kept; the kept lines are the lines read less the dropped.
 
     Attributes:
         documents: documents read.
         lines: lines read.
-        empty: lines dropped, since only white space.
-        duplicates: lines dropped, since an equal line (after NFC and white-space folding) came before.
-        excluded: lines dropped, since they are the text of a development or test example, or, of a language
-            that is mixed in, held out of the language itself.
+        empty: lines dropped, as they are white space only.
+        duplicates: lines dropped, as an equal line (after NFC and white-space folding) came before.
+        excluded: lines dropped, as they are the text of a development or test example, or, in a language that
+            is mixed in, held out of the first language.
         characters: characters kept.
         train_documents: documents kept for training; likewise the three after it.
     """
@@ -48,13 +48,13 @@ class Statistics:
     held_out_lines: int = 0
 
     def as_dict(self) -> dict[str, int]:
-        """Gives the counts by name, as manifests keep them."""
+        """Return the counts by name, as manifests keep them."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Split:
-    """A prepared corpus; no line is in it twice, hence none in both parts."""
+    """A prepared corpus; no line occurs twice, hence none is in both parts."""
 
     train: list[Document]
     held_out: list[Document]
@@ -62,40 +62,40 @@ class Split:
 
 
 def fold(line: str) -> str:
-    """Gives the line in NFC with each run of white space as one space; folding twice changes nothing."""
+    """Return the line in NFC with each run of white space as one space; folding again changes nothing."""
     return " ".join(unicodedata.normalize("NFC", line).split())
 
 
 def leak_key(line: str) -> str:
-    """Gives the line in NFC without white space, so that a tokenised sentence equals its running text."""
+    """Return the line in NFC without white space, so that a tokenised sentence equals its running text."""
     return "".join(unicodedata.normalize("NFC", line).split())
 
 
 def group(lines: Iterable[str], *, blank_lines: bool) -> Iterator[Document]:
-    """Gives documents: runs of lines up to a blank line or, without blank lines, every 32 consecutive lines.
+    """Yield documents: runs of lines up to a blank line or, without blank lines, every 32 consecutive lines.
 
     Args:
         lines: the lines of one file, in order.
-        blank_lines: whether blank lines part the documents of this file. If not, blank lines are passed on as
-            lines, to be counted where they are dropped. A longer run than ``LONGEST_DOCUMENT`` is cut.
+        blank_lines: whether blank lines separate the documents of this file. If not, blank lines are passed
+            on as lines, to be counted where they are dropped. A longer run than ``LONGEST_DOCUMENT`` is cut.
     """
     longest = LONGEST_DOCUMENT if blank_lines else LINES_PER_DOCUMENT
     document: Document = []
     for line in lines:
-        parted = blank_lines and not line.strip()
-        if document and (parted or len(document) == longest):
+        separates = blank_lines and not line.strip()
+        if document and (separates or len(document) == longest):
             yield document
             document = []
-        if not parted:
+        if not separates:
             document.append(line)
     if document:
         yield document
 
 
 def sample(documents: Iterable[Document], lines: int, seed: int) -> list[Document]:
-    """Gives whole documents of about ``lines`` lines in all, drawn by the seed from all, in their order.
+    """Return whole documents of about ``lines`` lines in all, drawn by the seed, in their order.
 
-    Holds: at most ``lines`` lines, and at least one document; with enough lines, all documents.
+    Invariants: at most ``lines`` lines, and at least one document; with enough lines, all documents.
     """
     everything = list(documents)
     order = random.Random(seed).sample(range(len(everything)), len(everything))
@@ -115,23 +115,23 @@ def prepare(
     seed: int,
     exclude: Collection[str] = (),
 ) -> Split:
-    """Gives the corpus folded, without double lines and without the texts of ``exclude``, in two parts.
+    """Return the corpus folded, without repeated lines and without the texts of ``exclude``, in two parts.
 
-    A document's part is a hash of the seed and its own folded text as it came, so adding or removing other
-    documents never moves it. When the hash holds out none, the document nearest to being held out is.
+    A document's part is a hash of the seed and its own folded text, so adding or removing other documents
+    never moves it. When the hash holds out no document, the nearest one is held out.
 
     Args:
         documents: the documents, in order; of equal lines the first is kept.
         held_out_fraction: the share of documents to hold out, in [0, 1); 0 holds out none.
         seed: of the split.
-        exclude: texts that must not be trained on; a line equal to one up to white space is dropped from
-            both parts and counted.
+        exclude: texts that must not be trained on; a line that equals one of them up to white space is
+            dropped from both parts and counted.
 
     Raises:
         HarnessError: the fraction is out of range, or no line is left to train on.
     """
     if not 0 <= held_out_fraction < 1:
-        raise HarnessError(f"corpus: wanted a held-out fraction from 0 to below 1; got {held_out_fraction}")
+        raise HarnessError(f"corpus: expected a held-out fraction from 0 to below 1; got {held_out_fraction}")
     cleaner = _Cleaner(Statistics(), {leak_key(text) for text in exclude})
     kept = [(share, document) for share, document in cleaner.run(documents, seed) if document]
     limit = held_out_fraction
@@ -153,13 +153,13 @@ class _Cleaner:
     seen: set[str] = field(default_factory=set)
 
     def run(self, documents: Iterable[Document], seed: int) -> Iterator[tuple[float, Document]]:
-        """Gives each document's place in [0, 1) and the lines of it that stay."""
+        """Yield each document's place in [0, 1) and its lines that are kept."""
         for document in documents:
             self.statistics.documents += 1
             folded = [fold(line) for line in document]
-            yield _share(folded, seed), [line for line in folded if self._stays(line)]
+            yield _share(folded, seed), [line for line in folded if self._keep(line)]
 
-    def _stays(self, line: str) -> bool:
+    def _keep(self, line: str) -> bool:
         count = self.statistics
         count.lines += 1
         if not line:
@@ -188,14 +188,14 @@ def _count_parts(split: Split) -> None:
     count.held_out_lines = sum(map(len, split.held_out))
     if not split.train:
         raise HarnessError(
-            f"corpus: wanted lines to train on; got {count.lines} lines of which {count.empty} empty, "
-            f"{count.duplicates} double, {count.excluded} in a test set, {count.held_out_lines} held out; "
+            f"corpus: expected lines to train on; got {count.lines} lines of which {count.empty} empty, "
+            f"{count.duplicates} repeated, {count.excluded} in a test set, {count.held_out_lines} held out; "
             "add text"
         )
 
 
 def write(split: Split, folder: Path) -> None:
-    """Writes ``train.txt`` and ``held_out.txt``: a line a line, a blank line between documents."""
+    """Write ``train.txt`` and ``held_out.txt``, with a blank line between documents."""
     for part in PARTS:
         documents: list[Document] = getattr(split, part)
         text = "\n".join("".join(f"{line}\n" for line in document) for document in documents)
@@ -203,7 +203,7 @@ def write(split: Split, folder: Path) -> None:
 
 
 def read(folder: Path, part: str) -> list[Document]:
-    """Gives one part (``train`` or ``held_out``) as it was written.
+    """Read one part (``train`` or ``held_out``) as it was written.
 
     Raises:
         HarnessError: there is no such file in the folder, or it is not UTF-8.
@@ -212,7 +212,7 @@ def read(folder: Path, part: str) -> list[Document]:
 
 
 def stream(folder: Path, part: str) -> Iterator[Document]:
-    """Gives the documents of one part one after another, as `read`, and never holds more than one."""
+    """Yield the documents of one part, as `read` returns them, and never hold more than one."""
     path = folder / f"{part}.txt"
     if path.is_file() and path.stat().st_size == 0:
         return

@@ -1,4 +1,4 @@
-"""The tasks a student is scored on, their examples, and deterministic smaller versions of them."""
+"""The examples of a task in one language, and deterministic smaller versions of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TokenExample:
     Attributes:
         words: the words.
         labels: as many labels.
-        written: the sentence as running text, where the source gives it.
+        written: the sentence as running text, where the source has it.
     """
 
     words: tuple[str, ...]
@@ -47,7 +47,7 @@ class TextExample:
 
     Attributes:
         text: the text; of a pair the first, as a premise.
-        label: what it is, or how the two of a pair stand to each other.
+        label: of the text, or of the relation between the two texts of a pair.
         second: the second text of a pair, as a hypothesis.
     """
 
@@ -71,15 +71,15 @@ Example: TypeAlias = TokenExample | TextExample
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task in one language; every label in the three parts is in ``labels``, which is sorted.
+    """A task in one language; every label of the three parts is in ``labels``, which is sorted.
 
     Attributes:
         task: its row in the table.
         language: its code.
         labels: the label set.
         train: examples to learn from; likewise dev and test.
-        notes: what the reader read otherwise than it was written, one line each; for the manifest.
-        provenance: where it came from: data set, commit, digests of files; for the manifest.
+        notes: where the reader departed from the file, one line each; for the manifest.
+        provenance: data set, commit, digests of files; for the manifest.
     """
 
     task: Task
@@ -92,19 +92,19 @@ class TaskData:
     provenance: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def scored_texts(self) -> set[str]:
-        """Gives the texts of dev and test, which no training corpus may hold."""
+        """Return the texts of dev and test, which no training corpus may contain."""
         return {text for example in (*self.dev, *self.test) for text in example.texts}
 
 
 def count_leakage(data: TaskData) -> dict[str, int]:
-    """Counts the dev items whose text stands in train, and the test items whose text stands in train or dev.
+    """Count the dev items whose text is in train, and the test items whose text is in train or dev.
 
     A model may know the answers to these by heart; they are counted, not dropped, since published scores are
-    over the same parts. Case and the width of spaces play no part.
+    over the same parts. Case and the width of spaces are ignored.
     """
     train, dev, test = ([_key(one) for one in part] for part in (data.train, data.dev, data.test))
-    taught, known = set(train), {*train, *dev}
-    return {"dev": sum(text in taught for text in dev), "test": sum(text in known for text in test)}
+    trained, seen = set(train), {*train, *dev}
+    return {"dev": sum(text in trained for text in dev), "test": sum(text in seen for text in test)}
 
 
 def _key(example: Example) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def _key(example: Example) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Absent:
-    """Says that a source has no such task in this language; legal, and printed as an empty cell."""
+    """A source without this task in this language; legal, and printed as an empty cell."""
 
     task: Task
     language: str
@@ -137,29 +137,29 @@ def assemble(
     notes: Sequence[str] = (),
     provenance: Mapping[str, str] = MappingProxyType({}),
 ) -> TaskData:
-    """Gives the task with its label set, which comes from the training part or from the standard.
+    """Return the task with its label set, which comes from the standard or else from the training part.
 
-    Holds: words and texts are in NFC, as the corpus is, from which a vocabulary has its characters.
+    Invariants: words and texts are in NFC, as the corpus is that a vocabulary is chosen from.
 
     Args:
         task: the row of the table.
         language: its code.
         parts: examples of train, dev and test.
         places: where each part was read, for messages.
-        notes: what was read otherwise than it was written.
+        notes: where the reader departed from the file.
         provenance: where the parts came from.
 
     Raises:
-        HarnessError: a part has no example, or a label that training could not teach.
+        HarnessError: a part has no example, or a label that is not in the training part.
     """
-    found = {split: {label for one in parts[split] for label in one.labels} for split in SPLITS}
-    labels = task.labels or tuple(sorted(found["train"]))
+    used = {split: {label for one in parts[split] for label in one.labels} for split in SPLITS}
+    labels = task.labels or tuple(sorted(used["train"]))
     for split in SPLITS:
         if not parts[split]:
-            raise HarnessError(f"{places[split]}: wanted at least one example; got none; fill it")
-        if strange := sorted(found[split] - set(labels)):
+            raise HarnessError(f"{places[split]}: expected at least one example; got none; fill it")
+        if strange := sorted(used[split] - set(labels)):
             raise HarnessError(
-                f"{places[split]}: wanted only labels of the training part ({', '.join(labels)}); "
+                f"{places[split]}: expected only labels of the training part ({', '.join(labels)}); "
                 f"got '{strange[0]}'; relabel or remove its examples"
             )
     train, dev, test = (tuple(map(_composed, parts[split])) for split in SPLITS)
@@ -167,7 +167,7 @@ def assemble(
 
 
 def _composed(example: Example) -> Example:
-    """Gives an example with its words or texts in NFC."""
+    """Return the example with its words or texts in NFC."""
     if isinstance(example, TokenExample):
         return replace(example, words=tuple(map(_nfc, example.words)), written=_nfc_or_none(example.written))
     return replace(example, text=_nfc(example.text), second=_nfc_or_none(example.second))
@@ -188,10 +188,11 @@ def limit(
     test: int | None = None,
     seed: int = 0,
 ) -> TaskData:
-    """Gives at most that many examples of each part, in their order; None keeps all.
+    """Return the task with at most so many examples of each part, in their order; None keeps all.
 
-    Holds: the choice depends on the part and the seed alone; of token tasks a smaller limit's choice is in a
-    larger one's; sequence tasks keep the shares of their labels to within one example; the label set stays.
+    Invariants: the choice depends on the part and the seed alone; for token tasks the examples of a smaller
+    limit are among those of a larger one; sequence tasks keep the shares of their labels to within one
+    example; the label set stays.
     """
     return replace(
         data,
@@ -205,7 +206,7 @@ def _sample(examples: tuple[Example, ...], size: int | None, seed: str) -> tuple
     if size is None or size >= len(examples):
         return examples
     if size < 1:
-        raise HarnessError(f"limit: wanted at least one example a part; got {size}; raise the limit")
+        raise HarnessError(f"limit: expected at least one example a part; got {size}; raise the limit")
     strata: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
         strata[example.label if isinstance(example, TextExample) else ""].append(index)
@@ -218,7 +219,7 @@ def _sample(examples: tuple[Example, ...], size: int | None, seed: str) -> tuple
 
 
 def _quotas(counts: dict[str, int], size: int) -> dict[str, int]:
-    """Shares ``size`` out by largest remainder; the quotas add up to it exactly."""
+    """Divide ``size`` by largest remainder; the quotas add up to it exactly."""
     total = sum(counts.values())
     quotas = {label: size * count // total for label, count in counts.items()}
     by_remainder = sorted(counts, key=lambda label: (-(size * counts[label] % total), label))

@@ -20,7 +20,7 @@ from harness.tasks import task_named
 
 
 def list_languages(root: Path) -> list[str]:
-    """Gives the codes of the languages that have a corpus in the folder, sorted.
+    """Return the codes of the languages that have a corpus in the folder, sorted.
 
     Raises:
         HarnessError: the folder or its ``corpus`` is missing.
@@ -28,13 +28,13 @@ def list_languages(root: Path) -> list[str]:
     corpus = root / "corpus"
     if not corpus.is_dir():
         raise HarnessError(
-            f"{root}: wanted a data folder with 'corpus/<language>/*.txt'; got none; name another"
+            f"{root}: expected a data folder with 'corpus/<language>/*.txt'; got none; name another"
         )
     return sorted(one.name for one in corpus.iterdir() if one.is_dir() and not one.name.startswith("."))
 
 
 def read_corpus(root: Path, lang: str) -> Iterator[Document]:
-    """Gives the documents of all files of a language, file by file in the order of their names.
+    """Yield the documents of all files of a language, in the order of their names.
 
     Raises:
         HarnessError: the language has no corpus (lists those that have), or a file is empty or not UTF-8.
@@ -44,7 +44,7 @@ def read_corpus(root: Path, lang: str) -> Iterator[Document]:
 
 
 def corpus_files(root: Path, lang: str) -> list[Path]:
-    """Gives the corpus files of a language, sorted by name; hidden ones, as a Mac leaves, are none.
+    """Return the corpus files of a language, sorted by name; hidden files, as a Mac leaves, are skipped.
 
     Raises:
         HarnessError: there are none, or one is compressed in an unknown way.
@@ -62,25 +62,25 @@ def corpus_files(root: Path, lang: str) -> list[Path]:
     for path in texts:
         if not path.name.endswith(endings):
             raise HarnessError(
-                f"{path}: wanted one of {', '.join(endings)}; got '{path.suffix}'; compress it anew"
+                f"{path}: expected one of {', '.join(endings)}; got '{path.suffix}'; compress it again"
             )
     if not texts:
-        raise HarnessError(f"{folder}: wanted files *.txt[.gz|.xz|.zst]; got none; add text")
+        raise HarnessError(f"{folder}: expected files *.txt[.gz|.xz|.zst]; got none; add text")
     return texts
 
 
 def read_documents(path: Path) -> Iterator[Document]:
-    """Gives the documents of one text file; reads it twice, and holds one document at a time.
+    """Return the documents of one text file; reads the file twice, and holds one document at a time.
 
     Raises:
         HarnessError: the file is empty, holds white space only, or is not UTF-8.
     """
-    parted = _has_gaps(path)
-    return group((line for _, line in read_lines(path)), blank_lines=parted)
+    has_gaps = _has_gaps(path)
+    return group((line for _, line in read_lines(path)), blank_lines=has_gaps)
 
 
 def _has_gaps(path: Path) -> bool:
-    """Tells whether a blank line stands between two lines of text."""
+    """Return whether a blank line is between two lines of text."""
     text_seen = gap = False
     for _, line in read_lines(path):
         if not line.strip():
@@ -90,12 +90,12 @@ def _has_gaps(path: Path) -> bool:
         else:
             text_seen = True
     if not text_seen:
-        raise HarnessError(f"{path}: wanted lines of text; got only white space; fill it or remove it")
+        raise HarnessError(f"{path}: expected lines of text; got only white space; fill it or remove it")
     return False
 
 
 def read_task(root: Path, task: str, lang: str) -> TaskData | Absent:
-    """Gives a task in one language, or says why the folder has none.
+    """Read a task in one language, or return why the folder has none.
 
     Absent is legal: a folder without ``<task>/<lang>``, or with one that has no training part. A training
     part without dev or test is an error, as is every line that does not fit the format.
@@ -114,7 +114,7 @@ def read_task(root: Path, task: str, lang: str) -> TaskData | Absent:
     for split in ("dev", "test"):
         if not paths[split].is_file():
             raise HarnessError(
-                f"{paths[split]}: wanted this file beside {paths['train'].name}; got none; add it"
+                f"{paths[split]}: expected this file next to {paths['train'].name}; got none; add it"
             )
     notes: list[str] = []
     parts = {split: list(read(path, notes)) for split, path in paths.items()}

@@ -1,6 +1,7 @@
-"""The three formats of labelled text: CoNLL-U, IOB2 columns, TSV; each line that does not fit is named.
+"""The three formats of labelled text: CoNLL-U, IOB2 columns, TSV.
 
-Every reader takes a path and a list, to which it adds a note for each thing it reads otherwise than written.
+A line that does not fit is named with its file and number. Every reader takes a path and a list, to which it
+adds a note where it departs from the file.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ _TEXT = ("text", "label")
 _PAIR = ("premise", "hypothesis", "label")
 
 
-def _fault(place: str, wanted: str, got: str) -> HarnessError:
-    return HarnessError(f"{place}: wanted {wanted}; got {got}; mend the line")
+def _line_error(place: str, expected: str, got: str) -> HarnessError:
+    return HarnessError(f"{place}: expected {expected}; got {got}; correct the line")
 
 
 def read_conllu(path: Path, _notes: list[str]) -> Iterator[TokenExample]:
-    """Gives sentences with their UPOS tags; passes over multiword ranges (``1-2``) and empty nodes (``1.1``).
+    """Yield sentences with their UPOS tags; skip multiword ranges (``1-2``) and empty nodes (``1.1``).
 
     Raises:
-        HarnessError: a line has not ten columns, an id that is no number, no word, or a tag that is not UPOS.
+        HarnessError: a line without ten columns, an id that is no number, no word, or a tag that is not UPOS.
     """
     words: list[str] = []
     tags: list[str] = []
@@ -54,26 +55,31 @@ def read_conllu(path: Path, _notes: list[str]) -> Iterator[TokenExample]:
 def _conllu_token(path: Path, number: int, line: str) -> tuple[str, str] | None:
     columns = line.split("\t")
     if len(columns) != _CONLLU_COLUMNS:
-        raise _fault(f"{path}:{number}", f"{_CONLLU_COLUMNS} columns parted by tabs", f"{len(columns)}")
+        raise _line_error(
+            f"{path}:{number}", f"{_CONLLU_COLUMNS} columns separated by tabs", f"{len(columns)}"
+        )
     if _RANGE_OR_EMPTY.fullmatch(columns[0]):
         return None
     if not columns[0].isdecimal():
-        raise _fault(f"{path}:{number}", "a word number in column 1", f"'{columns[0]}'")
+        raise _line_error(f"{path}:{number}", "a word number in column 1", f"'{columns[0]}'")
     if not columns[1].strip():
-        raise _fault(f"{path}:{number}", "a word in column 2", "nothing")
+        raise _line_error(f"{path}:{number}", "a word in column 2", "nothing")
     if columns[3] not in UPOS:
-        raise _fault(f"{path}:{number}", f"a UPOS tag in column 4 ({', '.join(UPOS)})", f"'{columns[3]}'")
+        raise _line_error(
+            f"{path}:{number}", f"a UPOS tag in column 4 ({', '.join(UPOS)})", f"'{columns[3]}'"
+        )
     return columns[1], columns[3]
 
 
 def read_iob2(path: Path, notes: list[str]) -> Iterator[TokenExample]:
-    """Gives sentences with their IOB2 tags.
+    """Yield sentences with their IOB2 tags.
 
-    A type that changes inside an entity (I-Y after B-X or I-X; published sets have a few) is read as B-Y, as
+    A type that changes within an entity (I-Y after B-X or I-X; published sets have a few) is read as B-Y, as
     conlleval and seqeval count it, and noted. Any other tag that is not IOB2 is an error.
 
     Raises:
-        HarnessError: a line has not two columns, no word, or a tag that is not IOB2 at that place.
+        HarnessError: a line without two columns, without a word, or with a tag that is not IOB2 at that
+            place.
     """
     words: list[str] = []
     tags: list[str] = []
@@ -81,7 +87,7 @@ def read_iob2(path: Path, notes: list[str]) -> Iterator[TokenExample]:
         if line.strip():
             word, tag = _iob2_token(path, number, line)
             words.append(word)
-            tags.append(fitting_tag(f"{path}:{number}", tag, tags, notes))
+            tags.append(fit_tag(f"{path}:{number}", tag, tags, notes))
         elif words:
             yield TokenExample(tuple(words), tuple(tags))
             words, tags = [], []
@@ -90,12 +96,12 @@ def read_iob2(path: Path, notes: list[str]) -> Iterator[TokenExample]:
 def _iob2_token(path: Path, number: int, line: str) -> tuple[str, str]:
     columns = line.split("\t")
     if len(columns) != 2 or not columns[0].strip():
-        raise _fault(f"{path}:{number}", "a token, a tab and an IOB2 tag", f"'{line[:40]}'")
+        raise _line_error(f"{path}:{number}", "a token, a tab and an IOB2 tag", f"'{line[:40]}'")
     return columns[0], columns[1]
 
 
-def fitting_tag(place: str, tag: str, before: list[str], notes: list[str]) -> str:
-    """Gives the tag as IOB2 has it after the tags before it in its sentence; see ``read_iob2``.
+def fit_tag(place: str, tag: str, before: list[str], notes: list[str]) -> str:
+    """Return the tag in valid IOB2, given the tags before it in its sentence; see ``read_iob2``.
 
     Raises:
         HarnessError: the tag is not IOB2 at that place.
@@ -107,12 +113,12 @@ def fitting_tag(place: str, tag: str, before: list[str], notes: list[str]) -> st
     if kind == "I" and name and last != "O":
         notes.append(f"{place}: '{tag}' after '{last}', read as 'B-{name}'")
         return f"B-{name}"
-    left = f"after '{last}'" if before else "at the start of a sentence"
-    raise _fault(place, "an IOB2 tag (O, B-X, or I-X inside an entity)", f"'{tag}' {left}")
+    where = f"after '{last}'" if before else "at the start of a sentence"
+    raise _line_error(place, "an IOB2 tag (O, B-X, or I-X within an entity)", f"'{tag}' {where}")
 
 
 def read_tsv(path: Path, _notes: list[str]) -> Iterator[TextExample]:
-    """Gives texts with their labels; a quotation mark is a letter like any other.
+    """Yield texts with their labels; a quotation mark is a letter like any other.
 
     Raises:
         HarnessError: the header is not ``text<TAB>label``, or a line lacks two columns, a text or a label.
@@ -122,7 +128,7 @@ def read_tsv(path: Path, _notes: list[str]) -> Iterator[TextExample]:
 
 
 def read_pairs(path: Path, _notes: list[str]) -> Iterator[TextExample]:
-    """Gives pairs of texts with their labels.
+    """Yield pairs of texts with their labels.
 
     Raises:
         HarnessError: the header is not ``premise<TAB>hypothesis<TAB>label``, or a line lacks one of them.
@@ -132,25 +138,25 @@ def read_pairs(path: Path, _notes: list[str]) -> Iterator[TextExample]:
 
 
 def _columns(path: Path, names: tuple[str, ...]) -> Iterator[list[str]]:
-    """Gives the columns of each line after the header, none of them empty."""
+    """Return the columns of each line after the header, none of them empty."""
     number = {2: "two", 3: "three"}[len(names)]
     for place, line in ((f"{path}:{row}", line) for row, line in read_lines(path)):
         columns = line.split("\t")
         if place.endswith(":1"):
             if columns != list(names):
-                raise _fault(place, f"the header '{'<TAB>'.join(names)}'", f"'{line[:40]}'")
+                raise _line_error(place, f"the header '{'<TAB>'.join(names)}'", f"'{line[:40]}'")
             continue
         if len(columns) != len(names):
-            told = " and ".join((", ".join(names[:-1]), names[-1]))
-            raise _fault(place, f"{number} columns, {told}", f"{len(columns)}: '{line[:40]}'")
+            listed = " and ".join((", ".join(names[:-1]), names[-1]))
+            raise _line_error(place, f"{number} columns, {listed}", f"{len(columns)}: '{line[:40]}'")
         for position, (name, column) in enumerate(zip(names, columns, strict=True), start=1):
             if not column.strip():
-                raise _fault(place, f"a {name} in column {position}", "nothing")
+                raise _line_error(place, f"a {name} in column {position}", "nothing")
         yield columns
 
 
 def _lines_and_end(path: Path) -> Iterator[tuple[int, str]]:
-    """Gives the lines and one blank line more, which ends the last sentence."""
+    """Yield the lines and one more blank line, which ends the last sentence."""
     number = 0
     for number, line in read_lines(path):
         yield number, line

@@ -1,9 +1,9 @@
 """Corpora and tasks from the hub: pinned to a commit, checked by hash, parquet, csv, tsv or jsonl only.
 
 Files are fetched by ``huggingface_hub``, which names each by its content hash, and read by ``datasets`` from
-the local copy: no data-set script runs, and what was fetched once reads the same without network. Where a row
-of the table pins no commit, its branch is resolved (without network: to the commit it had when last fetched)
-and the commit is handed back in the provenance, beside the SHA-256 of every file that was read.
+the local copy: no data-set script runs, and a fetched file reads the same without network. Where a row of the
+table pins no commit, its branch is resolved (without network: to the commit of the last fetch); the
+provenance has the commit and the SHA-256 of every file that was read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Listing:
     Attributes:
         source: the row of the table.
         revision: the full commit hash.
-        names: of all its files, or of those at hand where the hub cannot be reached.
+        names: of all its files, or of the cached files where the hub cannot be reached.
     """
 
     source: Source
@@ -51,24 +51,26 @@ class Listing:
     names: tuple[str, ...]
 
     def matching(self, split: str) -> list[str]:
-        """Gives the files of one part, sorted.
+        """Return the files of one part, sorted.
 
         Raises:
-            HarnessError: there are none (names folders that are alike), or they lie in more than one folder.
+            HarnessError: there are none (the message names similar files), or they are in more than one
+                folder.
         """
         pattern = self.source.pattern(split)
         names = sorted(fnmatch.filter(self.names, pattern))
         folders = sorted({str(PurePosixPath(name).parent) for name in names})
         place = f"hub: {self.source.hub}@{self.revision[:7]}"
         if not names:
-            alike = get_close_matches(pattern, self.names, n=3, cutoff=0.3)
+            similar = get_close_matches(pattern, self.names, n=3, cutoff=0.3)
             raise HarnessError(
-                f"{place}: wanted files '{pattern}'; got {len(self.names)} others, the nearest: "
-                f"{', '.join(alike) or 'none'}; correct the row of harness/languages.py or use a data folder"
+                f"{place}: expected files '{pattern}'; got {len(self.names)} others, the nearest: "
+                f"{', '.join(similar) or 'none'}; "
+                "correct the row of harness/languages.py or use a data folder"
             )
         if len(folders) > 1:
             raise HarnessError(
-                f"{place}: wanted the files '{pattern}' in one folder; got {', '.join(folders)}; "
+                f"{place}: expected the files '{pattern}' in one folder; got {', '.join(folders)}; "
                 "narrow the row of harness/languages.py"
             )
         return names
@@ -77,11 +79,11 @@ class Listing:
 def read_corpus(
     lang: str, lines: int | None = None, provenance: MutableMapping[str, str] | None = None
 ) -> Iterator[Document]:
-    """Gives the documents of the language's web corpus, file by file, until ``lines`` lines are read.
+    """Yield the documents of the language's web corpus, file by file, until ``lines`` lines are read.
 
     Args:
         lang: code of the language.
-        lines: how many lines to read; the last document is cut there. None reads all.
+        lines: how many lines to read; the last document is cut at this number. None reads all.
         provenance: where data set, commit and the digests of the files read are written.
 
     Raises:
@@ -93,25 +95,25 @@ def read_corpus(
     left = lines
     for name in listing.matching("train"):
         for row in load_rows([fetch(listing, name, record)], streaming=True):
-            document = _text_of(row, source).split("\n")[:left]
+            document = _read_text(row, source).split("\n")[:left]
             yield document
             left = None if left is None else left - len(document)
             if left == 0:
                 return
 
 
-def _text_of(row: dict[str, Any], source: Source) -> str:
+def _read_text(row: dict[str, Any], source: Source) -> str:
     column = source.columns[0]
     if not isinstance(row.get(column), str):
         raise HarnessError(
-            f"hub: {source.hub}: wanted text in the column '{column}'; got {', '.join(map(str, row))}; "
+            f"hub: {source.hub}: expected text in the column '{column}'; got {', '.join(map(str, row))}; "
             "correct the row of harness/languages.py"
         )
     return str(row[column])
 
 
 def read_task(task: str, lang: str) -> TaskData | Absent:
-    """Gives a task in one language, or says that no source is known.
+    """Read a task in one language, or return that no source is known.
 
     Raises:
         HarnessError: the hub and its cache lack the data set, its commit, its files or its columns.
@@ -132,33 +134,35 @@ def read_task(task: str, lang: str) -> TaskData | Absent:
 
 
 def list_files(source: Source) -> Listing:
-    """Gives commit and files of a data set: from the hub or, where that cannot be reached, from its cache.
+    """List the files of a data set at its commit: from the hub, or from the cache where it cannot be reached.
 
     Raises:
-        HarnessError: there is no such data set or commit, or the hub cannot be reached and nothing is cached.
+        HarnessError: there is no such data set or commit, or the hub cannot be reached and its files are not
+            cached.
     """
-    wanted = source.revision or source.branch
+    revision = source.revision or source.branch
     try:
-        info = HfApi().dataset_info(source.hub, revision=wanted)
+        info = HfApi().dataset_info(source.hub, revision=revision)
         return Listing(source, str(info.sha), tuple(one.rfilename for one in info.siblings or ()))
     except (RepositoryNotFoundError, GatedRepoError, RevisionNotFoundError) as fault:
         raise HarnessError(
-            f"hub: wanted the data set {source.hub} at '{wanted}'; got '{type(fault).__name__}'; "
+            f"hub: expected the data set {source.hub} at '{revision}'; got '{type(fault).__name__}'; "
             "it was moved, closed or renamed: correct harness/languages.py or use a data folder"
         ) from fault
     except Exception as fault:  # the class of a transport fault depends on the hub library's version
-        return _list_cached(source, wanted, fault)
+        return _list_cached(source, revision, fault)
 
 
-def _list_cached(source: Source, wanted: str, reason: Exception) -> Listing:
+def _list_cached(source: Source, revision: str, reason: Exception) -> Listing:
     try:
         path = snapshot_download(
-            source.hub, repo_type="dataset", revision=wanted, allow_patterns=[], local_files_only=True
+            source.hub, repo_type="dataset", revision=revision, allow_patterns=[], local_files_only=True
         )
     except OSError as fault:
         raise HarnessError(
-            f"hub: wanted the data set {source.hub} at '{wanted}'; got no answer ({type(reason).__name__}) "
-            "and no cached copy; go online once, or use a data folder or the built-in languages"
+            f"hub: expected the data set {source.hub} at '{revision}'; got no answer "
+            f"({type(reason).__name__}) and no cached copy; go online once, "
+            "or use a data folder or the built-in languages"
         ) from fault
     root = Path(path)
     names = tuple(one.relative_to(root).as_posix() for one in sorted(root.rglob("*")) if one.is_file())
@@ -166,26 +170,24 @@ def _list_cached(source: Source, wanted: str, reason: Exception) -> Listing:
 
 
 def fetch(listing: Listing, name: str, provenance: MutableMapping[str, str]) -> Path:
-    """Gives the local copy of a file, and writes commit and SHA-256 of it into ``provenance``.
+    """Fetch a file, write its commit and SHA-256 into ``provenance``, and return the local copy.
 
     Raises:
-        HarnessError: it can neither be downloaded nor found in the cache, or the branch has moved meanwhile.
+        HarnessError: it can neither be downloaded nor read from the cache, or the branch has moved since.
     """
     source = listing.source
-    wanted = (
-        source.revision or source.branch
-    )  # by its branch, so that the cache knows the branch without network
+    revision = source.revision or source.branch  # by its branch: the cache then knows it without network
     try:
-        path = Path(hf_hub_download(source.hub, name, repo_type="dataset", revision=wanted))
+        path = Path(hf_hub_download(source.hub, name, repo_type="dataset", revision=revision))
     except Exception as fault:  # as above
         raise HarnessError(
-            f"hub: wanted {name} of {source.hub}@{listing.revision[:7]}; got '{type(fault).__name__}'; "
+            f"hub: expected {name} of {source.hub}@{listing.revision[:7]}; got '{type(fault).__name__}'; "
             "try again, or use a data folder"
         ) from fault
     if listing.revision not in path.parts:
         raise HarnessError(
-            f"hub: wanted {name} of {source.hub}@{listing.revision[:7]}; got another commit: the branch "
-            f"'{wanted}' moved while reading; run again"
+            f"hub: expected {name} of {source.hub}@{listing.revision[:7]}; got another commit: the branch "
+            f"'{revision}' moved while reading; run again"
         )
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -195,14 +197,15 @@ def fetch(listing: Listing, name: str, provenance: MutableMapping[str, str]) -> 
 
 
 def load_rows(paths: list[Path], *, streaming: bool = False) -> Any:
-    """Gives the rows of files of one kind as a ``datasets`` data set.
+    """Load the rows of files of one kind as a ``datasets`` data set.
 
     Raises:
         HarnessError: their kind is not parquet, csv, tsv or jsonl, or they are broken.
     """
     if paths[0].suffix not in _BUILDERS:
         raise HarnessError(
-            f"hub: wanted one of {', '.join(_BUILDERS)}; got '{paths[0].name}'; correct harness/languages.py"
+            f"hub: expected one of {', '.join(_BUILDERS)}; got '{paths[0].name}'; "
+            "correct harness/languages.py"
         )
     builder, options = _BUILDERS[paths[0].suffix]
     names = [str(path) for path in paths]
@@ -211,6 +214,6 @@ def load_rows(paths: list[Path], *, streaming: bool = False) -> Any:
         return datasets.load_dataset(builder, data_files=names, split="train", streaming=streaming, **options)
     except (datasets.exceptions.DatasetGenerationError, OSError, ValueError) as fault:
         raise HarnessError(
-            f"hub: wanted a whole {builder} file; got '{paths[0].name}' ({type(fault).__name__}); "
+            f"hub: expected a whole {builder} file; got '{paths[0].name}' ({type(fault).__name__}); "
             "remove it from the cache and run again"
         ) from fault

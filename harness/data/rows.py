@@ -1,4 +1,4 @@
-"""From the rows of a hub data set to examples: columns, label names, words that are none."""
+"""From the rows of a hub data set to examples: columns, label names, rows that are no words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.data.examples import Example, TextExample, TokenExample
-from harness.data.formats import fitting_tag
+from harness.data.formats import fit_tag
 from harness.errors import HarnessError
 from harness.languages import Source
 from harness.tasks import CONLLU, UPOS, Task
@@ -15,14 +15,14 @@ _NO_WORD = ("_", None)
 
 
 def to_examples(rows: Any, task: Task, source: Source, place: str, notes: list[str]) -> list[Example]:
-    """Gives the examples of one part.
+    """Return the examples of one part.
 
     Args:
         rows: a ``datasets`` data set.
         task: the row of the table of tasks.
-        source: says which columns hold what.
+        source: names the columns.
         place: where the rows come from, for messages.
-        notes: to which a line is added for each thing read otherwise than it is written.
+        notes: a line is added where the reader departs from the file.
 
     Raises:
         HarnessError: a column is missing, or a row has no text, no label, or unequally many words and labels.
@@ -30,10 +30,10 @@ def to_examples(rows: Any, task: Task, source: Source, place: str, notes: list[s
     for column in source.columns:
         if column not in rows.column_names:
             raise HarnessError(
-                f"{place}: wanted the column '{column}'; got {', '.join(rows.column_names)}; "
+                f"{place}: expected the column '{column}'; got {', '.join(rows.column_names)}; "
                 "correct the row of harness/languages.py"
             )
-    name = _namer(rows.features[source.columns[-1]], source)
+    name = _find_names(rows.features[source.columns[-1]], source)
     labels = rows[source.columns[-1]]
     if task.kind == "sequence":
         texts = zip(*(rows[column] for column in source.columns[:-1]), strict=True)
@@ -49,8 +49,8 @@ def to_examples(rows: Any, task: Task, source: Source, place: str, notes: list[s
     return [example for example in examples if example.words]
 
 
-def _namer(feature: Any, source: Source) -> Callable[[Any], str | None]:
-    """Gives the function from a label as stored to its name: by the file's own names, else by the table's."""
+def _find_names(feature: Any, source: Source) -> Callable[[Any], str | None]:
+    """Return the function from a stored label to its name: by the file's own names, else by the table's."""
     inner = getattr(feature, "feature", feature)
     names = getattr(inner, "names", None) or source.labels
 
@@ -63,28 +63,30 @@ def _namer(feature: Any, source: Source) -> Callable[[Any], str | None]:
 
 
 def _text_example(texts: Sequence[str | None], label: str | None, place: str) -> TextExample:
-    found = [text for text in texts if text and text.strip()]
-    if len(found) < len(texts) or not label or not label.strip():
-        told = "' and '".join((text or "")[:40] for text in (*texts, label))
-        raise HarnessError(f"{place}: wanted a text and a label; got '{told}'; mend it")
-    return TextExample(found[0], label, *found[1:])
+    filled = [text for text in texts if text and text.strip()]
+    if len(filled) < len(texts) or not label or not label.strip():
+        row = "' and '".join((text or "")[:40] for text in (*texts, label))
+        raise HarnessError(f"{place}: expected a text and a label; got '{row}'; correct it")
+    return TextExample(filled[0], label, *filled[1:])
 
 
 def _token_example(
     task: Task, words: list[str], tags: list[str | None], place: str, notes: list[str]
 ) -> TokenExample:
-    """Gives a sentence; of CoNLL-U origin, multiword ranges and empty nodes (tag ``_``) are passed over."""
+    """Return a sentence; from CoNLL-U, multiword ranges and empty nodes (tag ``_``) are skipped."""
     if len(words) != len(tags):
         raise HarnessError(
-            f"{place}: wanted a label for each of {len(words)} words; got {len(tags)}; mend it"
+            f"{place}: expected a label for each of {len(words)} words; got {len(tags)}; correct it"
         )
     if task.format == CONLLU:
         pairs = [(word, tag) for word, tag in zip(words, tags, strict=True) if tag not in _NO_WORD]
         for _, tag in pairs:
             if tag not in UPOS:
-                raise HarnessError(f"{place}: wanted UPOS tags ({', '.join(UPOS)}); got '{tag}'; mend it")
+                raise HarnessError(
+                    f"{place}: expected UPOS tags ({', '.join(UPOS)}); got '{tag}'; correct it"
+                )
         return TokenExample(tuple(word for word, _ in pairs), tuple(str(tag) for _, tag in pairs))
     fitted: list[str] = []
     for label in tags:
-        fitted.append(fitting_tag(place, str(label), fitted, notes))
+        fitted.append(fit_tag(place, str(label), fitted, notes))
     return TokenExample(tuple(words), tuple(fitted))

@@ -1,4 +1,4 @@
-"""The one door to data: ``builtin``, ``hub`` or a data folder, all read in the same way."""
+"""Open corpora and tasks: of the built-in languages, the hub or a data folder, all in the same way."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Corpus:
 
     Attributes:
         documents: may be read once.
-        provenance: where it comes from; whole only when the documents have been read.
+        provenance: where it comes from; complete only after the documents have been read.
     """
 
     documents: Iterable[Document]
@@ -32,20 +32,20 @@ class Corpus:
 
 
 def open_corpus(source: DataSource, lang: str, lines: int | None = None, seed: int = 0) -> Corpus:
-    """Gives the corpus of a language.
+    """Open the corpus of a language.
 
     Args:
         source: ``"builtin"``, ``"hub"`` or the path of a data folder.
         lang: code of the language.
-        lines: how many lines to give: from the hub the first, from a folder at most so many, whole documents
-            drawn by the seed from all files; None gives all. The built-in languages are endless and need it.
+        lines: how many lines to read: from the hub the first, from a folder at most so many, whole documents
+            drawn by the seed from all files; None reads all. The built-in languages have no end and need it.
         seed: of the draw.
 
     Raises:
-        UsageError: the source is none of the three, or has no such language; lists what exists.
+        UsageError: the source is none of the three, or has no such language; the message lists what exists.
         HarnessError: the data cannot be read.
     """
-    where = _checked(source)
+    where = _check_source(source)
     provenance: dict[str, str] = {"source": str(where)}
     if isinstance(where, Path):
         documents: Iterable[Document] = folder.read_corpus(where, lang)
@@ -58,7 +58,7 @@ def open_corpus(source: DataSource, lang: str, lines: int | None = None, seed: i
 
     if lines is None:
         raise UsageError(
-            "corpus: wanted a number of lines, since the built-in languages are endless; got none"
+            "corpus: expected a number of lines, since the built-in languages have no end; got none"
         )
     return Corpus(builtin.read_corpus(lang, lines, seed), provenance)
 
@@ -66,20 +66,20 @@ def open_corpus(source: DataSource, lang: str, lines: int | None = None, seed: i
 def open_task(
     source: DataSource, task: str, lang: str, sizes: Sizes = (None, None, None), seed: int = 0
 ) -> TaskData | Absent:
-    """Gives a task in one language, or says why the source has none.
+    """Open a task in one language, or return why the source has none.
 
     Args:
         source: as for ``open_corpus``.
         task: its name.
         lang: code of the language.
-        sizes: most examples of train, dev and test; None gives all. The built-in languages need all three.
+        sizes: most examples of train, dev and test; None reads all. The built-in languages need all three.
         seed: of the choice.
 
     Raises:
-        UsageError: the source, the task or the language does not exist; lists what exists.
+        UsageError: the source, the task or the language does not exist; the message lists what exists.
         HarnessError: the data cannot be read.
     """
-    where = _checked(source)
+    where = _check_source(source)
     if where == "builtin":
         return _open_builtin(task, lang, sizes, seed)
     if isinstance(where, Path):
@@ -96,11 +96,13 @@ def _open_builtin(task: str, lang: str, sizes: Sizes, seed: int) -> TaskData:
 
     train, dev, test = sizes
     if train is None or dev is None or test is None:
-        raise UsageError(f"{task}: wanted three sizes, since the built-in languages are endless; got {sizes}")
+        raise UsageError(
+            f"{task}: expected three sizes, since the built-in languages have no end; got {sizes}"
+        )
     return builtin.read_task(task, lang, (train, dev, test), seed)
 
 
-def _checked(source: DataSource) -> DataSource:
+def _check_source(source: DataSource) -> DataSource:
     if isinstance(source, str) and source not in NAMES:
         raise unknown("data source", source, (*NAMES, "the path of a data folder"))
     return source

@@ -31,7 +31,7 @@ class _ZstdFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: object) -> int:
-        """Fills the buffer with decompressed bytes; 0 at the end of the last whole frame."""
+        """Fill the buffer with decompressed bytes; 0 at the end of the last whole frame."""
         view = memoryview(buffer)  # type: ignore[arg-type]
         while not self._ready and self._advance():
             pass
@@ -40,7 +40,7 @@ class _ZstdFile(io.RawIOBase):
         return len(part)
 
     def _advance(self) -> bool:
-        """Decompresses one more piece; False when nothing is left."""
+        """Decompress one more piece; False when nothing is left."""
         rest: bytes = self._frame.unused_data if self._frame.eof else b""
         if self._frame.eof:
             self._frame, self._started = zstandard.ZstdDecompressor().decompressobj(), False
@@ -84,7 +84,7 @@ _BROKEN = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, zstandard.Zst
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    r"""Gives ``(number, line)`` from 1 on, without line ends.
+    r"""Yield ``(number, line)`` from 1 on, without line ends.
 
     Only ``\n`` and ``\r\n`` end a line (never U+2028 or a form feed, as ``str.splitlines`` would); a
     byte-order mark at the start is dropped.
@@ -101,13 +101,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, _decode(raw, path, number)
     except _BROKEN as fault:
         raise HarnessError(
-            f"{path}: wanted a whole {path.suffix[1:]} file; got broken data after line {number} ({fault}); "
-            "copy it anew"
+            f"{path}: expected a whole {path.suffix[1:]} file; got broken data after line {number} "
+            f"({fault}); copy it again"
         ) from fault
     except OSError as fault:
-        raise HarnessError(f"{path}: wanted a file to read; got '{fault.strerror or fault}'") from fault
+        raise HarnessError(f"{path}: expected a file to read; got '{fault.strerror or fault}'") from fault
     if number == 0:
-        raise HarnessError(f"{path}: wanted lines of text; got an empty file; fill it or remove it")
+        raise HarnessError(f"{path}: expected lines of text; got an empty file; fill it or remove it")
 
 
 def _decode(raw: bytes, path: Path, number: int) -> str:
@@ -115,9 +115,9 @@ def _decode(raw: bytes, path: Path, number: int) -> str:
         line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as fault:
         raise HarnessError(
-            f"{path}:{number}: wanted UTF-8; got byte 0x{raw[fault.start]:02x} at column {fault.start + 1}; "
-            "convert the file to UTF-8"
+            f"{path}:{number}: expected UTF-8; got byte 0x{raw[fault.start]:02x} at column "
+            f"{fault.start + 1}; convert the file to UTF-8"
         ) from fault
     if "\0" in line:
-        raise HarnessError(f"{path}:{number}: wanted text; got a NUL character; is this a binary file?")
+        raise HarnessError(f"{path}:{number}: expected text; got a NUL character; is this a binary file?")
     return line.removeprefix(_BOM) if number == 1 else line

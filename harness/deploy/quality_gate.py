@@ -18,7 +18,7 @@ from harness.train.finetuning.encoding import EncodedExamples, encode_examples
 from harness.train.finetuning.finetune import predict_labels
 
 Writer = Callable[[Sequence[str]], Path]
-"""Writes a copy with some operators left in fp32, and returns its path."""
+"""Write a copy with some operators left in fp32, and returns its path."""
 
 BATCH_SIZE = 8
 

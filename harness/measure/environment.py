@@ -24,9 +24,9 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def describe(checkout: Path = _CHECKOUT) -> dict[str, object]:
-    """Describes the machine, the versions and the code.
+    """Describe the machine, the versions and the code.
 
-    What holds: the same keys on every machine; nothing is imported that was not before, so that it is cheap.
+    Invariants: the same keys on every machine; nothing is imported that was not before, so that it is cheap.
 
     Args:
         checkout: the folder that is asked for its commit.
@@ -50,7 +50,7 @@ def describe(checkout: Path = _CHECKOUT) -> dict[str, object]:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """Reads the first core's entry."""
+    """Read the first core's entry."""
     try:
         text = _CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -65,14 +65,14 @@ def _flags(cpu: dict[str, str]) -> list[str] | None:
 
 
 def _cores() -> int | None:
-    """Counts the cores this process may use."""
+    """Count the cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
 
 
 def _memory_bytes() -> int:
-    """Gives the machine's memory, or the container's limit where that is smaller."""
+    """Return the machine's memory, or the container's limit where that is smaller."""
     total = int(psutil.virtual_memory().total)
     try:
         return min(total, int(_CGROUP_LIMIT.read_text(encoding="ascii")))
@@ -81,7 +81,7 @@ def _memory_bytes() -> int:
 
 
 def version_of(package: str) -> str | None:
-    """Gives the installed version of a package; None where there is none."""
+    """Return the installed version of a package; None where there is none."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -89,7 +89,7 @@ def version_of(package: str) -> str | None:
 
 
 def _threads() -> int | None:
-    """Gives the threads of torch where it is loaded, else what the environment asks of OpenMP."""
+    """Return the threads of torch where it is loaded, else what the environment asks of OpenMP."""
     if "torch" in sys.modules:
         return int(sys.modules["torch"].get_num_threads())
     asked = os.environ.get("OMP_NUM_THREADS", "")
@@ -102,7 +102,7 @@ def _gpu() -> str | None:
 
 
 def _commit(checkout: Path) -> tuple[str | None, bool | None]:
-    """Gives the commit and whether files differ from it; both None outside a checkout of this project.
+    """Return the commit and whether files differ from it; both None outside a checkout of this project.
 
     In a container there is no checkout: whoever starts it says which one its image was built from.
     """

@@ -15,7 +15,7 @@ LEVEL = 0.95
 class Interval:
     """An estimate between two bounds.
 
-    What holds: ``low <= high``; the estimate lies between them save where a bootstrap is skewed.
+    Invariants: ``low <= high``; the estimate lies between them save where a bootstrap is skewed.
 
     Attributes:
         value: the estimate on the data as measured.
@@ -30,12 +30,12 @@ class Interval:
     level: float = LEVEL
 
     def excludes(self, number: float) -> bool:
-        """Says whether the interval tells the estimate apart from ``number``."""
+        """Return whether the interval tells the estimate apart from ``number``."""
         return not self.low <= number <= self.high
 
 
 def percentile_interval(value: float, replicates: Sequence[float] | NDArray[np.float64]) -> Interval:
-    """Gives the percentile bootstrap interval of ``value`` (Efron and Tibshirani 1993, chapter 13)."""
+    """Return the percentile bootstrap interval of ``value`` (Efron and Tibshirani 1993, chapter 13)."""
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(np.asarray(replicates, dtype=np.float64), [tail, 1 - tail])
     return Interval(float(value), float(low), float(high))

@@ -58,7 +58,7 @@ def _high_water_bytes() -> int | None:
 
 @contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Measures the peak resident memory of a block; the kernel's counter is reset first where it can be."""
+    """Measure the peak resident memory of a block; the kernel's counter is reset first where it can be."""
     peak = Peak(before_bytes=_status_bytes("VmRSS"))
     was_reset = reset_peak()
     before = _high_water_bytes()

@@ -70,7 +70,7 @@ def time_files(
 
 
 class OnnxChecker:
-    """Compares ONNX files with the torch model they were exported from, and with each other.
+    """Compare ONNX files with the torch model they were exported from, and with each other.
 
     Invariants: every file gets the same batches; timing uses one row, on ``threads`` threads.
     """

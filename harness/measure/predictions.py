@@ -42,7 +42,7 @@ class Predictions:
 
 
 def write_predictions(told: Predictions, path: Path) -> None:
-    """Writes predictions; equal ones give equal bytes, since the header holds no name and no time."""
+    """Write predictions; equal ones give equal bytes, since the header holds no name and no time."""
     value = {
         "signature": told.signature,
         "task": told.task,
@@ -54,7 +54,7 @@ def write_predictions(told: Predictions, path: Path) -> None:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Reads predictions.
+    """Read predictions.
 
     Raises:
         HarnessError: the file is not there, or is none that :func:`write_predictions` wrote.
@@ -66,10 +66,10 @@ def read_predictions(path: Path) -> Predictions:
     except OSError as error:
         told = error.strerror or "no gzip"
         raise HarnessError(
-            f"predictions: wanted a {FILE} at '{path}'; got {told}; score the model first"
+            f"predictions: expected a {FILE} at '{path}'; got {told}; score the model first"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise HarnessError(
-            f"predictions: wanted a whole {FILE} at '{path}'; got {type(error).__name__}; "
+            f"predictions: expected a whole {FILE} at '{path}'; got {type(error).__name__}; "
             "score the model anew"
         ) from error

@@ -41,7 +41,7 @@ class Tally:
         return float(self.finish(self.counts_NK.sum(axis=0)))
 
     def interval(self, *, resamples: int = 1000, seed: int = 0) -> Interval:
-        """Gives the score with its 95 % bootstrap interval over items."""
+        """Return the score with its 95 % bootstrap interval over items."""
         num_items = len(self.counts_NK)
         drawn_RN = np.random.default_rng(seed).multinomial(num_items, [1 / num_items] * num_items, resamples)
         return percentile_interval(self.value, self.finish(drawn_RN @ self.counts_NK))
@@ -70,7 +70,7 @@ def _finish_macro_f1(sums: Counts) -> Counts:
 def _macro_f1(
     gold: Sequence[tuple[str, ...]], predicted: Sequence[tuple[str, ...]], labels: Sequence[str] = ()
 ) -> Tally:
-    """Tallies macro-F1 over the classes that occur in the truth or the prediction, as scikit-learn does.
+    """Tally macro-F1 over the classes that occur in the truth or the prediction, as scikit-learn does.
 
     ``labels`` have columns besides, so that tallies of several predictions can be added; a class that
     occurs in neither plays no part in the score.
@@ -91,7 +91,7 @@ def _span_f1(
     predicted: Sequence[tuple[str, ...]],
     read: Callable[[Sequence[str]], set[Span]] = spans,
 ) -> Tally:
-    """Tallies micro-F1 over whole spans: a span counts when type, start and end all agree."""
+    """Tally micro-F1 over whole spans: a span counts when type, start and end all agree."""
     counts = []
     for g, p in zip(gold, predicted, strict=True):
         there, said = read(g), read(p)
@@ -100,7 +100,7 @@ def _span_f1(
 
 
 def _seqeval_f1(gold: Sequence[tuple[str, ...]], predicted: Sequence[tuple[str, ...]]) -> Tally:
-    """Tallies what seqeval calls F1 when it is given UPOS tags: wrong, and printed for comparison alone."""
+    """Tally what seqeval calls F1 when it is given UPOS tags: wrong, and printed for comparison alone."""
     return _span_f1(gold, predicted, seqeval_spans)
 
 
@@ -113,7 +113,7 @@ METRICS: dict[str, Callable[[Sequence[tuple[str, ...]], Sequence[tuple[str, ...]
 
 
 def tally(metric: str, gold: Sequence[Item], predicted: Sequence[Item], labels: Sequence[str] = ()) -> Tally:
-    """Tallies one metric over items.
+    """Tally one metric over items.
 
     Args:
         metric: one of ``METRICS``; ``accuracy`` and ``macro_f1`` are over words where items are sentences.
@@ -130,34 +130,34 @@ def tally(metric: str, gold: Sequence[Item], predicted: Sequence[Item], labels: 
     truth, said = [_labels(item) for item in gold], [_labels(item) for item in predicted]
     if not truth or [len(one) for one in truth] != [len(one) for one in said]:
         raise HarnessError(
-            f"scores: wanted a label for each of {len(truth)} items (one at least); got {len(said)} "
+            f"scores: expected a label for each of {len(truth)} items (one at least); got {len(said)} "
             f"predictions or other lengths; predict exactly the items scored"
         )
     return _macro_f1(truth, said, labels) if metric == "macro_f1" else METRICS[metric](truth, said)
 
 
 def tally_all(metric: str, gold: Sequence[Item], predictions: Sequence[Sequence[Item]]) -> list[Tally]:
-    """Tallies several predictions of the same items, such that their counts have the same columns."""
+    """Tally several predictions of the same items, such that their counts have the same columns."""
     labels = sorted({label for said in predictions for item in said for label in _labels(item)})
     return [tally(metric, gold, said, labels) for said in predictions]
 
 
 def score(metric: str, gold: Sequence[Item], predicted: Sequence[Item]) -> float:
-    """Gives one metric, from 0 to 1; arguments and errors as of :func:`tally`."""
+    """Return one metric, from 0 to 1; arguments and errors as of :func:`tally`."""
     return tally(metric, gold, predicted).value
 
 
 def most_frequent(train: Iterable[Item]) -> str:
-    """Gives the label seen most in training (over words in sentences); ties go to the first by name."""
+    """Return the label seen most in training (over words in sentences); ties go to the first by name."""
     counted = Counter(label for item in train for label in _labels(item))
     if not counted:
         raise HarnessError(
-            "scores: wanted training labels for the majority baseline; got none; check the training split"
+            "scores: expected training labels for the majority baseline; got none; check the training split"
         )
     return min(counted, key=lambda label: (-counted[label], label))
 
 
 def predict_most_frequent(train: Iterable[Item], test: Sequence[Item]) -> list[Item]:
-    """Predicts training's most frequent label throughout the test items: the baseline of every report."""
+    """Predict training's most frequent label throughout the test items: the baseline of every report."""
     label = most_frequent(train)
     return [label if isinstance(item, str) else [label] * len(item) for item in test]

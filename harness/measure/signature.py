@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Signature:
     """The signature of the scores of one model on one task.
 
-    What holds: equal signatures mean the same model, scored in the same way on the same items; and the same
+    Invariants: equal signatures mean the same model, scored in the same way on the same items; and the same
     model, scored so again, has an equal one.
 
     Attributes:
@@ -55,6 +55,6 @@ def _plain(value: str) -> str:
 
 
 def protocol_text(method: str, settings: Mapping[str, object]) -> str:
-    """Prints a protocol: its method, then its settings by name; those unset are left out."""
+    """Print a protocol: its method, then its settings by name; those unset are left out."""
     told = (f"{name}={settings[name]}" for name in sorted(settings) if settings[name] is not None)
     return ",".join((method, *told))

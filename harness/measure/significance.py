@@ -63,7 +63,7 @@ def verdict(difference: Interval, p_holm: float | None) -> Verdict:
 
 
 def resample_items(num_items: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Replicates:
-    """Draws how often each item stands in each resample (R × N); the same for all models of a task."""
+    """Draw how often each item stands in each resample (R × N); the same for all models of a task."""
     drawn = np.random.default_rng(seed)
     times_RN: Replicates = drawn.multinomial(num_items, [1 / num_items] * num_items, resamples).astype(float)
     return times_RN
@@ -72,7 +72,7 @@ def resample_items(num_items: int, *, resamples: int = RESAMPLES, seed: int = 0)
 def replicate(
     tallies: Sequence[Tally], items_RN: Replicates, *, seed: int | tuple[int, ...] = 0
 ) -> Replicates:
-    """Gives a model's mean over seeds in each resample of items and seeds.
+    """Return a model's mean over seeds in each resample of items and seeds.
 
     The spread over S seeds is stretched by √(S/(S−1)), since S seeds drawn from S spread too little
     (Rao and Wu 1988); one seed has none, and the replicates are then over items alone.
@@ -96,30 +96,30 @@ def replicate(
 
 
 def mean(tallies: Sequence[Tally]) -> float:
-    """Gives the mean score over seeds."""
+    """Return the mean score over seeds."""
     return math.fsum(one.value for one in tallies) / len(tallies)
 
 
 def interval(tallies: Sequence[Tally], *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Gives a model's mean score with its bootstrap interval over items and seeds; all lie from 0 to 1."""
+    """Return a model's mean score with its bootstrap interval over items and seeds; all lie from 0 to 1."""
     items_RN = resample_items(len(tallies[0].counts_NK), resamples=resamples, seed=seed)
     return percentile_interval(mean(tallies), replicate(tallies, items_RN, seed=seed).clip(0, 1))
 
 
 def share(part: float, whole: float, part_R: Replicates, whole_R: Replicates) -> Interval | None:
-    """Gives a score as a share of another's, with its interval; None where the other is (resampled to) 0."""
+    """Return a score as a share of another's, with its interval; None where the other is (resampled to) 0."""
     if whole <= 0 or whole_R.min() <= 0:
         return None
     return percentile_interval(part / whole, part_R / whole_R)
 
 
 def randomise(one: Sequence[Tally], other: Sequence[Tally], *, rounds: int = ROUNDS, seed: int = 0) -> float:
-    """Gives the two-sided p-value of approximate randomisation (Noreen 1989; Yeh 2000).
+    """Return the two-sided p-value of approximate randomisation (Noreen 1989; Yeh 2000).
 
     In each round each item's predictions, of all seeds at once, change sides with probability one half; the
     p-value is the share of rounds, the observed one among them, whose difference is as large.
 
-    What holds: equal predictions give 1; items on which the two agree play no part; never below 1/(R+1).
+    Invariants: equal predictions give 1; items on which the two agree play no part; never below 1/(R+1).
     """
     pairs = _paired(one, other)
     differing_N = np.any([(a.counts_NK != b.counts_NK).any(axis=1) for a, b in pairs], axis=0)
@@ -142,10 +142,10 @@ def randomise(one: Sequence[Tally], other: Sequence[Tally], *, rounds: int = ROU
 
 
 def _paired(one: Sequence[Tally], other: Sequence[Tally]) -> list[tuple[Tally, Tally]]:
-    """Pairs the seeds of two models; a model of one seed stands beside each of the other's."""
+    """Pair the seeds of two models; a model of one seed stands beside each of the other's."""
     if len(one) != len(other) and 1 not in (len(one), len(other)):
         raise HarnessError(
-            f"compare: wanted as many seeds of both models, or one; got {len(one)} and {len(other)}; "
+            f"compare: expected as many seeds of both models, or one; got {len(one)} and {len(other)}; "
             "score them with the same seeds"
         )
     number = max(len(one), len(other))
@@ -154,7 +154,7 @@ def _paired(one: Sequence[Tally], other: Sequence[Tally]) -> list[tuple[Tally, T
 
 
 def wilcoxon(one: Sequence[Tally], other: Sequence[Tally]) -> float:
-    """Gives the two-sided p-value of Wilcoxon's signed-rank test over the items' own scores.
+    """Return the two-sided p-value of Wilcoxon's signed-rank test over the items' own scores.
 
     An item's score is the metric of that item alone, averaged over seeds; items of equal scores are left out,
     and where all are equal the p-value is 1.
@@ -189,7 +189,7 @@ class Sampled:
 
 
 def sample(models: Sequence[Sequence[Tally]], *, resamples: int = RESAMPLES, seed: int = 0) -> list[Sampled]:
-    """Resamples models that were scored on the same items: items alike for all, seeds for each by itself.
+    """Resample models that were scored on the same items: items alike for all, seeds for each by itself.
 
     Of several tasks each has a ``seed`` of its own: then their draws are independent, of items and of seeds.
 
@@ -199,7 +199,7 @@ def sample(models: Sequence[Sequence[Tally]], *, resamples: int = RESAMPLES, see
     numbers = [len(tallies[0].counts_NK) for tallies in models]
     if len(set(numbers)) > 1:
         raise HarnessError(
-            f"compare: wanted all models on the same items; got {' and '.join(map(str, numbers))}; "
+            f"compare: expected all models on the same items; got {' and '.join(map(str, numbers))}; "
             "score them on one test part"
         )
     items_RN = resample_items(numbers[0], resamples=resamples, seed=seed)
@@ -210,7 +210,7 @@ def sample(models: Sequence[Sequence[Tally]], *, resamples: int = RESAMPLES, see
 
 
 def compare(one: Sampled, other: Sampled, *, rounds: int = ROUNDS, seed: int = 0) -> Comparison:
-    """Compares two models that were resampled together.
+    """Compare two models that were resampled together.
 
     Raises:
         HarnessError: they were scored with different numbers of seeds, neither of them one.
@@ -231,23 +231,23 @@ def compare_predictions(
     *,
     seed: int = 0,
 ) -> Comparison:
-    """Compares two models by their predictions, a list of items' labels a seed; errors as of ``tally``."""
+    """Compare two models by their predictions, a list of items' labels a seed; errors as of ``tally``."""
     tallies = tally_all(metric, gold, [*one, *other])
     return compare(*sample([tallies[: len(one)], tallies[len(one) :]], seed=seed), seed=seed)
 
 
 def rounds_of(num_rows: int) -> int:
-    """Gives how many rounds a test in a table of so many rows takes.
+    """Return how many rounds a test in a table of so many rows takes.
 
-    What holds: the least p-value, 1/(R+1), is below 0.01 after Holm's correction, however long the table.
+    Invariants: the least p-value, 1/(R+1), is below 0.01 after Holm's correction, however long the table.
     """
     return max(ROUNDS, ROUNDS_A_ROW * num_rows)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrects the p-values of a table (Holm 1979), such that one error in the table has the level's chance.
+    """Correct the p-values of a table (Holm 1979), such that one error in the table has the level's chance.
 
-    What holds: the order of the values stays; none becomes smaller, none exceeds 1.
+    Invariants: the order of the values stays; none becomes smaller, none exceeds 1.
     """
     corrected, floor = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):

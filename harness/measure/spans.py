@@ -13,9 +13,9 @@ Span = tuple[str, int, int]
 
 
 def spans(tags: Sequence[str]) -> set[Span]:
-    """Gives the spans of one sentence as (type, first word, word after the last).
+    """Return the spans of one sentence as (type, first word, word after the last).
 
-    What holds: spans do not overlap; ``O`` belongs to none.
+    Invariants: spans do not overlap; ``O`` belongs to none.
 
     Raises:
         HarnessError: a tag that is neither ``O`` nor ``B-`` or ``I-`` with a type.
@@ -33,7 +33,7 @@ def spans(tags: Sequence[str]) -> set[Span]:
 
 
 def seqeval_spans(tags: Sequence[str]) -> set[Span]:
-    """Gives the spans that seqeval's default reading finds in tags of words, such as UPOS, which have none.
+    """Return the spans that seqeval's default reading finds in tags of words, such as UPOS, which have none.
 
     It takes a tag's first letter for IOB's and the rest for the type: neighbours of one tag become one span,
     ``CCONJ`` and ``SCONJ`` one type, and only tags on ``S`` (``SCONJ``, ``SYM``) stand alone. Some papers
@@ -47,7 +47,7 @@ def seqeval_spans(tags: Sequence[str]) -> set[Span]:
     before = ""
     for place, tag in enumerate((*tags, "")):
         if tag[:1] in {"B", "E", "L", "O", "U", "["} or tag[1:2] == "-":
-            raise HarnessError(f"scores: wanted tags of words, as NOUN; got '{tag}'; score it by span_f1")
+            raise HarnessError(f"scores: expected tags of words, as NOUN; got '{tag}'; score it by span_f1")
         name = _type(tag)
         if kind and (name != kind or "S" in {tag[:1], before[:1]}):
             found.add((kind, start, place))
@@ -67,5 +67,5 @@ def _split(tag: str) -> tuple[str, str]:
     if tag == "O" or (prefix in {"B", "I"} and name):
         return prefix, name
     raise HarnessError(
-        f"scores: wanted an IOB2 tag as O, B-PER or I-PER; got '{tag}'; convert the tags to IOB2"
+        f"scores: expected an IOB2 tag as O, B-PER or I-PER; got '{tag}'; convert the tags to IOB2"
     )

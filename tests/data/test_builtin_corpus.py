@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 
 from harness.data.builtin import LANGUAGES, read_corpus
-from harness.data.builtin.chance import choose, drawer
-from harness.data.builtin.grammar import grammar
+from harness.data.builtin.chance import choose, seed_random
+from harness.data.builtin.grammar import load_grammar
 from harness.data.builtin.lexicon import KINDS, POLARITIES, TOPICS
 from harness.errors import UsageError
 
@@ -34,12 +34,12 @@ def test_corpus_and_tasks_do_not_depend_on_the_process():
 
 
 def test_random_sources_are_pinned():
-    source = drawer("corpus", "mt", 0)
+    source = seed_random("corpus", "mt", 0)
     assert [round(source.random(), 9) for _ in range(2)] == [0.156382976, 0.56608776]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_corpus_has_the_lines_asked_for_and_another_for_another_seed(language):
+def test_a_corpus_has_as_many_lines_as_asked_and_depends_on_the_seed(language):
     documents = list(read_corpus(language, 203, 1))
     assert sum(map(len, documents)) == 203
     assert all(3 <= len(one) <= 8 for one in documents[:-1])
@@ -47,7 +47,7 @@ def test_corpus_has_the_lines_asked_for_and_another_for_another_seed(language):
     assert documents != list(read_corpus(language, 203, 2))
 
 
-def test_corpus_of_a_longer_run_begins_with_that_of_a_shorter():
+def test_a_longer_corpus_begins_with_a_shorter_one():
     longer = itertools.islice(read_corpus("en", 500, 3), 10)
     assert list(longer) == list(itertools.islice(read_corpus("en", 100, 3), 10))
 
@@ -69,8 +69,8 @@ def test_sentences_are_short_and_half_of_them_are_in_lower_case(language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_corpus_uses_nearly_every_word_by_zipfs_law(language):
-    speech = grammar(language)
-    source = drawer("test", language)
+    speech = load_grammar(language)
+    source = seed_random("test", language)
     forms = {
         token.lower()
         for kind in KINDS
@@ -81,9 +81,10 @@ def test_corpus_uses_nearly_every_word_by_zipfs_law(language):
     }
     counts: Counter[str] = Counter()
     for _ in range(3000):
-        document = speech.document(source, "all")
+        document = speech.draw_document(source, "all")
         counts.update(
-            word.lower() for word in speech.sentence(source, document, choose(source, speech.patterns)).words
+            word.lower()
+            for word in speech.draw_sentence(source, document, choose(source, speech.patterns)).words
         )
     content = sorted((counts[form] for form in forms), reverse=True)
     assert sum(count > 0 for count in content) >= 0.8 * len(forms)
@@ -92,17 +93,17 @@ def test_corpus_uses_nearly_every_word_by_zipfs_law(language):
 
 @pytest.mark.parametrize("latent", [*TOPICS, *POLARITIES[:2]])
 def test_words_of_the_latent_group_prevail(latent):
-    speech = grammar("en")
-    table = speech.table("all", latent, "noun")
-    source = drawer("test", latent)
+    speech = load_grammar("en")
+    table = speech.find_table("all", latent, "noun")
+    source = seed_random("test", latent)
     groups = Counter(table.draw(source).group for _ in range(2000))
     assert 0.75 <= groups[latent] / 2000 <= 0.95
 
 
 def test_a_document_names_one_cast_mostly_of_one_type():
-    speech = grammar("en")
-    source = drawer("test cast")
-    documents = [speech.document(source, "all") for _ in range(500)]
+    speech = load_grammar("en")
+    source = seed_random("test cast")
+    documents = [speech.draw_document(source, "all") for _ in range(500)]
     types = [entity.type == document.type for document in documents for entity in document.cast]
     assert 0.8 <= sum(types) / len(types) <= 0.98
     assert all(2 <= len(document.cast) <= 3 for document in documents)

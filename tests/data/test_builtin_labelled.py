@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from harness.data.builtin import LANGUAGES, TASKS, read_task
-from harness.data.builtin.lexicon import KINDS, load
+from harness.data.builtin.lexicon import KINDS, load_lexicon
 from harness.errors import HarnessError, UsageError
 from harness.tasks import UPOS
 
@@ -28,25 +28,25 @@ def _tokens(text):
 @functools.cache
 def _groups(language):
     """Token → the groups it belongs to, from the whole lexicon."""
-    found = {}
+    groups = {}
     for kind in KINDS:
-        for group, words in load(language).words[kind].items():
+        for group, words in load_lexicon(language).words[kind].items():
             for token in {token for word in words for form in word.forms for token in form}:
                 for piece in _tokens(token):
-                    found.setdefault(piece, set()).add(group)
-    return found
+                    groups.setdefault(piece, set()).add(group)
+    return groups
 
 
 @functools.cache
 def _seen(language):
     """Every token of a content word → whether training sets may hold it."""
-    found: dict[str, bool] = {}
+    seen: dict[str, bool] = {}
     for kind in KINDS:
-        for words in load(language).words[kind].values():
+        for words in load_lexicon(language).words[kind].values():
             for word in words:
                 for token in {token.lower() for form in word.forms for token in form}:
-                    found[token] = found.get(token, False) or word.seen
-    return found
+                    seen[token] = seen.get(token, False) or word.seen
+    return seen
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -61,12 +61,12 @@ def test_sizes_labels_and_no_example_twice(task, language):
 
 
 def test_a_part_without_examples_is_refused():
-    message = r"built-in pos: wanted at least one example a part; got \(5, 0, 5\); raise the sizes"
+    message = r"built-in pos: expected at least one example a part; got \(5, 0, 5\); raise the sizes"
     with pytest.raises(HarnessError, match=message):
         read_task("pos", "mt", (5, 0, 5), 0)
 
 
-def test_another_seed_gives_other_examples_and_the_same_seed_the_same():
+def test_examples_depend_on_the_seed():
     assert read_task("topic", "mt", (20, 5, 20), 1) == read_task("topic", "mt", (20, 5, 20), 1)
     assert read_task("topic", "mt", (20, 5, 20), 1) != read_task("topic", "mt", (20, 5, 20), 2)
 

@@ -19,7 +19,7 @@ RULES = {
 
 
 @pytest.mark.parametrize(
-    ("word", "following", "wanted"),
+    ("word", "following", "expected"),
     [
         ("le", "hôtel", "l'"),
         ("Le", "École", "L'"),
@@ -32,10 +32,10 @@ RULES = {
         ("tal-", "sptar", "tas-"),
     ],
 )
-def test_function_words_follow_the_onset_of_the_next(word, following, wanted):
+def test_function_words_follow_the_onset_of_the_next(word, following, expected):
     words = [word, following]
     adapt(words, ["DET", "NOUN"], read_rules(RULES))
-    assert words == [wanted, following]
+    assert words == [expected, following]
 
 
 def test_names_and_content_words_do_not_change():
@@ -45,7 +45,7 @@ def test_names_and_content_words_do_not_change():
 
 
 @pytest.mark.parametrize(
-    ("tokens", "wanted"),
+    ("tokens", "expected"),
     [
         ("L'|DET île|NOUN ,|PUNCT est|AUX -ce|PRON beau|ADJ ?|PUNCT", "L'île, est-ce beau?"),
         ("is-|DET sptar|NOUN –|PUNCT «|PUNCT tajjeb|ADJ »|PUNCT", "is-sptar – «tajjeb»"),
@@ -53,9 +53,9 @@ def test_names_and_content_words_do_not_change():
         ("Paul|PROPN 's|PART dogs|NOUN -|PUNCT", "Paul's dogs-"),
     ],
 )
-def test_glue(tokens, wanted):
+def test_glue(tokens, expected):
     pairs = [token.rsplit("|", 1) for token in tokens.split()]
-    assert join([word for word, _ in pairs], [tag for _, tag in pairs]) == wanted
+    assert join([word for word, _ in pairs], [tag for _, tag in pairs]) == expected
 
 
 def test_capitals_leave_scripts_without_them_alone():

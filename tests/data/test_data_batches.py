@@ -22,7 +22,7 @@ VOCABULARY = 40
 
 
 def tokenizer(**names: str) -> Any:
-    """Gives a tokenizer of whole words: ``w5`` is id 5."""
+    """Return a tokenizer of whole words: ``w5`` is id 5."""
     vocabulary = dict(zip(SPECIAL, range(5), strict=True)) | {f"w{one}": one for one in range(5, VOCABULARY)}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -58,7 +58,7 @@ def test_empty_lines_and_documents_leave_no_row() -> None:
     assert len(pack([], tokenizer(), 5)) == 0
 
 
-def test_rows_open_and_close_with_bos_and_eos_where_cls_and_sep_are_not() -> None:
+def test_rows_begin_with_bos_and_end_with_eos_where_there_is_no_cls() -> None:
     assert rows(pack([[line(9)]], tokenizer(bos_token="w5", eos_token="w6"), 5)) == [[5, 9, 6]]
 
 
@@ -71,7 +71,7 @@ def test_no_token_is_lost_and_no_row_is_too_long(documents: list[list[list[int]]
     assert all(3 <= len(row) <= 6 and row[0] == CLS and row[-1] == SEP for row in rows(packed))
 
 
-def test_packing_more_lines_than_one_call_takes_gives_the_same_rows() -> None:
+def test_packing_in_several_calls_returns_the_same_rows() -> None:
     documents = [[line(5 + (one + two) % 30) for two in range(7)] for one in range(1500)]
     whole = rows(pack(documents, tokenizer(), 8))
     parts = [pack(documents[start : start + 500], tokenizer(), 8) for start in (0, 500, 1000)]
@@ -90,17 +90,17 @@ def test_an_unreadable_file_of_rows_is_refused(tmp_path: Path, raw: bytes | None
     path = tmp_path / "rows.npz"
     if raw is not None:
         path.write_bytes(raw)
-    with pytest.raises(HarnessError, match=r"rows\.npz: wanted packed rows; got '.*'; pack anew"):
+    with pytest.raises(HarnessError, match=r"rows\.npz: expected packed rows; got '.*'; pack again"):
         Packed.load(path)
 
 
 def test_a_length_without_room_is_refused() -> None:
-    with pytest.raises(HarnessError, match=r"pack: wanted a length of 3 or more .*; got 2"):
+    with pytest.raises(HarnessError, match=r"pack: expected a length of 3 or more .*; got 2"):
         pack([["w5"]], tokenizer(), 2)
 
 
 def test_a_tokenizer_without_frame_is_refused() -> None:
-    with pytest.raises(HarnessError, match=r"pack: wanted a tokenizer with \[CLS\] and \[SEP\]"):
+    with pytest.raises(HarnessError, match=r"pack: expected a tokenizer with \[CLS\] and \[SEP\]"):
         pack([["w5"]], tokenizer(cls_token="[CLS]"), 8)
 
 
@@ -108,7 +108,7 @@ def test_a_tokenizer_without_frame_is_refused() -> None:
 @given(
     st.lists(st.integers(1, 64), max_size=200), st.integers(0, 9), st.integers(0, 9), st.sampled_from([1, 8])
 )
-def test_batches_hold_each_row_once_within_the_budget(
+def test_batches_have_each_row_once_within_the_budget(
     lengths: list[int], seed: int, epoch: int, multiple: int
 ) -> None:
     batches = bucket_batches(lengths, 128, seed, epoch, multiple=multiple)
@@ -146,7 +146,7 @@ def test_rows_of_one_length_do_not_stay_together() -> None:
 
 def test_a_row_longer_than_the_budget_is_refused() -> None:
     with pytest.raises(
-        HarnessError, match="batches: wanted rows within the budget of 16 tokens; got one of 24"
+        HarnessError, match="batches: expected rows within the budget of 16 tokens; got one of 24"
     ):
         bucket_batches([3, 17], 16, 0, 0, multiple=8)
 

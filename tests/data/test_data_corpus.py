@@ -27,7 +27,7 @@ def test_folding_twice_changes_nothing_and_leaves_one_line(text: str) -> None:
     assert unicodedata.is_normalized("NFC", folded)
 
 
-def test_folding_joins_what_looks_the_same() -> None:
+def test_folding_unifies_equal_looking_lines() -> None:
     assert fold(" z\u0307  \tu\u00a0b ") == "ż u b"
 
 
@@ -37,13 +37,13 @@ def test_lines_without_blanks_are_cut_every_32() -> None:
     assert cut[1][0] == "32"
 
 
-def test_blank_lines_part_documents_and_long_runs_are_cut() -> None:
+def test_blank_lines_separate_documents_and_long_runs_are_cut() -> None:
     assert list(group(["a", "b", "", " ", "c", ""], blank_lines=True)) == [["a", "b"], ["c"]]
     longest = corpus.LONGEST_DOCUMENT
     assert [len(one) for one in group(["x"] * (longest + 3), blank_lines=True)] == [longest, 3]
 
 
-def test_double_empty_and_leaked_lines_are_dropped_and_counted() -> None:
+def test_repeated_empty_and_leaked_lines_are_dropped_and_counted() -> None:
     read = [["Il-kelb jiekol.", "  ", "Il-kelb  jiekol."], ["Ħobż.", "Test sentence , here .", "Dar."]]
     split = prepare(read, 0.0, 0, exclude={"Test sentence, here."})
     assert split.train == [["Il-kelb jiekol."], ["Ħobż.", "Dar."]]
@@ -53,7 +53,7 @@ def test_double_empty_and_leaked_lines_are_dropped_and_counted() -> None:
     assert (count.train_documents, count.train_lines) == (2, 3)
 
 
-def test_the_leak_key_sees_through_tokenisation() -> None:
+def test_the_leak_key_ignores_tokenisation() -> None:
     assert leak_key("Test sentence , here .") == leak_key("Test sentence, here.")
 
 
@@ -93,18 +93,18 @@ def test_a_small_corpus_still_holds_one_document_out() -> None:
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0])
 def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
-    with pytest.raises(HarnessError, match="corpus: wanted a held-out fraction from 0 to below 1; got"):
+    with pytest.raises(HarnessError, match="corpus: expected a held-out fraction from 0 to below 1; got"):
         prepare(documents(5), fraction, 0)
 
 
 def test_a_corpus_without_a_line_left_is_refused() -> None:
     with pytest.raises(
-        HarnessError, match="corpus: wanted lines to train on; got 2 lines of which 1 empty, 0 double"
+        HarnessError, match="corpus: expected lines to train on; got 2 lines of which 1 empty, 0 repeated"
     ):
         prepare([["a", ""]], 0.0, 0, exclude={"a"})
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_a_written_corpus_is_read_back(tmp_path: Path) -> None:
     split = prepare(documents(50), 0.1, 0)
     corpus.write(split, tmp_path)
     assert corpus.read(tmp_path, "train") == split.train
@@ -114,7 +114,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_an_empty_part_is_read_back_as_empty(tmp_path: Path) -> None:
     corpus.write(prepare(documents(3), 0.0, 0), tmp_path)
     assert corpus.read(tmp_path, "held_out") == []
-    with pytest.raises(HarnessError, match=r"other\.txt: wanted a file to read"):
+    with pytest.raises(HarnessError, match=r"other\.txt: expected a file to read"):
         corpus.read(tmp_path, "other")
 
 
@@ -123,7 +123,7 @@ def test_a_part_is_read_a_document_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_bytes(b"a\nb\n\nc\n\n\xff\n")
     documents = corpus.stream(tmp_path, "train")
     assert [next(documents), next(documents)] == [["a", "b"], ["c"]]
-    with pytest.raises(HarnessError, match=r"train\.txt:6: wanted UTF-8"):
+    with pytest.raises(HarnessError, match=r"train\.txt:6: expected UTF-8"):
         next(documents)
 
 

@@ -30,7 +30,7 @@ def tags() -> TaskData:
     return assemble(TASKS["pos"], "mt", {"train": sentences, "dev": sentences, "test": sentences}, PLACES)
 
 
-def test_the_label_set_is_that_of_training_sorted_or_the_standards() -> None:
+def test_the_label_set_is_the_standards_or_that_of_training_sorted() -> None:
     assert topics().labels == ("a", "b", "c")
     assert len(tags().labels) == 17
 
@@ -51,12 +51,12 @@ def test_limits_depend_on_the_seed_alone_and_keep_the_order() -> None:
     assert limit(data) == limit(data, 600, 60, 120) == data
 
 
-def test_a_smaller_limit_of_sentences_lies_in_a_larger_one() -> None:
+def test_sentences_of_a_smaller_limit_are_among_those_of_a_larger() -> None:
     assert set(limit(tags(), 10).train) < set(limit(tags(), 30).train)
 
 
 def test_a_limit_of_nothing_is_refused() -> None:
-    with pytest.raises(HarnessError, match="limit: wanted at least one example a part; got 0"):
+    with pytest.raises(HarnessError, match="limit: expected at least one example a part; got 0"):
         limit(topics(), train=0)
 
 
@@ -65,7 +65,7 @@ def test_an_unknown_task_is_refused() -> None:
         task_named("parsing")
 
 
-def test_items_that_stand_in_two_parts_are_counted_whatever_their_case_and_spaces() -> None:
+def test_items_of_two_parts_are_counted_whatever_their_case_and_spaces() -> None:
     parts = {
         "train": [TextExample("Il-qattus", "a"), TextExample("Il-kelb", "b")],
         "dev": [TextExample("il-QATTUS ", "a"), TextExample("Id-dar", "b")],

@@ -1,4 +1,4 @@
-"""The data folder: what it gives, and that each fault names its file and line."""
+"""Read the data folder; each fault names its file and line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = os.environ.get("HARNESS_REAL_DATA")
 
 
 def conllu(*tokens: str) -> str:
-    """Gives one sentence; a token is ``id form upos``."""
+    """Return one sentence; a token is ``id form upos``."""
     rows = [token.split() for token in tokens]
     return "".join(f"{number}\t{form}\t_\t{upos}" + "\t_" * 6 + "\n" for number, form, upos in rows) + "\n"
 
@@ -55,13 +55,13 @@ def make_corpus(root: Path, **files: str) -> None:
 def test_corpus_files_are_read_in_order_and_cut_into_documents(tmp_path: Path) -> None:
     make_corpus(tmp_path, b="\n\nx\ny\n\nz\n\n", a="".join(f"{number}\n" for number in range(40)) + "\n")
     (tmp_path / "corpus" / "mt" / "LICENSE").write_text("not text of the corpus")
-    (tmp_path / "corpus" / "mt" / "._a.txt").write_bytes(b"\x00\x05\x16\x07 what a Mac lays beside a file")
+    (tmp_path / "corpus" / "mt" / "._a.txt").write_bytes(b"\x00\x05\x16\x07 a file that a Mac leaves")
     read_documents = list(folder.read_corpus(tmp_path, "mt"))
     assert [len(one) for one in read_documents] == [32, 9, 2, 1]
     assert read_documents[2:] == [["x", "y"], ["z"]]
 
 
-def test_blank_lines_before_and_after_the_text_part_nothing(tmp_path: Path) -> None:
+def test_blank_lines_before_and_after_the_text_separate_nothing(tmp_path: Path) -> None:
     make_corpus(tmp_path, a="\n" + "".join(f"{number}\n" for number in range(40)) + "\n\n")
     assert [len(one) for one in folder.read_corpus(tmp_path, "mt")] == [32, 11]
 
@@ -73,7 +73,7 @@ def test_languages_are_the_folders_of_the_corpus(tmp_path: Path) -> None:
     assert folder.list_languages(tmp_path) == ["mt", "sk"]
 
 
-def test_an_unknown_language_lists_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_language_lists_the_languages(tmp_path: Path) -> None:
     make_corpus(tmp_path, a="x\n")
     with pytest.raises(HarnessError, match=r"unknown language in .*corpus 'sk'; there are: mt\.") as fault:
         list(folder.read_corpus(tmp_path, "sk"))
@@ -81,26 +81,26 @@ def test_an_unknown_language_lists_those_there_are(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_corpus_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="wanted a data folder with 'corpus/<language>"):
+    with pytest.raises(HarnessError, match="expected a data folder with 'corpus/<language>"):
         folder.list_languages(tmp_path)
 
 
 def test_a_language_without_files_is_refused(tmp_path: Path) -> None:
     make_corpus(tmp_path)
-    with pytest.raises(HarnessError, match=r"corpus/mt: wanted files \*\.txt\[\.gz"):
+    with pytest.raises(HarnessError, match=r"corpus/mt: expected files \*\.txt\[\.gz"):
         list(folder.read_corpus(tmp_path, "mt"))
 
 
 def test_an_unknown_compression_is_refused(tmp_path: Path) -> None:
     make_corpus(tmp_path)
     (tmp_path / "corpus" / "mt" / "a.txt.bz2").write_bytes(b"x")
-    with pytest.raises(HarnessError, match=r"a\.txt\.bz2: wanted one of \.txt, \.txt\.gz.*; got '\.bz2'"):
+    with pytest.raises(HarnessError, match=r"a\.txt\.bz2: expected one of \.txt, \.txt\.gz.*; got '\.bz2'"):
         list(folder.read_corpus(tmp_path, "mt"))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "got an empty file"), (" \n\t\n", "a.txt: wanted lines of text; got only white space")],
+    [("", "got an empty file"), (" \n\t\n", "a.txt: expected lines of text; got only white space")],
 )
 def test_a_corpus_file_without_text_is_refused(tmp_path: Path, text: str, message: str) -> None:
     make_corpus(tmp_path, a=text)
@@ -111,11 +111,11 @@ def test_a_corpus_file_without_text_is_refused(tmp_path: Path, text: str, messag
 def test_a_corpus_file_in_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
     make_corpus(tmp_path)
     (tmp_path / "corpus" / "mt" / "a.txt").write_bytes("good\nħażin\n".encode("utf-16-le"))
-    with pytest.raises(HarnessError, match=r"a\.txt:1: wanted "):
+    with pytest.raises(HarnessError, match=r"a\.txt:1: expected "):
         list(folder.read_corpus(tmp_path, "mt"))
 
 
-def test_conllu_passes_over_ranges_and_empty_nodes(tmp_path: Path) -> None:
+def test_conllu_skips_ranges_and_empty_nodes(tmp_path: Path) -> None:
     make_task(tmp_path, "pos")
     data = read(tmp_path, "pos")
     words, labels = ("Il-", "kelb", "jiekol", "."), ("DET", "NOUN", "VERB", "PUNCT")
@@ -135,7 +135,7 @@ def test_iob2_sentences_end_at_blank_lines_and_at_the_end(tmp_path: Path) -> Non
     assert data.notes == ()
 
 
-def test_a_type_that_changes_inside_an_entity_is_read_anew_and_noted(tmp_path: Path) -> None:
+def test_a_type_that_changes_within_an_entity_is_corrected_and_noted(tmp_path: Path) -> None:
     make_task(tmp_path, "ner", test="x\tB-LOC\ny\tI-PER\nz\tI-PER\n")
     data = read(tmp_path, "ner")
     assert data.test == (TokenExample(("x", "y", "z"), ("B-LOC", "B-PER", "I-PER")),)
@@ -157,33 +157,33 @@ def test_pairs_have_three_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        ("text\tlabel\n", "test.tsv:1: wanted the header 'premise<TAB>hypothesis<TAB>label'"),
+        ("text\tlabel\n", "test.tsv:1: expected the header 'premise<TAB>hypothesis<TAB>label'"),
         (
             "premise\thypothesis\tlabel\na\tb\n",
-            "test.tsv:2: wanted three columns, premise, hypothesis and label; got 2",
+            "test.tsv:2: expected three columns, premise, hypothesis and label; got 2",
         ),
         (
             "premise\thypothesis\tlabel\na\t \tyes\n",
-            "test.tsv:2: wanted a hypothesis in column 2; got nothing",
+            "test.tsv:2: expected a hypothesis in column 2; got nothing",
         ),
     ],
 )
-def test_a_bad_pair_is_refused_by_line(tmp_path: Path, content: str, said: str) -> None:
+def test_a_bad_pair_is_refused_by_line(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "test.tsv"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(HarnessError, match=re.escape(said)):
+    with pytest.raises(HarnessError, match=re.escape(message)):
         list(read_pairs(path, []))
 
 
 LETTERS = ("\u09b9\u09df", "o\u0323\u0301ba\u0300", "toqgħod")
-"""A letter that NFC takes apart, letters with their marks after them, and one that is in NFC as it stands."""
+"""A letter that NFC takes apart, letters followed by their marks, and a letter that is in NFC already."""
 
 
 @pytest.mark.parametrize("word", LETTERS, ids=ascii)
 @pytest.mark.parametrize("task", ["pos", "ner", "topic", "nli"])
-def test_texts_are_in_nfc_as_the_corpus_is(tmp_path: Path, task: str, word: str) -> None:
+def test_texts_are_in_nfc(tmp_path: Path, task: str, word: str) -> None:
     written = f"# text = {word}.\n" + conllu(f"1 {word} NOUN", "2 . PUNCT")
     lines = {
         "pos": (".conllu", written),
@@ -216,55 +216,59 @@ FAULTS = {
     "no number": (
         "pos",
         "x\tIl\t_\tDET" + "\t_" * 6,
-        r"train.conllu:1: wanted a word number in column 1; got 'x'",
+        r"train.conllu:1: expected a word number in column 1; got 'x'",
     ),
-    "columns": ("pos", "# c\n1\tIl\t_\tDET", r"train.conllu:2: wanted 10 columns parted by tabs; got 4"),
-    "no form": ("pos", "1\t \t_\tDET" + "\t_" * 6, r"train.conllu:1: wanted a word in column 2"),
+    "columns": ("pos", "# c\n1\tIl\t_\tDET", r"train.conllu:2: expected 10 columns separated by tabs; got 4"),
+    "no form": ("pos", "1\t \t_\tDET" + "\t_" * 6, r"train.conllu:1: expected a word in column 2"),
     "no tag": (
         "pos",
         conllu("1 Il DET", "2 kelb _"),
-        r"train.conllu:2: wanted a UPOS tag in column 4 .*; got '_'",
+        r"train.conllu:2: expected a UPOS tag in column 4 .*; got '_'",
     ),
-    "other tag": ("pos", conllu("1 Il NN"), r"train.conllu:1: wanted a UPOS tag in column 4 .*; got 'NN'"),
-    "no sentence": ("pos", "# only a comment\n\n", r"train.conllu: wanted at least one example; got none"),
+    "other tag": ("pos", conllu("1 Il NN"), r"train.conllu:1: expected a UPOS tag in column 4 .*; got 'NN'"),
+    "no sentence": ("pos", "# only a comment\n\n", r"train.conllu: expected at least one example; got none"),
     "one column": (
         "ner",
         "Ana B-PER\n",
-        r"train.conll:1: wanted a token, a tab and an IOB2 tag; got 'Ana B-PER'",
+        r"train.conll:1: expected a token, a tab and an IOB2 tag; got 'Ana B-PER'",
     ),
-    "no token": ("ner", "Ana\tO\n\tO\n", r"train.conll:2: wanted a token, a tab and an IOB2 tag"),
-    "no start": ("ner", "i\tO\nAna\tI-PER\n", r"train.conll:2: wanted an IOB2 tag .*; got 'I-PER' after 'O'"),
+    "no token": ("ner", "Ana\tO\n\tO\n", r"train.conll:2: expected a token, a tab and an IOB2 tag"),
+    "no start": (
+        "ner",
+        "i\tO\nAna\tI-PER\n",
+        r"train.conll:2: expected an IOB2 tag .*; got 'I-PER' after 'O'",
+    ),
     "not joined": (
         "ner",
         "A\tB-PER\n\nB\tI-PER\n",
         r"train.conll:3: .*; got 'I-PER' at the start of a sentence",
     ),
-    "not IOB2": ("ner", "Ana\tPER\n", r"train.conll:1: wanted an IOB2 tag .*; got 'PER'"),
-    "no type": ("ner", "Ana\tB-\n", r"train.conll:1: wanted an IOB2 tag .*; got 'B-'"),
+    "not IOB2": ("ner", "Ana\tPER\n", r"train.conll:1: expected an IOB2 tag .*; got 'PER'"),
+    "no type": ("ner", "Ana\tB-\n", r"train.conll:1: expected an IOB2 tag .*; got 'B-'"),
     "no header": (
         "topic",
         "Tajjeb\tsports\n",
-        r"train.tsv:1: wanted the header 'text<TAB>label'; got 'Tajjeb",
+        r"train.tsv:1: expected the header 'text<TAB>label'; got 'Tajjeb",
     ),
     "other header": (
         "topic",
         "label\ttext\nx\ty\n",
-        r"train.tsv:1: wanted the header 'text<TAB>label'; got 'label",
+        r"train.tsv:1: expected the header 'text<TAB>label'; got 'label",
     ),
     "three columns": (
         "topic",
         "text\tlabel\na\tb\tc\n",
-        r"train.tsv:2: wanted two columns, text and label; got 3",
+        r"train.tsv:2: expected two columns, text and label; got 3",
     ),
     "one of two": (
         "topic",
         "text\tlabel\na\tb\nc\n",
-        r"train.tsv:3: wanted two columns, text and label; got 1",
+        r"train.tsv:3: expected two columns, text and label; got 1",
     ),
-    "no label": ("topic", "text\tlabel\na\t \n", r"train.tsv:2: wanted a label in column 2; got nothing"),
-    "no text": ("topic", "text\tlabel\n\tsports\n", r"train.tsv:2: wanted a text in column 1; got nothing"),
-    "no example": ("topic", "text\tlabel\n", r"train.tsv: wanted at least one example; got none"),
-    "empty": ("topic", "", r"train.tsv: wanted lines of text; got an empty file"),
+    "no label": ("topic", "text\tlabel\na\t \n", r"train.tsv:2: expected a label in column 2; got nothing"),
+    "no text": ("topic", "text\tlabel\n\tsports\n", r"train.tsv:2: expected a text in column 1; got nothing"),
+    "no example": ("topic", "text\tlabel\n", r"train.tsv: expected at least one example; got none"),
+    "empty": ("topic", "", r"train.tsv: expected lines of text; got an empty file"),
 }
 
 
@@ -280,7 +284,7 @@ def test_a_bad_line_is_refused_by_file_and_number(tmp_path: Path, fault: str) ->
 def test_a_label_that_training_lacks_is_refused(tmp_path: Path) -> None:
     make_task(tmp_path, "topic", test="text\tlabel\nx\tmixed\n")
     with pytest.raises(
-        HarnessError, match=r"test.tsv: wanted only labels of the training part .*; got 'mixed'"
+        HarnessError, match=r"test.tsv: expected only labels of the training part .*; got 'mixed'"
     ):
         folder.read_task(tmp_path, "topic", "mt")
 
@@ -303,11 +307,13 @@ def test_a_task_without_training_part_is_absent(tmp_path: Path) -> None:
 def test_a_training_part_alone_is_refused(tmp_path: Path, split: str) -> None:
     make_task(tmp_path, "ner")
     (tmp_path / "ner" / "mt" / f"{split}.conll").unlink()
-    with pytest.raises(HarnessError, match=rf"{split}.conll: wanted this file beside train.conll; got none"):
+    with pytest.raises(
+        HarnessError, match=rf"{split}.conll: expected this file next to train.conll; got none"
+    ):
         folder.read_task(tmp_path, "ner", "mt")
 
 
-def test_an_unknown_task_lists_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_task_lists_the_tasks(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=f"unknown task 'parsing'; there are: {', '.join(TASKS)}"):
         folder.read_task(tmp_path, "parsing", "mt")
 
@@ -318,17 +324,17 @@ def test_all_of_the_real_text_reads() -> None:
     root = Path(str(ROOT))
     languages = folder.list_languages(root)
     assert len(languages) == 20
-    found = {}
+    read = {}
     for lang in languages:
         assert sum(len(one) for one in folder.read_corpus(root, lang)) > 5_000
         for task in TASKS:
             data = folder.read_task(root, task, lang)
             if isinstance(data, TaskData):
-                found[task, lang] = data
-    assert {lang for task, lang in found if task == "pos"} == {"en", "fr", "he", "mt", "sl", "tl"}
-    assert {lang for task, lang in found if task == "ner"} == {"hr"}
-    assert len(found["topic", "mt"].labels) == 7
-    assert len(found["topic", "mt"].test) == 204
-    noted = [note for data in found.values() for note in data.notes]
+                read[task, lang] = data
+    assert {lang for task, lang in read if task == "pos"} == {"en", "fr", "he", "mt", "sl", "tl"}
+    assert {lang for task, lang in read if task == "ner"} == {"hr"}
+    assert len(read["topic", "mt"].labels) == 7
+    assert len(read["topic", "mt"].test) == 204
+    noted = [note for data in read.values() for note in data.notes]
     assert len(noted) == 1
     assert "hr/dev.conll:6153" in noted[0]

@@ -44,7 +44,7 @@ def test_maltese_is_where_the_hub_keeps_it() -> None:
     assert row.tasks["pos"].config == "mt_mudt"
 
 
-def test_an_unknown_language_lists_those_there_are() -> None:
+def test_an_unknown_language_lists_the_languages() -> None:
     with pytest.raises(
         UsageError, match=r"unknown language 'slo'; there are: ar, ceb, .*tl\. Did you mean 'sl'\?"
     ):

@@ -27,7 +27,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_gives_its_corpus_whole_or_a_drawn_part(root: Path) -> None:
+def test_a_folder_has_its_corpus_whole_or_in_part(root: Path) -> None:
     whole = open_corpus(root, "mt")
     assert sum(map(len, whole.documents)) == 320
     assert whole.provenance == {"source": str(root)}
@@ -36,14 +36,14 @@ def test_a_folder_gives_its_corpus_whole_or_a_drawn_part(root: Path) -> None:
     assert sum(map(len, parts[0])) == 96
 
 
-def test_a_folder_gives_its_tasks_within_the_sizes(root: Path) -> None:
+def test_a_folder_has_its_tasks_within_the_sizes(root: Path) -> None:
     data = open_task(root, "topic", "mt", (10, None, 4))
     assert isinstance(data, TaskData)
     assert (len(data.train), len(data.dev), len(data.test)) == (10, 40, 4)
     assert isinstance(open_task(root, "ner", "mt"), Absent)
 
 
-def test_the_built_in_languages_give_a_corpus_and_tasks() -> None:
+def test_the_built_in_languages_have_a_corpus_and_tasks() -> None:
     corpus = open_corpus("builtin", "mt", 50, seed=3)
     assert sum(map(len, corpus.documents)) == 50
     assert corpus.provenance == {"source": "builtin"}
@@ -54,14 +54,16 @@ def test_the_built_in_languages_give_a_corpus_and_tasks() -> None:
 
 def test_the_built_in_languages_need_sizes() -> None:
     with pytest.raises(
-        UsageError, match="corpus: wanted a number of lines, since the built-in languages are endless"
+        UsageError, match="corpus: expected a number of lines, since the built-in languages have no end"
     ):
         open_corpus("builtin", "mt")
-    with pytest.raises(UsageError, match="ner: wanted three sizes, since the built-in languages are endless"):
+    with pytest.raises(
+        UsageError, match="ner: expected three sizes, since the built-in languages have no end"
+    ):
         open_task("builtin", "ner", "mt", (6, None, 5))
 
 
-def test_an_unknown_source_lists_those_there_are() -> None:
+def test_an_unknown_source_lists_the_sources() -> None:
     for opened in (lambda: open_corpus("hubb", "mt"), lambda: open_task("hubb", "ner", "mt")):
         with pytest.raises(
             UsageError, match=r"unknown data source 'hubb'; there are: builtin, hub, the path of"
@@ -74,7 +76,7 @@ def test_an_unknown_built_in_language_is_refused() -> None:
         list(open_corpus("builtin", "xx", 5).documents)
 
 
-def test_the_hub_is_asked_by_the_same_door() -> None:
+def test_the_hub_is_opened_the_same_way() -> None:
     code = (
         "from harness.data.sources import open_corpus, open_task\n"
         "from harness.data.examples import Absent\n"
@@ -85,7 +87,7 @@ def test_the_hub_is_asked_by_the_same_door() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=offline, check=False
     )
-    assert "HarnessError: hub: wanted the data set cis-lmu/GlotCC-V1" in done.stderr
+    assert "HarnessError: hub: expected the data set cis-lmu/GlotCC-V1" in done.stderr
 
 
 def test_a_folder_needs_no_hub_library(root: Path) -> None:

@@ -23,7 +23,7 @@ PACKED = {
 
 
 @pytest.mark.parametrize("ending", PACKED)
-def test_every_compression_gives_the_same_numbered_lines(tmp_path: Path, ending: str) -> None:
+def test_every_compression_has_the_same_numbered_lines(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a{ending}"
     path.write_bytes(PACKED[ending](TEXT.encode()))
     assert list(read_lines(path)) == LINES
@@ -38,7 +38,7 @@ def test_a_zstd_file_of_several_frames_is_read_to_its_end(tmp_path: Path) -> Non
     assert (lines[:3], len(lines), lines[-1]) == (["one", "two", "o"], 400_002, "z")
 
 
-def test_only_newlines_end_a_line_and_the_byte_order_mark_goes(tmp_path: Path) -> None:
+def test_only_newlines_end_a_line_and_the_byte_order_mark_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("\ufeffa\u2028b\x0cc\r\nd\x85e".encode())
     assert list(read_lines(path)) == [(1, "a\u2028b\x0cc"), (2, "d\x85e")]
@@ -50,12 +50,12 @@ def test_a_cut_file_is_refused_with_its_name(tmp_path: Path, ending: str) -> Non
     whole = PACKED[ending](("".join(f"line {number}\n" for number in range(5000))).encode())
     path.write_bytes(whole[: len(whole) * 2 // 3])
     with pytest.raises(
-        HarnessError, match=rf"a{ending}: wanted a whole {ending[5:]} file; got broken data after line"
+        HarnessError, match=rf"a{ending}: expected a whole {ending[5:]} file; got broken data after line"
     ):
         list(read_lines(path))
 
 
-def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_another_compression_than_its_name_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.zst"
     path.write_bytes(b"plain text\n")
     with pytest.raises(HarnessError, match="broken data after line 0"):
@@ -65,9 +65,9 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"", "wanted lines of text; got an empty file"),
-        (b"good\n\xe4h\n", r"a.txt:2: wanted UTF-8; got byte 0xe4 at column 1"),
-        (b"good\na\0b\n", r"a.txt:2: wanted text; got a NUL character"),
+        (b"", "expected lines of text; got an empty file"),
+        (b"good\n\xe4h\n", r"a.txt:2: expected UTF-8; got byte 0xe4 at column 1"),
+        (b"good\na\0b\n", r"a.txt:2: expected text; got a NUL character"),
     ],
 )
 def test_bad_bytes_are_refused_with_their_line(tmp_path: Path, raw: bytes, message: str) -> None:
@@ -78,5 +78,5 @@ def test_bad_bytes_are_refused_with_their_line(tmp_path: Path, raw: bytes, messa
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match=r"none\.txt: wanted a file to read; got 'No such file"):
+    with pytest.raises(HarnessError, match=r"none\.txt: expected a file to read; got 'No such file"):
         list(read_lines(tmp_path / "none.txt"))

@@ -3,14 +3,13 @@
 One lexicon per language (``lexicons/<code>.yaml``) and one grammar engine. A document has a latent topic,
 a latent polarity and a small cast of entities; each sentence fills a pattern of the language with words
 that fit, by Zipf's law. Half of the words (``seen``) may occur in labelled training sets; test sets draw
-mostly from the other half, the corpus from both: what was learned from the corpus about *which words go
-together* decides the score.
+mostly from the other half, the corpus from both: a model's knowledge of *which words go together*, learned
+from the corpus, decides the score.
 
 The lexicon's format
 ====================
 A *word* is its forms joined by ``/``, in the order of the columns declared for its kind; words are
-separated by white space inside folded blocks; ``_`` stands for the space inside a form or a name. No form
-is left out::
+separated by white space in folded blocks; ``_`` is the space within a form or a name. No form is left out::
 
     language: mt
     script: Latn                     # Latn | Hebr | Deva
@@ -31,7 +30,7 @@ is left out::
     patterns:   [<pattern>, …]
 
 Groups are the six topics and the three polarities (``neutral`` has neither topic nor polarity); a form
-stands in one group of its kind. ``elide`` and ``assimilate`` (one rule or a list) change function words
+is in one group of its kind. ``elide`` and ``assimilate`` (one rule or a list) change function words
 only, by the onset of the next word.
 
 A pattern is tokens separated by white space:
@@ -47,9 +46,9 @@ A pattern is tokens separated by white space:
 - ``{the~1|DET}``: the form of ``function: the`` that agrees with noun 1.
 
 In running text a PUNCT literal joins the previous token, a literal ending in ``-`` or ``'`` joins the next
-one, one beginning with them joins the previous one, and the first letter is made a capital. About half of
-all sentences are wholly in lower case. To these patterns the engine adds mere lists of words and names, in
-which the place of a word says nothing about it.
+one, one beginning with them joins the previous one, and the first letter becomes a capital. About half of
+all sentences are in lower case throughout. To these patterns the engine adds plain lists of words and names,
+in which the place of a word does not depend on the word.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Random sources that give the same draws on every machine and Python."""
+"""Random sources with the same draws on every machine and Python."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
-One = TypeVar("One")
+Option = TypeVar("Option")
 
 
-def drawer(*name: object) -> random.Random:
-    """Gives a random source that depends on its name and on nothing else."""
+def seed_random(*name: object) -> random.Random:
+    """Return a random source that depends on its name alone."""
     digest = hashlib.sha256(":".join(map(str, name)).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
 
-def choose(source: random.Random, options: Sequence[One]) -> One:
-    """Gives one of the options, each as likely as the other."""
+def choose(source: random.Random, options: Sequence[Option]) -> Option:
+    """Return one of the options, all equally likely."""
     return options[int(source.random() * len(options))]

@@ -1,12 +1,12 @@
-"""The built-in labelled tasks: train and dev from the seen half of the words, test mostly from the other."""
+"""The built-in labelled tasks: train and dev from the seen half of the words, test mostly from the rest."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 
-from harness.data.builtin.chance import choose, drawer
-from harness.data.builtin.grammar import Document, Grammar, Sentence, grammar
+from harness.data.builtin.chance import choose, seed_random
+from harness.data.builtin.grammar import Document, Grammar, Sentence, load_grammar
 from harness.data.builtin.lexicon import NAME_TYPES, TOPICS
 from harness.data.builtin.patterns import Pattern
 from harness.data.examples import SPLITS, Example, TaskData, TextExample, TokenExample
@@ -28,81 +28,94 @@ Draw = Callable[[Grammar, random.Random, str, int], Example]
 
 
 def read_task(task: str, language: str, sizes: tuple[int, int, int], seed: int) -> TaskData:
-    """Gives the task in that language; holds: no example stands twice; labels of texts are even.
+    """Draw the task in that language.
+
+    Invariants: no example occurs twice; labels of texts are balanced.
 
     Args:
         task: ``pos``, ``ner``, ``topic`` or ``sentiment``.
         language: a built-in language's code.
         sizes: how many examples train, dev and test have.
-        seed: another seed gives other examples, of the same words.
+        seed: another seed draws other examples, of the same words.
 
     Raises:
-        UsageError: there is no such task or language; lists those there are.
-        HarnessError: a part should have no example.
+        UsageError: there is no such task or language; the message lists those that exist.
+        HarnessError: a part would have no example.
     """
     row = task_named(task)
     if task not in LABELS:
         raise unknown("built-in task", task, LABELS)
     if min(sizes) < 1:
         raise HarnessError(
-            f"built-in {task}: wanted at least one example a part; got {sizes}; raise the sizes"
+            f"built-in {task}: expected at least one example a part; got {sizes}; raise the sizes"
         )
-    speech = grammar(language)
-    found: set[Example] = set()
+    grammar = load_grammar(language)
+    drawn: set[Example] = set()
     parts: dict[str, tuple[Example, ...]] = {}
     for split, size in zip(SPLITS, sizes, strict=True):
-        source = drawer("task", task, language, split, seed)
+        source = seed_random("task", task, language, split, seed)
         examples: list[Example] = []
         while len(examples) < size:
-            example = _DRAWS[task](speech, source, VIEWS[split], len(examples))
-            if example not in found:
-                found.add(example)
+            example = _DRAWS[task](grammar, source, VIEWS[split], len(examples))
+            if example not in drawn:
+                drawn.add(example)
                 examples.append(example)
         source.shuffle(examples)
         parts[split] = tuple(examples)
     return TaskData(row, language, LABELS[task], parts["train"], parts["dev"], parts["test"])
 
 
-def _pos(speech: Grammar, source: random.Random, view: str, _: int) -> Example:
-    made = _sentence(
-        speech, source, speech.document(source, view), "pos", lambda pattern: pattern.topical > 0
+def _draw_pos(grammar: Grammar, source: random.Random, view: str, _: int) -> Example:
+    made = _draw_sentence(
+        grammar, source, grammar.draw_document(source, view), "pos", lambda pattern: pattern.topical > 0
     )
     return TokenExample(tuple(made.words), tuple(made.tags), made.text())
 
 
-def _ner(speech: Grammar, source: random.Random, view: str, _: int) -> Example:
-    made = _sentence(speech, source, speech.document(source, view), "ner", lambda pattern: pattern.names > 0)
+def _draw_ner(grammar: Grammar, source: random.Random, view: str, _: int) -> Example:
+    made = _draw_sentence(
+        grammar, source, grammar.draw_document(source, view), "ner", lambda pattern: pattern.names > 0
+    )
     return TokenExample(tuple(made.words), tuple(made.entities), made.text())
 
 
-def _topic(speech: Grammar, source: random.Random, view: str, place: int) -> Example:
+def _draw_topic(grammar: Grammar, source: random.Random, view: str, place: int) -> Example:
     topic = TOPICS[place % len(TOPICS)]
-    document = speech.document(source, view, topic=topic)
-    return TextExample(_text(speech, source, document, "topic", lambda pattern: pattern.topical > 1), topic)
+    document = grammar.draw_document(source, view, topic=topic)
+    return TextExample(
+        _draw_text(grammar, source, document, "topic", lambda pattern: pattern.topical > 1), topic
+    )
 
 
-def _sentiment(speech: Grammar, source: random.Random, view: str, place: int) -> Example:
+def _draw_sentiment(grammar: Grammar, source: random.Random, view: str, place: int) -> Example:
     polarity = SENTIMENTS[place % len(SENTIMENTS)]
-    document = speech.document(source, view, polarity=polarity)
-    return TextExample(_text(speech, source, document, "sentiment", lambda pattern: pattern.polar), polarity)
+    document = grammar.draw_document(source, view, polarity=polarity)
+    return TextExample(
+        _draw_text(grammar, source, document, "sentiment", lambda pattern: pattern.polar), polarity
+    )
 
 
-_DRAWS: dict[str, Draw] = {"pos": _pos, "ner": _ner, "topic": _topic, "sentiment": _sentiment}
+_DRAWS: dict[str, Draw] = {
+    "pos": _draw_pos,
+    "ner": _draw_ner,
+    "topic": _draw_topic,
+    "sentiment": _draw_sentiment,
+}
 
 
-def _text(
-    speech: Grammar, source: random.Random, document: Document, task: str, fits: Callable[[Pattern], bool]
+def _draw_text(
+    grammar: Grammar, source: random.Random, document: Document, task: str, fits: Callable[[Pattern], bool]
 ) -> str:
-    """Gives one to three sentences whose patterns fit."""
+    """Draw one to three sentences whose patterns fit."""
     length = choose(source, range(1, LONGEST_TEXT + 1))
-    return " ".join(_sentence(speech, source, document, task, fits).text() for _ in range(length))
+    return " ".join(_draw_sentence(grammar, source, document, task, fits).text() for _ in range(length))
 
 
-def _sentence(
-    speech: Grammar, source: random.Random, document: Document, task: str, fits: Callable[[Pattern], bool]
+def _draw_sentence(
+    grammar: Grammar, source: random.Random, document: Document, task: str, fits: Callable[[Pattern], bool]
 ) -> Sentence:
-    patterns = speech.lists if source.random() < LIST_FRACTIONS[task] else speech.patterns
+    patterns = grammar.lists if source.random() < LIST_FRACTIONS[task] else grammar.patterns
     pattern = choose(source, patterns)
     while not fits(pattern):
         pattern = choose(source, patterns)
-    return speech.sentence(source, document, pattern)
+    return grammar.draw_sentence(source, document, pattern)

@@ -26,7 +26,7 @@ NAME_TYPES = ("PER", "LOC", "ORG")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Word:
-    """One content word: its forms by column, each as its tokens, and whether training sets may hold it."""
+    """One content word: its forms by column, each as its tokens, and whether training sets may have it."""
 
     forms: tuple[tuple[str, ...], ...]
     group: str
@@ -44,7 +44,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Everything a language's file says.
+    """The content of a language's file.
 
     Attributes:
         words: kind → group → words, the most frequent first.
@@ -61,10 +61,10 @@ class Lexicon:
 
 
 def read_source(language: str) -> dict[str, Any]:
-    """Gives the mapping in the language's file, every scalar as text (``no`` is a word).
+    """Return the mapping in the language's file, every scalar as text (``no`` is a word).
 
     Raises:
-        UsageError: the language has no lexicon; lists those that have.
+        UsageError: the language has no lexicon; the message lists the languages.
     """
     if language not in LANGUAGES:
         raise unknown("built-in language", language, LANGUAGES)
@@ -73,21 +73,23 @@ def read_source(language: str) -> dict[str, Any]:
 
 
 @functools.cache
-def load(language: str) -> Lexicon:
-    """Gives the language's lexicon, read once.
+def load_lexicon(language: str) -> Lexicon:
+    """Return the language's lexicon, read once.
 
     Raises:
-        UsageError: the language has no lexicon; lists those that have.
+        UsageError: the language has no lexicon; the message lists the languages.
     """
-    return build(read_source(language))
+    return build_lexicon(read_source(language))
 
 
-def build(source: Mapping[str, Any]) -> Lexicon:
-    """Gives the lexicon a mapping describes; holds: the same words in the same order, half of them seen."""
+def build_lexicon(source: Mapping[str, Any]) -> Lexicon:
+    """Return the lexicon of a mapping: the same words in the same order, half of them seen."""
     language = source["language"]
     genders = tuple(source["genders"]) or ("all",)
     words = {
-        kind: {group: _words(language, kind, group, entry) for group, entry in source[f"{kind}s"].items()}
+        kind: {
+            group: _read_words(language, kind, group, entry) for group, entry in source[f"{kind}s"].items()
+        }
         for kind in KINDS
     }
     person = source["names"]["person"]
@@ -97,13 +99,13 @@ def build(source: Mapping[str, Any]) -> Lexicon:
         "place": source["names"]["place"],
         "organisation": source["names"]["organisation"],
     }
-    names = {part: _names(f"{language}:{part}", text.split()) for part, text in lists.items()}
+    names = {part: _read_names(f"{language}:{part}", text.split()) for part, text in lists.items()}
     columns = {kind: tuple(source["columns"][kind]) for kind in KINDS}
     return Lexicon(language, genders, columns, words, names, source)
 
 
-def halve(salt: str, texts: Sequence[str]) -> list[bool]:
-    """Gives which texts are seen: one of every two neighbours, by hash: both halves are as frequent."""
+def choose_seen(salt: str, texts: Sequence[str]) -> list[bool]:
+    """Return which texts are seen: one of every two neighbours, by hash; both halves are as frequent."""
     seen = []
     for place in range(0, len(texts), 2):
         first = hashlib.sha256(f"{salt}:{texts[place]}".encode()).digest()[0] % 2 == 0
@@ -111,27 +113,29 @@ def halve(salt: str, texts: Sequence[str]) -> list[bool]:
     return seen[: len(texts)]
 
 
-def tokens(form: str) -> tuple[str, ...]:
-    """Gives the tokens of a form or name (``San_Ġiljan`` is two)."""
+def split_form(form: str) -> tuple[str, ...]:
+    """Return the tokens of a form or name (``San_Ġiljan`` is two)."""
     return tuple(form.split("_"))
 
 
-def _words(language: str, kind: str, group: str, entry: str | Mapping[str, str]) -> tuple[Word, ...]:
+def _read_words(language: str, kind: str, group: str, entry: str | Mapping[str, str]) -> tuple[Word, ...]:
     by_gender = {"all": entry} if isinstance(entry, str) else entry
     lists = [[(gender, word) for word in text.split()] for gender, text in by_gender.items()]
     ranked = _interleave(lists)
-    seen = halve(f"{language}:{kind}:{group}", [word for _, word in ranked])
+    seen = choose_seen(f"{language}:{kind}:{group}", [word for _, word in ranked])
     return tuple(
-        Word(tuple(tokens(form) for form in word.split("/")), group, gender, half)
+        Word(tuple(split_form(form) for form in word.split("/")), group, gender, half)
         for (gender, word), half in zip(ranked, seen, strict=True)
     )
 
 
-def _names(salt: str, texts: Sequence[str]) -> tuple[Name, ...]:
-    return tuple(Name(tokens(text), half) for text, half in zip(texts, halve(salt, texts), strict=True))
+def _read_names(salt: str, texts: Sequence[str]) -> tuple[Name, ...]:
+    return tuple(
+        Name(split_form(text), half) for text, half in zip(texts, choose_seen(salt, texts), strict=True)
+    )
 
 
 def _interleave(lists: Iterable[Sequence[tuple[str, str]]]) -> list[tuple[str, str]]:
-    """Deals the lists out in turn, so that each gender has frequent and rare words."""
+    """Take from the lists in turn, so that each gender has frequent and rare words."""
     rounds = itertools.zip_longest(*lists)
     return [entry for one in rounds for entry in one if entry is not None]

@@ -1,4 +1,4 @@
-"""Sentence patterns: from the lexicon's notation to slots whose agreement is looked up once, here."""
+"""Sentence patterns: from the lexicon's notation to slots, with their agreement looked up once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.data.builtin.chance import choose, drawer
-from harness.data.builtin.lexicon import NAME_TYPES, Lexicon, tokens
+from harness.data.builtin.chance import choose, seed_random
+from harness.data.builtin.lexicon import NAME_TYPES, Lexicon, split_form
 from harness.tasks import UPOS
 
 TAGS = {"noun": "NOUN", "adjective": "ADJ", "verb": "VERB", "adverb": "ADV"}
@@ -33,10 +33,11 @@ class Slot:
         text: the name's type, or the function word's name.
         tokens: the literal, or nothing.
         polar: whether the word is chosen by polarity rather than by topic.
-        noun: the place (among the pattern's nouns, from 0) of the noun this is, or agrees with; None if free.
+        noun: the place (among the pattern's nouns, from 0) of the slot's noun, or of the noun it agrees with;
+            None if it agrees with none.
         columns: for a noun, the columns to choose from, as (name, place).
-        places: for what agrees, (gender, noun column) → place of its own column (or of ``forms``).
-        column: the place of the column, for what does not agree.
+        places: for a slot that agrees, (gender, noun column) → place of its own column (or of ``forms``).
+        column: the place of the column, for a slot that does not agree.
         forms: a function word's forms.
     """
 
@@ -54,12 +55,12 @@ class Slot:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A sentence's slots, and what a task wants to know of them.
+    """A sentence's slots, and the facts of them that tasks choose by.
 
     Attributes:
         nouns: the noun slots, in order.
         polar: whether any word is chosen by polarity.
-        names: how many names it holds.
+        names: how many names it has.
         topical: how many words it chooses by topic.
     """
 
@@ -71,56 +72,64 @@ class Pattern:
     topical: int
 
 
-def parse(source: str, lexicon: Lexicon) -> Pattern:
-    """Gives the pattern; raises ValueError with what is wrong when it names what the lexicon has not."""
+def parse_pattern(source: str, lexicon: Lexicon) -> Pattern:
+    """Return the pattern.
+
+    Raises:
+        ValueError: it uses a word, column or tag that the lexicon lacks; the message names it.
+    """
     matches = [(token, _SLOT.fullmatch(token), _LITERAL.fullmatch(token)) for token in source.split()]
-    noun_columns = [_noun_columns(slot[4], lexicon) for _, slot, _ in matches if slot and slot[1] == "noun"]
+    noun_columns = [
+        _list_noun_columns(slot[4], lexicon) for _, slot, _ in matches if slot and slot[1] == "noun"
+    ]
     slots: list[Slot] = []
     numbers = itertools.count()
     for token, slot, literal in matches:
         if literal:
-            slots.append(Slot("literal", _tag(token, literal[2]), tokens=(literal[1],)))
+            slots.append(Slot("literal", _check_tag(token, literal[2]), tokens=(literal[1],)))
         elif slot and slot[1] == "noun":
             noun = next(numbers)
             slots.append(Slot("noun", "NOUN", polar=bool(slot[2]), noun=noun, columns=noun_columns[noun]))
         elif slot:
-            slots.append(_slot(token, slot, noun_columns, lexicon))
+            slots.append(_make_slot(token, slot, noun_columns, lexicon))
         else:
             raise ValueError(f"'{token}' is neither literal|TAG nor a slot")
-    return _pattern(source, slots)
+    return _make_pattern(source, slots)
 
 
-def lists(lexicon: Lexicon, mark: str) -> tuple[str, ...]:
-    """Gives patterns that only list words and names: what each is cannot be told from its place.
+def make_list_patterns(lexicon: Lexicon, mark: str) -> tuple[str, ...]:
+    """Return patterns that only list words and names, so that the place of a word does not reveal its kind.
 
     Args:
         lexicon: decides the seed only, so that languages differ.
         mark: the language's full stop.
     """
-    source = drawer("lists", lexicon.language)
-    found = []
+    source = seed_random("lists", lexicon.language)
+    patterns = []
     for _ in range(NUM_LISTS):
-        items = [_item(choose(source, LISTED), source, lexicon) for _ in range(choose(source, range(3, 7)))]
-        found.append(" ,|PUNCT ".join(items) + f" {mark}|PUNCT")
-    return tuple(found)
+        items = [
+            _make_item(choose(source, LISTED), source, lexicon) for _ in range(choose(source, range(3, 7)))
+        ]
+        patterns.append(" ,|PUNCT ".join(items) + f" {mark}|PUNCT")
+    return tuple(patterns)
 
 
-def look_up(gender: str, column: str, columns: Sequence[str]) -> int | None:
-    """Gives the place of the column that agrees with a noun of this gender in this column, or None."""
+def find_column(gender: str, column: str, columns: Sequence[str]) -> int | None:
+    """Return the place of the column that agrees with a noun of this gender in this column, or None."""
     number = column.partition(".")[0]
-    for wanted in (f"{gender}.{column}", f"{gender}.{number}", column, number, "all"):
-        if wanted in columns:
-            return columns.index(wanted)
+    for name in (f"{gender}.{column}", f"{gender}.{number}", column, number, "all"):
+        if name in columns:
+            return columns.index(name)
     return None
 
 
-def _item(name: str, source: random.Random, lexicon: Lexicon) -> str:
-    """Gives a slot of that name in a column drawn from those of its kind."""
+def _make_item(name: str, source: random.Random, lexicon: Lexicon) -> str:
+    """Return a slot of that name in a column drawn from those of its kind."""
     kind = name.rstrip("+")
     return f"{{{name}:{choose(source, lexicon.columns[_KINDS[kind]])}}}" if kind in _KINDS else f"{{{name}}}"
 
 
-def _pattern(source: str, slots: Sequence[Slot]) -> Pattern:
+def _make_pattern(source: str, slots: Sequence[Slot]) -> Pattern:
     content = [slot for slot in slots if slot.kind in TAGS]
     return Pattern(
         source,
@@ -132,40 +141,40 @@ def _pattern(source: str, slots: Sequence[Slot]) -> Pattern:
     )
 
 
-def _tag(token: str, tag: str | None) -> str:
+def _check_tag(token: str, tag: str | None) -> str:
     if tag is None or tag not in FUNCTION_TAGS:
-        raise ValueError(f"'{token}' wants a tag out of {' '.join(sorted(FUNCTION_TAGS))}; got {tag}")
+        raise ValueError(f"'{token}' needs a tag of {' '.join(sorted(FUNCTION_TAGS))}; got {tag}")
     return tag
 
 
-def _noun_columns(wanted: str | None, lexicon: Lexicon) -> tuple[tuple[str, int], ...]:
+def _list_noun_columns(column: str | None, lexicon: Lexicon) -> tuple[tuple[str, int], ...]:
     columns = lexicon.columns["noun"]
-    names = [wanted] if wanted else [one for one in columns if one in ("sg", "pl")] or [columns[0]]
+    names = [column] if column else [one for one in columns if one in ("sg", "pl")] or [columns[0]]
     for name in names:
         if name not in columns:
             raise ValueError(f"nouns have no column '{name}'; there are: {', '.join(columns)}")
     return tuple((name, columns.index(name)) for name in names)
 
 
-def _slot(
+def _make_slot(
     token: str, match: re.Match[str], nouns: Sequence[tuple[tuple[str, int], ...]], lexicon: Lexicon
 ) -> Slot:
     name, number, column = match[1], match[3], match[4]
     if name in (*NAME_TYPES, "ENT"):
         return Slot("name", "PROPN", name)
-    slot, columns = _kind(token, match, lexicon)
+    slot, columns = _make_word_slot(token, match, lexicon)
     if number is not None:
         if not 1 <= int(number) <= len(nouns):
             raise ValueError(f"'{token}' agrees with noun {number}; the pattern has {len(nouns)}")
-        places = _agreement(token, nouns[int(number) - 1], columns, lexicon.genders)
+        places = _find_agreement(token, nouns[int(number) - 1], columns, lexicon.genders)
         return replace(slot, noun=int(number) - 1, places=places)
     if column and column not in columns:
         raise ValueError(f"'{token}' names no column; there are: {', '.join(columns)}")
     return replace(slot, column=columns.index(column) if column else 0)
 
 
-def _kind(token: str, match: re.Match[str], lexicon: Lexicon) -> tuple[Slot, Sequence[str]]:
-    """Gives the slot of a content or function word, not yet agreeing with anything, and its columns."""
+def _make_word_slot(token: str, match: re.Match[str], lexicon: Lexicon) -> tuple[Slot, Sequence[str]]:
+    """Return the slot of a content or function word, before agreement, and its columns."""
     name, tag = match[1], match[5] or match[6]
     if name in _KINDS:
         if tag:
@@ -175,17 +184,17 @@ def _kind(token: str, match: re.Match[str], lexicon: Lexicon) -> tuple[Slot, Seq
     choices = lexicon.source.get("function", {}).get(name)
     if choices is None:
         raise ValueError(f"'{token}' names no slot and no function word")
-    forms = tuple(tokens(form) for form in choices.values())
-    return Slot("function", _tag(token, tag), name, forms=forms), tuple(choices)
+    forms = tuple(split_form(form) for form in choices.values())
+    return Slot("function", _check_tag(token, tag), name, forms=forms), tuple(choices)
 
 
-def _agreement(
+def _find_agreement(
     token: str, noun_columns: Sequence[tuple[str, int]], columns: Sequence[str], genders: Sequence[str]
 ) -> Agreement:
     places = {}
     for gender in genders:
         for name, _ in noun_columns:
-            place = look_up(gender, name, columns)
+            place = find_column(gender, name, columns)
             if place is None:
                 raise ValueError(
                     f"'{token}' has no column for {gender}.{name}; there are: {', '.join(columns)}"

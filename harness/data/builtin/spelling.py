@@ -13,7 +13,7 @@ _CONTENT = frozenset(("NOUN", "ADJ", "VERB", "PROPN"))
 
 
 def read_rules(source: Mapping[str, Any]) -> Rules:
-    """Gives, for each function word that changes, onsets of the next word and what it becomes before them."""
+    """Return, for each function word that changes, onsets of the next word and its form before them."""
     rules: dict[str, tuple[tuple[tuple[str, ...], str], ...]] = {}
     elide = dict(source.get("elide", {}))
     before = tuple(elide.pop("before", ()))
@@ -28,7 +28,7 @@ def read_rules(source: Mapping[str, Any]) -> Rules:
 
 
 def adapt(words: list[str], tags: Sequence[str], rules: Rules) -> None:
-    """Changes the function words in place to what they are before the next word."""
+    """Change the function words in place to their form before the next word."""
     for place in range(len(words) - 1):
         rule = rules.get(words[place])
         if rule is None or tags[place] in _CONTENT:
@@ -41,12 +41,12 @@ def adapt(words: list[str], tags: Sequence[str], rules: Rules) -> None:
 
 
 def capital(word: str) -> str:
-    """Gives the word with its first letter a capital; scripts without capitals stay as they are."""
+    """Return the word with a capital first letter; scripts without capitals stay as they are."""
     return word[:1].upper() + word[1:]
 
 
 def join(words: Sequence[str], tags: Sequence[str]) -> str:
-    """Gives the running text of the tokens."""
+    """Return the running text of the tokens."""
     parts: list[str] = []
     glued = True
     for word, tag in zip(words, tags, strict=True):
