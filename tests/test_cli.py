@@ -81,19 +81,19 @@ def data(tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "line"),
     [
-        ("corpus/mt/a.txt", b"", "a.txt: wanted lines of text; got an empty file"),
-        ("corpus/mt/a.txt", b"tajjeb\n\xff\n", "a.txt:2: wanted UTF-8; got byte 0xff at column 1"),
+        ("corpus/mt/a.txt", b"", "a.txt: expected lines of text; got an empty file"),
+        ("corpus/mt/a.txt", b"tajjeb\n\xff\n", "a.txt:2: expected UTF-8; got byte 0xff at column 1"),
         ("topic/mt/train.tsv", b"", "train.tsv"),
         (
             "topic/mt/dev.tsv",
             b"text\tlabel\nbla\n",
-            "dev.tsv:2: wanted two columns, text and label; got 1: 'bla'",
+            "dev.tsv:2: expected two columns, text and label; got 1: 'bla'",
         ),
-        ("topic/mt/test.tsv", b"text\tklass\nbla\tx\n", "test.tsv:1: wanted the header 'text<TAB>label'"),
+        ("topic/mt/test.tsv", b"text\tklass\nbla\tx\n", "test.tsv:1: expected the header 'text<TAB>label'"),
         (
             "topic/mt/train.tsv",
             b"text\tlabel\nbla\t\n",
-            "train.tsv:2: wanted a label in column 2; got nothing",
+            "train.tsv:2: expected a label in column 2; got nothing",
         ),
     ],
 )
@@ -111,7 +111,7 @@ def test_data_folder_without_the_language_is_refused(refused, data, tmp_path):
     assert "mt" in said, "the languages of the folder are listed"
     (tmp_path / "empty").mkdir()
     for folder, line in (
-        ("empty", "wanted a data folder with"),
+        ("empty", "expected a data folder with"),
         ("none", "expected a data folder; got none"),
     ):
         code, said = refused("reproduce", "mt", "--data", tmp_path / folder)

@@ -253,9 +253,12 @@ def not_iob2(data):
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (relabel, "topic/mt/test.tsv: wanted only labels of the training part (even, odd); got 'strange'"),
-        (empty, "topic/mt/dev.tsv: wanted at least one example; got none"),
-        (not_iob2, "ner/mt/test.conll:2: wanted an IOB2 tag (O, B-X, or I-X inside an entity); got 'I-PER'"),
+        (relabel, "topic/mt/test.tsv: expected only labels of the training part (even, odd); got 'strange'"),
+        (empty, "topic/mt/dev.tsv: expected at least one example; got none"),
+        (
+            not_iob2,
+            "ner/mt/test.conll:2: expected an IOB2 tag (O, B-X, or I-X within an entity); got 'I-PER'",
+        ),
     ],
 )
 def test_a_task_that_cannot_be_scored_is_refused_by_file_and_line(refused, place, tmp_path, spoil, line):

@@ -1,4 +1,4 @@
-"""An estimate with its interval, and the one rule for what may be said about it."""
+"""An estimate with its interval."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LEVEL = 0.95
 class Interval:
     """An estimate between two bounds.
 
-    Invariants: ``low <= high``; the estimate lies between them save where a bootstrap is skewed.
+    Invariants: ``low <= high``; the estimate is between them unless a bootstrap is skewed.
 
     Attributes:
         value: the estimate on the data as measured.
         low: lower bound.
         high: upper bound.
-        level: the share of repetitions whose bounds hold the true value.
+        level: the share of repetitions whose bounds contain the true value.
     """
 
     value: float
@@ -30,7 +30,7 @@ class Interval:
     level: float = LEVEL
 
     def excludes(self, number: float) -> bool:
-        """Return whether the interval tells the estimate apart from ``number``."""
+        """Return whether the interval does not contain ``number``."""
         return not self.low <= number <= self.high
 
 

@@ -1,4 +1,4 @@
-"""The largest memory a block of code held."""
+"""Measure the peak memory of a block of code."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass
 class Peak:
-    """The peak of a block, filled in when the block ends.
+    """The peak memory of a block, set when the block ends.
 
     Attributes:
-        peak_bytes: largest resident memory of the process while the block ran; None where it cannot be
-            told from what came before (the counter could not be reset and the block did not exceed it).
-        before_bytes: resident memory when the block began, where the system tells.
+        peak_bytes: largest resident memory of the process while the block ran; None where it
+            is unknown (the counter could not be reset and the block did not exceed the peak before it).
+        before_bytes: resident memory when the block began; None where the system does not say.
     """
 
     peak_bytes: int | None = None
@@ -31,7 +31,7 @@ class Peak:
 
     @property
     def grown_bytes(self) -> int | None:
-        """How much the block added to what was held before it; None where either is unknown."""
+        """How much the block added to the memory before it; None where either is unknown."""
         if self.peak_bytes is None or self.before_bytes is None:
             return None
         return max(0, self.peak_bytes - self.before_bytes)
@@ -58,7 +58,7 @@ def _high_water_bytes() -> int | None:
 
 @contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Measure the peak resident memory of a block; the kernel's counter is reset first where it can be."""
+    """Measure the peak resident memory of a block; the kernel's counter is reset first where possible."""
     peak = Peak(before_bytes=_status_bytes("VmRSS"))
     was_reset = reset_peak()
     before = _high_water_bytes()

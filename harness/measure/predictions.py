@@ -1,6 +1,6 @@
 """Predictions kept per item, so that every score and test can be computed again without training.
 
-A file is gzipped JSON: the signature, the metrics, the truth, and the predictions of each seed.
+A file is gzipped JSON: the signature, the metrics, the gold labels, and the predictions of each seed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ FILE = "predictions.json.gz"
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one model said of one test part.
+    """The predictions of one model on one test part.
 
     Attributes:
         task: its name.
-        metrics: by which it is scored, the main one first.
-        gold: the truth: a label an item, or one a word.
-        by_seed: as many labels for each seed.
+        metrics: of the task, the main one first.
+        gold: the gold labels: a label an item, or a label a word.
+        by_seed: the predicted labels of each seed.
         signature: of the scores.
     """
 
@@ -41,14 +41,14 @@ class Predictions:
         return list(self.by_seed.values())
 
 
-def write_predictions(told: Predictions, path: Path) -> None:
-    """Write predictions; equal ones give equal bytes, since the header holds no name and no time."""
+def write_predictions(predictions: Predictions, path: Path) -> None:
+    """Write predictions; equal predictions are equal bytes, since the header has no name and no time."""
     value = {
-        "signature": told.signature,
-        "task": told.task,
-        "metrics": list(told.metrics),
-        "gold": told.gold,
-        "predictions": {str(seed): labels for seed, labels in told.by_seed.items()},
+        "signature": predictions.signature,
+        "task": predictions.task,
+        "metrics": list(predictions.metrics),
+        "gold": predictions.gold,
+        "predictions": {str(seed): labels for seed, labels in predictions.by_seed.items()},
     }
     path.write_bytes(gzip.compress(json.dumps(value, ensure_ascii=False).encode(), mtime=0))
 
@@ -57,19 +57,19 @@ def read_predictions(path: Path) -> Predictions:
     """Read predictions.
 
     Raises:
-        HarnessError: the file is not there, or is none that :func:`write_predictions` wrote.
+        HarnessError: the file is missing, or :func:`write_predictions` did not write it.
     """
     try:
         value = json.loads(gzip.decompress(path.read_bytes()))
         by_seed = {int(seed): labels for seed, labels in value["predictions"].items()}
         return Predictions(value["task"], tuple(value["metrics"]), value["gold"], by_seed, value["signature"])
     except OSError as error:
-        told = error.strerror or "no gzip"
+        reason = error.strerror or "no gzip"
         raise HarnessError(
-            f"predictions: expected a {FILE} at '{path}'; got {told}; score the model first"
+            f"predictions: expected a {FILE} at '{path}'; got {reason}; score the model first"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise HarnessError(
             f"predictions: expected a whole {FILE} at '{path}'; got {type(error).__name__}; "
-            "score the model anew"
+            "score the model again"
         ) from error

@@ -1,9 +1,9 @@
 """Scores over lists of labels. Pure functions: no model, no file.
 
 An item is one test example: a label, or the sequence of its words' labels. Each metric is a function of
-counts summed over items; that makes a bootstrap over items one matrix product.
+counts summed over items, so a bootstrap over items is one matrix product.
 
-Shapes: **N** items, **K** counts an item brings, **C** classes, **R** resamples.
+Shapes: **N** items, **K** counts of an item, **C** classes, **R** resamples.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.errors import HarnessError, unknown
 from harness.measure.interval import Interval, percentile_interval
-from harness.measure.spans import Span, seqeval_spans, spans
+from harness.measure.spans import Span, find_seqeval_spans, find_spans
 
 Item = str | Sequence[str]
 Counts = NDArray[np.float64]
@@ -25,7 +25,7 @@ Counts = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Tally:
-    """What each item adds to a metric, and how the sums become the metric.
+    """The counts that each item adds to a metric, and how their sums become the metric.
 
     Attributes:
         counts_NK: the counts.
@@ -61,9 +61,9 @@ def _accuracy(gold: Sequence[tuple[str, ...]], predicted: Sequence[tuple[str, ..
 
 
 def _finish_macro_f1(sums: Counts) -> Counts:
-    hit, said, there = np.split(sums, 3, axis=-1)
-    present = (said + there) > 0
-    f1 = np.divide(2 * hit, said + there, out=np.zeros_like(hit), where=present)
+    hit, predicted, gold = np.split(sums, 3, axis=-1)
+    present = (predicted + gold) > 0
+    f1 = np.divide(2 * hit, predicted + gold, out=np.zeros_like(hit), where=present)
     return _divide(f1.sum(axis=-1), present.sum(axis=-1).astype(float))
 
 
@@ -72,14 +72,14 @@ def _macro_f1(
 ) -> Tally:
     """Tally macro-F1 over the classes that occur in the truth or the prediction, as scikit-learn does.
 
-    ``labels`` have columns besides, so that tallies of several predictions can be added; a class that
-    occurs in neither plays no part in the score.
+    ``labels`` have columns too, so that tallies of several predictions can be added; a class that occurs in
+    neither does not affect the score.
     """
     names = sorted({*labels, *(label for item in (*gold, *predicted) for label in item)})
     classes = {name: c for c, name in enumerate(names)}
     counts_N3C = np.zeros((len(gold), 3, len(classes)))
-    for n, (truth, said) in enumerate(zip(gold, predicted, strict=True)):
-        for t, s in zip(truth, said, strict=True):
+    for n, (true_labels, labels_N) in enumerate(zip(gold, predicted, strict=True)):
+        for t, s in zip(true_labels, labels_N, strict=True):
             counts_N3C[n, 0, classes[t]] += t == s
             counts_N3C[n, 1, classes[s]] += 1
             counts_N3C[n, 2, classes[t]] += 1
@@ -89,19 +89,19 @@ def _macro_f1(
 def _span_f1(
     gold: Sequence[tuple[str, ...]],
     predicted: Sequence[tuple[str, ...]],
-    read: Callable[[Sequence[str]], set[Span]] = spans,
+    read: Callable[[Sequence[str]], set[Span]] = find_spans,
 ) -> Tally:
-    """Tally micro-F1 over whole spans: a span counts when type, start and end all agree."""
+    """Tally micro-F1 over whole spans: a span is correct when type, start and end all agree."""
     counts = []
     for g, p in zip(gold, predicted, strict=True):
-        there, said = read(g), read(p)
-        counts.append((len(there & said), len(said) + len(there)))
+        true_spans, predicted_spans = read(g), read(p)
+        counts.append((len(true_spans & predicted_spans), len(predicted_spans) + len(true_spans)))
     return Tally(np.asarray(counts, float), lambda sums: _divide(2 * sums[..., 0], sums[..., 1]))
 
 
 def _seqeval_f1(gold: Sequence[tuple[str, ...]], predicted: Sequence[tuple[str, ...]]) -> Tally:
-    """Tally what seqeval calls F1 when it is given UPOS tags: wrong, and printed for comparison alone."""
-    return _span_f1(gold, predicted, seqeval_spans)
+    """Tally the F1 that seqeval computes of UPOS tags: wrong, and printed for comparison only."""
+    return _span_f1(gold, predicted, find_seqeval_spans)
 
 
 METRICS: dict[str, Callable[[Sequence[tuple[str, ...]], Sequence[tuple[str, ...]]], Tally]] = {
@@ -119,7 +119,7 @@ def tally(metric: str, gold: Sequence[Item], predicted: Sequence[Item], labels: 
         metric: one of ``METRICS``; ``accuracy`` and ``macro_f1`` are over words where items are sentences.
         gold: the true labels.
         predicted: the predicted labels; as many items, each of the same length.
-        labels: labels that tallies of other predictions on the same items may hold.
+        labels: labels that tallies of other predictions on the same items may have.
 
     Raises:
         HarnessError: no item, or truth and prediction of different lengths.
@@ -127,19 +127,19 @@ def tally(metric: str, gold: Sequence[Item], predicted: Sequence[Item], labels: 
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    truth, said = [_labels(item) for item in gold], [_labels(item) for item in predicted]
-    if not truth or [len(one) for one in truth] != [len(one) for one in said]:
+    truth, answers = [_labels(item) for item in gold], [_labels(item) for item in predicted]
+    if not truth or [len(one) for one in truth] != [len(one) for one in answers]:
         raise HarnessError(
-            f"scores: expected a label for each of {len(truth)} items (one at least); got {len(said)} "
+            f"scores: expected a label for each of {len(truth)} items (one at least); got {len(answers)} "
             f"predictions or other lengths; predict exactly the items scored"
         )
-    return _macro_f1(truth, said, labels) if metric == "macro_f1" else METRICS[metric](truth, said)
+    return _macro_f1(truth, answers, labels) if metric == "macro_f1" else METRICS[metric](truth, answers)
 
 
 def tally_all(metric: str, gold: Sequence[Item], predictions: Sequence[Sequence[Item]]) -> list[Tally]:
-    """Tally several predictions of the same items, such that their counts have the same columns."""
-    labels = sorted({label for said in predictions for item in said for label in _labels(item)})
-    return [tally(metric, gold, said, labels) for said in predictions]
+    """Tally several predictions of the same items, so that their counts have the same columns."""
+    labels = sorted({label for predicted in predictions for item in predicted for label in _labels(item)})
+    return [tally(metric, gold, predicted, labels) for predicted in predictions]
 
 
 def score(metric: str, gold: Sequence[Item], predicted: Sequence[Item]) -> float:
@@ -147,8 +147,8 @@ def score(metric: str, gold: Sequence[Item], predicted: Sequence[Item]) -> float
     return tally(metric, gold, predicted).value
 
 
-def most_frequent(train: Iterable[Item]) -> str:
-    """Return the label seen most in training (over words in sentences); ties go to the first by name."""
+def find_most_frequent(train: Iterable[Item]) -> str:
+    """Return the most frequent training label (over words in sentences); ties go to the first by name."""
     counted = Counter(label for item in train for label in _labels(item))
     if not counted:
         raise HarnessError(
@@ -158,6 +158,6 @@ def most_frequent(train: Iterable[Item]) -> str:
 
 
 def predict_most_frequent(train: Iterable[Item], test: Sequence[Item]) -> list[Item]:
-    """Predict training's most frequent label throughout the test items: the baseline of every report."""
-    label = most_frequent(train)
+    """Predict the most frequent training label for every test item: the baseline of every report."""
+    label = find_most_frequent(train)
     return [label if isinstance(item, str) else [label] * len(item) for item in test]

@@ -1,4 +1,4 @@
-"""What a score is a score of, in one line: enough to tell whether two scores may stand side by side."""
+"""The signature of a score, in one line: whether two scores may be compared."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 class Signature:
     """The signature of the scores of one model on one task.
 
-    Invariants: equal signatures mean the same model, scored in the same way on the same items; and the same
-    model, scored so again, has an equal one.
+    Invariants: equal signatures mean the same model, scored in the same way on the same items; the same
+    model, scored again in this way, has an equal signature.
 
     Attributes:
         task: its name.
         language: its code.
         data: source, revision where there is one, and the digest of all its parts.
-        split: which part was scored.
+        split: the part that was scored.
         n_items: how many items it has.
-        protocol: how the model learnt the task, as ``full,epochs=6,…``.
+        protocol: how the model was fine-tuned, as ``full,epochs=6,…``.
         seeds: in the order of the values.
-        model: digest of weights, config and tokenizer, however often they were saved.
-        versions: of what computed it.
+        model: digest of weights, config and tokenizer; saving them again does not change it.
+        versions: of the packages that computed it.
     """
 
     task: str
@@ -54,7 +54,7 @@ def _plain(value: str) -> str:
     return value.replace("|", "/").replace("\n", " ")
 
 
-def protocol_text(method: str, settings: Mapping[str, object]) -> str:
-    """Print a protocol: its method, then its settings by name; those unset are left out."""
-    told = (f"{name}={settings[name]}" for name in sorted(settings) if settings[name] is not None)
-    return ",".join((method, *told))
+def format_protocol(method: str, settings: Mapping[str, object]) -> str:
+    """Return a protocol as text: its method, then its settings by name; unset settings are left out."""
+    items = (f"{name}={settings[name]}" for name in sorted(settings) if settings[name] is not None)
+    return ",".join((method, *items))

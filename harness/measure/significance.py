@@ -1,4 +1,4 @@
-"""What may be said of two models scored on the same items: intervals, tests, and one rule for the words.
+"""Compare two models scored on the same items: intervals, tests, and one rule for the verdict.
 
 Shapes: **N** items, **M** items on which two models differ, **S** seeds, **K** counts of a metric,
 **R** resamples or rounds.
@@ -24,20 +24,20 @@ ROUNDS = 5000
 ROUNDS_A_ROW = 100
 _BLOCK = 2_000_000
 _SAME = 1e-12
-"""Two statistics closer than this are the same but for rounding."""
+"""Two statistics closer than this differ by rounding only."""
 
 Replicates = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model beside another, on the same items.
+    """One model compared with another, on the same items.
 
     Attributes:
-        difference: mean over seeds of the one, less that of the other, with its bootstrap interval over
-            items and seeds.
-        retention: the one's mean as a share of the other's, with its interval; None where the other's score
-            or one of its resamples is 0.
+        difference: mean over seeds of the first model, less that of the second, with its bootstrap interval
+            over items and seeds.
+        retention: the first model's mean as a share of the second's, with its interval; None where the
+            second's score or one of its resamples is 0.
         p_value: of approximate randomisation; two-sided.
         p_wilcoxon: of Wilcoxon's signed-rank test over the items' own scores; two-sided.
     """
@@ -48,12 +48,12 @@ class Comparison:
     p_wilcoxon: float
 
     def verdict(self, p_holm: float) -> Verdict:
-        """Says what may be said; see :func:`verdict`."""
+        """Return the verdict of :func:`verdict`."""
         return verdict(self.difference, p_holm)
 
 
 def verdict(difference: Interval, p_holm: float | None) -> Verdict:
-    """Says ``better`` or ``worse`` only where the interval excludes 0 and the corrected test agrees.
+    """Return ``better`` or ``worse`` only where the interval excludes 0 and the corrected test agrees.
 
     Args:
         difference: of the scores, with its interval.
@@ -63,7 +63,7 @@ def verdict(difference: Interval, p_holm: float | None) -> Verdict:
 
 
 def resample_items(num_items: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Replicates:
-    """Draw how often each item stands in each resample (R × N); the same for all models of a task."""
+    """Draw how often each item occurs in each resample (R × N); the same for all models of a task."""
     drawn = np.random.default_rng(seed)
     times_RN: Replicates = drawn.multinomial(num_items, [1 / num_items] * num_items, resamples).astype(float)
     return times_RN
@@ -80,8 +80,8 @@ def replicate(
     Args:
         tallies: one a seed.
         items_RN: of :func:`resample_items`.
-        seed: of the draw of seeds; models that are compared get different ones, and one model another on each
-            task, as the seeds of one task have nothing to do with those of the next.
+        seed: of the draw of seeds. Models that are compared need different seeds, and so does one model on
+            each task, as the seeds of one task are independent of those of the next.
     """
     scores_RS = np.stack([one.finish(items_RN @ one.counts_NK) for one in tallies], axis=1)
     mean_R: Replicates = scores_RS.mean(axis=1)
@@ -101,7 +101,7 @@ def mean(tallies: Sequence[Tally]) -> float:
 
 
 def interval(tallies: Sequence[Tally], *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return a model's mean score with its bootstrap interval over items and seeds; all lie from 0 to 1."""
+    """Return a model's mean score with its bootstrap interval over items and seeds, all from 0 to 1."""
     items_RN = resample_items(len(tallies[0].counts_NK), resamples=resamples, seed=seed)
     return percentile_interval(mean(tallies), replicate(tallies, items_RN, seed=seed).clip(0, 1))
 
@@ -117,13 +117,14 @@ def randomise(one: Sequence[Tally], other: Sequence[Tally], *, rounds: int = ROU
     """Return the two-sided p-value of approximate randomisation (Noreen 1989; Yeh 2000).
 
     In each round each item's predictions, of all seeds at once, change sides with probability one half; the
-    p-value is the share of rounds, the observed one among them, whose difference is as large.
+    p-value is the share of rounds, including the observed one, whose difference is as large.
 
-    Invariants: equal predictions give 1; items on which the two agree play no part; never below 1/(R+1).
+    Invariants: equal predictions have p-value 1; items on which the two agree do not matter; never below
+    1/(R+1).
     """
     pairs = _paired(one, other)
     differing_N = np.any([(a.counts_NK != b.counts_NK).any(axis=1) for a, b in pairs], axis=0)
-    seen = abs(mean(one) - mean(other))
+    observed = abs(mean(one) - mean(other))
     if not differing_N.any():
         return 1.0
     drawn, num_differing = np.random.default_rng(seed), int(differing_N.sum())
@@ -136,13 +137,13 @@ def randomise(one: Sequence[Tally], other: Sequence[Tally], *, rounds: int = ROU
             moved_RK = swapped_RM @ (b.counts_NK - a.counts_NK)[differing_N]
             apart_R += a.finish(a.counts_NK.sum(axis=0) + moved_RK)
             apart_R -= b.finish(b.counts_NK.sum(axis=0) - moved_RK)
-        as_large += int((np.abs(apart_R / len(pairs)) >= seen - _SAME).sum())
+        as_large += int((np.abs(apart_R / len(pairs)) >= observed - _SAME).sum())
         left -= block
     return (as_large + 1) / (rounds + 1)
 
 
 def _paired(one: Sequence[Tally], other: Sequence[Tally]) -> list[tuple[Tally, Tally]]:
-    """Pair the seeds of two models; a model of one seed stands beside each of the other's."""
+    """Pair the seeds of two models; a model of one seed is paired with each seed of the other."""
     if len(one) != len(other) and 1 not in (len(one), len(other)):
         raise HarnessError(
             f"compare: expected as many seeds of both models, or one; got {len(one)} and {len(other)}; "
@@ -156,15 +157,15 @@ def _paired(one: Sequence[Tally], other: Sequence[Tally]) -> list[tuple[Tally, T
 def wilcoxon(one: Sequence[Tally], other: Sequence[Tally]) -> float:
     """Return the two-sided p-value of Wilcoxon's signed-rank test over the items' own scores.
 
-    An item's score is the metric of that item alone, averaged over seeds; items of equal scores are left out,
-    and where all are equal the p-value is 1.
+    An item's score is the metric of that item alone, averaged over seeds; items with equal scores are
+    dropped, and where all are equal the p-value is 1.
     """
-    apart_N = _own(one) - _own(other)
+    apart_N = _score_items(one) - _score_items(other)
     apart_N = apart_N[np.abs(apart_N) > _SAME]
     return float(stats.wilcoxon(apart_N).pvalue) if len(apart_N) else 1.0
 
 
-def _own(tallies: Sequence[Tally]) -> NDArray[np.float64]:
+def _score_items(tallies: Sequence[Tally]) -> NDArray[np.float64]:
     scores_SN = np.stack([one.finish(one.counts_NK) for one in tallies])
     mean_N: NDArray[np.float64] = scores_SN.mean(axis=0)
     return mean_N
@@ -189,12 +190,12 @@ class Sampled:
 
 
 def sample(models: Sequence[Sequence[Tally]], *, resamples: int = RESAMPLES, seed: int = 0) -> list[Sampled]:
-    """Resample models that were scored on the same items: items alike for all, seeds for each by itself.
+    """Resample models that were scored on the same items: the same items for all, seeds for each model apart.
 
-    Of several tasks each has a ``seed`` of its own: then their draws are independent, of items and of seeds.
+    Each of several tasks needs a ``seed`` of its own, so that their draws of items and seeds are independent.
 
     Raises:
-        HarnessError: two were scored on different numbers of items.
+        HarnessError: two models were scored on different numbers of items.
     """
     numbers = [len(tallies[0].counts_NK) for tallies in models]
     if len(set(numbers)) > 1:
@@ -213,7 +214,7 @@ def compare(one: Sampled, other: Sampled, *, rounds: int = ROUNDS, seed: int = 0
     """Compare two models that were resampled together.
 
     Raises:
-        HarnessError: they were scored with different numbers of seeds, neither of them one.
+        HarnessError: they were scored with different numbers of seeds, neither of which is one.
     """
     return Comparison(
         difference=percentile_interval(one.mean - other.mean, one.replicates_R - other.replicates_R),
@@ -231,13 +232,13 @@ def compare_predictions(
     *,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two models by their predictions, a list of items' labels a seed; errors as of ``tally``."""
+    """Compare two models by their predictions, a list of labels for each seed; errors as of ``tally``."""
     tallies = tally_all(metric, gold, [*one, *other])
     return compare(*sample([tallies[: len(one)], tallies[len(one) :]], seed=seed), seed=seed)
 
 
-def rounds_of(num_rows: int) -> int:
-    """Return how many rounds a test in a table of so many rows takes.
+def choose_rounds(num_rows: int) -> int:
+    """Return how many rounds a test needs in a table of so many rows.
 
     Invariants: the least p-value, 1/(R+1), is below 0.01 after Holm's correction, however long the table.
     """
@@ -245,9 +246,9 @@ def rounds_of(num_rows: int) -> int:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct the p-values of a table (Holm 1979), such that one error in the table has the level's chance.
+    """Correct the p-values of a table (Holm 1979), so that one error in the table has the level's chance.
 
-    Invariants: the order of the values stays; none becomes smaller, none exceeds 1.
+    Invariants: the order of the values stays; no value becomes smaller or exceeds 1.
     """
     corrected, floor = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):

@@ -1,6 +1,7 @@
 """Spans in IOB2 tags, read as the CoNLL evaluation reads them.
 
-A truth in IOB2 begins every span with ``B-``. A prediction may not: an ``I-X`` after no ``X`` begins a span.
+A gold span in IOB2 always begins with ``B-``. A predicted one may not: an ``I-X`` that follows no ``X``
+begins a span.
 """
 
 from __future__ import annotations
@@ -12,37 +13,38 @@ from harness.errors import HarnessError
 Span = tuple[str, int, int]
 
 
-def spans(tags: Sequence[str]) -> set[Span]:
+def find_spans(tags: Sequence[str]) -> set[Span]:
     """Return the spans of one sentence as (type, first word, word after the last).
 
-    Invariants: spans do not overlap; ``O`` belongs to none.
+    Invariants: spans do not overlap; ``O`` is in no span.
 
     Raises:
         HarnessError: a tag that is neither ``O`` nor ``B-`` or ``I-`` with a type.
     """
-    found: set[Span] = set()
+    spans: set[Span] = set()
     kind, start = "", 0
     for place, tag in enumerate((*tags, "O")):
         prefix, name = _split(tag)
         if kind and (prefix != "I" or name != kind):
-            found.add((kind, start, place))
+            spans.add((kind, start, place))
             kind = ""
         if name and not kind:
             kind, start = name, place
-    return found
+    return spans
 
 
-def seqeval_spans(tags: Sequence[str]) -> set[Span]:
-    """Return the spans that seqeval's default reading finds in tags of words, such as UPOS, which have none.
+def find_seqeval_spans(tags: Sequence[str]) -> set[Span]:
+    """Return the spans that seqeval's default reading finds in tags of words, as UPOS, which have no spans.
 
     It takes a tag's first letter for IOB's and the rest for the type: neighbours of one tag become one span,
-    ``CCONJ`` and ``SCONJ`` one type, and only tags on ``S`` (``SCONJ``, ``SYM``) stand alone. Some papers
-    report POS so; it is here to be set beside their numbers, and nowhere else.
+    ``CCONJ`` and ``SCONJ`` one type, and only tags that begin with ``S`` (``SCONJ``, ``SYM``) are spans of
+    their own. Some papers report POS so; this score serves to compare with their numbers, and nothing else.
 
     Raises:
-        HarnessError: a tag on ``B``, ``E``, ``I-`` or ``O``, with which seqeval begins or ends spans.
+        HarnessError: a tag that begins with ``B``, ``E``, ``I-`` or ``O``, by which seqeval begins or ends
+            spans.
     """
-    found: set[Span] = set()
+    spans: set[Span] = set()
     kind, start = "", 0
     before = ""
     for place, tag in enumerate((*tags, "")):
@@ -50,12 +52,12 @@ def seqeval_spans(tags: Sequence[str]) -> set[Span]:
             raise HarnessError(f"scores: expected tags of words, as NOUN; got '{tag}'; score it by span_f1")
         name = _type(tag)
         if kind and (name != kind or "S" in {tag[:1], before[:1]}):
-            found.add((kind, start, place))
+            spans.add((kind, start, place))
             kind = ""
         if tag and not kind:
             kind, start = name, place
         before = tag
-    return found
+    return spans
 
 
 def _type(tag: str) -> str:

@@ -13,7 +13,16 @@ from harness.json_files import write_json
 from harness.measure.interval import Interval, percentile_interval
 from harness.measure.predictions import FILE, read_predictions
 from harness.measure.scores import tally_all
-from harness.measure.significance import Replicates, Sampled, compare, holm, rounds_of, sample, share, verdict
+from harness.measure.significance import (
+    Replicates,
+    Sampled,
+    choose_rounds,
+    compare,
+    holm,
+    sample,
+    share,
+    verdict,
+)
 from harness.report.summary import AVERAGE
 from harness.stages.io.facts import CompareFacts, ComparisonFacts, to_json
 
@@ -41,7 +50,7 @@ def run(context: Context) -> CompareFacts:
     """
     models = {task: _sample(context, task, place) for place, task in enumerate(context.config["tasks"])}
     pairs = [(model, other) for model, other in context.config["pairs"]]
-    rounds = rounds_of(len(pairs) * len(models))
+    rounds = choose_rounds(len(pairs) * len(models))
     tested = []
     for done, (model, other) in enumerate(pairs):
         context.progress(done, len(pairs), "pairs", {})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.config.steps.tune import ResolvedTune
 from harness.data.examples import gold_labels
 from harness.measure.scores import score
-from harness.measure.signature import protocol_text
+from harness.measure.signature import format_protocol
 from harness.models.loading import checkpoint
 from harness.models.loading.encoder import load_task_tokenizer
 from harness.models.loading.folder import open_model_folder
@@ -54,7 +54,7 @@ def run(context: Context) -> FinetuningFacts:
         context,
         data,
         predictions,
-        protocol=protocol_text(protocol.method, settings),
+        protocol=format_protocol(protocol.method, settings),
         model=name_model(source),
         packages=("torch", "transformers", "tokenizers", *(["peft"] if protocol.method == "lora" else [])),
         facts=FinetunedScoresFacts,

@@ -14,22 +14,22 @@ from harness.pipeline import memory as pipeline_memory
 
 
 def test_describe_is_plain_data_with_every_version():
-    told = environment.describe()
-    assert json.loads(json.dumps(told)) == told
-    assert set(told["versions"]) == {*environment.PACKAGES, "harness"}
-    assert told["versions"]["numpy"] == np.__version__
-    assert told["cores"] >= 1
-    assert told["memory_bytes"] > 2**20
+    described = environment.describe()
+    assert json.loads(json.dumps(described)) == described
+    assert set(described["versions"]) == {*environment.PACKAGES, "harness"}
+    assert described["versions"]["numpy"] == np.__version__
+    assert described["cores"] >= 1
+    assert described["memory_bytes"] > 2**20
 
 
 def test_describe_is_cheap_and_imports_no_torch():
     code = (
         "import sys, time; from harness.measure import environment; start = time.perf_counter(); "
-        "told = environment.describe(); assert told['gpu'] is None; "
+        "described = environment.describe(); assert described['gpu'] is None; "
         "assert 'torch' not in sys.modules; print(time.perf_counter() - start)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(told.stdout) < 2
+    described = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(described.stdout) < 2
 
 
 def test_commit_and_dirty_come_from_the_checkout_alone(tmp_path: Path):
@@ -40,12 +40,12 @@ def test_commit_and_dirty_come_from_the_checkout_alone(tmp_path: Path):
         )
         return done.stdout.strip()
 
-    told = environment.describe(tmp_path)
-    assert (told["commit"], told["dirty"]) == (None, None)
+    described = environment.describe(tmp_path)
+    assert (described["commit"], described["dirty"]) == (None, None)
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "first")
-    told = environment.describe(tmp_path)
-    assert (told["commit"], told["dirty"]) == (git("rev-parse", "HEAD"), False)
+    described = environment.describe(tmp_path)
+    assert (described["commit"], described["dirty"]) == (git("rev-parse", "HEAD"), False)
     (tmp_path / "new").write_text("x")
     assert environment.describe(tmp_path)["dirty"] is True
     inside = tmp_path / "inside"
@@ -53,12 +53,12 @@ def test_commit_and_dirty_come_from_the_checkout_alone(tmp_path: Path):
     assert environment.describe(inside)["commit"] is None
 
 
-@pytest.mark.parametrize(("dirty", "told"), [("", False), ("1", True)])
-def test_outside_a_checkout_whoever_starts_it_may_say_the_commit(dirty, told, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("dirty", "expected"), [("", False), ("1", True)])
+def test_outside_a_checkout_the_environment_may_name_the_commit(dirty, expected, tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_COMMIT", "abc")
     monkeypatch.setenv("HARNESS_DIRTY", dirty)
-    found = environment.describe(tmp_path)
-    assert (found["commit"], found["dirty"]) == ("abc", told)
+    described = environment.describe(tmp_path)
+    assert (described["commit"], described["dirty"]) == ("abc", expected)
 
 
 def test_unknown_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -66,13 +66,13 @@ def test_unknown_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(environment, "PACKAGES", ("no-such-package",))
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    told = environment.describe()
-    assert told["isa"] is None
-    assert told["versions"]["no-such-package"] is None
-    assert told["threads"] is None
+    described = environment.describe()
+    assert described["isa"] is None
+    assert described["versions"]["no-such-package"] is None
+    assert described["threads"] is None
 
 
-def test_peak_sees_what_the_block_held_and_forgets_what_came_before():
+def test_a_peak_is_that_of_the_block_alone():
     with memory.peak_memory() as large:
         held = np.ones(40 * 2**17)
         held += 1
@@ -86,7 +86,7 @@ def test_peak_sees_what_the_block_held_and_forgets_what_came_before():
     assert small.peak_bytes < large.peak_bytes
 
 
-def test_a_peak_that_cannot_be_told_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_an_unknown_peak_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(pipeline_memory, "_CLEAR", tmp_path / "no-folder" / "clear_refs")
     monkeypatch.setattr(memory, "_high_water_bytes", lambda: 7)
     with memory.peak_memory() as peak:

@@ -44,16 +44,16 @@ def batches() -> list[dict[str, np.ndarray]]:
     )
 
 
-def test_probe_batches_hold_padding_odd_lengths_and_one_token():
-    found = batches()
-    shapes = [one["input_ids"].shape for one in found]
+def test_probe_batches_have_padding_odd_lengths_and_one_token():
+    probes = batches()
+    shapes = [one["input_ids"].shape for one in probes]
     assert (1, 1) in shapes
     assert any(length % 2 for _, length in shapes if length > 1)
-    for one in found:
+    for one in probes:
         assert one["input_ids"].dtype == np.int64
         assert ((one["input_ids"] == 0) == (one["attention_mask"] == 0)).all()
         assert one["attention_mask"][0].all()
-    assert any((one["attention_mask"] == 0).any() for one in found)
+    assert any((one["attention_mask"] == 0).any() for one in probes)
 
 
 def test_probe_batches_try_the_second_text_of_a_pair():
@@ -70,9 +70,9 @@ def test_probe_batches_try_the_second_text_of_a_pair():
 
 
 def test_equal_models_are_equal():
-    found = compare_logits(Twice(), FakeSession(), batches())
-    assert (found.max_abs_delta, found.argmax_agreement) == (0, 1)
-    assert found.num_positions == sum(int(one["attention_mask"].sum()) for one in batches())
+    parity = compare_logits(Twice(), FakeSession(), batches())
+    assert (parity.max_abs_delta, parity.argmax_agreement) == (0, 1)
+    assert parity.num_positions == sum(int(one["attention_mask"].sum()) for one in batches())
 
 
 def test_padded_positions_do_not_count():
@@ -88,19 +88,19 @@ def test_one_wrong_position_is_found():
         return logits
 
     one = [{"input_ids": np.full((1, 4), 3), "attention_mask": np.ones((1, 4), dtype=np.int64)}]
-    found = compare_logits(Twice(), FakeSession(spoil_one), one)
-    assert found.max_abs_delta == 6
-    assert found.argmax_agreement == 0.75
+    parity = compare_logits(Twice(), FakeSession(spoil_one), one)
+    assert parity.max_abs_delta == 6
+    assert parity.argmax_agreement == 0.75
 
 
 def test_sequence_heads_count_texts():
-    found = compare_logits(Twice(per_text=True), FakeSession(per_text=True), batches())
-    assert found.num_positions == sum(len(one["input_ids"]) for one in batches())
+    parity = compare_logits(Twice(per_text=True), FakeSession(per_text=True), batches())
+    assert parity.num_positions == sum(len(one["input_ids"]) for one in batches())
 
 
 def test_nan_is_an_infinite_difference():
-    found = compare_logits(Twice(), FakeSession(lambda logits, _: logits * np.nan), batches())
-    assert found.max_abs_delta == float("inf")
+    parity = compare_logits(Twice(), FakeSession(lambda logits, _: logits * np.nan), batches())
+    assert parity.max_abs_delta == float("inf")
 
 
 def test_other_shapes_and_no_batches_are_refused():

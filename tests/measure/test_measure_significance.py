@@ -1,4 +1,4 @@
-"""What may be said of two models: planted cases, where the truth is known."""
+"""Compare two models in planted cases, where the truth is known."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from harness.measure.interval import Interval
 from harness.measure.scores import Tally, score, tally, tally_all
 from harness.measure.significance import (
     ROUNDS,
+    choose_rounds,
     compare,
     compare_predictions,
     holm,
@@ -20,7 +21,6 @@ from harness.measure.significance import (
     randomise,
     replicate,
     resample_items,
-    rounds_of,
     sample,
     verdict,
     wilcoxon,
@@ -48,54 +48,54 @@ def test_equal_predictions_compare_as_equal(metric: str):
     drawn = random.Random(3)
     draw = lambda: [drawn.choices(["B-x", "I-x", "B-y", "O"], k=4) for _ in range(40)]  # noqa: E731
     gold, seeds = draw(), [draw(), draw(), draw()]
-    found = compare_predictions(metric, gold, seeds, seeds)
-    assert found.difference.value == 0
-    assert not found.difference.excludes(0)
-    assert found.retention is None or found.retention.value == 1
-    assert found.p_value == found.p_wilcoxon == 1
-    assert found.verdict(found.p_value) == "not told apart"
+    comparison = compare_predictions(metric, gold, seeds, seeds)
+    assert comparison.difference.value == 0
+    assert not comparison.difference.excludes(0)
+    assert comparison.retention is None or comparison.retention.value == 1
+    assert comparison.p_value == comparison.p_wilcoxon == 1
+    assert comparison.verdict(comparison.p_value) == "not told apart"
 
 
 @pytest.mark.parametrize("num_rows", [1, 50, 51, 251, 5000])
-def test_a_table_of_any_length_can_tell_models_apart(num_rows: int):
-    rounds = rounds_of(num_rows)
+def test_a_table_of_any_length_can_show_a_difference(num_rows: int):
+    rounds = choose_rounds(num_rows)
     assert rounds >= ROUNDS
     assert max(holm([1 / (rounds + 1)] * num_rows)) < 0.01
 
 
-def test_two_models_as_good_as_each_other_are_told_apart_at_most_as_often_as_the_level_says():
+def test_equal_models_differ_significantly_at_most_as_often_as_the_level():
     generator = np.random.default_rng(11)
-    found = []
+    rejected = []
     for trial in range(1000):
         better = int(generator.binomial(60, 0.5))
         one, other = planted(generator, better=better, worse=60 - better)
-        found.append(randomise(one, other, rounds=500, seed=trial) < 0.05)
-    assert 0.02 <= np.mean(found) <= 0.06
+        rejected.append(randomise(one, other, rounds=500, seed=trial) < 0.05)
+    assert 0.02 <= np.mean(rejected) <= 0.06
 
 
-def test_a_model_better_on_thirty_of_a_thousand_items_is_found_better_as_often_as_the_sign_test_finds_it():
+def test_the_power_is_that_of_the_sign_test():
     generator = np.random.default_rng(12)
-    found, sign_test = [], []
+    rejected, sign_test = [], []
     for trial in range(1000):
         better = 30 + int(generator.binomial(40, 0.5))
         one, other = planted(generator, better=better, worse=70 - better)
-        found.append(randomise(one, other, rounds=500, seed=trial) < 0.05)
+        rejected.append(randomise(one, other, rounds=500, seed=trial) < 0.05)
         sign_test.append(stats.binomtest(better, 70).pvalue < 0.05)
-    assert np.mean(found) > 0.9
-    assert np.mean(found) == pytest.approx(np.mean(sign_test), abs=0.03)
+    assert np.mean(rejected) > 0.9
+    assert np.mean(rejected) == pytest.approx(np.mean(sign_test), abs=0.03)
 
 
-def test_thirty_items_and_none_lost_are_better_without_doubt():
+def test_thirty_items_won_and_none_lost_are_significant():
     one, other = planted(np.random.default_rng(1), better=30, worse=0)
-    found = compare(*sample([one, other]))
-    assert found.difference.value == pytest.approx(0.03)
-    assert found.difference.low > 0
-    assert found.p_value == pytest.approx(1 / 5001)
-    assert found.verdict(found.p_value) == "better"
-    assert compare(*sample([other, one])).verdict(found.p_value) == "worse"
+    comparison = compare(*sample([one, other]))
+    assert comparison.difference.value == pytest.approx(0.03)
+    assert comparison.difference.low > 0
+    assert comparison.p_value == pytest.approx(1 / 5001)
+    assert comparison.verdict(comparison.p_value) == "better"
+    assert compare(*sample([other, one])).verdict(comparison.p_value) == "worse"
 
 
-def test_the_whole_verdict_errs_no_more_often_than_the_level_where_seeds_differ_too():
+def test_the_verdict_errs_at_most_as_often_as_the_level_over_seeds_too():
     generator = np.random.default_rng(5)
     wrong = 0
     for trial in range(300):
@@ -103,12 +103,12 @@ def test_the_whole_verdict_errs_no_more_often_than_the_level_where_seeds_differ_
             [accuracy_tally(generator.random(150) < 0.75 + 0.03 * generator.standard_normal()) for _ in "123"]
             for _ in "ab"
         ]
-        found = compare(*sample(seeds, resamples=200, seed=trial), rounds=200, seed=trial)
-        wrong += found.verdict(found.p_value) != "not told apart"
+        comparison = compare(*sample(seeds, resamples=200, seed=trial), rounds=200, seed=trial)
+        wrong += comparison.verdict(comparison.p_value) != "not told apart"
     assert wrong / 300 <= 0.06
 
 
-def test_the_interval_over_items_and_seeds_covers_the_truth_where_one_over_items_alone_does_not():
+def test_the_interval_over_items_and_seeds_covers_the_truth():
     generator = np.random.default_rng(8)
     items_RN = resample_items(400, resamples=300)
     covered = {"both": 0, "items": 0}
@@ -127,11 +127,11 @@ def test_the_spread_over_seeds_is_that_of_their_mean():
     generator = np.random.default_rng(2)
     values = generator.random(4)
     tallies = [accuracy_tally(np.full(50, value)) for value in values]
-    found = replicate(tallies, resample_items(50, resamples=20_000))
-    assert found.std() == pytest.approx(values.std(ddof=1) / 2, rel=0.03)
+    replicates = replicate(tallies, resample_items(50, resamples=20_000))
+    assert replicates.std() == pytest.approx(values.std(ddof=1) / 2, rel=0.03)
 
 
-def test_how_seeds_are_numbered_plays_no_part_in_an_average_over_tasks():
+def test_the_numbers_of_seeds_do_not_affect_an_average_over_tasks():
     """Seed 1 of one task has nothing to do with seed 1 of the next: what they add must not depend on it."""
     levels = {"first": [0.6, 0.8], "second": [0.6, 0.8]}
     widths = []
@@ -183,13 +183,13 @@ def test_wilcoxon_agrees_with_scipy_on_items_own_scores():
     assert wilcoxon(one, other) == pytest.approx(stats.wilcoxon(*means).pvalue)
 
 
-def test_retention_is_a_share_with_its_interval_and_none_where_there_is_nothing_to_share():
+def test_retention_is_a_share_with_its_interval_or_none():
     generator = np.random.default_rng(6)
     whole, part = generator.random(400) < 0.9, generator.random(400) < 0.8
-    found = compare(*sample([[accuracy_tally(part)], [accuracy_tally(whole)]])).retention
-    assert found is not None
-    assert found.value == pytest.approx(part.mean() / whole.mean())
-    assert found.low < found.value < found.high < 1
+    retention = compare(*sample([[accuracy_tally(part)], [accuracy_tally(whole)]])).retention
+    assert retention is not None
+    assert retention.value == pytest.approx(part.mean() / whole.mean())
+    assert retention.low < retention.value < retention.high < 1
     nothing = [accuracy_tally(np.zeros(400))]
     assert compare(*sample([[accuracy_tally(part)], nothing])).retention is None
 
@@ -210,16 +210,16 @@ def test_holm_by_hand():
         (0.01, 0.03, 0.2, "not told apart"),
     ],
 )
-def test_nothing_is_better_where_the_interval_holds_zero_or_the_test_disagrees(low, high, p_holm, words):
+def test_no_verdict_where_the_interval_contains_zero_or_the_test_disagrees(low, high, p_holm, words):
     assert verdict(Interval((low + high) / 2, low, high), p_holm) == words
 
 
-def test_a_model_of_one_seed_stands_beside_each_seed_of_the_other():
+def test_a_model_of_one_seed_is_paired_with_each_seed_of_the_other():
     generator = np.random.default_rng(3)
     many = [accuracy_tally(generator.random(60) < 0.7) for _ in range(3)]
     one = [accuracy_tally(generator.random(60) < 0.2)]
     assert randomise(many, one) == randomise(many, one * 3) < 0.01
-    with pytest.raises(HarnessError, match="wanted as many seeds of both models, or one; got 3 and 2"):
+    with pytest.raises(HarnessError, match="expected as many seeds of both models, or one; got 3 and 2"):
         randomise(many, many[:2])
-    with pytest.raises(HarnessError, match="compare: wanted all models on the same items; got 60 and 50"):
+    with pytest.raises(HarnessError, match="compare: expected all models on the same items; got 60 and 50"):
         sample([many, [tally("accuracy", ["a"] * 50, ["a"] * 50)]])

@@ -11,7 +11,7 @@ import harness
 from harness.config.digest import digest
 from harness.data.examples import TaskData, gold_labels
 from harness.json_files import write_json
-from harness.measure.environment import version_of
+from harness.measure.environment import find_version
 from harness.measure.predictions import FILE, Predictions, write_predictions
 from harness.measure.scores import Item, tally
 from harness.measure.signature import Signature
@@ -78,7 +78,7 @@ def write_scores(
         protocol=protocol,
         seeds=list(by_seed),
         model=model,
-        versions={"harness": harness.__version__} | {name: version_of(name) or "none" for name in packages},
+        versions={"harness": harness.__version__} | {name: find_version(name) or "none" for name in packages},
     )
     predictions = Predictions(data.task.name, data.task.metrics, gold, by_seed, str(signature))
     scores = facts(
