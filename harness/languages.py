@@ -1,9 +1,9 @@
-"""The table of languages: code, name, script, and where the hub keeps their corpus and tasks.
+"""The table of languages: code, name, script, and the sources of corpus and tasks on the hub.
 
 A source is pinned where its full commit hash and its folders at that commit were read in a public listing of
-the hub. ``revision=None`` says that no commit could be verified so: the reader then resolves ``branch`` to a
-commit when it fetches, and hands that commit back for the manifest. No row was fetched when this table was
-written; a file or column that is not where the table says is an error that names what is there.
+the hub. ``revision=None`` means that no commit could be verified: the reader then resolves ``branch`` to a
+commit when it fetches, and returns that commit for the manifest. No row was fetched when this table was
+written; a missing file or column is an error that lists the existing ones.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Source:
     Attributes:
         hub: its id.
         files: a glob of its files in the repository; ``{config}`` and ``{split}`` are filled in.
-        columns: of the text (or words, or both texts of a pair), and last of the labels if it has some.
+        columns: of the text (or words, or both texts of a pair), and last of the labels, if any.
         licence: as the hub or the authors state it.
         revision: a full commit hash, or None: ``branch`` is resolved when fetched.
         branch: the branch or tag to resolve.
-        config: the part of it for one language.
-        dev: what it calls its development part.
-        labels: names of labels coded 0, 1, …, where its files do not hold the names.
+        config: the part for one language.
+        dev: its name of the development part.
+        labels: names of the labels 0, 1, …, where its files do not contain the names.
     """
 
     hub: str
@@ -45,7 +45,7 @@ class Source:
     labels: tuple[str, ...] | None = None
 
     def pattern(self, split: str) -> str:
-        """Gives the glob of the files of ``train``, ``dev`` or ``test``."""
+        """Return the glob of the files of ``train``, ``dev`` or ``test``."""
         return self.files.format(config=self.config, split=self.dev if split == "dev" else split)
 
 
@@ -54,11 +54,11 @@ class Language:
     """A row of the table.
 
     Attributes:
-        code: as in commands and folders (ISO 639-1, or 639-3 where there is none).
+        code: as in commands and folders (ISO 639-1, or 639-3 for languages without such a code).
         name: in English.
         script: ISO 15924.
         corpus: running text on the hub.
-        tasks: labelled data on the hub by task; a task that is not a key has no known source.
+        tasks: labelled data on the hub by task; a missing task has no known source.
     """
 
     code: str
@@ -177,15 +177,15 @@ def _row(
     web: str | None = None,
     more: Mapping[str, Source] = MappingProxyType({}),
 ) -> Language:
-    """Gives a row.
+    """Return a row of the table.
 
     Args:
-        code: of the language; WikiANN names it so.
+        code: of the language, also in WikiANN.
         name: in English.
-        iso: its ISO 639-3 code in SIB-200 and, unless ``web`` says otherwise, in GlotCC.
+        iso: its ISO 639-3 code in SIB-200 and, unless ``web`` differs, in GlotCC.
         script: ISO 15924.
-        treebank: the treebank of Universal Dependencies that has a training part, if one is known.
-        sentiment: where it has a known source.
+        treebank: the treebank of Universal Dependencies with a training part, if one is known.
+        sentiment: the source of sentiment data, if one is known.
         web: its ISO 639-3 code in GlotCC.
         more: tasks that few languages have.
     """
@@ -199,8 +199,8 @@ def _row(
 
 
 def _news_and_nli(news: str | None, nli: str | None) -> dict[str, Source]:
-    found = {"news": replace(NEWS, config=news or ""), "nli": replace(XNLI, config=nli or "")}
-    return {task: source for task, source in found.items() if source.config}
+    sources = {"news": replace(NEWS, config=news or ""), "nli": replace(XNLI, config=nli or "")}
+    return {task: source for task, source in sources.items() if source.config}
 
 
 _ROWS = (
@@ -231,10 +231,10 @@ LANGUAGES: dict[str, Language] = {row.code: row for row in _ROWS}
 
 
 def language(code: str) -> Language:
-    """Gives a row of the table.
+    """Return the row of a language.
 
     Raises:
-        UsageError: there is no such language; lists those there are.
+        UsageError: no such language; the message lists the known ones.
     """
     if code not in LANGUAGES:
         raise unknown("language", code, LANGUAGES)

@@ -23,6 +23,10 @@ HEADINGS = ("Holds:", "What holds:")
 """The heading of invariants is ``Invariants:``."""
 
 ALLOWED = {
+    "not told apart": "a value in results.json and in the text of published studies",
+    "Which recipe gives the best model?": "a text in the config of a stage, which the stage's key covers",
+    "break-inside": "a property of CSS",
+    "lesson=": "a key in signatures of published scores",
     "beside the whole text": "part of the key of a study's leaderboard",
     "gives a student more": "part of the key of a study's leaderboard",
     "gives more than distilling": "part of the key of a study's leaderboard",
@@ -48,20 +52,15 @@ OPEN = (
     "docs/adding-a-language.md", "docs/benchmarks.md", "docs/containers.md", "docs/data.md",
     "docs/export.md", "docs/kernels.md", "docs/leaderboards.md", "docs/method.md", "docs/recipes.md",
     "docs/scores.md", "docs/studies.md", "docs/surgery.md", "docs/troubleshooting.md",
-    "harness/baselines.py", "harness/cli/", "harness/data/", "harness/deploy/",
-    "harness/errors.py", "harness/export/", "harness/languages.py", "harness/measure/", "harness/models/",
-    "harness/pipeline/", "harness/report/comparisons.py",
-    "harness/report/report.css", "harness/stages/",
-    "harness/train/losses/objective.py", "harness/units.py", "harness/verdict.py", "harness/web/page/app.js",
-    "harness/web/page/model.js", "tests/benchmarks/studies/test_students.py",
+    "harness/baselines.py", "harness/data/", "harness/deploy/",
+    "harness/export/", "harness/measure/", "harness/models/",
+    "harness/train/losses/objective.py",
+    "tests/benchmarks/studies/test_students.py",
     "tests/conftest.py", "tests/data/", "tests/export/", "tests/measure/", "tests/models/", "tests/ops/",
-    "tests/pipeline/",
-    "tests/report/test_report_comparisons.py", "tests/stages/", "tests/test_cli.py",
-    "tests/test_cli_doctor.py", "tests/test_cli_publish.py", "tests/test_cli_score.py",
-    "tests/test_cli_signals.py", "tests/test_docker.py", "tests/test_docs.py", "tests/test_end_to_end.py",
-    "tests/test_errors_units.py", "tests/test_makefile.py", "tests/test_names.py", "tests/test_readme.py",
+    "tests/cli/test_bad_input.py", "tests/cli/test_score.py",
+    "tests/test_docker.py", "tests/test_docs.py", "tests/test_end_to_end.py",
+    "tests/test_makefile.py", "tests/test_names.py", "tests/test_readme.py",
     "tests/test_tables.py", "tests/test_troubleshooting.py", "tests/train/test_train_linear.py",
-    "tests/web/",
 )  # fmt: skip
 """Folders and files whose words are still to be changed."""
 

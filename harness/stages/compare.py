@@ -88,8 +88,8 @@ def _sample(context: Context, task: str, place: int) -> dict[str, Sampled]:
 
 
 def _test(task: str, models: Mapping[str, Sampled], model: str, other: str, *, rounds: int) -> _Tested:
-    found = compare(models[model], models[other], rounds=rounds)
-    return _Tested(model, other, task, found.difference, found.retention, found.p_value, found.p_wilcoxon)
+    test = compare(models[model], models[other], rounds=rounds)
+    return _Tested(model, other, task, test.difference, test.retention, test.p_value, test.p_wilcoxon)
 
 
 def _compare_averages(tasks: Mapping[str, Mapping[str, Sampled]], model: str, other: str) -> ComparisonFacts:

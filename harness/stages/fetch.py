@@ -19,12 +19,12 @@ def run(context: Context) -> FetchFacts:
     """Check the checkpoint, and write it in the form in which every stage writes its model."""
     config = context.config
     source = context.inputs.get("folder") or config["hub_id"]
-    found = checkpoint.load_checkpoint(source, config.get("revision"))
-    _check_shape(str(source), found.model, Shape(**config["shape"]))
+    model, tokenizer = checkpoint.load_checkpoint(source, config.get("revision"))
+    _check_shape(str(source), model, Shape(**config["shape"]))
     teacher = TeacherFacts(
         name=config.get("name") or Path(source).resolve().name, revision=config.get("revision")
     )
-    return FetchFacts(teacher=teacher, **vars(write_model(context, found.model, found.tokenizer)))
+    return FetchFacts(teacher=teacher, **vars(write_model(context, model, tokenizer)))
 
 
 def _check_shape(source: str, model: Any, planned: Shape) -> None:

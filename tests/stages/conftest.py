@@ -1,4 +1,4 @@
-"""One whole run over a data folder with text, POS and topics, with a teacher from a folder; tests read it."""
+"""A whole run over a data folder with text, POS and topics, and a teacher from a folder."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from harness.stages import RUNNERS
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """A finished run."""
 
-    blueprint: RunPlan
+    planned: RunPlan
     store: Store
     data: Path
 
     def folder(self, stage: str) -> Path:
-        found = self.store.find(self.blueprint.plan.keys[stage])
-        assert found is not None
-        return found
+        folder = self.store.find(self.planned.plan.keys[stage])
+        assert folder is not None
+        return folder
 
     def manifest(self, stage: str) -> Manifest:
         return manifest.read(self.folder(stage))
@@ -38,20 +38,20 @@ class Run:
         return self.manifest(stage).facts
 
 
-def _go(blueprint: RunPlan, root: Path, data: Path) -> Run:
+def _run_plan(planned: RunPlan, root: Path, data: Path) -> FinishedRun:
     store = Store(root)
-    execute(blueprint.plan, store, "mt/short-tiny", RUNNERS, observer=Observer(), environment=Environment)
-    return Run(blueprint, store, data)
+    execute(planned.plan, store, "mt/short-tiny", RUNNERS, observer=Observer(), environment=Environment)
+    return FinishedRun(planned, store, data)
 
 
 @pytest.fixture(scope="session")
-def go() -> Callable[[RunPlan, Path, Path], Run]:
+def run_plan() -> Callable[[RunPlan, Path, Path], FinishedRun]:
     """Run every stage of a plan in this process, over a data folder; return the run."""
-    return _go
+    return _run_plan
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, write_scale, write_recipe, write_data, write_teacher) -> Run:
+def finished(tmp_path_factory, write_scale, write_recipe, write_data, write_teacher) -> FinishedRun:
     root = tmp_path_factory.mktemp("stages")
     data, teacher = write_data(root / "data"), write_teacher(root / "teacher")
     leak = (data / "topic/mt/test.tsv").read_text(encoding="utf-8").splitlines()[1].split("\t")[0]
@@ -59,8 +59,8 @@ def finished(tmp_path_factory, write_scale, write_recipe, write_data, write_teac
         file.write(f"\n{leak}\nkadin mifa toki\n")
     changes = {"tasks.names": ["pos", "ner", "topic", "sentiment"], "corpus.lines": 1000}
     scale = load_scale(write_scale(root, changes)).with_data(str(data)).with_teacher(str(teacher))
-    blueprint = plan_run("mt", load_recipe(write_recipe(root)), scale)
-    return _go(blueprint, root / "runs", data)
+    planned = plan_run("mt", load_recipe(write_recipe(root)), scale)
+    return _run_plan(planned, root / "runs", data)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Two tiny models over five built-in languages, exported for the web; and the programs that run them."""
+"""Two tiny models for five built-in languages, exported for the web, and the programs that run them."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 NODE = shutil.which("node")
 
 
-def lines(language: str, count: int, seed: int) -> list[str]:
-    found = [line for document in builtin.read_corpus(language, 2 * count, seed) for line in document]
-    return list(dict.fromkeys(found))[:count]
+def read_lines(language: str, count: int, seed: int) -> list[str]:
+    lines = [line for document in builtin.read_corpus(language, 2 * count, seed) for line in document]
+    return list(dict.fromkeys(lines))[:count]
 
 
 @pytest.fixture(scope="session")
 def sentences() -> list[str]:
-    """Gives 200 sentences in five languages and three scripts, and what people paste besides."""
-    found = [line for language in LANGUAGES for line in lines(language, EACH, 1)]
-    assert len(found) == EACH * len(LANGUAGES)
-    return found
+    """200 sentences in five languages and three scripts."""
+    sentences = [line for language in LANGUAGES for line in read_lines(language, EACH, 1)]
+    assert len(sentences) == EACH * len(LANGUAGES)
+    return sentences
 
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
-    """Gives a function that exports a tagger (WordPiece) or a classifier (Unigram) for the web."""
+    """Return a function that exports a tagger (WordPiece) or a classifier (Unigram) for the web."""
     made: dict[str, Path] = {}
 
     def export(kind: str) -> Path:
@@ -53,7 +53,7 @@ def exported(tmp_path_factory):
 
 
 def _export(kind: str, folder: Path) -> Path:
-    text = [line for language in LANGUAGES for line in lines(language, 400, 0)]
+    text = [line for language in LANGUAGES for line in read_lines(language, 400, 0)]
     tagger = kind == "tagger"
     tokenizer = (train_wordpiece if tagger else train_unigram)(text, 1500, 64)
     labels = dict(enumerate(UPOS if tagger else ("fields", "sea", "town")))
@@ -85,14 +85,14 @@ def _export(kind: str, folder: Path) -> Path:
 
 
 def _balance(model: Any, texts: Any) -> None:
-    """Moves the bias so that every label is the best of some text."""
+    """Move the bias so that every label is predicted for some text."""
     with torch.no_grad():
         model.classifier.out_proj.bias -= model(**texts).logits.mean(0)
 
 
 @pytest.fixture(scope="session")
 def node():
-    """Gives a function that runs a program of ``harness/web/check`` on some sentences; gives what it said."""
+    """Return a function that runs a program of ``harness/web/check`` on sentences and returns its output."""
     if NODE is None:
         pytest.skip("node is not installed")
     if not (WEB / "node_modules" / "puppeteer-core").is_dir():
@@ -111,21 +111,21 @@ def node():
 
 @pytest.fixture(scope="session")
 def browse(node, tmp_path_factory):
-    """Gives a function that uses an export's page in headless Chromium; gives what was seen, and where."""
+    """Return a function that uses an export's page in Chromium; it returns observations and screenshots."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
 
     def run(export: Path, given: list[str]) -> tuple[dict[str, Any], Path]:
         folder = tmp_path_factory.mktemp("page")
-        with served(export, "fp32") as (url, process):
+        with DemoServer(export, "fp32") as (url, process):
             seen = node("chromium.mjs", CHROMIUM, url, folder, process.pid, given=given)
         return seen | {"url": url}, folder
 
     return run
 
 
-class served:  # noqa: N801  read as a statement
-    """Runs ``harness demo`` on a free port; gives its address and its process."""
+class DemoServer:
+    """`harness demo` on a free port; as a context, its address and its process."""
 
     def __init__(self, export: Path, precision: str) -> None:
         asked = [
@@ -154,7 +154,7 @@ class served:  # noqa: N801  read as a statement
 
 @pytest.fixture
 def site(tmp_path: Path) -> Any:
-    """Gives a function that writes an export's page with stand-ins for the libraries."""
+    """Return a function that writes an export's page with fake libraries."""
 
     def write(export: Path, **settings: Any) -> Path:
         web = tmp_path / "web"

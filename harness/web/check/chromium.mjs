@@ -1,6 +1,6 @@
-// node chromium.mjs CHROMIUM URL FOLDER SERVER < sentences.json: opens the page, uses it as a person would, and
-// prints as JSON what was seen: labels, requests, what the keyboard did, widths. Screenshots go to FOLDER. At the
-// end it ends the process SERVER, which serves the page, and opens the page again.
+// node chromium.mjs CHROMIUM URL FOLDER SERVER < sentences.json: open the page, use it like a person, and print as
+// JSON the observations: labels, requests, effects of keys, widths. Screenshots go to FOLDER. At the end, end the
+// process SERVER, which serves the page, and open the page again.
 
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -9,8 +9,8 @@ import puppeteer from "puppeteer-core";
 const [executablePath, url, folder, server] = process.argv.slice(2);
 const sentences = JSON.parse(await text(process.stdin));
 
-/** Waits until nobody answers at an address; says whether that came to be. */
-async function gone(address) {
+/** Wait until no server answers at an address; return whether that happened. */
+async function waitUntilGone(address) {
   for (let tries = 0; tries < 300; tries++) {
     try {
       await fetch(address);
@@ -35,9 +35,9 @@ try {
   await page.goto(url);
   await page.waitForSelector("body[data-ready]");
   seen.said = await page.evaluate(async (all) => {
-    const found = [];
-    for (const one of all) found.push(await globalThis.say(one));
-    return found;
+    const predicted = [];
+    for (const one of all) predicted.push(await globalThis.predict(one));
+    return predicted;
   }, sentences);
 
   seen.focused = await page.evaluate(() => document.activeElement.id);
@@ -60,23 +60,23 @@ try {
     await page.screenshot({ path: join(folder, `${name}.png`) });
   }
 
-  const problemOf = async (value) => {
-    await page.$eval("#text", (area, told) => { area.value = told; }, value);
+  const findProblem = async (value) => {
+    await page.$eval("#text", (area, typed) => { area.value = typed; }, value);
     await page.focus("#text");
     await page.keyboard.press("Enter");
     await page.waitForFunction(() => document.getElementById("problem").textContent !== "");
     return page.$eval("#problem", (one) => one.textContent);
   };
-  seen.empty = await problemOf("  ");
+  seen.empty = await findProblem("  ");
   await page.$eval("#problem", (one) => { one.textContent = ""; });
-  seen.long = await problemOf("a ".repeat(600));
+  seen.long = await findProblem("a ".repeat(600));
 
   await page.waitForSelector("body[data-offline]");
   process.kill(Number(server));
-  seen.refused = await gone(url);
+  seen.refused = await waitUntilGone(url);
   await page.reload();
   await page.waitForSelector("body[data-ready]");
-  seen.offline = await page.evaluate((one) => globalThis.say(one), sentences[0]);
+  seen.offline = await page.evaluate((one) => globalThis.predict(one), sentences[0]);
 } finally {
   await browser.close();
 }

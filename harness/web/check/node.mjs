@@ -1,4 +1,4 @@
-// node node.mjs FOLDER FILE < sentences.json: what onnxruntime-web and tokenizers.js say in Node, as JSON.
+// node node.mjs FOLDER FILE < sentences.json: print the labels of onnxruntime-web and tokenizers.js in Node, as JSON.
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -12,6 +12,6 @@ const bytes = async (name) => new Uint8Array(await readFile(join(folder, name)))
 const json = async (name) => JSON.parse(await readFile(join(folder, name), "utf8"));
 ort.env.wasm.numThreads = 1;
 const model = await open({ ort, Tokenizer, json, bytes, file });
-const said = [];
-for (const sentence of JSON.parse(await text(process.stdin))) said.push(await model.say(sentence));
-process.stdout.write(JSON.stringify(said));
+const predicted = [];
+for (const sentence of JSON.parse(await text(process.stdin))) predicted.push(await model.predict(sentence));
+process.stdout.write(JSON.stringify(predicted));

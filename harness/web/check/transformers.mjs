@@ -1,4 +1,4 @@
-// node transformers.mjs FOLDER DTYPE < sentences.json: what transformers.js says of a folder in its layout, as JSON.
+// node transformers.mjs FOLDER DTYPE < sentences.json: print the labels of transformers.js for a folder, as JSON.
 
 import { basename, dirname } from "node:path";
 import { text } from "node:stream/consumers";
@@ -11,7 +11,7 @@ const tokenizer = await AutoTokenizer.from_pretrained(name);
 const sentences = JSON.parse(await text(process.stdin));
 const kind = process.argv[4] === "sequence" ? AutoModelForSequenceClassification : AutoModelForTokenClassification;
 const model = await kind.from_pretrained(name, { dtype, device: "cpu" });
-const said = [];
+const predicted = [];
 for (const sentence of sentences) {
   const inputs = tokenizer(sentence);
   const { logits } = await model(inputs);
@@ -21,6 +21,6 @@ for (const sentence of sentences) {
     const row = logits.data.slice(start, start + classes);
     labels.push(model.config.id2label[row.indexOf(Math.max(...row))]);
   }
-  said.push({ ids: Array.from(inputs.input_ids.data, Number), labels });
+  predicted.push({ ids: Array.from(inputs.input_ids.data, Number), labels });
 }
-process.stdout.write(JSON.stringify(said));
+process.stdout.write(JSON.stringify(predicted));

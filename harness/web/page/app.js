@@ -1,17 +1,17 @@
-// The page: opens the model that lies beside it, and shows what it says. It asks no other host for anything.
+// The page: opens the model in its folder, and shows the labels that it predicts. It loads nothing from other hosts.
 
 import * as ort from "./libraries/ort.wasm.min.mjs";
 import { Tokenizer } from "./libraries/tokenizers.min.mjs";
-import { TextError, open, words } from "./model.js";
+import { TextError, joinWords, open } from "./model.js";
 
 const at = (id) => document.getElementById(id);
-const fetched = async (name) => {
+const fetchFile = async (name) => {
   const answer = await fetch(`model/${name}`);
   if (!answer.ok) throw new Error(`${name}: ${answer.status} ${answer.statusText}`);
   return answer;
 };
-const json = async (name) => (await fetched(name)).json();
-const bytes = async (name) => new Uint8Array(await (await fetched(name)).arrayBuffer());
+const json = async (name) => (await fetchFile(name)).json();
+const bytes = async (name) => new Uint8Array(await (await fetchFile(name)).arrayBuffer());
 
 let model;
 let asked = 0;
@@ -38,22 +38,22 @@ async function run() {
   try {
     const text = at("text").value;
     const begun = performance.now();
-    const said = await model.say(text);
+    const predicted = await model.predict(text);
     const time_ms = performance.now() - begun;
     if (turn !== asked) return;
     at("problem").textContent = "";
     at("time").textContent = `${time_ms.toFixed(1)} ms`;
-    show(said.label ? [{ word: said.label, label: `${(100 * said.probability).toFixed(1)} %` }] : words(said));
+    show(predicted.label ? [{ word: predicted.label, label: `${(100 * predicted.probability).toFixed(1)} %` }] : joinWords(predicted));
     document.body.dataset.said = text;
   } catch (error) {
     if (turn !== asked) return;
     show([]);
-    tell(error);
+    showProblem(error);
   }
 }
 
-function show(found) {
-  at("result").replaceChildren(...found.map(({ word, label }) => {
+function show(labelled) {
+  at("result").replaceChildren(...labelled.map(({ word, label }) => {
     const item = document.createElement("li");
     const shown = document.createElement("b");
     const tag = document.createElement("i");
@@ -63,7 +63,7 @@ function show(found) {
   }));
 }
 
-function tell(error) {
+function showProblem(error) {
   at("problem").textContent = error instanceof TextError ? error.message : `The model could not be run: ${error.message}`;
 }
 
@@ -72,7 +72,7 @@ at("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); run(); }
 });
 
-globalThis.say = (text) => model.say(text); // for the checks
+globalThis.predict = (text) => model.predict(text); // for the checks
 navigator.serviceWorker?.register("offline.js").then(() => navigator.serviceWorker.ready)
   .then(() => { document.body.dataset.offline = "yes"; }).catch(() => {});
-start().catch(tell);
+start().catch(showProblem);

@@ -1,19 +1,19 @@
-// An exported model: text in, labels out. The page and the checks in Node share it.
+// An exported model: text in, labels out. Shared by the page and the checks in Node.
 
 export const EMPTY = "Type a sentence.";
 
 const INPUTS = { input_ids: "ids", attention_mask: "attention_mask", token_type_ids: "token_type_ids" };
 
-// Families that number positions from the padding token's id on.
+// Families whose first position follows the padding token's id.
 const AFTER_PADDING = ["roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"];
 
 export class TextError extends Error {}
 
 /**
- * Opens a model.
+ * Open a model.
  * @param {{ort: object, Tokenizer: Function, json: (name: string) => Promise<object>,
- *          bytes: (name: string) => Promise<Uint8Array>, file: string}} parts what it runs on, how its files are
- *   read, and which ONNX file.
+ *          bytes: (name: string) => Promise<Uint8Array>, file: string}} parts the libraries, the readers of its
+ *   files, and the name of the ONNX file.
  */
 export async function open({ ort, Tokenizer, json, bytes, file }) {
   const [config, tokenizer, settings, graph] = await Promise.all([
@@ -27,16 +27,16 @@ export class Model {
   constructor(ort, session, tokenizer, config) {
     Object.assign(this, { ort, session, tokenizer, config });
     const kept = AFTER_PADDING.includes(config.model_type) ? (config.pad_token_id ?? 0) + 1 : 0;
-    this.room = config.max_position_embeddings - kept;
+    this.maxTokens = config.max_position_embeddings - kept;
   }
 
-  /** Gives {ids, tokens, labels} of a tagger, {ids, label, probability} of a classifier. */
-  async say(text) {
+  /** Return {ids, tokens, labels} of a tagger, or {ids, label, probability} of a classifier. */
+  async predict(text) {
     if (!text.trim()) throw new TextError(EMPTY);
     const encoded = this.tokenizer.encode(text, { return_token_type_ids: true });
     const length = encoded.ids.length;
-    if (length > this.room) {
-      throw new TextError(`This text has ${length} tokens; the model takes ${this.room}. Shorten it.`);
+    if (length > this.maxTokens) {
+      throw new TextError(`This text has ${length} tokens; the model takes ${this.maxTokens}. Shorten it.`);
     }
     encoded.token_type_ids ??= new Array(length).fill(0);
     const given = {};
@@ -44,19 +44,19 @@ export class Model {
       given[name] = new this.ort.Tensor("int64", BigInt64Array.from(encoded[INPUTS[name]], BigInt), [1, length]);
     }
     const { logits } = await this.session.run(given);
-    return logits.dims.length === 2 ? this.#classified(logits, encoded) : this.#tagged(logits, encoded, text);
+    return logits.dims.length === 2 ? this.#classify(logits, encoded) : this.#tag(logits, encoded, text);
   }
 
-  #classified(logits, { ids }) {
+  #classify(logits, { ids }) {
     const shares = softmax(Array.from(logits.data));
     const best = shares.indexOf(Math.max(...shares));
     return { ids, label: this.config.id2label[best], probability: shares[best] };
   }
 
-  #tagged(logits, { ids, tokens }, text) {
+  #tag(logits, { ids, tokens }, text) {
     const classes = logits.dims[2];
     const bare = this.tokenizer.encode(text, { add_special_tokens: false }).ids.length;
-    const first = ids.length > bare ? 1 : 0; // the tokens that frame a text: one before it, the rest after
+    const first = ids.length > bare ? 1 : 0; // special tokens: one before the text, the others after it
     const kept = Array.from({ length: bare }, (_, place) => first + place);
     return {
       ids: kept.map((place) => ids[place]),
@@ -66,16 +66,16 @@ export class Model {
   }
 }
 
-/** Joins sub-words to words, each with the label of its first sub-word, as the model was trained. */
-export function words({ tokens, labels }) {
-  const found = [];
+/** Join sub-words to words, each with the label of its first sub-word, as in training. */
+export function joinWords({ tokens, labels }) {
+  const joined = [];
   tokens.forEach((token, place) => {
     const bare = token.replace(/^(##|▁)/u, "");
-    const inside = token.startsWith("##") || (isUnigram(tokens) && !token.startsWith("▁") && /^[\p{L}\p{N}\p{M}]/u.test(token));
-    if (inside && found.length) found.at(-1).word += bare;
-    else if (bare) found.push({ word: bare, label: labels[place] });
+    const continues = token.startsWith("##") || (isUnigram(tokens) && !token.startsWith("▁") && /^[\p{L}\p{N}\p{M}]/u.test(token));
+    if (continues && joined.length) joined.at(-1).word += bare;
+    else if (bare) joined.push({ word: bare, label: labels[place] });
   });
-  return found;
+  return joined;
 }
 
 const isUnigram = (tokens) => tokens.some((token) => token.startsWith("▁"));

@@ -1,4 +1,4 @@
-// Keeps every file of the page, so that it opens again without a network. The list is site.json's.
+// Cache every file that site.json lists, so that the page opens again without a network.
 
 const NAME = "page";
 

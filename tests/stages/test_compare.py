@@ -1,4 +1,4 @@
-"""The stage that compares scored models: what it may say in a long table."""
+"""The stage that compares scored models: the verdicts of a long table."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from harness.stages import compare
 GOLD = ["a", "b"] * 15
 
 
-def test_a_long_table_still_tells_a_good_model_from_a_bad_one(make_context, tmp_path):
+def test_long_table_still_finds_differences(make_context, tmp_path):
     ids = [f"good{number}" for number in range(13)] + [f"bad{number}" for number in range(13)]
     inputs = {}
     for name in ids:
         inputs[f"score.topic.{name}"] = folder = tmp_path / name
         folder.mkdir()
         said = GOLD if name.startswith("good") else ["b", "a"] * 15
-        told = Predictions("topic", ("accuracy",), GOLD, {1: said}, "signature")
-        write_predictions(told, folder / FILE)
+        predictions = Predictions("topic", ("accuracy",), GOLD, {1: said}, "signature")
+        write_predictions(predictions, folder / FILE)
     pairs = list(combinations(ids, 2))
     assert len(pairs) == 325
     context = make_context({"models": ids, "tasks": ["topic"], "pairs": pairs}, inputs)

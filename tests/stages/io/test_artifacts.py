@@ -1,4 +1,4 @@
-"""Reading and writing of artifacts: the precision that ``auto`` stands for."""
+"""Reading and writing of artifacts: the precision that ``auto`` selects."""
 
 from __future__ import annotations
 

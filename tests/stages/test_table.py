@@ -58,7 +58,7 @@ def test_each_row_has_a_summary():
 
 
 def test_every_finished_stage_wrote_what_its_row_declares(finished):
-    for stage in finished.blueprint.plan:
+    for stage in finished.planned.plan:
         written, row = finished.manifest(stage.id), KINDS[stage.kind]
         assert written.version == row.version
         assert find_undeclared(written.inputs, row.reads) == [], f"{stage.id}: not in reads of {row.name}"
@@ -68,7 +68,7 @@ def test_every_finished_stage_wrote_what_its_row_declares(finished):
 
 def test_every_declared_file_is_written_by_some_stage(finished):
     written = {}
-    for stage in finished.blueprint.plan:
+    for stage in finished.planned.plan:
         written.setdefault(stage.kind, set()).update(finished.manifest(stage.id).outputs)
     for kind, names in written.items():
         unused = [pattern for pattern in KINDS[kind].writes if not any(fnmatch(n, pattern) for n in names)]
@@ -76,13 +76,13 @@ def test_every_declared_file_is_written_by_some_stage(finished):
 
 
 @pytest.mark.parametrize("scale", ["mini", "paper"])
-def test_every_plan_gives_its_stages_the_declared_inputs(scale):
+def test_every_plan_uses_the_declared_inputs(scale):
     for recipe in list_recipes():
         for stage in plan_run("mt", load_recipe(recipe), load_scale(scale)).plan:
             assert find_undeclared(stage.inputs, KINDS[stage.kind].reads) == [], f"{recipe}: {stage.id}"
 
 
-def test_undeclared_name_is_found():
+def test_undeclared_name_is_listed():
     assert find_undeclared(["model/config.json", "notes.txt"], KINDS["adapt"].writes) == ["notes.txt"]
 
 

@@ -1,4 +1,4 @@
-"""A study run whole on a small data folder: what its leaderboard says, and that it is run but once."""
+"""A whole study on a small data folder: its leaderboard, and the stages that its entries share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STUDY = {
     "variants": {
         "mean squares": {"distill.loss": {"logit_mse": 1}},
         "less text": {"distill.text_fraction": 0.5, "distill.tokens": 300},
-        "taught": {
+        "distilled": {
             "steps": ["shorten", {"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "start": "tuned"}}]
         },
     },
@@ -53,9 +53,9 @@ def run(place, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["harness", *given, *options])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        told = capsys.readouterr()
-        assert ended.value.code == 0, told.err
-        return told
+        printed = capsys.readouterr()
+        assert ended.value.code == 0, printed.err
+        return printed
 
     return run
 
@@ -66,25 +66,25 @@ def manifests(place):
     }
 
 
-def test_a_study_is_run_whole_and_again_at_no_cost(run, place):
-    told = run("ablate", "loss.yaml")
+def test_study_is_run_once(run, place):
+    printed = run("ablate", "loss.yaml")
     folder = place / "runs/mt/ablate-loss-tiny"
     results = read_results(folder / "results.json")
     assert [one.name for one in results.list_models("student")] == [
         "as written",
         "mean squares",
         "less text",
-        "taught",
+        "distilled",
     ]
-    taught, plain = (results.find_score(model, "topic").signature for model in ("taught", "as_written"))
-    assert "lesson=1*class_mse/tuned" in taught
+    distilled, plain = (results.find_score(model, "topic").signature for model in ("distilled", "as_written"))
+    assert "lesson=1*class_mse/tuned" in distilled
     assert "lesson" not in plain
     assert results.study.question == "Does the loss matter?"
     assert set(results.declared.tasks) == {"pos", "topic"}
-    assert "Does the loss matter? The paper: It does." in told.out
-    assert "### Leaderboard" in told.out
-    assert "### Compared with as written" in told.out
-    assert "not scored: ner" in told.err
+    assert "Does the loss matter? The paper: It does." in printed.out
+    assert "### Leaderboard" in printed.out
+    assert "### Compared with as written" in printed.out
+    assert "not scored: ner" in printed.err
     assert {path.name for path in folder.glob("*.*")} >= {
         "leaderboard.md",
         "leaderboard.html",
@@ -109,8 +109,8 @@ def test_a_study_is_run_whole_and_again_at_no_cost(run, place):
     assert set(manifests(place)) == before
 
 
-def test_recipes_are_compared_by_name_and_share_what_is_there(run, place):
-    told = run("compare", "--recipes", "onlytrim.yaml,short.yaml")
+def test_compared_recipes_share_stages(run, place):
+    printed = run("compare", "--recipes", "onlytrim.yaml,short.yaml")
     results = read_results(place / "runs/mt/compare-tiny/results.json")
     assert {one.id for one in results.list_models("student")} == {"onlytrim", "short"}
     cost = {one.model: one.tokens for one in results.costs}
@@ -118,13 +118,13 @@ def test_recipes_are_compared_by_name_and_share_what_is_there(run, place):
     assert {one.model for one in results.exports} == {"teacher", "onlytrim", "short"}
     assert {one.task for one in results.exports} == {"topic"}
     assert all(one.p50_ms for one in results.exports)
-    assert "Which recipe gives the best model?" in told.out
+    assert "Which recipe gives the best model?" in printed.out
 
 
-def test_a_plan_runs_nothing(run, place):
+def test_plan_option_runs_nothing(run, place):
     before = set(manifests(place))
-    told = run("ablate", "short.yaml", "--vary", "shorten.keep=first,last", "--plan")
-    assert "shorten.keep = last = as written: shorten, distill, trim" in told.out
-    assert " of them different: " in told.out
-    assert " fine-tunings" in told.out
+    printed = run("ablate", "short.yaml", "--vary", "shorten.keep=first,last", "--plan")
+    assert "shorten.keep = last = as written: shorten, distill, trim" in printed.out
+    assert " of them different: " in printed.out
+    assert " fine-tunings" in printed.out
     assert set(manifests(place)) == before

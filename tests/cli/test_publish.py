@@ -1,4 +1,4 @@
-"""Publishing a run: copies at the top of its folder."""
+"""Publishing a run copies its outputs to the top of its folder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from harness.plans.run import plan_run
 
 
 def test_publishing_a_missing_run_is_refused(tmp_path, write_scale, write_recipe):
-    plan = plan_run("mt", load_recipe(write_recipe(tmp_path)), load_scale(write_scale(tmp_path)))
+    planned = plan_run("mt", load_recipe(write_recipe(tmp_path)), load_scale(write_scale(tmp_path)))
     for publish in (
-        lambda: publish_run(plan, Store(tmp_path / "runs"), tmp_path / "out"),
-        lambda: publish_model(plan.plan, Store(tmp_path / "runs"), tmp_path / "out"),
+        lambda: publish_run(planned, Store(tmp_path / "runs"), tmp_path / "out"),
+        lambda: publish_model(planned.plan, Store(tmp_path / "runs"), tmp_path / "out"),
     ):
         with pytest.raises(
             HarnessError, match=r"publish: expected the finished stage \w+ in .*runs; got none; run it"

@@ -1,4 +1,4 @@
-"""The step that takes random weights: its shape, its embeddings, its tokenizer."""
+"""The step that starts from random weights: its shape, its embeddings, its tokenizer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EMBEDDINGS = "bert.embeddings."
 
 @pytest.fixture
 def drawn(tmp_path, corpus_config, make_context, write_data, write_teacher):
-    """Runs the step on a small teacher; gives the teacher, the student and the facts."""
+    """Run the step on a small teacher; return the teacher, the student and the facts."""
     data = write_data(tmp_path / "data")
     written = make_context(
         corpus_config,
@@ -40,7 +40,7 @@ def drawn(tmp_path, corpus_config, make_context, write_data, write_teacher):
     return drawn
 
 
-def test_a_blank_student_has_the_shape_asked_for_and_the_teachers_tokenizer(drawn):
+def test_student_has_the_requested_shape_and_the_teachers_tokenizer(drawn):
     teacher, student, facts = drawn("random", 8)
     assert (facts.shape.layers, facts.shape.hidden, facts.shape.ffn) == (1, 8, 12)
     assert student.tokenizer.get_vocab() == teacher.tokenizer.get_vocab()
@@ -48,7 +48,7 @@ def test_a_blank_student_has_the_shape_asked_for_and_the_teachers_tokenizer(draw
     assert facts.held_out.loss == pytest.approx(4.09, abs=0.4), "ln 60: it knows nothing"
 
 
-def test_the_seed_decides_the_weights(drawn):
+def test_seed_decides_the_weights(drawn):
     states = [drawn("random", 8, seed)[1].model.state_dict() for seed in (3, 4)]
     again = drawn("random", 8, 3)[1].model.state_dict()
     name = "bert.encoder.layer.0.attention.self.query.weight"
@@ -56,7 +56,7 @@ def test_the_seed_decides_the_weights(drawn):
     assert not torch.equal(states[0][name], states[1][name])
 
 
-def test_copied_embeddings_are_the_teachers_and_nothing_else_is(drawn):
+def test_only_the_embeddings_are_copied_from_the_teacher(drawn):
     teacher, student, _ = drawn("copied", 16)
     theirs, mine = teacher.model.state_dict(), student.model.state_dict()
     same = {name for name in mine if torch.equal(mine[name], theirs[name])}

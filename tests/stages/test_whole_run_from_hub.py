@@ -1,4 +1,4 @@
-"""The way of the scale ``paper``, against an offline hub cache made in code: teacher, text, four tasks."""
+"""A run like that of the scale ``paper``, from an offline hub cache: teacher, text and four tasks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEAK = "Il-Belt kadin mifa"
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub cache with nothing in it, and no network."""
+    """An empty hub cache, and no network."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "datasets"))
@@ -49,8 +49,8 @@ def open_snapshot(hub, kind, name, revision):
     return folder
 
 
-def put(hub, task, names, rows):
-    """Puts the three parts of a task where the table of languages says they are."""
+def write_parts(hub, task, names, rows):
+    """Write the three parts of a task where the table of languages says that they are."""
     source = language("mt").tasks[task]
     folder = open_snapshot(hub, "datasets", source.hub, source.revision or "0" * 40)
     for split in ("train", "dev", "test"):
@@ -74,18 +74,18 @@ def filled(hub, write_teacher):
     datasets.Dataset.from_dict({"content": [*documents, LEAK]}).to_parquet(folder / "mlt-Latn_0.parquet")
     words = [LEAK.split(), ["kadin", "."], ["toki"], ["mifa"]]
     tags = [["PROPN", "NOUN", "NOUN"], ["NOUN", "PUNCT"], ["VERB"], ["NOUN"]]
-    put(hub, "pos", "parquet/mt_mudt/{split}.parquet", {"tokens": words, "upos": tags})
+    write_parts(hub, "pos", "parquet/mt_mudt/{split}.parquet", {"tokens": words, "upos": tags})
     entities = [[5, 0, 0], [0, 0], [1], [3]]
-    put(hub, "ner", "mt/{split}/0000.parquet", {"tokens": words, "ner_tags": entities})
+    write_parts(hub, "ner", "mt/{split}/0000.parquet", {"tokens": words, "ner_tags": entities})
     topics = [["index_id", "category", "text"], ["1", "sports", "toki kadin"], ["2", "health", "mifa"]]
-    put(hub, "topic", "data/mlt_Latn/{split}.tsv", topics)
-    put(hub, "sentiment", "data/{split}-00000.parquet", {"text": ["toki", "mifa"], "label": [0, 1]})
+    write_parts(hub, "topic", "data/mlt_Latn/{split}.tsv", topics)
+    write_parts(hub, "sentiment", "data/{split}-00000.parquet", {"text": ["toki", "mifa"], "label": [0, 1]})
     return hub
 
 
 @pytest.fixture
 def known(monkeypatch):
-    """The published teacher is the small one of the cache, at its pinned revision."""
+    """Replace the published teacher by the small one of the cache, at its pinned revision."""
     small = {"mbert": KNOWN_TEACHERS["mbert"]._replace(shape=SMALL)}
     monkeypatch.setattr(teacher, "KNOWN_TEACHERS", small)
     return small
@@ -93,7 +93,7 @@ def known(monkeypatch):
 
 @pytest.fixture
 def go(tmp_path, write_scale, write_recipe):
-    """Runs the stages that read from the hub."""
+    """Run the stages that read from the hub."""
 
     def go(changes=HUB):
         plan = plan_run(
@@ -112,7 +112,7 @@ def go(tmp_path, write_scale, write_recipe):
     return go
 
 
-def test_the_published_teacher_is_fetched_at_its_revision(filled, known, go):
+def test_published_teacher_is_fetched_at_its_revision(filled, known, go):
     done = go()["teacher"]
     model, tokenizer = checkpoint.load_checkpoint(done.folder / "model")
     assert done.manifest.facts["shape"] == SMALL.model_dump()
@@ -127,7 +127,7 @@ def test_the_published_teacher_is_fetched_at_its_revision(filled, known, go):
     }
 
 
-def test_text_and_tasks_are_read_from_the_hub_and_say_from_where(filled, known, go, make_context):
+def test_text_and_tasks_of_the_hub_record_their_source(filled, known, go, make_context):
     done = go()
     facts = done["tasks"].manifest.facts
     assert {name: facts[name]["labels"] for name in ("topic", "sentiment")} == {
@@ -155,21 +155,21 @@ def test_text_and_tasks_are_read_from_the_hub_and_say_from_where(filled, known, 
     assert LEAK not in lines
 
 
-def test_a_second_run_reads_nothing_from_the_hub(filled, known, go, monkeypatch):
+def test_second_run_reads_nothing_from_the_hub(filled, known, go, monkeypatch):
     go()
     monkeypatch.setattr(constants, "HF_HUB_CACHE", "nowhere")
     assert set(go()) == {"teacher", "tasks", "corpus"}
 
 
-def test_what_reads_the_hub_is_made_alone_and_numbered_as_in_the_whole_run(filled, known, go):
+def test_stages_that_read_the_hub_keep_their_numbers(filled, known, go):
     assert [done.folder.name.split("-")[0] for done in go().values()] == ["01", "02", "03"]
 
 
-def test_a_run_without_the_hub_has_nothing_to_download(go):
+def test_run_without_the_hub_downloads_nothing(go):
     assert go({}) == {}
 
 
-def test_a_teacher_of_another_shape_than_published_is_refused(filled, go):
+def test_teacher_of_another_shape_than_published_is_refused(filled, go):
     message = (
         r"^teacher 'google-bert/bert-base-multilingual-cased': expected layers 12, as planned; got 2; "
         r"take another revision, or a recipe for this teacher$"
@@ -178,15 +178,15 @@ def test_a_teacher_of_another_shape_than_published_is_refused(filled, go):
         go()
 
 
-def test_a_scale_may_name_its_teacher(filled, known, go):
+def test_scale_may_name_its_teacher(filled, known, go):
     assert go(HUB | {"teacher": {"hub": "mbert"}})["teacher"].manifest.facts["shape"] == SMALL.model_dump()
 
 
-def test_the_table_of_teachers_is_as_published():
+def test_table_of_teachers_is_as_published():
     assert shape.KNOWN_TEACHERS["mbert"].shape.num_parameters == 177_974_523
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line(hub, known, go):
+def test_unreachable_hub_is_one_line(hub, known, go):
     with pytest.raises(
         HarnessError, match=r"'google-bert/bert-base-multilingual-cased': expected revision 3f076fd"
     ) as raised:

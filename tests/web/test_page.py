@@ -1,4 +1,4 @@
-"""The page in headless Chromium: by keyboard, on a phone, without a network; what builds and serves it."""
+"""The page in headless Chromium: by keyboard, on a phone, without a network; how it is built and served."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def seen(exported, browse, sentences):
 
 
 @pytest.mark.slow
-def test_the_page_says_what_python_says_of_200_sentences(seen, exported, sentences):
+def test_page_predicts_like_python_on_200_sentences(seen, exported, sentences):
     model = Predictor(exported("tagger"), "onnx/model.onnx")
     want = [model.predict(one) for one in sentences]
     got = seen[0]["said"]
@@ -38,27 +38,27 @@ def test_the_page_says_what_python_says_of_200_sentences(seen, exported, sentenc
 
 
 @pytest.mark.slow
-def test_it_asks_no_other_host_and_nothing_goes_wrong(seen):
-    told, _ = seen
-    hosts = {urlsplit(one).netloc for one in told["requests"] if not one.startswith("data:")}
-    assert hosts == {urlsplit(told["url"]).netloc}
-    assert told["problems"] == []
+def test_page_loads_nothing_from_other_hosts(seen):
+    page, _ = seen
+    hosts = {urlsplit(one).netloc for one in page["requests"] if not one.startswith("data:")}
+    assert hosts == {urlsplit(page["url"]).netloc}
+    assert page["problems"] == []
 
 
 @pytest.mark.slow
-def test_it_is_used_by_keyboard_and_tells_size_and_time(seen, exported, sentences):
-    told, _ = seen
-    assert told["focused"] == "text"
-    assert told["next"] == "run"
-    assert told["outline"] == "solid"
+def test_page_works_by_keyboard_and_shows_size_and_time(seen, exported, sentences):
+    page, _ = seen
+    assert page["focused"] == "text"
+    assert page["next"] == "run"
+    assert page["outline"] == "solid"
     said = Predictor(exported("tagger"), "onnx/model.onnx").predict(sentences[0])
-    assert [label for _, label in told["shown"]] == [
+    assert [label for _, label in page["shown"]] == [
         label
         for token, label in zip(said["tokens"], said["labels"], strict=True)
         if not token.startswith("##")
     ]
-    assert "".join(word for word, _ in told["shown"]) == "".join(sentences[0].split())
-    file, size, time = told["facts"]
+    assert "".join(word for word, _ in page["shown"]) == "".join(sentences[0].split())
+    file, size, time = page["facts"]
     assert file == "onnx/model.onnx, fp32"
     size_mb = (exported("tagger") / "onnx/model.onnx").stat().st_size / 1e6
     assert size == f"{size_mb:.2f} MB"
@@ -66,18 +66,18 @@ def test_it_is_used_by_keyboard_and_tells_size_and_time(seen, exported, sentence
 
 
 @pytest.mark.slow
-def test_it_fits_a_phone_and_tells_what_is_wrong_with_a_text(seen):
-    told, _ = seen
-    assert all(wide <= int(width) for width, wide in told["widths"].items())
-    assert told["empty"] == "Type a sentence."
-    assert told["long"].startswith("This text has 602 tokens; the model takes 66.")
+def test_page_fits_a_phone_and_explains_invalid_text(seen):
+    page, _ = seen
+    assert all(wide <= int(width) for width, wide in page["widths"].items())
+    assert page["empty"] == "Type a sentence."
+    assert page["long"].startswith("This text has 602 tokens; the model takes 66.")
 
 
 @pytest.mark.slow
-def test_it_opens_again_when_the_server_is_gone(seen):
-    told, _ = seen
-    assert told["refused"]
-    assert told["offline"] == told["said"][0]
+def test_page_opens_again_without_the_server(seen):
+    page, _ = seen
+    assert page["refused"]
+    assert page["offline"] == page["said"][0]
 
 
 def grey(path: Path) -> np.ndarray:
@@ -86,34 +86,34 @@ def grey(path: Path) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "width"), [("phone", 360), ("wide", 900)])
-def test_it_looks_as_it_did(seen, name, width):
-    """Holds to within what another font changes: mean grey of 36 by 64 fields."""
+def test_page_looks_like_the_screenshots(seen, name, width):
+    """Compare the mean grey of 36 by 64 fields, with a tolerance for other fonts."""
     path = seen[1] / f"{name}.png"
     assert Image.open(path).size == (width, 640)
     assert grey(path).std() > 5, "it is not blank"
     assert np.abs(grey(path) - grey(SHOTS / f"{name}.png")).mean() < ALLOWED_GREY
 
 
-def test_the_site_holds_all_it_asks_for(exported, site):
+def test_site_contains_all_that_it_loads(exported, site):
     folder = site(exported("tagger"), libraries=LIBRARIES, precision="int8")
-    told = json.loads((folder / "site.json").read_text(encoding="utf-8"))
+    listed = json.loads((folder / "site.json").read_text(encoding="utf-8"))
     written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert written == {*told["files"]} - {"./"}
-    assert (told["precision"], told["title"]) == ("int8", "Parts of speech")
-    assert told["size_bytes"] == (folder / "model" / told["file"]).stat().st_size
+    assert written == {*listed["files"]} - {"./"}
+    assert (listed["precision"], listed["title"]) == ("int8", "Parts of speech")
+    assert listed["size_bytes"] == (folder / "model" / listed["file"]).stat().st_size
     text = "".join(
         (folder / name).read_text(encoding="utf-8") for name in ("index.html", "app.js", "offline.js")
     )
     assert "//" not in text.replace("// ", ""), "no address of another host"
 
 
-def test_what_cannot_be_shown_is_told(exported, site, tmp_path: Path):
+def test_unknown_precision_is_refused(exported, site, tmp_path: Path):
     with pytest.raises(UsageError, match="unknown precision of this export 'q4'; there are: fp32, int8"):
         site(exported("tagger"), libraries=LIBRARIES, precision="q4")
 
 
 @pytest.mark.parametrize(
-    ("libraries", "changes", "told"),
+    ("libraries", "changes", "message"),
     [
         ((), {}, "expected the page's libraries/ort.wasm.min.mjs; got none; run `make web`"),
         (LIBRARIES, {"task": "mlm"}, "expected a model that labels one text; got the task 'mlm'"),
@@ -124,8 +124,8 @@ def test_what_cannot_be_shown_is_told(exported, site, tmp_path: Path):
         ),
     ],
 )
-def test_what_is_missing_is_told(exported, site, libraries, changes, told):
-    with pytest.raises(HarnessError, match=told):
+def test_site_that_cannot_be_built_is_refused(exported, site, libraries, changes, message):
+    with pytest.raises(HarnessError, match=message):
         site(exported("tagger"), libraries=libraries, changes=changes)
 
 
@@ -136,7 +136,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_bad_command_line_is_one_line(exported, tmp_path: Path):
+def test_bad_command_line_is_one_line(exported, tmp_path: Path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("mine")
     with socket.socket() as taken:
@@ -151,7 +151,7 @@ def test_a_bad_command_line_is_one_line(exported, tmp_path: Path):
         if all((WEB / "node_modules" / name).is_file() for name in LIBRARIES):
             port = str(taken.getsockname()[1])
             cases["expected a free port"] = run(str(exported("tagger")), "--port", port)
-    for told, done in cases.items():
+    for message, done in cases.items():
         assert done.returncode != 0
-        assert told in done.stderr
+        assert message in done.stderr
         assert done.stderr.strip().count("\n") == 0

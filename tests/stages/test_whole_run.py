@@ -1,4 +1,4 @@
-"""Every stage of a run over a data folder: what it wrote, what it recorded, and that the two agree."""
+"""Every stage of a run over a data folder: its outputs, its facts, and their agreement."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def weights(run, stage):
     return load_file(run.folder(stage) / "model" / "model.safetensors")
 
 
-def test_every_stage_is_there_as_it_was_written(finished):
-    assert len(finished.store.list_stages()) == len(finished.blueprint.plan)
+def test_finished_run_has_every_stage_undamaged(finished):
+    assert len(finished.store.list_stages()) == len(finished.planned.plan)
     assert verify(finished.store.root) == []
     assert not list(finished.store.root.rglob(".partial*"))
     assert not list(finished.store.root.rglob("checkpoint*"))
     assert not list(finished.store.root.rglob("scratch"))
 
 
-def test_every_step_has_the_shape_the_plan_gave_it(finished):
-    for step in finished.blueprint.steps:
+def test_every_step_has_the_planned_shape(finished):
+    for step in finished.planned.steps:
         facts = finished.facts(step.id)
         assert facts["shape"] == step.shape.model_dump()
         assert facts["parameters"] == step.shape.parameters()
@@ -53,7 +53,7 @@ def test_every_step_has_the_shape_the_plan_gave_it(finished):
         assert len(tokenizer) == step.shape.vocabulary
 
 
-def test_only_the_steps_that_train_change_what_the_weights_are(finished):
+def test_only_training_steps_change_weights(finished):
     shortened, distilled = weights(finished, "shorten"), weights(finished, "distill")
     assert shortened.keys() == distilled.keys()
     assert any(not torch.equal(shortened[name], distilled[name]) for name in shortened)
@@ -71,13 +71,13 @@ def test_training_is_recorded(step, finished):
 
 
 @pytest.mark.parametrize("step", ["adapt", "shorten", "distill", "prune", "narrow", "trim"])
-def test_every_step_is_measured_on_the_text_held_out(step, finished):
+def test_every_step_is_measured_on_held_out_text(step, finished):
     held_out = finished.facts(step)["held_out"]
     assert 0 < held_out["loss"] < 10
     assert held_out["masked"] == finished.facts("adapt")["held_out"]["masked"] or step == "trim"
 
 
-def test_no_line_of_a_dev_or_test_part_is_trained_on(finished):
+def test_corpus_has_no_line_of_a_dev_or_test_part(finished):
     scored = set()
     for task in TASKS_THERE:
         text = json.loads((finished.folder("tasks") / f"{task}.json").read_text(encoding="utf-8"))
@@ -95,7 +95,7 @@ def test_no_line_of_a_dev_or_test_part_is_trained_on(finished):
     assert finished.facts("corpus")["mt"]["provenance"] == {"source": str(finished.data)}
 
 
-def test_a_task_is_read_back_as_it_was(finished, make_context):
+def test_written_task_is_read_back_equal(finished, make_context):
     context = make_context({}, {"tasks": finished.folder("tasks")})
     topic, pos = read_task(context, "topic"), read_task(context, "pos")
     assert (topic.task, topic.labels, len(topic.train), len(topic.test)) == (
@@ -110,12 +110,12 @@ def test_a_task_is_read_back_as_it_was(finished, make_context):
     assert pos.language == "mt"
 
 
-def test_pruning_goes_in_its_rounds(finished):
+def test_pruning_records_its_rounds(finished):
     assert [one["ffn"] for one in finished.facts("prune")["rounds"]] == [20, 16]
     assert all(0 < one["kept_score_fraction"] <= 1 for one in finished.facts("prune")["rounds"])
 
 
-def test_trimming_is_certified_on_text_held_out(finished):
+def test_trimming_is_certified_on_held_out_text(finished):
     certificate = finished.facts("trim")["certificate"]
     assert certificate["num_tokens_after"] == 40
     assert certificate["num_lines"] == sum(map(len, corpus.read(finished.folder("corpus"), "held_out")))
@@ -125,19 +125,19 @@ def test_trimming_is_certified_on_text_held_out(finished):
     )
 
 
-def test_counting_tells_how_far_it_is(finished, make_context):
-    told = []
+def test_counting_reports_progress(finished, make_context):
+    reported = []
     inputs = {"corpus": finished.folder("corpus"), "model": finished.folder("narrow")}
     step = ResolvedTrim(vocabulary=40)
     config = {"held_out_length": 16}
-    context = make_context(config, inputs, progress=lambda *one: told.append(one), step=step)
+    context = make_context(config, inputs, progress=lambda *values: reported.append(values), step=step)
     facts = trim.run(context)
     lines = sum(map(len, corpus.read(finished.folder("corpus"), "train")))
-    assert told[-1] == (lines, lines, "lines", {})
+    assert reported[-1] == (lines, lines, "lines", {})
     assert facts.certificate == finished.facts("trim")["certificate"]
 
 
-def test_random_weights_have_the_shape_and_nothing_learnt(finished):
+def test_random_baseline_has_the_shape_but_not_the_weights(finished):
     for role, stage in (("teacher", "teacher"), ("student", "trim")):
         fresh, learnt = weights(finished, f"random-{role}"), weights(finished, stage)
         assert {name: value.shape for name, value in fresh.items()} == {
@@ -151,20 +151,20 @@ def test_random_weights_have_the_shape_and_nothing_learnt(finished):
     "model", ["teacher", "adapt", "trim", "trimmed-teacher", "random-student", "static", "tfidf", "majority"]
 )
 @pytest.mark.parametrize("task", TASKS_THERE)
-def test_scores_are_those_of_the_predictions_kept(task, model, finished, make_context):
+def test_scores_follow_from_the_predictions(task, model, finished, make_context):
     data = read_task(make_context({}, {"tasks": finished.folder("tasks")}), task)
     gold = [one.label if task == "topic" else list(one.labels) for one in data.test]
     folder = finished.folder(f"score.{task}.{model}")
     kept = read_predictions(folder / "predictions.json.gz")
-    told = finished.facts(f"score.{task}.{model}")["scores"]
-    seeded = "seeds" in told
-    assert list(kept.by_seed) == told["by_seed"] == ([1, 2] if seeded else [0])
+    scores = finished.facts(f"score.{task}.{model}")["scores"]
+    seeded = "seeds" in scores
+    assert list(kept.by_seed) == scores["by_seed"] == ([1, 2] if seeded else [0])
     assert seeded == (model not in {"static", "tfidf", "majority"})
-    assert told["n_test"] == 10
+    assert scores["n_test"] == 10
     assert kept.gold == gold
-    assert kept.signature == told["signature"]
+    assert kept.signature == scores["signature"]
     for metric in data.task.metrics:
-        cell = told["metrics"][metric]
+        cell = scores["metrics"][metric]
         assert cell["values"] == pytest.approx([score(metric, gold, one) for one in kept.seeds])
         assert cell["mean"] == pytest.approx(np.mean(cell["values"]))
         assert cell["std"] == (pytest.approx(np.std(cell["values"], ddof=1)) if seeded else None)
@@ -172,7 +172,7 @@ def test_scores_are_those_of_the_predictions_kept(task, model, finished, make_co
     assert (folder / "model").is_dir() == (model in {"teacher", "trim"})
 
 
-def test_the_most_frequent_label_is_scored_without_a_model(finished, make_context):
+def test_most_frequent_label_is_scored_without_a_model(finished, make_context):
     data = read_task(make_context({}, {"tasks": finished.folder("tasks")}), "topic")
     top = Counter(sorted(one.label for one in data.train)).most_common(1)[0][0]
     right = np.mean([one.label == top for one in data.test])
@@ -183,7 +183,7 @@ def test_the_most_frequent_label_is_scored_without_a_model(finished, make_contex
 
 @pytest.mark.parametrize("role", ["teacher", "student"])
 @pytest.mark.parametrize("task", TASKS_THERE)
-def test_an_export_says_what_the_model_says(task, role, finished):
+def test_export_predicts_like_the_model(task, role, finished):
     folder, facts = finished.folder(f"export.{task}.{role}") / "onnx", finished.facts(f"export.{task}.{role}")
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     ids_BL = np.array([[2, 6, 7, 8, 3]])
@@ -200,7 +200,7 @@ def test_an_export_says_what_the_model_says(task, role, finished):
     assert (folder / "tokenizer.json").is_file()
 
 
-def test_every_file_is_timed_beside_the_teachers(finished):
+def test_every_file_is_timed_against_the_teachers(finished):
     rows = finished.facts("latency")["latency"]
     names = {(row["task"], row["role"], row["precision"]) for row in rows}
     assert names == {(t, r, p) for t in TASKS_THERE for r in ("teacher", "student") for p in ("fp32", "int8")}
@@ -211,7 +211,7 @@ def test_every_file_is_timed_beside_the_teachers(finished):
             assert row["speed_ratio"]["value"] == pytest.approx(1.0)
 
 
-def test_the_report_has_the_tasks_that_are_there_and_a_manifest_for_each_number(finished):
+def test_report_has_a_manifest_for_each_number(finished):
     text = (finished.folder("report") / "results.json").read_text(encoding="utf-8")
     results = Results.model_validate_json(text)
     assert results.declared.tasks == {"pos": "accuracy", "topic": "macro_f1"}
@@ -220,7 +220,7 @@ def test_the_report_has_the_tasks_that_are_there_and_a_manifest_for_each_number(
         for path in finished.store.root.rglob("manifest.json")
     }
     assert results.find_problems(manifests) == []
-    assert [one.id for one in results.models] == [one.id for one in finished.blueprint.scored]
+    assert [one.id for one in results.models] == [one.id for one in finished.planned.scored]
     assert results.run.language_name == "Maltese"
     assert results.run.teacher == "teacher"
     assert [one.id for one in results.models if one.parameters is None] == ["tfidf", "majority"]
@@ -231,9 +231,9 @@ def test_the_report_has_the_tasks_that_are_there_and_a_manifest_for_each_number(
     assert {one.step for one in results.training} == set(TRAINED)
 
 
-def test_every_model_is_compared_with_the_teacher_and_the_student_with_every_baseline(finished):
+def test_models_are_compared_with_teacher_and_baselines(finished):
     rows = finished.facts("compare")["comparisons"]
-    ids = [one.id for one in finished.blueprint.scored]
+    ids = [one.id for one in finished.planned.scored]
     pairs = [(one, "teacher") for one in ids[1:]] + [("trim", one) for one in ids[6:]]
     assert [(row["model"], row["other"]) for row in rows if row["task"] == "average"] == pairs
     assert len(rows) == 3 * len(pairs)
@@ -246,7 +246,7 @@ def test_every_model_is_compared_with_the_teacher_and_the_student_with_every_bas
         assert 0 < row["p_value"] <= row["p_holm"] <= 1
 
 
-def test_a_signature_tells_the_data_the_seeds_and_the_model_apart(finished):
+def test_signatures_differ_by_data_seeds_and_model(finished):
     lines = {
         one: finished.facts(f"score.topic.{one}")["scores"]["signature"]
         for one in ("teacher", "trim", "tfidf")
@@ -261,8 +261,8 @@ def test_a_signature_tells_the_data_the_seeds_and_the_model_apart(finished):
     assert str(finished.data) not in lines["teacher"]
 
 
-def test_a_run_is_published_at_the_top_of_its_folder(finished, tmp_path):
-    folder = publish_run(finished.blueprint, finished.store, tmp_path / "out")
+def test_run_is_published_at_the_top_of_its_folder(finished, tmp_path):
+    folder = publish_run(finished.planned, finished.store, tmp_path / "out")
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {
         "report.md",
@@ -274,20 +274,20 @@ def test_a_run_is_published_at_the_top_of_its_folder(finished, tmp_path):
     assert not any("manifest" in name or ".part" in name for name in names)
     kept = (folder / "onnx/pos/model.onnx").stat().st_mtime_ns
     (folder / "report.md").write_text("edited", encoding="utf-8")
-    publish_run(finished.blueprint, finished.store, folder)
+    publish_run(finished.planned, finished.store, folder)
     assert (folder / "onnx/pos/model.onnx").stat().st_mtime_ns == kept
     assert (folder / "report.md").read_bytes() == (finished.folder("report") / "report.md").read_bytes()
 
 
-def test_nothing_of_an_earlier_report_stays_beside_a_new_one(finished, tmp_path):
-    folder = publish_run(finished.blueprint, finished.store, tmp_path / "out")
+def test_publishing_removes_files_of_an_earlier_report(finished, tmp_path):
+    folder = publish_run(finished.planned, finished.store, tmp_path / "out")
     for name in ("onnx/topic/model_q4.onnx", "score-by-variant.svg", "notes.txt"):
         (folder / name).write_text("earlier", encoding="utf-8")
-    publish_run(replace(finished.blueprint, tasks=("topic",)), finished.store, folder)
+    publish_run(replace(finished.planned, tasks=("topic",)), finished.store, folder)
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     assert {"onnx/topic/model.onnx", "report.md", "notes.txt"} <= names
     assert not {"onnx/pos", "onnx/topic/model_q4.onnx", "score-by-variant.svg"} & names
-    publish_run(replace(finished.blueprint, tasks=()), finished.store, folder)
+    publish_run(replace(finished.planned, tasks=()), finished.store, folder)
     assert not (folder / "onnx").exists()
     drawn = {path.name for path in finished.folder("report").glob("*.svg")}
     assert drawn

@@ -1,4 +1,4 @@
-"""A task of two texts goes through every stage, and its export says of a pair what the model said."""
+"""A task with text pairs goes through every stage, and its export predicts like the model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_pairs(root):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, write_data, write_teacher):
-    """Gives a folder with data and a teacher."""
+    """A folder with data and a teacher."""
     root = tmp_path_factory.mktemp("pairs")
     write_teacher(root / "teacher")
     write_pairs(write_data(root / "data"))
@@ -39,7 +39,7 @@ def root(tmp_path_factory, write_data, write_teacher):
 
 
 @pytest.fixture(scope="module")
-def finished(root, write_scale, write_recipe, go):
+def finished(root, write_scale, write_recipe, run_plan):
     data, teacher = root / "data", root / "teacher"
     changes = {
         "corpus": {"source": "folder", "folder": str(data), "held_out_fraction": 0.1},
@@ -50,11 +50,11 @@ def finished(root, write_scale, write_recipe, go):
     }
     scale = load_scale(write_scale(root, changes)).with_teacher(str(teacher))
     recipe = load_recipe(write_recipe(root, [{"shorten": {"layers": "1/2", "keep": "last"}}]))
-    blueprint = plan_run("mt", recipe, scale)
-    return go(blueprint, root / "runs", data)
+    plan = plan_run("mt", recipe, scale)
+    return run_plan(plan, root / "runs", data)
 
 
-def test_a_task_of_two_texts_goes_from_its_file_to_the_report(finished):
+def test_task_with_text_pairs_runs_to_the_report(finished):
     report = json.loads((finished.folder("report") / "results.json").read_text(encoding="utf-8"))
     assert report["declared"]["tasks"] == {"nli": "accuracy"}
     assert {row["task"] for row in report["exports"]} == {"nli"}
@@ -63,7 +63,7 @@ def test_a_task_of_two_texts_goes_from_its_file_to_the_report(finished):
     assert (copy["task"], copy["verdict"]["num_items"]) == ("nli", 8)
 
 
-def test_an_export_of_two_texts_says_what_was_scored(finished, tmp_path):
+def test_export_of_text_pairs_has_the_recorded_score(finished, tmp_path):
     source = finished.folder("score.nli.teacher") / "model"
     record = export_model(
         source, "nli", tmp_path / "out", graphs=("legacy",), precisions=(), language="mt", data=finished.data,
@@ -72,14 +72,14 @@ def test_an_export_of_two_texts_says_what_was_scored(finished, tmp_path):
     assert record.paired
     assert "premise" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
     (row,) = record.files
-    told = finished.facts("score.nli.teacher")["scores"]["metrics"]["accuracy"]["mean"]
-    assert row.scores["accuracy"]["value"] == pytest.approx(told)
+    recorded = finished.facts("score.nli.teacher")["scores"]["metrics"]["accuracy"]["mean"]
+    assert row.scores["accuracy"]["value"] == pytest.approx(recorded)
     tokenizer, model = (
         AutoTokenizer.from_pretrained(source),
         AutoModelForSequenceClassification.from_pretrained(source).eval(),
     )
     given = tokenizer([one[0] for one in PAIRS], [one[1] for one in PAIRS], padding=True, return_tensors="pt")
-    assert given["token_type_ids"].any(), "the second text is told by its type"
+    assert given["token_type_ids"].any(), "the second text has its own token type"
     with torch.inference_mode():
         shares = model(**given).logits.softmax(-1)
     asked = [sys.executable, str(tmp_path / "out/predict.py")]

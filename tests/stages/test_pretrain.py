@@ -16,7 +16,7 @@ from harness.stages.io.artifacts import make_budget
 
 
 class CutError(Exception):
-    """Stands for a kill."""
+    """A simulated kill."""
 
 
 def make_budget_with_all_checkpoints(settings):

@@ -10,7 +10,7 @@ from harness.stages.io.results import collect_results
 @pytest.fixture
 def report(finished):
     """The config of a finished run's report, and the manifests that it read."""
-    stage = next(stage for stage in finished.blueprint.plan if stage.id == "report")
+    stage = next(stage for stage in finished.planned.plan if stage.id == "report")
     return dict(stage.config), {role: finished.manifest(role) for role in stage.inputs}
 
 

@@ -1,4 +1,4 @@
-"""What a score's signature calls its data."""
+"""The name of the data in a score's signature."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.data.folder import read_task
 from harness.stages.io.scores import name_data
 
 
-def test_data_of_a_folder_has_one_name_however_its_path_is_written(write_data, tmp_path, monkeypatch):
+def test_name_of_data_does_not_depend_on_its_path(write_data, tmp_path, monkeypatch):
     data = write_data(tmp_path / "data")
     shutil.copytree(data, tmp_path / "builtin")
     monkeypatch.chdir(tmp_path)

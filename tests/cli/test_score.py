@@ -1,4 +1,4 @@
-"""`harness score`: any encoder on a language's tasks, and what it refuses."""
+"""`harness score`: any encoder on a language's tasks, and the input that it refuses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def place(tmp_path_factory, write_data, write_teacher, write_scale):
 
 
 def write_foreign(teacher, folder):
-    """Writes a DistilBERT encoder, which no run makes and which has no masked-language head."""
+    """Write a DistilBERT encoder, which no run makes and which has no masked-language head."""
     from transformers import AutoTokenizer, DistilBertConfig, DistilBertModel
 
     tokenizer = AutoTokenizer.from_pretrained(teacher)
@@ -47,7 +47,7 @@ def write_foreign(teacher, folder):
 
 
 def run(place, runs, *models, more=(), scale="tiny"):
-    """Runs the command in this process; gives ``scores.json`` and what was printed."""
+    """Run the command in this process; return ``scores.json`` and the printed text."""
     named = [word for model in models for word in ("--model", str(place / model))]
     given = [
         "score",
@@ -64,8 +64,8 @@ def run(place, runs, *models, more=(), scale="tiny"):
         with pytest.raises(SystemExit) as ended:
             cli.main()
     assert not ended.value.code
-    (found,) = runs.glob(f"mt/score-*-{scale}/scores.json")
-    return json.loads(found.read_text(encoding="utf-8"))
+    (path,) = runs.glob(f"mt/score-*-{scale}/scores.json")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def scored(place):
     return run(place, place / "runs", "teacher", "foreign/model")
 
 
-def test_models_stand_beside_each_other_and_beside_baselines_on_every_task(scored):
+def test_models_and_baselines_are_scored_on_every_task(scored):
     assert list(scored["names"]) == ["teacher", "foreign", "random", "static", "tfidf", "majority"]
     assert scored["tasks"] == {"pos": "accuracy", "topic": "macro_f1", "nli": "accuracy"}
     for scores in scored["scores"].values():
@@ -86,17 +86,17 @@ def test_models_stand_beside_each_other_and_beside_baselines_on_every_task(score
     assert {row["other"] for row in scored["comparisons"]} == {"teacher"}
 
 
-def test_the_inputs_of_all_models_are_cut_where_the_shortest_positions_end(scored):
+def test_inputs_are_cut_to_the_shortest_model(scored):
     assert all(
         "max_length=20" in scored["scores"][model]["pos"]["signature"] for model in ("teacher", "foreign")
     )
 
 
-def test_items_that_stand_in_two_parts_are_counted(scored):
+def test_items_in_two_parts_are_counted(scored):
     assert scored["data"]["topic"]["leakage"] == {"dev": 0, "test": 1}
 
 
-def test_the_same_command_anew_gives_the_same_digits(place, scored, tmp_path, capsys):
+def test_repeated_command_prints_the_same_digits(place, scored, tmp_path, capsys):
     more = ("--tasks", "topic", "--baselines", "none")
     again = run(place, tmp_path, "teacher", "foreign/model", more=more)
     assert list(again["names"]) == ["teacher", "foreign"]
@@ -109,18 +109,16 @@ def test_the_same_command_anew_gives_the_same_digits(place, scored, tmp_path, ca
     assert scored["scores"]["foreign"]["topic"]["signature"] not in printed
 
 
-def test_a_bound_on_examples_stands_in_the_signature_as_the_epochs_that_it_leaves(
-    place, write_scale, tmp_path
-):
+def test_limit_on_examples_appears_as_epochs_in_the_signature(place, write_scale, tmp_path):
     write_scale(place, {"score.epochs": 9, "score.max_examples": 1}, name="bounded")
     more = ("--tasks", "topic", "--seeds", "1", "--baselines", "none")
-    found = run(place, tmp_path, "teacher", more=more, scale="bounded")["scores"]["teacher"]["topic"]
-    assert ",epochs=1," in found["signature"]
-    assert "max_examples" not in found["signature"]
-    assert len(found["seeds"]["1"]["dev"]) == 1
+    scores = run(place, tmp_path, "teacher", more=more, scale="bounded")["scores"]["teacher"]["topic"]
+    assert ",epochs=1," in scores["signature"]
+    assert "max_examples" not in scores["signature"]
+    assert len(scores["seeds"]["1"]["dev"]) == 1
 
 
-def test_a_scale_of_another_name_finds_the_scores_of_the_first(place, tmp_path):
+def test_equal_scale_of_another_name_reuses_scores(place, tmp_path):
     shutil.copy(place / "tiny.yaml", place / "again.yaml")
     more = ("--tasks", "topic", "--seeds", "1", "--baselines", "majority")
     first = run(place, tmp_path, "teacher", more=more)
@@ -128,33 +126,33 @@ def test_a_scale_of_another_name_finds_the_scores_of_the_first(place, tmp_path):
     assert not [one for one in (tmp_path / "mt/score-teacher-again").iterdir() if one.is_dir()]
 
 
-def test_pairs_of_texts_are_scored_by_accuracy(place, tmp_path):
+def test_text_pairs_are_scored_by_accuracy(place, tmp_path):
     more = ("--tasks", "nli", "--seeds", "1", "--baselines", "static,tfidf,majority")
-    found = run(place, tmp_path, "teacher", more=more)
-    assert found["tasks"] == {"nli": "accuracy"}
-    assert found["scores"]["tfidf"]["nli"]["n_test"] == 3
-    assert found["data"]["nli"]["leakage"] == {"dev": 2, "test": 2}
+    written = run(place, tmp_path, "teacher", more=more)
+    assert written["tasks"] == {"nli": "accuracy"}
+    assert written["scores"]["tfidf"]["nli"]["n_test"] == 3
+    assert written["data"]["nli"]["leakage"] == {"dev": 2, "test": 2}
 
 
-def test_adapters_are_a_protocol_of_their_own(place, tmp_path):
+def test_adapters_are_a_separate_protocol(place, tmp_path):
     more = ("--tasks", "topic", "--seeds", "1", "--baselines", "none", "--method", "adapter")
-    found = run(place, tmp_path, "teacher", "foreign/model", more=more)
-    for scores in found["scores"].values():
+    written = run(place, tmp_path, "teacher", "foreign/model", more=more)
+    for scores in written["scores"].values():
         assert "|protocol:adapter," in scores["topic"]["signature"]
         assert "reduction=16" in scores["topic"]["signature"]
         assert 0 < scores["topic"]["seeds"]["1"]["num_trained"] <= 2 * (16 + 16 + 1 + 16) + 2 * 17 + 16 * 17
 
 
-def test_lora_is_a_protocol_of_its_own_that_names_its_library(place, tmp_path):
+def test_lora_is_a_separate_protocol_that_names_its_library(place, tmp_path):
     more = ("--tasks", "pos", "--seeds", "1", "--baselines", "none", "--method", "lora")
-    found = run(place, tmp_path, "teacher", more=more)
-    told = found["scores"]["teacher"]["pos"]
-    assert "|protocol:lora," in told["signature"]
-    assert "rank=8" in told["signature"]
-    assert "|peft:" in told["signature"]
+    written = run(place, tmp_path, "teacher", more=more)
+    scores = written["scores"]["teacher"]["pos"]
+    assert "|protocol:lora," in scores["signature"]
+    assert "rank=8" in scores["signature"]
+    assert "|peft:" in scores["signature"]
 
 
-def test_a_model_of_the_hub_is_named_with_its_commit(monkeypatch, tmp_path, place):
+def test_hub_model_is_named_with_its_commit(monkeypatch, tmp_path, place):
     from harness.plans import scorecard
 
     commit = "1" * 40
@@ -220,7 +218,7 @@ def cut(model):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_model_that_cannot_be_scored_is_refused(refused, place, tmp_path, spoil, line):
+def test_model_that_cannot_be_scored_is_refused(refused, place, tmp_path, spoil, line):
     model = tmp_path / "spoilt"
     shutil.copytree(place / "teacher", model)
     spoil(model)
@@ -261,7 +259,7 @@ def not_iob2(data):
         ),
     ],
 )
-def test_a_task_that_cannot_be_scored_is_refused_by_file_and_line(refused, place, tmp_path, spoil, line):
+def test_invalid_task_is_refused_by_file_and_line(refused, place, tmp_path, spoil, line):
     data, model, scale = tmp_path / "data", place / "teacher", place / "tiny.yaml"
     shutil.copytree(place / "data", data)
     spoil(data)
@@ -315,7 +313,7 @@ def test_a_task_that_cannot_be_scored_is_refused_by_file_and_line(refused, place
         ),
     ],
 )
-def test_what_is_not_there_is_refused(refused, place, monkeypatch, given, line):
+def test_missing_thing_is_refused(refused, place, monkeypatch, given, line):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     _, said = refused("score", *(str(place / "teacher") if one == "TEACHER" else one for one in given))
     assert said.startswith(line)
