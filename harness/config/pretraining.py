@@ -51,7 +51,7 @@ class Pretrain(Strict):
     def _read_languages(cls, value: Any) -> Any:
         if value == "all":
             return value
-        if isinstance(value, list | tuple) and value and all(isinstance(one, str) for one in value):
+        if isinstance(value, list | tuple) and value and all(isinstance(code, str) for code in value):
             return tuple(value)
         raise refusal(f"expected 'all' or language codes, as [mt, sk]; got '{value}'")
 

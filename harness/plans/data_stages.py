@@ -111,7 +111,7 @@ def plan_corpus(
         tasks: by language that is read, the tasks that the data has in it.
         scale: for the source, its sizes and the seed.
         lines: the most that is read of a language; None: as many as the scale says.
-        source_language: of these languages the one whose text is mixed into the text of the other.
+        source_language: of these two languages, whose text is mixed into the text of the other.
     """
     excluded = {language: list(available.excluded) for language, available in tasks.items()}
     config: dict[str, Any] = {

@@ -73,7 +73,7 @@ def find_model_sources(sources: Sequence[str]) -> list[ModelSource]:
         name = _make_id(path.parent.name if path.name == "model" else source.partition("@")[0])
         taken = {*_BASELINES, *(model.id for model in models)}
         ids = [name, *(f"{name}-{number}" for number in range(2, len(taken) + 3))]
-        models.append(ModelSource(next(one for one in ids if one not in taken), folder, source))
+        models.append(ModelSource(next(free for free in ids if free not in taken), folder, source))
     return models
 
 
@@ -115,13 +115,13 @@ def plan_evaluation(models: Sequence[ModelSource], language: str, scale: Scale) 
     scale = _fit_length(models, scale)
     first = models[0]
     scored = [EvaluatedModel(first.id, first.id, "teacher", first.id)]
-    scored += [EvaluatedModel(one.id, one.id, "student", one.id) for one in models[1:]]
+    scored += [EvaluatedModel(model.id, model.id, "student", model.id) for model in models[1:]]
     rows = {name: _BASELINES[name] for name in scale.score.baselines if name in _BASELINES}
     scored += [
         EvaluatedModel(name, str(row.title_of_first), "baseline", name, row.kind)
         for name, row in rows.items()
     ]
-    folders: dict[str, str | Path] = {one.id: one.folder for one in models}
+    folders: dict[str, str | Path] = {model.id: model.folder for model in models}
     stages = [
         plan_tasks(language, tasks.scored, scale),
         *_plan_baselines(rows, first.folder, scale.seed),
@@ -138,7 +138,7 @@ def plan_evaluation(models: Sequence[ModelSource], language: str, scale: Scale) 
 
 def _fit_length(models: Sequence[ModelSource], scale: Scale) -> Scale:
     """Return the scale with inputs that every model can take; refuse a model that cannot be scored."""
-    folders = [open_model_folder(one.folder) for one in models]
+    folders = [open_model_folder(model.folder) for model in models]
     for folder in folders:
         load_task_tokenizer(folder)
     lengths = [length for folder in folders if (length := max_input_tokens(folder.config)) is not None]
@@ -157,12 +157,12 @@ def collect_scores(evaluation: EvaluationPlan, finished: Mapping[str, Finished])
     facts = {name: stage.manifest.facts for name, stage in finished.items()}
     return {
         "tasks": dict(evaluation.tasks),
-        "names": {one.id: one.name for one in evaluation.scored},
-        "sources": {one.id: one.source for one in evaluation.models},
+        "names": {model.id: model.name for model in evaluation.scored},
+        "sources": {model.id: model.source for model in evaluation.models},
         "data": facts["tasks"],
         "scores": {
-            one.id: {task: facts[f"score.{task}.{one.id}"]["scores"] for task in evaluation.tasks}
-            for one in evaluation.scored
+            model.id: {task: facts[f"score.{task}.{model.id}"]["scores"] for task in evaluation.tasks}
+            for model in evaluation.scored
         },
         "comparisons": facts["compare"]["comparisons"],
     }

@@ -85,12 +85,12 @@ class StudyPlan:
     def workload(self) -> Workload:
         """The amount of work of the study."""
         by_key = {self.plan.keys[stage.id]: stage for stage in self.plan}
-        trainings = [one for stage in by_key.values() for one in _list_trainings(stage)]
+        trainings = [training for stage in by_key.values() for training in _list_trainings(stage)]
         return Workload(
             num_stages=len(self.plan),
             num_distinct=len(by_key),
-            tokens=sum(one.tokens or 0 for one in trainings),
-            num_epoch_steps=sum(one.epochs is not None for one in trainings),
+            tokens=sum(training.tokens or 0 for training in trainings),
+            num_epoch_steps=sum(training.epochs is not None for training in trainings),
             num_finetunings=sum(
                 len(stage.config["seeds"]) for stage in by_key.values() if stage.kind == "score"
             ),
@@ -126,7 +126,7 @@ class StudyInfo:
     reference: str | None = None
 
 
-class _ResolvedEntry(NamedTuple):
+class _PlannedEntry(NamedTuple):
     """An entry with its steps and their stages."""
 
     entry: Entry
@@ -154,23 +154,23 @@ def plan_study(info: StudyInfo, language: str, asked: Entries, scale: Scale) -> 
     if not asked.entries:
         raise RefusedError(asked.refusals, len(asked.refusals))
     inputs = plan_inputs(language, asked.entries[0].recipe, scale)
-    resolved, lines = _resolve_entries(asked.entries, inputs, scale)
+    fitting, lines = _plan_entries(asked.entries, inputs, scale)
     if asked.refusals or lines:
         raise RefusedError([*asked.refusals, *lines], len(asked.entries) + len(asked.refusals))
     if not inputs.tasks.scored:
         raise UsageError(f"{info.name}: expected a task to score on; the data has none in '{language}'")
-    distinct, duplicates = _merge_duplicates(resolved)
+    distinct, duplicates = _merge_duplicates(fitting)
     info = replace(info, reference=duplicates.get(info.reference or "", info.reference))
     stages = _assemble(info, distinct, inputs, scale)
-    entries = tuple(one.entry for one in distinct)
+    entries = tuple(planned.entry for planned in distinct)
     return StudyPlan(Plan(stages), entries, inputs.tasks.scored, inputs.tasks.missing)
 
 
-def _resolve_entries(
+def _plan_entries(
     entries: Sequence[Entry], inputs: RunInputs, scale: Scale
-) -> tuple[list[_ResolvedEntry], list[str]]:
+) -> tuple[list[_PlannedEntry], list[str]]:
     """Return every entry that fits, and a line for each that does not."""
-    resolved, lines = [], []
+    fitting, lines = [], []
     for entry in entries:
         varied = [target for target, value in entry.changes.items() if value is not None]
         try:
@@ -179,45 +179,48 @@ def _resolve_entries(
             reason = str(error)
             lines.append(reason if reason.startswith(entry.name) else f"{entry.name}: {reason}")
         else:
-            resolved.append(_ResolvedEntry(entry, steps))
-    return resolved, lines
+            fitting.append(_PlannedEntry(entry, steps))
+    return fitting, lines
 
 
-def _merge_duplicates(resolved: Sequence[_ResolvedEntry]) -> tuple[list[_ResolvedEntry], dict[str, str]]:
+def _merge_duplicates(fitting: Sequence[_PlannedEntry]) -> tuple[list[_PlannedEntry], dict[str, str]]:
     """Return the entries without those whose steps and text another has, and the id that each of those gets.
 
     The name of an entry that stays has the names of its duplicates too.
     """
-    distinct: list[_ResolvedEntry] = []
+    distinct: list[_PlannedEntry] = []
     duplicates: dict[str, str] = {}
-    for one in resolved:
-        index = next((i for i, other in enumerate(distinct) if _have_equal_steps(one, other)), None)
+    for planned in fitting:
+        index = next((i for i, other in enumerate(distinct) if _have_equal_steps(planned, other)), None)
         if index is None:
-            distinct.append(one)
+            distinct.append(planned)
             continue
         kept = distinct[index]
-        name = f"{one.entry.name} = {kept.entry.name}"
+        name = f"{planned.entry.name} = {kept.entry.name}"
         distinct[index] = kept._replace(entry=replace(kept.entry, name=name))
-        duplicates[one.entry.id] = kept.entry.id
+        duplicates[planned.entry.id] = kept.entry.id
     return distinct, duplicates
 
 
-def _have_equal_steps(one: _ResolvedEntry, other: _ResolvedEntry) -> bool:
+def _have_equal_steps(planned: _PlannedEntry, other: _PlannedEntry) -> bool:
     """Whether two entries have equal steps, which read the same text."""
-    return (one.steps.steps, one.steps.mixed_corpus) == (other.steps.steps, other.steps.mixed_corpus)
+    return (planned.steps.steps, planned.steps.mixed_corpus) == (other.steps.steps, other.steps.mixed_corpus)
 
 
 def _assemble(
-    info: StudyInfo, entries: Sequence[_ResolvedEntry], inputs: RunInputs, scale: Scale
+    info: StudyInfo, entries: Sequence[_PlannedEntry], inputs: RunInputs, scale: Scale
 ) -> list[Stage]:
     """Return the stages of a study, each after the stages that it reads."""
-    students = [EvaluatedModel(one.entry.id, one.entry.name, "student", one.stages[-1]) for one in entries]
+    students = [
+        EvaluatedModel(planned.entry.id, planned.entry.name, "student", planned.stages[-1])
+        for planned in entries
+    ]
     tasks = inputs.tasks.scored
     rows = [row for row in select_baselines(scale.score.baselines) if not row.of_recipe]
     evaluated = [TEACHER_MODEL, *students, *(evaluate_baseline(row, tasks) for row in rows)]
-    mixed = {corpus.id: corpus for one in entries if (corpus := one.steps.mixed_corpus) is not None}
+    mixed = {corpus.id: corpus for planned in entries if (corpus := planned.steps.mixed_corpus) is not None}
     stages = [*inputs.stages, *mixed.values()]
-    stages += [stage for one in entries for stage in one.steps.stages]
+    stages += [stage for planned in entries for stage in planned.steps.stages]
     stages += plan_baselines(evaluated, scale)
     stages += _plan_evaluation(info, entries, evaluated, tasks, scale)
     leaderboard = _describe_study(info, entries, evaluated, inputs, scale)
@@ -234,14 +237,16 @@ def choose_timed_task(tasks: Sequence[str]) -> str:
 
 def _plan_evaluation(
     info: StudyInfo,
-    entries: Sequence[_ResolvedEntry],
+    entries: Sequence[_PlannedEntry],
     evaluated: Sequence[EvaluatedModel],
     tasks: Sequence[str],
     scale: Scale,
 ) -> list[Stage]:
     """Return the stages that score, compare, export and time."""
     models = [model.id for model in evaluated if model.role != "baseline"]
-    distillations = {one.entry.id: one.steps.distillation for one in entries if one.steps.distillation}
+    distillations = {
+        planned.entry.id: planned.steps.distillation for planned in entries if planned.steps.distillation
+    }
     pairs = compare_with(evaluated, TEACHER)
     if info.reference is not None:
         students = [model for model in evaluated if model.role == "student"]
@@ -257,7 +262,7 @@ def _plan_evaluation(
 
 def _describe_study(
     info: StudyInfo,
-    entries: Sequence[_ResolvedEntry],
+    entries: Sequence[_PlannedEntry],
     evaluated: Sequence[EvaluatedModel],
     inputs: RunInputs,
     scale: Scale,
@@ -273,7 +278,7 @@ def _describe_study(
         "missing_tasks": dict(tasks.missing),
         "exported": {model.id: model.id for model in evaluated if model.role != "baseline"},
         "exported_tasks": [choose_timed_task(tasks.scored)],
-        "made_by": {one.entry.id: one.stages for one in entries},
+        "made_by": {planned.entry.id: planned.stages for planned in entries},
         "study": {"question": info.question, "paper": info.paper, "reference": info.reference},
         **make_report_header(scale),
     }
