@@ -101,6 +101,7 @@ class ModelFamily:
         token_types: how many token types a fresh model has; 0 where the family has none.
         padding_id: id of the padding token in a fresh model.
         positions_follow_padding: whether positions are numbered from the padding token's id on.
+        mlm_head_tensor: a tensor that a checkpoint with a masked-language head has, and no other has.
         count_parameters: the parameters of each part from the sizes; None where no formula is written.
     """
 
@@ -112,6 +113,7 @@ class ModelFamily:
     token_types: int = 0
     padding_id: int = 0
     positions_follow_padding: bool = False
+    mlm_head_tensor: str = "lm_head.dense.weight"
     count_parameters: ParameterFormula | None = None
 
     @property
@@ -137,6 +139,7 @@ _ROWS = (
         ("wordpiece", "unigram"),
         _TAUGHT | {"factorise"},
         token_types=2,
+        mlm_head_tensor="cls.predictions.transform.dense.weight",
         count_parameters=_count_bert,
     ),
     ModelFamily(
@@ -175,6 +178,7 @@ _ROWS = (
         ("wordpiece",),
         _FITTED,
         keys={name: _DISTILBERT_KEYS.get(name, key) for name, key in BERT_KEYS.items() if name != "types"},
+        mlm_head_tensor="vocab_transform.weight",
     ),
     ModelFamily(
         "modernbert",
@@ -183,8 +187,16 @@ _ROWS = (
         _CUT,
         keys={name: key for name, key in BERT_KEYS.items() if name != "types"},
         padding_id=50283,
+        mlm_head_tensor="head.dense.weight",
     ),
-    ModelFamily("electra", "Electra", ("wordpiece",), _CUT, token_types=2),
+    ModelFamily(
+        "electra",
+        "Electra",
+        ("wordpiece",),
+        _CUT,
+        token_types=2,
+        mlm_head_tensor="generator_predictions.dense.weight",
+    ),
     ModelFamily(
         "xlm-roberta-xl",
         "XLM-R XL",

@@ -83,11 +83,19 @@ class Shape(Strict):
 
 
 class KnownTeacher(NamedTuple):
-    """A published multilingual encoder, pinned."""
+    """A published multilingual encoder, pinned.
+
+    Attributes:
+        hub_id: of the model on the hub.
+        revision: full commit hash.
+        shape: with as many tokens as the tokenizer has; rows beyond them are dropped on loading.
+        mlm_head: whether it was published with its masked-language head.
+    """
 
     hub_id: str
     revision: str
     shape: Shape
+    mlm_head: bool = True
 
 
 def _base(family: str, vocabulary: int, positions: int, types: int) -> Shape:
@@ -113,5 +121,11 @@ KNOWN_TEACHERS: dict[str, KnownTeacher] = {
         "FacebookAI/xlm-roberta-base",
         "e73636d4f797dec63c3081bb6ed5c7b0bb3f2089",
         _base("xlm-roberta", 250_002, 514, 1),
+    ),
+    "e5-small": KnownTeacher(
+        "intfloat/multilingual-e5-small",
+        "614241f622f53c4eeff9890bdc4f31cfecc418b3",
+        _base("bert", 250_002, 512, 2).model_copy(update={"hidden": 384, "ffn": 1536}),
+        mlm_head=False,
     ),
 }

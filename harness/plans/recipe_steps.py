@@ -15,11 +15,7 @@ from harness.config.steps.tune import ResolvedTune
 from harness.pipeline.plan import Stage
 from harness.plans.data_stages import plan_mixed_corpus
 from harness.plans.run_inputs import RunInputs
-from harness.plans.stage import make_stage
-
-HELD_OUT_LENGTH = 128
-"""Tokens of the sequences on which the held-out loss of every step's model is measured."""
-
+from harness.plans.stage import make_step_stage
 
 @dataclass(frozen=True)
 class TaskDistillationPlan:
@@ -81,23 +77,31 @@ def plan_recipe(
     steps = resolve(recipe, scale, inputs.shape, varied)
     mixed_corpus = plan_mixed_corpus(recipe, inputs.language, inputs.tasks, scale)
     corpus = "corpus" if mixed_corpus is None else mixed_corpus.id
-    last = steps[-1].step
+    last, start = steps[-1].step, inputs.start
     if not isinstance(last, ResolvedTune):
-        return RecipePlan(steps, None, mixed_corpus, _plan_steps(steps, prefix, corpus))
+        return RecipePlan(steps, None, mixed_corpus, _plan_steps(steps, start, prefix, corpus))
     distillation = TaskDistillationPlan(_name_stage(last.teacher, prefix), last)
-    return RecipePlan(steps, distillation, mixed_corpus, _plan_steps(steps[:-1], prefix, corpus))
+    return RecipePlan(steps, distillation, mixed_corpus, _plan_steps(steps[:-1], start, prefix, corpus))
 
 
-def _plan_steps(steps: Sequence[PlannedStep], prefix: str, corpus: str) -> tuple[Stage, ...]:
-    """Return a stage for each step, named by the step's id after a prefix; all read one corpus."""
+def _plan_steps(
+    steps: Sequence[PlannedStep], start: str, prefix: str, corpus: str
+) -> tuple[Stage, ...]:
+    """Return a stage for each step, named by the step's id after a prefix; all read one corpus.
+
+    Args:
+        steps: of a recipe.
+        start: the stage of the model that the recipe calls its teacher.
+        prefix: of the stages' ids.
+        corpus: the stage of the text.
+    """
     stages: list[Stage] = []
     for planned in steps:
         step = planned.step
-        inputs: dict[str, str | Path] = {"model": stages[-1].id if stages else TEACHER, "corpus": corpus}
+        inputs: dict[str, str | Path] = {"model": stages[-1].id if stages else start, "corpus": corpus}
         if step.teacher is not None:
-            inputs["teacher"] = _name_stage(step.teacher, prefix)
-        config = {**step.to_config(), "held_out_length": HELD_OUT_LENGTH}
-        stages.append(make_stage(f"{prefix}{planned.id}", step.kind, config, inputs, step))
+            inputs["teacher"] = start if step.teacher == TEACHER else f"{prefix}{step.teacher}"
+        stages.append(make_step_stage(f"{prefix}{planned.id}", step, inputs))
     return tuple(stages)
 
 

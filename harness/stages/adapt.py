@@ -5,26 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.config.steps.adapt import ResolvedAdapt
-from harness.stages.io.artifacts import make_budget, read_model, read_packed, write_step
-from harness.stages.io.facts import TrainedStepFacts, TrainingFacts
-from harness.train.language_model import training
+from harness.stages.io.artifacts import train_masked
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
+    from harness.stages.io.facts import TrainedStepFacts
 
 
 def run(context: Context) -> TrainedStepFacts:
     """Write the adapted model; its shape stays."""
-    model, tokenizer = read_model(context)
-    amount = context.get_step(ResolvedAdapt).training
-    packed = read_packed(context, tokenizer, amount.sequence_length, text_fraction=amount.text_fraction)
-    trained = training.train(
-        model,
-        tokenizer,
-        packed,
-        budget=make_budget(amount, packed),
-        folder=context.out,
-        progress=context.progress,
-    )
-    step = write_step(context, model, tokenizer)
-    return TrainedStepFacts(training=TrainingFacts(**trained), **vars(step))
+    return train_masked(context, context.get_step(ResolvedAdapt).training)

@@ -77,6 +77,10 @@ _KINDS = (
         "Train a multilingual encoder from random weights.",
     ),
     Kind("fetch", 1, ("folder",), _MODEL, FetchFacts, "Take a teacher from the hub or from a folder."),
+    Kind(
+        "head", 1, _STEP, _MODEL, TrainedStepFacts,
+        "Fit a masked-language head to a teacher that has none, with the encoder frozen.",
+    ),
     # Steps of a recipe: each changes the model's shape or trains it, never both
     Kind("adapt", 2, _STEP, _MODEL, TrainedStepFacts, "Continue pre-training on the language's own text."),
     Kind("shorten", 1, _STEP, _MODEL, StepFacts, "Drop layers."),
