@@ -12,8 +12,8 @@ from harness.config.scale import Scale
 from harness.config.steps.base import TEACHER, PlannedStep
 from harness.errors import UsageError
 from harness.pipeline.plan import Stage
-from harness.plans.recipe_steps import HELD_OUT_LENGTH, TaskDistillationPlan
-from harness.plans.stage import make_stage
+from harness.plans.recipe_steps import TaskDistillationPlan
+from harness.plans.stage import make_stage, make_step_stage
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def plan_baselines(
     models: Sequence[EvaluatedModel],
     scale: Scale,
     *,
+    start: str = TEACHER,
     student: str | None = None,
     trim: PlannedStep | None = None,
 ) -> list[Stage]:
@@ -56,6 +57,7 @@ def plan_baselines(
     Args:
         models: the evaluated models, baselines among them.
         scale: for the seed.
+        start: the stage of the teacher with its masked-language head.
         student: the stage of the student whose shape a baseline has.
         trim: the step by which a baseline trims the teacher.
     """
@@ -65,9 +67,8 @@ def plan_baselines(
         if name in ids and source is not None:
             stages.append(make_stage(name, "random", {"seed": scale.seed}, {"model": source}))
     if "trimmed-teacher" in ids and trim is not None:
-        config = {**trim.step.to_config(), "held_out_length": HELD_OUT_LENGTH}
-        inputs = {"model": TEACHER, "corpus": "corpus"}
-        stages.append(make_stage("trimmed-teacher", "trim", config, inputs, trim.step))
+        inputs = {"model": start, "corpus": "corpus"}
+        stages.append(make_step_stage("trimmed-teacher", trim.step, inputs))
     if "static" in ids:
         stages.append(make_stage("static", "static", {}, {"model": TEACHER}))
     return stages

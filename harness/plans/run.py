@@ -124,7 +124,9 @@ def _chain_stages(inputs: RunInputs, steps: RecipePlan, models: _ChosenModels, s
     evaluated, final, tasks = models.evaluated, models.final, inputs.tasks.scored
     mixed_corpus = [] if steps.mixed_corpus is None else [steps.mixed_corpus]
     stages = [*inputs.stages, *mixed_corpus, *steps.stages]
-    stages += plan_baselines(evaluated, scale, student=steps.stages[-1].id, trim=models.trim)
+    stages += plan_baselines(
+        evaluated, scale, start=inputs.start, student=steps.stages[-1].id, trim=models.trim
+    )
     if not tasks:
         return stages
     distillations = {} if steps.distillation is None else {final: steps.distillation}

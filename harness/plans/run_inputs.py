@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import PydanticCustomError
+
 from harness.config.recipe import Recipe
 from harness.config.scale import Scale
 from harness.config.shape import Shape
-from harness.config.steps.base import TEACHER
+from harness.config.steps.base import TEACHER, EarlierModels
+from harness.config.steps.head import Head
 from harness.config.teacher import TeacherSource, find_teacher
 from harness.errors import HarnessError, UsageError
 from harness.pipeline.plan import Stage
@@ -21,7 +24,7 @@ from harness.plans.data_stages import (
     plan_corpus,
     plan_tasks,
 )
-from harness.plans.stage import make_stage
+from harness.plans.stage import make_stage, make_step_stage
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,15 @@ class RunInputs:
         language: code.
         shape: of the teacher.
         tasks: that the data has in the language.
-        stages: the teacher, the tasks and the corpus.
+        start: the stage of the model that recipes call the teacher: the teacher itself, or the teacher with a
+            masked-language head that was fitted here, where it was published without a head.
+        stages: the teacher, the tasks, the corpus and the head.
     """
 
     language: str
     shape: Shape
     tasks: LanguageTasks
+    start: str
     stages: tuple[Stage, ...]
 
 
@@ -57,7 +63,20 @@ def plan_inputs(language: str, recipe: Recipe, scale: Scale) -> RunInputs:
         plan_tasks(language, tasks.scored, scale),
         plan_corpus("corpus", {language: tasks}, scale),
     )
-    return RunInputs(language, teacher.shape, tasks, stages)
+    if teacher.mlm_head:
+        return RunInputs(language, teacher.shape, tasks, TEACHER, stages)
+    head = _plan_head(teacher, scale)
+    return RunInputs(language, teacher.shape, tasks, head.id, (*stages, head))
+
+
+def _plan_head(teacher: TeacherSource, scale: Scale) -> Stage:
+    """Return the stage that fits a masked-language head to a teacher that has none."""
+    models = EarlierModels(teacher.shape, ())
+    try:
+        step = Head().resolve(models, scale.choose_amounts(Head.kind, Head.kind))
+    except PydanticCustomError as error:
+        raise UsageError(f"{scale.name}: training.head: {error.message()}") from None
+    return make_step_stage(Head.kind, step, {"model": TEACHER, "corpus": "corpus"})
 
 
 def _check_lengths(shape: Shape, scale: Scale) -> None:

@@ -50,6 +50,54 @@ def test_folder_teacher_has_shape_of_config(recipe, paper, tmp_path):
     assert (shape.layers, shape.hidden, shape.vocabulary, shape.tied) == (3, 12, 99, True)
 
 
+def write_teacher(folder, tokens, *, tensors=(), added=()):
+    """Write a model folder without weights: the header of its tensors, its tokenizer and its config."""
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    vocabulary = {f"token{number}": number for number in range(tokens)}
+    content = {"model": {"vocab": vocabulary}, "added_tokens": [{"id": number} for number in added]}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    header = json.dumps({name: {"dtype": "F16", "shape": [0], "data_offsets": [0, 0]} for name in tensors})
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode())
+
+
+HEAD_TENSOR = "cls.predictions.transform.dense.weight"
+
+
+@pytest.mark.parametrize(("tensors", "head"), [((HEAD_TENSOR,), True), (("encoder.layer.0",), False)])
+def test_folder_teacher_has_a_head_where_its_checkpoint_has_one(recipe, paper, tmp_path, tensors, head):
+    write_teacher(tmp_path, 99, tensors=tensors)
+    assert find_teacher(recipe, paper.with_teacher(str(tmp_path))).mlm_head is head
+
+
+def test_folder_teacher_has_a_head_where_its_index_names_one(recipe, paper, tmp_path):
+    write_teacher(tmp_path, 99)
+    index = {"weight_map": {HEAD_TENSOR: "model-00001-of-00002.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert find_teacher(recipe, paper.with_teacher(str(tmp_path))).mlm_head
+
+
+@pytest.mark.parametrize(("tokens", "added", "vocabulary"), [(90, (), 90), (90, (91, 92), 93), (99, (), 99)])
+def test_rows_beyond_the_tokens_are_not_part_of_the_shape(recipe, paper, tmp_path, tokens, added, vocabulary):
+    write_teacher(tmp_path, tokens, added=added)
+    assert find_teacher(recipe, paper.with_teacher(str(tmp_path))).shape.vocabulary == vocabulary
+
+
+def test_a_tokenizer_with_more_tokens_than_rows_is_refused(recipe, paper, tmp_path):
+    write_teacher(tmp_path, 120)
+    with pytest.raises(
+        HarnessError, match="a row of the embeddings for each of the tokenizer's 120 tokens; got 99"
+    ):
+        find_teacher(recipe, paper.with_teacher(str(tmp_path)))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"model": 1}', '{"model": {"vocab": 3}}'])
+def test_a_tokenizer_file_that_cannot_be_read_is_refused(recipe, paper, tmp_path, text):
+    write_teacher(tmp_path, 99)
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(HarnessError, match="tokenizer.json"):
+        find_teacher(recipe, paper.with_teacher(str(tmp_path)))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

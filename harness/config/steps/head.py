@@ -12,8 +12,8 @@ HEAD = "mlm_head"
 class Head(TrainedStep):
     """Fit the masked-language head alone, on the language's corpus; the encoder stays as it is.
 
-    A plan puts this step before a recipe's own where the teacher has no head. The defaults fit one dense layer,
-    one norm and the bias of each token; the decoder's rows are the word embeddings, which stay.
+    A plan puts this step before a recipe's own where the teacher has no head. The defaults fit one dense
+    layer, one norm and the bias of each token; the decoder's rows are the word embeddings, which stay.
     """
 
     kind = "head"

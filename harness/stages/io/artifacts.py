@@ -19,8 +19,9 @@ from harness.errors import HarnessError
 from harness.json_files import read_json, write_json
 from harness.models.loading import checkpoint
 from harness.models.size import count_parameters
-from harness.stages.io.facts import HeldOutFacts, ModelFacts, StepFacts
+from harness.stages.io.facts import HeldOutFacts, ModelFacts, StepFacts, TrainedStepFacts, TrainingFacts
 from harness.tasks import task_named
+from harness.train.language_model import training
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
 from harness.train.language_model.training import measure_held_out_loss
@@ -79,6 +80,22 @@ def write_step(context: Context, model: Any, tokenizer: Any) -> StepFacts:
     """Write the model of a recipe's step; return its shape, its size and its loss on held-out text."""
     held_out = _measure_held_out(context, model, tokenizer)
     return StepFacts(held_out=held_out, **vars(write_model(context, model, tokenizer)))
+
+
+def train_masked(context: Context, amount: TrainingSettings) -> TrainedStepFacts:
+    """Train the stage's model as a masked language model on the corpus, and write it; its shape stays."""
+    model, tokenizer = read_model(context)
+    packed = read_packed(context, tokenizer, amount.sequence_length, text_fraction=amount.text_fraction)
+    trained = training.train(
+        model,
+        tokenizer,
+        packed,
+        budget=make_budget(amount, packed),
+        folder=context.out,
+        progress=context.progress,
+    )
+    step = write_step(context, model, tokenizer)
+    return TrainedStepFacts(training=TrainingFacts(**trained), **vars(step))
 
 
 def _measure_held_out(context: Context, model: Any, tokenizer: Any) -> HeldOutFacts:
