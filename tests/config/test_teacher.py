@@ -84,9 +84,7 @@ def test_rows_beyond_the_tokens_are_not_part_of_the_shape(recipe, paper, tmp_pat
 
 def test_a_tokenizer_with_more_tokens_than_rows_is_refused(recipe, paper, tmp_path):
     write_teacher(tmp_path, 120)
-    with pytest.raises(
-        HarnessError, match="a row of the embeddings for each of the tokenizer's 120 tokens; got 99"
-    ):
+    with pytest.raises(HarnessError, match="for each of the tokenizer's 120 tokens; got 99"):
         find_teacher(recipe, paper.with_teacher(str(tmp_path)))
 
 
@@ -94,7 +92,7 @@ def test_a_tokenizer_with_more_tokens_than_rows_is_refused(recipe, paper, tmp_pa
 def test_a_tokenizer_file_that_cannot_be_read_is_refused(recipe, paper, tmp_path, text):
     write_teacher(tmp_path, 99)
     (tmp_path / "tokenizer.json").write_text(text)
-    with pytest.raises(HarnessError, match="tokenizer.json"):
+    with pytest.raises(HarnessError, match=r"tokenizer\.json"):
         find_teacher(recipe, paper.with_teacher(str(tmp_path)))
 
 
