@@ -17,6 +17,7 @@ from harness.plans.data_stages import plan_mixed_corpus
 from harness.plans.run_inputs import RunInputs
 from harness.plans.stage import make_step_stage
 
+
 @dataclass(frozen=True)
 class TaskDistillationPlan:
     """How a student learns its tasks from an earlier model.
@@ -84,9 +85,7 @@ def plan_recipe(
     return RecipePlan(steps, distillation, mixed_corpus, _plan_steps(steps[:-1], start, prefix, corpus))
 
 
-def _plan_steps(
-    steps: Sequence[PlannedStep], start: str, prefix: str, corpus: str
-) -> tuple[Stage, ...]:
+def _plan_steps(steps: Sequence[PlannedStep], start: str, prefix: str, corpus: str) -> tuple[Stage, ...]:
     """Return a stage for each step, named by the step's id after a prefix; all read one corpus.
 
     Args:
