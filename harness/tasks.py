@@ -44,7 +44,7 @@ PAIRS = Format("pairs", ".tsv", "`premise`, `hypothesis`, `label`")
 
 
 @dataclass(frozen=True)
-class Head:
+class TaskHead:
     """What a model must end in to be exported for a task, and what its graph returns.
 
     Attributes:
@@ -63,14 +63,14 @@ class Head:
 
 
 _HEADS_BY_KIND = {
-    "token": Head(
+    "token": TaskHead(
         "ForTokenClassification",
         "logits",
         ("batch", "sequence"),
         labelled=True,
         pipeline="token-classification",
     ),
-    "sequence": Head(
+    "sequence": TaskHead(
         "ForSequenceClassification", "logits", ("batch",), labelled=True, pipeline="text-classification"
     ),
 }
@@ -101,7 +101,7 @@ class Task:
     paired: bool = False
 
     @property
-    def head(self) -> Head:
+    def head(self) -> TaskHead:
         """The head that learns the task."""
         return _HEADS_BY_KIND[self.kind]
 
@@ -119,11 +119,11 @@ _ROWS = (
 )
 TASKS: Mapping[str, Task] = MappingProxyType({row.name: row for row in _ROWS})
 
-HEADS: Mapping[str, Head] = MappingProxyType(
+HEADS: Mapping[str, TaskHead] = MappingProxyType(
     {
         **{name: task.head for name, task in TASKS.items()},
-        "mlm": Head("ForMaskedLM", "logits", ("batch", "sequence"), labelled=False, pipeline="fill-mask"),
-        "encoder": Head(
+        "mlm": TaskHead("ForMaskedLM", "logits", ("batch", "sequence"), labelled=False, pipeline="fill-mask"),
+        "encoder": TaskHead(
             "Model", "last_hidden_state", ("batch", "sequence"), labelled=False, pipeline="feature-extraction"
         ),
     }

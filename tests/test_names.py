@@ -17,6 +17,7 @@ REPEATED = {
     "adapt": STEP_KIND,
     "blank": STEP_KIND,
     "distill": STEP_KIND,
+    "head": STEP_KIND,
     "narrow": STEP_KIND,
     "prune": STEP_KIND,
     "shorten": STEP_KIND,

@@ -21,7 +21,7 @@ import torch
 
 from harness.errors import HarnessError
 from harness.export.shared_weights import share_transposed
-from harness.tasks import Head
+from harness.tasks import TaskHead
 
 AXES = ("batch", "sequence")
 OPTIMIZED = "-optimized"
@@ -116,7 +116,7 @@ def _make_example(inputs: Sequence[str]) -> dict[str, torch.Tensor]:
 
 
 def write_graph(
-    model: Any, path: Path, way: Way, *, head: Head, inputs: Sequence[str], max_length: int
+    model: Any, path: Path, way: Way, *, head: TaskHead, inputs: Sequence[str], max_length: int
 ) -> None:
     """Write one graph of a model; errors of the exporter are not caught.
 
@@ -142,7 +142,7 @@ def write_graph(
     _clean_graph(path, head)
 
 
-def optimize_graph(source: Path, target: Path, *, head: Head) -> None:
+def optimize_graph(source: Path, target: Path, *, head: TaskHead) -> None:
     """Write a copy of a graph after onnxruntime's optimizer, at its basic level.
 
     Raises:
@@ -156,7 +156,7 @@ def optimize_graph(source: Path, target: Path, *, head: Head) -> None:
     _clean_graph(target, head)
 
 
-def _clean_graph(path: Path, head: Head) -> None:
+def _clean_graph(path: Path, head: TaskHead) -> None:
     """Check a graph and drop what exporters leave in it: paths of this machine and guessed shapes."""
     if path.stat().st_size > LARGEST_BYTES or path.with_name(f"{path.name}.data").exists():
         raise HarnessError(

@@ -24,7 +24,7 @@ from harness.families import families_that, max_input_tokens
 from harness.models.loading.encoder import count_token_types
 from harness.models.loading.folder import ModelFolder, load_config, load_stock_model, open_model_folder
 from harness.models.loading.tokenizer import check_ids_have_rows, load_tokenizer
-from harness.tasks import HEADS, Head
+from harness.tasks import HEADS, TaskHead
 
 _STOCK: Mapping[str, Any] = MappingProxyType(
     {
@@ -54,7 +54,7 @@ class ExportSource:
     """
 
     task: str
-    head: Head
+    head: TaskHead
     model: Any
     tokenizer: Any
     labels: tuple[str, ...]

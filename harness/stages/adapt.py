@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from harness.config.steps.adapt import ResolvedAdapt
 from harness.stages.io.artifacts import train_masked
+from harness.stages.io.facts import TrainedStepFacts
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
-    from harness.stages.io.facts import TrainedStepFacts
 
 
 def run(context: Context) -> TrainedStepFacts:
