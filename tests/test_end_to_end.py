@@ -151,7 +151,7 @@ def test_run_ends_and_names_its_report(undisturbed):
     lines = done.stderr.splitlines()
     count = count_stages(runs)
     assert lines[0].startswith(f"[1/{count}] corpora: done in ")
-    assert lines[-1].startswith(f"{count} stages run, 0 were there already, in ")
+    assert lines[-1].startswith(f"{count} stages run, 0 were already done, in ")
     assert len(lines) == count + 1, "a line for each stage, and nothing of the libraries"
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if ".onnx" in path.name}
     assert {
@@ -227,7 +227,7 @@ def test_second_run_runs_no_stage_and_loads_no_library(undisturbed, arguments):
     command = [sys.executable, "-c", AGAIN, *arguments(runs)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=settings(runs))
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith(f"0 stages run, {count_stages(runs)} were there already, in ")
+    assert done.stderr.startswith(f"0 stages run, {count_stages(runs)} were already done, in ")
     assert done.stdout.splitlines()[-1] == "loaded:"
     after = written(runs)
     assert after == before
@@ -258,7 +258,7 @@ def test_damaged_stages_are_run_again(copied, arguments, call, undisturbed):
     assert sorted(out.splitlines()) == sorted(
         [f"{weights}: has other bytes than were written", f"{manifest}: manifest.json is not readable"]
     )
-    assert err == "harness: verify: 2 damaged; the next `harness reproduce` makes their stages anew\n"
+    assert err == "harness: verify: 2 damaged; the next `harness reproduce` runs their stages again\n"
     code, _, err = call(*arguments(copied))
     assert code == 0
     assert [line.split()[1] for line in err.splitlines() if " done in " in line] == [
