@@ -1,6 +1,8 @@
 // From a tensor's dtype to the element and sum types of the inner loops.
 #pragma once
 
+#include <cstring>
+
 #include "common/checks.h"
 #include "cpu/instruction_set.h"
 
@@ -27,6 +29,12 @@ const T* elements(const Tensor& tensor) {
 template <typename T>
 T* writable(const Tensor& tensor) {
   return static_cast<T*>(tensor.mutable_data_ptr());
+}
+
+// Writes zeros; does not touch the pointer of an empty row, which may be null.
+template <typename T>
+void fill_zeros(T* row, int64_t count) {
+  if (count > 0) std::memset(static_cast<void*>(row), 0, count * sizeof(T));
 }
 
 }  // namespace harness

@@ -55,7 +55,7 @@ void write_row(
   if (has_terms(terms)) {
     HARNESS_LOOP(distillation_row_backward<T, A>)(s_V, t_V, grad_V, rows.vocabulary(), terms, statistics, streamed);
   } else {
-    std::memset(static_cast<void*>(grad_V), 0, rows.vocabulary() * sizeof(T));
+    fill_zeros(grad_V, rows.vocabulary());
   }
 }
 

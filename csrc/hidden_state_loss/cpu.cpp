@@ -43,7 +43,7 @@ void run_layer(const Tensor& s, const Tensor& t, const bool* mask_N, bool cosine
     for (int64_t n = begin; n < end; ++n) {
       T* grad_D = grad_ND ? grad_ND + n * width : nullptr;
       if (mask_N && !mask_N[n]) {
-        if (grad_D) std::memset(static_cast<void*>(grad_D), 0, width * sizeof(T));
+        if (grad_D) fill_zeros(grad_D, width);
         continue;
       }
       const T* s_D = elements<T>(s) + n * s.stride(0);

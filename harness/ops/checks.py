@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -15,9 +13,20 @@ _FLOATS = {
 }
 
 
+_LARGEST = 2**63 - 1
+
+
 def fault(op: str, argument: str, expected: str, got: object) -> HarnessError:
     """Return the error that every check raises."""
-    return HarnessError(f"{op}: {argument}: expected {expected}; got {got}")
+    return HarnessError(f"{op}: {argument}: expected {expected}; got {_describe(got)}")
+
+
+def _describe(got: object) -> str:
+    """Return a value as one short line."""
+    if isinstance(got, int) and abs(got) > _LARGEST:
+        return "a number of more than 64 bits"
+    lines = str(got).splitlines() or [""]
+    return lines[0] if len(lines) == 1 and len(lines[0]) <= 80 else f"{lines[0][:80]}…"
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -28,15 +37,22 @@ def _shape(tensor: Tensor) -> str:
     return "×".join(str(size) for size in tensor.shape) or "no dimensions"
 
 
-def check_float(op: str, argument: str, tensor: Tensor, dimensions: int) -> None:
-    """Check for a strided float tensor with that many dimensions, on a device that has kernels."""
+def check_tensor(op: str, argument: str, tensor: object) -> None:
+    """Check for a strided tensor on a device that has kernels, or the reference."""
     if not isinstance(tensor, Tensor):
         raise fault(op, argument, "a tensor", type(tensor).__name__)
+    if tensor.is_nested:
+        raise fault(op, argument, "a strided tensor", "a nested tensor")
     if tensor.layout != torch.strided:
         raise fault(op, argument, "a strided tensor", f"layout {str(tensor.layout).removeprefix('torch.')}")
-    floats = _FLOATS.get(tensor.device.type)
-    if floats is None:
+    if tensor.device.type not in _FLOATS:
         raise fault(op, argument, f"a tensor on {' or '.join(_FLOATS)}", tensor.device)
+
+
+def check_float(op: str, argument: str, tensor: Tensor, dimensions: int) -> None:
+    """Check for a strided float tensor with that many dimensions, on a device that has kernels."""
+    check_tensor(op, argument, tensor)
+    floats = _FLOATS[tensor.device.type]
     if tensor.dtype not in floats:
         raise fault(op, argument, " or ".join(map(_name, floats)), _name(tensor.dtype))
     if tensor.dim() != dimensions:
@@ -55,8 +71,7 @@ def check_like(op: str, argument: str, tensor: Tensor, shape: tuple[int, ...], l
 
 def check_exact(op: str, argument: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     """Check for a tensor of exactly that dtype and shape, as labels and masks are."""
-    if not isinstance(tensor, Tensor):
-        raise fault(op, argument, "a tensor", type(tensor).__name__)
+    check_tensor(op, argument, tensor)
     if tensor.dtype != dtype:
         raise fault(op, argument, _name(dtype), _name(tensor.dtype))
     if tuple(tensor.shape) != shape:
@@ -78,27 +93,47 @@ def check_mask(op: str, argument: str, mask: Tensor | None, shape: tuple[int, ..
 
 def check_labels(op: str, target_N: Tensor, like_N: Tensor, vocabulary: int, ignore_index: int) -> None:
     """Check for a label of the vocabulary, or ``ignore_index``, for each row of ``like_N``."""
+    check_whole_number(op, "ignore_index", ignore_index, -_LARGEST - 1)
     check_exact(op, "target", target_N, torch.int64, (like_N.shape[0],))
     check_device(op, "target", target_N, like_N)
     check_indices(op, "target", target_N, vocabulary, ignore_index)
 
 
-def check_positive(op: str, argument: str, value: float) -> None:
-    """Check for a finite number greater than zero."""
-    if not isinstance(value, int | float) or not (value > 0 and math.isfinite(value)):
-        raise fault(op, argument, "a finite number greater than 0", value)
+def check_number(op: str, argument: str, value: float, least: float, most: float = 1e18) -> None:
+    """Check for a number in ``[least, most]``, which a float32 and its square can represent."""
+    expected = f"a number from {least:g} to {most:g}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise fault(op, argument, expected, type(value).__name__)
+    if not least <= value <= most:
+        raise fault(op, argument, expected, value)
 
 
-def check_weight(op: str, argument: str, value: float) -> None:
-    """Check for a finite number of zero or more."""
-    if not isinstance(value, int | float) or not (value >= 0 and math.isfinite(value)):
-        raise fault(op, argument, "a finite number of 0 or more", value)
+def check_whole_number(op: str, argument: str, value: int, least: int) -> None:
+    """Check for a whole number of ``least`` or more that fits into 64 bits."""
+    expected = f"a whole number from {least}" if least >= 0 else "a whole number of 64 bits"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise fault(op, argument, expected, type(value).__name__)
+    if not least <= value <= _LARGEST:
+        raise fault(op, argument, expected, value)
+
+
+def check_flag(op: str, argument: str, value: bool) -> None:
+    """Check for True or False."""
+    if not isinstance(value, bool):
+        raise fault(op, argument, "True or False", type(value).__name__)
 
 
 def check_choice(op: str, argument: str, value: str, known: tuple[str, ...]) -> None:
     """Check that the value is one of those known."""
-    if value not in known:
-        raise fault(op, argument, " or ".join(f"'{choice}'" for choice in known), f"'{value}'")
+    if not isinstance(value, str) or value not in known:
+        got = f"'{value}'" if isinstance(value, str) else type(value).__name__
+        raise fault(op, argument, " or ".join(f"'{choice}'" for choice in known), got)
+
+
+def check_width(op: str, argument: str, tensor: Tensor) -> None:
+    """Check that the last dimension of a tensor is not empty."""
+    if tensor.shape[-1] == 0:
+        raise fault(op, argument, "a width of 1 or more", "0")
 
 
 def check_indices(op: str, argument: str, index: Tensor, size: int, ignored: int | None = None) -> None:

@@ -28,8 +28,7 @@ def choose_chunk_size(op: str, chunk_size: int | None, num_rows: int) -> int:
     """Return the caller's chunk size if it is a whole number above zero, the default if it is ``None``."""
     if chunk_size is None:
         return default_chunk_size(num_rows)
-    if chunk_size < 1:
-        raise checks.fault(op, "chunk_size", "1 row or more", chunk_size)
+    checks.check_whole_number(op, "chunk_size", chunk_size, 1)
     return chunk_size
 
 

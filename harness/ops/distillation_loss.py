@@ -48,9 +48,9 @@ class TermWeights(NamedTuple):
 
     def check(self, op: str, target_N: Tensor | None) -> None:
         """Check the three numbers, and that a hard term has labels."""
-        checks.check_positive(op, "temperature", self.temperature)
-        checks.check_weight(op, "soft_weight", self.soft)
-        checks.check_weight(op, "hard_weight", self.hard)
+        checks.check_number(op, "temperature", self.temperature, 1e-18)
+        checks.check_number(op, "soft_weight", self.soft, 0)
+        checks.check_number(op, "hard_weight", self.hard, 0)
         if self.hard and target_N is None:
             raise checks.fault(op, "target", f"labels, as hard_weight is {self.hard}", "none")
 
@@ -140,9 +140,10 @@ def distillation_loss(
     """
     checks.check_float(_OP, "student_logits", student_logits, 2)
     checks.check_like(_OP, "teacher_logits", teacher_logits, tuple(student_logits.shape), student_logits)
-    if student_logits.shape[1] == 0:
-        raise checks.fault(_OP, "student_logits", "one token or more", "N×0")
+    checks.check_width(_OP, "student_logits", student_logits)
     checks.check_choice(_OP, "divergence", divergence, DIVERGENCES)
+    checks.check_flag(_OP, "inplace_backward", inplace_backward)
+    checks.check_flag(_OP, "return_components", return_components)
     weights = TermWeights(temperature, soft_weight, hard_weight)
     weights.check(_OP, target)
     if target is not None:

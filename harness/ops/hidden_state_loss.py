@@ -82,12 +82,18 @@ def _check_layers(
         raise checks.fault(_OP, "student_hiddens", "a list of one layer or more", type(students).__name__)
     layers = {"teacher_hiddens": teachers, "projections": projections, "weights": weights}
     for name, given in layers.items():
-        if given is not None and len(given) != len(students):
+        if given is None and name != "teacher_hiddens":
+            continue
+        if not isinstance(given, list | tuple):
+            raise checks.fault(_OP, name, f"a list of {len(students)} layers", type(given).__name__)
+        if len(given) != len(students):
             raise checks.fault(_OP, name, f"{len(students)} layers, as student_hiddens has", len(given))
     for layer, weight in enumerate(weights or ()):
-        checks.check_weight(_OP, f"weights[{layer}]", weight)
+        checks.check_number(_OP, f"weights[{layer}]", weight, 0)
     for layer, student in enumerate(students):
+        checks.check_tensor(_OP, f"student_hiddens[{layer}]", student)
         checks.check_float(_OP, f"student_hiddens[{layer}]", student, max(student.dim(), 2))
+        checks.check_width(_OP, f"student_hiddens[{layer}]", student)
         leading = (*students[0].shape[:-1], student.shape[-1])
         checks.check_like(_OP, f"student_hiddens[{layer}]", student, leading, students[0])
     return len(students)
@@ -100,7 +106,9 @@ def _flatten_layer(
     checks.check_float(_OP, f"teacher_hiddens[{layer}]", teacher, student.dim())
     width = teacher.shape[-1]
     checks.check_like(_OP, f"teacher_hiddens[{layer}]", teacher, (*student.shape[:-1], width), student)
+    checks.check_width(_OP, f"teacher_hiddens[{layer}]", teacher)
     if projection is not None:
+        checks.check_tensor(_OP, f"projections[{layer}]", projection)
         lowered = to_autocast_dtype(student)
         projection_TD = to_autocast_dtype(projection)
         checks.check_like(_OP, f"projections[{layer}]", projection_TD, (width, student.shape[-1]), lowered)

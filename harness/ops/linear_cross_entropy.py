@@ -14,7 +14,7 @@ from harness.ops.chunks import choose_chunk_size
 from harness.ops.extension import implementation
 from harness.ops.linear_distillation_loss import linear_distillation_op
 from harness.ops.precision import to_autocast_dtype
-from harness.ops.projection import Projection, check_projection
+from harness.ops.projection import check_projection, make_projection
 
 _OP = "linear_cross_entropy"
 
@@ -45,7 +45,7 @@ def linear_cross_entropy(
     Raises:
         HarnessError: an argument does not fit; names the argument.
     """
-    student = Projection(hidden, weight, bias).map(to_autocast_dtype)
+    student = make_projection(_OP, "", hidden, weight, bias, to_autocast_dtype)
     check_projection(_OP, "", student, student.hidden)
     checks.check_labels(_OP, target, hidden, weight.shape[0], ignore_index)
     rows = choose_chunk_size(_OP, chunk_size, hidden.shape[0])

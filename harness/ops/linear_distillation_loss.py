@@ -16,7 +16,7 @@ from harness.ops.chunks import Gradients, Terms, choose_chunk_size, sum_chunks
 from harness.ops.distillation_loss import TermWeights
 from harness.ops.extension import implementation
 from harness.ops.precision import to_autocast_dtype, without_autocast
-from harness.ops.projection import Projection, check_pair
+from harness.ops.projection import Projection, check_pair, make_projection
 
 _OP = "linear_distillation_loss"
 
@@ -64,9 +64,11 @@ def linear_distillation_loss(
     Raises:
         HarnessError: an argument does not fit; names the argument.
     """
-    student = Projection(student_hidden, student_weight, student_bias).map(to_autocast_dtype)
-    teacher = Projection(teacher_hidden, teacher_weight, teacher_bias).map(to_autocast_dtype)
-    check_pair(_OP, student, teacher, vocab_index)
+    convert = to_autocast_dtype
+    student = make_projection(_OP, "student_", student_hidden, student_weight, student_bias, convert)
+    teacher = make_projection(_OP, "teacher_", teacher_hidden, teacher_weight, teacher_bias, convert)
+    check_pair(_OP, student, teacher)
+    _check_vocabulary(student, teacher, vocab_index)
     weights = TermWeights(temperature, soft_weight, hard_weight)
     weights.check(_OP, target)
     if target is not None:
@@ -88,6 +90,17 @@ def linear_distillation_loss(
         chunk_size=chunk_size,
     )
     return weights.combine(*rows, soft_mask, None if target is None else target != ignore_index).loss
+
+
+def _check_vocabulary(student: Projection, teacher: Projection, vocab_index: Tensor | None) -> None:
+    vocabulary, teacher_vocabulary = student.weight.shape[0], teacher.weight.shape[0]
+    if vocab_index is not None:
+        checks.check_exact(_OP, "vocab_index", vocab_index, torch.int64, (vocabulary,))
+        checks.check_device(_OP, "vocab_index", vocab_index, student.hidden)
+        checks.check_indices(_OP, "vocab_index", vocab_index, teacher_vocabulary)
+    elif teacher_vocabulary != vocabulary:
+        expected = f"{vocabulary} rows, or a vocab_index"
+        raise checks.fault(_OP, "teacher_weight", expected, f"{teacher_vocabulary} rows")
 
 
 @torch.library.custom_op("harness::linear_distillation_loss", mutates_args=())

@@ -54,6 +54,10 @@ def linear_gelu_linear(
     Raises:
         HarnessError: an argument does not fit; names the argument.
     """
+    named = {"x": x, "w_in": w_in, "b_in": b_in, "w_out": w_out, "b_out": b_out}
+    for name, tensor in named.items():
+        if tensor is not None or not name.startswith("b_"):
+            checks.check_tensor(_OP, name, tensor)
     biases = [None if bias is None else to_autocast_dtype(bias) for bias in (b_in, b_out)]
     block = _Ffn(
         to_autocast_dtype(x), to_autocast_dtype(w_in), biases[0], to_autocast_dtype(w_out), biases[1]
@@ -73,11 +77,17 @@ def linear_gelu_linear(
 
 
 def _check_block(block: _Ffn) -> None:
-    x, width = block.x, block.w_in.shape[0]
+    x = block.x
     checks.check_float(_OP, "x", x, max(x.dim(), 1))
+    checks.check_width(_OP, "x", x)
     checks.check_float(_OP, "w_in", block.w_in, 2)
+    width = block.w_in.shape[0]
+    if width == 0:
+        raise checks.fault(_OP, "w_in", "one neuron or more", "none")
     checks.check_like(_OP, "w_in", block.w_in, (width, x.shape[-1]), x)
     checks.check_float(_OP, "w_out", block.w_out, 2)
+    if block.w_out.shape[0] == 0:
+        raise checks.fault(_OP, "w_out", "one output or more", "none")
     checks.check_like(_OP, "w_out", block.w_out, (block.w_out.shape[0], width), x)
     if block.b_in is not None:
         checks.check_like(_OP, "b_in", block.b_in, (width,), x)

@@ -25,17 +25,51 @@ from torch.nn import functional
 from harness.ops import checks
 from harness.ops.autograd import register_forward_gradients
 from harness.ops.precision import to_loss_dtype, without_autocast
-from harness.ops.projection import Projection, check_pair
+from harness.ops.projection import Projection, check_pair, make_projection
 from harness.ops.reference import widen, zero_rows
 
 _OP = "linear_mse_logits_loss"
 
 
-def teacher_gram(teacher_weight: Tensor) -> Tensor:
-    """Return WᵀW (T×T, float32 or float64), which `linear_mse_logits_loss` can reuse at every step."""
+class TeacherGram(NamedTuple):
+    """WᵀW of a teacher's vocabulary projection W, and some rows of W, which tell W from other weights.
+
+    Attributes:
+        product: T×T, float32 or float64.
+        shape: V and T.
+        rows: at most 16 rows of W, evenly spaced.
+    """
+
+    product: Tensor
+    shape: tuple[int, ...]
+    rows: Tensor
+
+    def check(self, op: str, weight_VT: Tensor) -> None:
+        """Check that W is this weight; its values are not read while ``torch.compile`` traces."""
+        expected = "teacher_gram(teacher_weight) of this teacher_weight"
+        if self.shape != tuple(weight_VT.shape):
+            shape = "×".join(map(str, self.shape))
+            raise checks.fault(op, "teacher_gram", expected, f"that of a weight of {shape}")
+        if self.rows.dtype != weight_VT.dtype or self.rows.device != weight_VT.device:
+            got = f"that of a weight of {self.rows.dtype} on {self.rows.device}".replace("torch.", "")
+            raise checks.fault(op, "teacher_gram", expected, got)
+        if torch.compiler.is_compiling():
+            return
+        if not torch.allclose(self.rows, _sample_rows(weight_VT), rtol=0.0, atol=0.0, equal_nan=True):
+            raise checks.fault(op, "teacher_gram", expected, "that of other values")
+
+
+def _sample_rows(weight_VT: Tensor) -> Tensor:
+    last = len(weight_VT) - 1
+    return weight_VT.detach()[[last * i // 15 for i in range(16)] if last >= 15 else list(range(last + 1))]
+
+
+def teacher_gram(teacher_weight: Tensor) -> TeacherGram:
+    """Return WᵀW, which `linear_mse_logits_loss` can reuse at every step as long as W does not change."""
     checks.check_float("teacher_gram", "teacher_weight", teacher_weight, 2)
+    checks.check_width("teacher_gram", "teacher_weight", teacher_weight)
     weight_VT: Tensor = widen(teacher_weight.detach())
-    return weight_VT.T @ weight_VT
+    return TeacherGram(weight_VT.T @ weight_VT, tuple(weight_VT.shape), _sample_rows(teacher_weight))
 
 
 def linear_mse_logits_loss(
@@ -47,7 +81,7 @@ def linear_mse_logits_loss(
     student_bias: Tensor | None = None,
     teacher_bias: Tensor | None = None,
     row_mask: Tensor | None = None,
-    teacher_gram: Tensor | None = None,
+    teacher_gram: TeacherGram | None = None,
 ) -> Tensor:
     """Return the mean over rows and vocabulary of (student logit − teacher logit)²; no logit is formed.
 
@@ -67,15 +101,25 @@ def linear_mse_logits_loss(
     Raises:
         HarnessError: an argument does not fit; names the argument.
     """
-    student = Projection(student_hidden, student_weight, student_bias).map(to_loss_dtype)
-    teacher = Projection(teacher_hidden, teacher_weight, teacher_bias).map(to_loss_dtype)
+    convert = to_loss_dtype
+    student = make_projection(_OP, "student_", student_hidden, student_weight, student_bias, convert)
+    teacher = make_projection(_OP, "teacher_", teacher_hidden, teacher_weight, teacher_bias, convert)
     check_pair(_OP, student, teacher)
+    rows, teacher_rows = student_weight.shape[0], teacher_weight.shape[0]
+    if rows != teacher_rows:
+        raise checks.fault(
+            _OP, "teacher_weight", f"{rows} rows, as student_weight has", f"{teacher_rows} rows"
+        )
     checks.check_mask(_OP, "row_mask", row_mask, (student_hidden.shape[0],), student_hidden)
     student, teacher = student.map(widen), teacher.map(widen).map(Tensor.detach)
     if teacher_gram is not None:
-        width = teacher_weight.shape[1]
-        checks.check_like(_OP, "teacher_gram", teacher_gram, (width, width), student.hidden)
-    outputs = _linear_mse_logits_loss(*student, *teacher, row_mask, teacher_gram, *student.needs_grad())
+        if not isinstance(teacher_gram, TeacherGram):
+            raise checks.fault(
+                _OP, "teacher_gram", "what ops.teacher_gram returns", type(teacher_gram).__name__
+            )
+        teacher_gram.check(_OP, teacher_weight)
+    gram_TT = None if teacher_gram is None else teacher_gram.product
+    outputs = _linear_mse_logits_loss(*student, *teacher, row_mask, gram_TT, *student.needs_grad())
     loss: Tensor = outputs[0]
     return loss
 

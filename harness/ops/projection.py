@@ -51,17 +51,25 @@ class Projection(NamedTuple):
         return Projection(self.hidden, self.weight[vocab_index], bias)
 
 
-def check_pair(op: str, student: Projection, teacher: Projection, vocab_index: Tensor | None = None) -> None:
-    """Check that two projections have the same rows, vocabulary, dtype and device."""
+def make_projection(  # noqa: PLR0917 — the parts of a projection, in its order
+    op: str,
+    prefix: str,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    convert: Callable[[Tensor], Tensor],
+) -> Projection:
+    """Return the projection of three arguments, each checked to be a tensor and then converted."""
+    named = {"hidden": hidden, "weight": weight} | ({} if bias is None else {"bias": bias})
+    for name, tensor in named.items():
+        checks.check_tensor(op, f"{prefix}{name}", tensor)
+    return Projection(hidden, weight, bias).map(convert)
+
+
+def check_pair(op: str, student: Projection, teacher: Projection) -> None:
+    """Check that two projections have the same rows, dtype and device; their vocabularies may differ."""
     for prefix, projection in (("student_", student), ("teacher_", teacher)):
         check_projection(op, prefix, projection, student.hidden)
-    vocabulary, known = student.weight.shape[0], teacher.weight.shape[0]
-    if vocab_index is not None:
-        checks.check_exact(op, "vocab_index", vocab_index, torch.int64, (vocabulary,))
-        checks.check_device(op, "vocab_index", vocab_index, student.hidden)
-        checks.check_indices(op, "vocab_index", vocab_index, known)
-    elif known != vocabulary:
-        raise checks.fault(op, "teacher_weight", f"{vocabulary} rows, or a vocab_index", f"{known} rows")
 
 
 def check_projection(op: str, prefix: str, projection: Projection, like: Tensor) -> None:
@@ -75,6 +83,7 @@ def check_projection(op: str, prefix: str, projection: Projection, like: Tensor)
     """
     hidden, weight, bias = projection
     checks.check_float(op, f"{prefix}hidden", hidden, 2)
+    checks.check_width(op, f"{prefix}hidden", hidden)
     rows, width = like.shape[0], hidden.shape[1]
     checks.check_like(op, f"{prefix}hidden", hidden, (rows, width), like)
     checks.check_float(op, f"{prefix}weight", weight, 2)

@@ -31,11 +31,15 @@ def prune_linear_pair(
     Raises:
         HarnessError: the layers do not fit each other, or the indices do not fit the layers.
     """
+    for name, layer in (("fc_in", fc_in), ("fc_out", fc_out)):
+        if not isinstance(layer, nn.Linear):
+            raise checks.fault(_OP, name, "a torch.nn.Linear", type(layer).__name__)
+    checks.check_whole_number(_OP, "multiple_of", multiple_of, 1)
     width = fc_in.out_features
     if fc_out.in_features != width:
         raise checks.fault(_OP, "fc_out", f"{width} inputs, as fc_in has outputs", fc_out.in_features)
     keep_K = _kept_indices(keep, width).to(fc_in.weight.device)
-    if multiple_of < 1 or len(keep_K) % multiple_of:
+    if len(keep_K) % multiple_of:
         raise checks.fault(
             _OP, "keep", f"a multiple of {multiple_of} neurons, or multiple_of=1", f"{len(keep_K)} neurons"
         )
@@ -48,6 +52,7 @@ def prune_linear_pair(
 
 def _kept_indices(keep: Tensor, width: int) -> Tensor:
     """Return the indices of the kept neurons, checked."""
+    checks.check_tensor(_OP, "keep", keep)
     if keep.dtype == torch.bool:
         checks.check_exact(_OP, "keep", keep, torch.bool, (width,))
         keep = keep.nonzero().flatten()

@@ -20,7 +20,7 @@ echo "$(basename "$0") HARNESS_CUDA=$HARNESS_CUDA HARNESS_OPS=$HARNESS_OPS $*" >
 
 @pytest.fixture
 def build(monkeypatch):
-    """Gives what setup.py defines; it builds nothing."""
+    """Return what setup.py defines; nothing is built."""
     for name in ("HARNESS_CUDA", "HARNESS_COMPILE", "HARNESS_CUDA_ARCHITECTURES", "CUDA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(setuptools, "setup", lambda **_: None)
@@ -32,7 +32,7 @@ def build(monkeypatch):
 
 @pytest.fixture
 def nvcc(tmp_path, monkeypatch):
-    """Puts an nvcc on PATH, or takes all away."""
+    """Put an nvcc on PATH, or make PATH empty."""
 
     def put(there: bool) -> None:
         if there:
@@ -48,7 +48,7 @@ CUDA_TORCH = SimpleNamespace(version=SimpleNamespace(cuda="13.0"))
 
 
 @pytest.mark.parametrize(
-    ("wanted", "torch", "there"),
+    ("expected", "torch", "there"),
     [
         ("1", CPU_TORCH, True),
         ("1", CUDA_TORCH, True),
@@ -59,11 +59,11 @@ CUDA_TORCH = SimpleNamespace(version=SimpleNamespace(cuda="13.0"))
         ("auto", CUDA_TORCH, False),
     ],
 )
-def test_cuda_is_built_where_it_is_asked_for_or_can_run(wanted, torch, there, build, nvcc, monkeypatch):  # noqa: PLR0917
-    if wanted is not None:
-        monkeypatch.setenv("HARNESS_CUDA", wanted)
+def test_when_cuda_is_built(expected, torch, there, build, nvcc, monkeypatch):  # noqa: PLR0917
+    if expected is not None:
+        monkeypatch.setenv("HARNESS_CUDA", expected)
     nvcc(there)
-    built = wanted == "1" or (wanted != "0" and torch is CUDA_TORCH and there)
+    built = expected == "1" or (expected != "0" and torch is CUDA_TORCH and there)
     assert build.needs_cuda(torch) is built
 
 
@@ -78,14 +78,14 @@ def test_cuda_without_the_toolkit_is_an_error(build, nvcc, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["HARNESS_CUDA", "HARNESS_COMPILE"])
-def test_a_setting_that_does_not_exist_is_refused(name, build, monkeypatch):
+def test_unknown_setting_is_refused(name, build, monkeypatch):
     monkeypatch.setenv(name, "yes")
     with pytest.raises(SystemExit) as caught:
         build.read_setting(name)
     assert str(caught.value) == f"setup: {name}: expected 0, 1 or auto; got 'yes'"
 
 
-def test_without_a_compiler_it_is_left_out_with_a_warning_or_is_an_error(build, monkeypatch, capsys):
+def test_missing_compiler(build, monkeypatch, capsys):
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert build.setup_arguments() == {}
     assert "no C++ compiler: 'no-such-compiler' is not on PATH" in capsys.readouterr().err
@@ -94,7 +94,7 @@ def test_without_a_compiler_it_is_left_out_with_a_warning_or_is_an_error(build, 
         build.setup_arguments()
 
 
-def test_architectures_are_explicit_with_code_to_translate_for_later_ones(build, monkeypatch):
+def test_architectures(build, monkeypatch):
     assert build.cuda_targets() == [
         "-gencode=arch=compute_80,code=sm_80",
         "-gencode=arch=compute_90,code=sm_90",
@@ -112,7 +112,7 @@ def test_every_source_is_built(build):
 
 @pytest.fixture
 def check_gpu(tmp_path):
-    """Runs ``make gpu-check`` with tools that only tell how they were called."""
+    """Run ``make gpu-check`` with tools that only log their calls."""
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     tools, venv = tmp_path / "tools", tmp_path / "venv"
@@ -143,24 +143,24 @@ def check_gpu(tmp_path):
 
 @pytest.mark.parametrize("listing", [None, "No devices found."])
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="needs a machine without a GPU's tools")
-def test_without_a_gpu_the_check_says_so_in_one_line_and_does_nothing(listing, check_gpu):
+def test_gpu_check_without_a_gpu(listing, check_gpu):
     done, calls = check_gpu(listing)
     assert done.returncode == 2
-    told, *rest = done.stderr.splitlines()
-    assert told == (
-        "gpu-check: wanted an NVIDIA GPU; got none that nvidia-smi lists; run it on a machine with one"
+    message, *rest = done.stderr.splitlines()
+    assert message == (
+        "gpu-check: expected an NVIDIA GPU; got none that nvidia-smi lists; run it on a machine with a GPU"
     )
     assert len(rest) <= 1, "make's own word that the rule failed"
     assert calls == []
 
 
-def test_with_a_gpu_the_check_builds_tests_and_writes_the_record(check_gpu):
+def test_gpu_check_with_a_gpu(check_gpu):
     done, calls = check_gpu("GPU 0: NVIDIA H200")
     assert done.returncode == 0, done.stderr
-    *_, install, told, tests, sanitizer, record = calls
+    *_, install, report, tests, sanitizer, record = calls
     assert install.startswith("python HARNESS_CUDA=1 ")
     assert install.endswith("-m pip install --quiet --no-deps --no-build-isolation --editable .")
-    assert "ops.implementation() == " in told
+    assert "ops.implementation() == " in report
     assert tests == "python HARNESS_CUDA= HARNESS_OPS=compiled -m pytest tests/ops"
     assert sanitizer.startswith("compute-sanitizer ")
     assert sanitizer.endswith("-m pytest tests/ops -m gpu")

@@ -124,8 +124,8 @@ def test_fuzz_catches_a_mutation(name, runner, tmp_path):
 
 
 def test_library_loads_with_a_torch_without_cuda():
-    found = sorted((ROOT / "harness" / "ops").glob("_kernels_cuda*.so"))
-    if not found or ops.implementation() != "compiled":
+    libraries = sorted((ROOT / "harness" / "ops").glob("_kernels_cuda*.so"))
+    if not libraries or ops.implementation() != "compiled":
         pytest.skip("needs the CUDA library; HARNESS_CUDA=1 builds it where nvcc is")
     assert ops.implementation("cuda") == "compiled"
     for name in (

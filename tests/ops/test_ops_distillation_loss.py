@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,7 +27,7 @@ def make(rows: int, vocabulary: int, dtype: torch.dtype, scale: float = 3.0) -> 
 
 
 def eager(student: Tensor, teacher: Tensor, target: Tensor, weights: tuple[float, float, float]) -> Tensor:
-    """What everybody writes."""
+    """Return the loss as it is usually written."""
     temperature, soft_weight, hard_weight = weights
     soft = functional.kl_div(
         functional.log_softmax(student / temperature, -1),
@@ -41,7 +43,7 @@ def eager(student: Tensor, teacher: Tensor, target: Tensor, weights: tuple[float
     "shape",
     [(1, 1), (7, 2), (7, 15), (7, 16), (7, 17), (1, 1025), (3, 2047), (5, 40000), (1, 119547), (1, 250002)],
 )
-def test_it_is_as_near_the_truth_as_eager(shape, temperature, dtype, run, check_close):
+def test_error_is_at_most_that_of_eager(shape, temperature, dtype, run, check_close):
     student, teacher, target = make(*shape, dtype)
     weights = (temperature, 0.7, 0.3)
     wide = student.detach().double().requires_grad_()
@@ -59,7 +61,7 @@ def test_it_is_as_near_the_truth_as_eager(shape, temperature, dtype, run, check_
     check_close(result, truth, known)
 
 
-def test_it_equals_torchs_own_losses_in_float64():
+def test_equals_torchs_losses_in_float64():
     student, teacher, target = make(9, 33, torch.float64)
     tau = 2.5
     soft = ops.distillation_loss(student, teacher, temperature=tau, soft_weight=1.0, hard_weight=0.0)
@@ -76,7 +78,7 @@ def test_it_equals_torchs_own_losses_in_float64():
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 0.7])
-def test_its_gradient_is_the_difference_quotient(divergence, temperature):
+def test_gradient_matches_finite_differences(divergence, temperature):
     student, teacher, target = make(5, 19, torch.float64)
     mask = torch.tensor([True, True, False, True, False])
 
@@ -95,7 +97,7 @@ def test_its_gradient_is_the_difference_quotient(divergence, temperature):
     assert torch.autograd.gradcheck(loss, (student,))
 
 
-def test_its_reverse_gradient_is_near_the_truth(run, check_close):
+def test_error_of_the_reverse_gradient(run, check_close):
     student, teacher, target = make(5, 4001, torch.float32)
     wide = student.detach().double().requires_grad_()
 
@@ -110,7 +112,7 @@ def test_its_reverse_gradient_is_near_the_truth(run, check_close):
     check_close(run(loss, [student]), truth, known)
 
 
-def test_the_mask_and_the_labels_choose_the_rows(run):
+def test_mask_and_labels_select_rows(run):
     student, teacher, target = make(8, 21, torch.float64)
     mask = torch.tensor([True, False, True, True, False, False, True, True])
     masked = run(lambda: ops.distillation_loss(student, teacher, soft_mask=mask, **SOFT), [student])
@@ -133,7 +135,7 @@ def test_another_ignore_index():
 
 
 @pytest.mark.parametrize("inplace", [False, True])
-def test_no_row_gives_zero(inplace, run):
+def test_no_rows_give_zero(inplace, run):
     empty, teacher, target = make(0, 17, torch.float32)
     assert ops.distillation_loss(empty, teacher, target, inplace_backward=inplace, **BOTH) == 0
     student, teacher, target = make(4, 17, torch.float32)
@@ -150,7 +152,7 @@ def test_no_row_gives_zero(inplace, run):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_large_logits_stay_exact(dtype, run, check_close):
+def test_large_logits_keep_precision(dtype, run, check_close):
     student, teacher, target = make(4, 1500, dtype)
     with torch.no_grad():
         student[0] *= 3000
@@ -164,7 +166,7 @@ def test_large_logits_stay_exact(dtype, run, check_close):
 
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
-def test_a_student_that_is_the_teacher_has_nothing_to_learn(divergence, run):
+def test_equal_models_have_no_loss_and_no_gradient(divergence, run):
     student, _, _ = make(4, 5000, torch.float32)
     teacher = student.detach().clone()
     loss, grad = run(
@@ -174,7 +176,7 @@ def test_a_student_that_is_the_teacher_has_nothing_to_learn(divergence, run):
     assert float(grad.abs().max()) < 1e-7
 
 
-def test_a_shift_of_all_logits_changes_nothing():
+def test_shift_of_all_logits_changes_nothing():
     student, teacher, target = make(4, 3000, torch.float64)
     loss = ops.distillation_loss(student, teacher, target, **BOTH)
     moved = ops.distillation_loss(student + 1000.0, teacher - 500.0, target, **BOTH)
@@ -182,7 +184,7 @@ def test_a_shift_of_all_logits_changes_nothing():
 
 
 @pytest.mark.parametrize("vocabulary", [40, 2500])
-def test_tokens_ruled_out_by_minus_infinity(vocabulary, run):
+def test_tokens_masked_in_both_models(vocabulary, run):
     """Zero probability in both models leaves a finite loss, equal to the loss without those tokens."""
     student, teacher, target = make(4, vocabulary, torch.float64)
     target = target % (vocabulary - 20)
@@ -191,9 +193,9 @@ def test_tokens_ruled_out_by_minus_infinity(vocabulary, run):
         teacher[:, -20:] = -float("inf")
     loss, grad = run(lambda: ops.distillation_loss(student, teacher, target, **BOTH), [student])
     short = student.detach()[:, :-20].requires_grad_()
-    wanted = run(lambda: ops.distillation_loss(short, teacher[:, :-20], target, **BOTH), [short])
-    assert torch.allclose(loss, wanted[0], rtol=1e-12)
-    assert torch.allclose(grad[:, :-20], wanted[1], rtol=1e-10, atol=1e-15)
+    expected = run(lambda: ops.distillation_loss(short, teacher[:, :-20], target, **BOTH), [short])
+    assert torch.allclose(loss, expected[0], rtol=1e-12)
+    assert torch.allclose(grad[:, :-20], expected[1], rtol=1e-10, atol=1e-15)
     assert bool((grad[:, -20:] == 0).all())
 
 
@@ -201,9 +203,7 @@ def test_tokens_ruled_out_by_minus_infinity(vocabulary, run):
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
 @pytest.mark.parametrize("masked_first", [True, False])
 @pytest.mark.parametrize("large", [-1e4, -1e9, torch.finfo(torch.bfloat16).min])
-def test_masked_tokens_are_minus_infinity_in_one_model_and_large_in_the_other(
-    large, masked_first, divergence, dtype, run
-):
+def test_tokens_masked_by_infinity_and_by_a_large_number(large, masked_first, divergence, dtype, run):
     """The first 1,100 tokens, or the last, are masked, with one convention in each model."""
     student, teacher, target = make(4, 3000, dtype)
     target = 1200 + target % 600
@@ -275,8 +275,8 @@ def test_order_of_the_vocabulary_changes_nothing(data):
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_minus_infinity_in_one_model(first, run):
-    """The whole first blocks, or the last, are ruled out; the other model is finite there."""
+def test_tokens_masked_in_one_model(first, run):
+    """The whole first blocks, or the last, are masked; the other model is finite there."""
     student, teacher, _ = make(3, 2600, torch.float32)
     out = slice(0, 2100) if first else slice(500, None)
     with torch.no_grad():
@@ -302,7 +302,7 @@ def test_minus_infinity_in_one_model(first, run):
     assert bool(grad.isfinite().all())
 
 
-def test_a_label_on_a_token_ruled_out_costs_infinity():
+def test_label_on_a_masked_token_costs_infinity():
     student, teacher, target = make(3, 20, torch.float32)
     with torch.no_grad():
         student[0, 4] = -float("inf")
@@ -312,7 +312,7 @@ def test_a_label_on_a_token_ruled_out_costs_infinity():
 
 @pytest.mark.parametrize("place", [0, 17, 1999])
 @pytest.mark.parametrize("whose", ["student", "teacher"])
-def test_nan_is_told_and_stays_in_its_row(whose, place, run):
+def test_nan_stays_in_its_row(whose, place, run):
     student, teacher, target = make(3, 2000, torch.float32)
     with torch.no_grad():
         (student if whose == "student" else teacher)[1, place] = float("nan")
@@ -322,7 +322,7 @@ def test_nan_is_told_and_stays_in_its_row(whose, place, run):
     assert not bool(grad[[0, 2]].isnan().any())
 
 
-def test_a_row_without_any_token_is_nan_and_a_row_left_out_may_hold_anything(run):
+def test_row_without_tokens_is_nan_unless_masked(run):
     student, teacher, target = make(3, 50, torch.float32)
     with torch.no_grad():
         teacher[1] = -float("inf")
@@ -341,7 +341,7 @@ def test_a_row_without_any_token_is_nan_and_a_row_left_out_may_hold_anything(run
 
 @pytest.mark.parametrize("layout", ["transposed", "columns", "rows", "expanded"])
 @pytest.mark.parametrize("inplace", [False, True])
-def test_any_strides(layout, inplace, run):
+def test_strides(layout, inplace, run):
     student, teacher, target = make(6, 48, torch.float32)
     plain = run(lambda: ops.distillation_loss(student, teacher, target, **BOTH), [student])
     view = {
@@ -363,7 +363,7 @@ def test_any_strides(layout, inplace, run):
         assert torch.allclose(one, other, rtol=1e-6, atol=1e-8)
 
 
-def test_labels_and_mask_of_any_strides():
+def test_strides_of_labels_and_mask():
     student, teacher, target = make(6, 30, torch.float32)
     mask = torch.tensor([True, False] * 3)
     plain = ops.distillation_loss(student, teacher, target, soft_mask=mask, **BOTH)
@@ -373,7 +373,7 @@ def test_labels_and_mask_of_any_strides():
     assert torch.equal(plain, spread)
 
 
-def test_a_second_backward_pass_gives_the_same(run):
+def test_gradients_of_a_second_backward_pass(run):
     student, teacher, target = make(4, 70, torch.float32)
     loss = ops.distillation_loss(student, teacher, target, **BOTH)
     (first,) = torch.autograd.grad(loss * 3.0, student, retain_graph=True)
@@ -385,20 +385,20 @@ def test_a_second_backward_pass_gives_the_same(run):
 
 def test_inplace_writes_the_gradient_over_the_logits(compiled_only):
     student, teacher, target = make(5, 300, torch.float32)
-    wanted = torch.autograd.grad(ops.distillation_loss(student, teacher, target, **BOTH), student)[0]
+    expected = torch.autograd.grad(ops.distillation_loss(student, teacher, target, **BOTH), student)[0]
     logits = student * 1.0
     loss = ops.distillation_loss(logits, teacher, target, inplace_backward=True, **BOTH)
     assert torch.equal(logits.detach(), student.detach())
     (grad,) = torch.autograd.grad(loss, logits, retain_graph=True)
     assert grad.data_ptr() == logits.data_ptr()
-    assert torch.allclose(grad, wanted, atol=1e-9)
+    assert torch.allclose(grad, expected, atol=1e-9)
     with pytest.raises(
         HarnessError, match=r"student_logits: expected the logits of the forward pass; got logits"
     ):
         torch.autograd.grad(loss, logits)
 
 
-def test_a_second_derivative_is_refused(compiled_only):
+def test_second_derivative_is_refused(compiled_only):
     student, teacher, target = make(4, 20, torch.float64)
     loss = ops.distillation_loss(student, teacher, target, **BOTH)
     with pytest.raises(
@@ -407,7 +407,7 @@ def test_a_second_derivative_is_refused(compiled_only):
         torch.autograd.grad(loss, student, create_graph=True)
 
 
-def test_two_runs_agree_to_the_bit_whatever_the_threads(run):
+def test_result_is_independent_of_threads(run):
     student, teacher, target = make(33, 3001, torch.float32)
     loss = lambda: ops.distillation_loss(student, teacher, target, **BOTH)  # noqa: E731
     threads = torch.get_num_threads()
@@ -422,7 +422,7 @@ def test_two_runs_agree_to_the_bit_whatever_the_threads(run):
         assert torch.equal(one, other)
 
 
-def test_nothing_uninitialised_is_read(poisoned, run):
+def test_no_uninitialised_memory_is_read(poisoned, run):
     student, teacher, target = make(5, 1030, torch.float32)
     for values in (
         run(lambda: ops.distillation_loss(student, teacher, target, **BOTH), [student]),
@@ -431,7 +431,7 @@ def test_nothing_uninitialised_is_read(poisoned, run):
         assert all(bool(value.isfinite().all()) for value in values)
 
 
-def test_components_are_those_of_the_sum():
+def test_components_add_up_to_the_loss():
     student, teacher, target = make(6, 40, torch.float32)
     loss, soft, hard = ops.distillation_loss(student, teacher, target, return_components=True, **BOTH)
     assert torch.allclose(loss, 0.7 * soft + 0.3 * hard)
@@ -443,14 +443,14 @@ def test_components_are_those_of_the_sum():
     assert torch.allclose(alone.soft, soft)
 
 
-def test_the_teacher_learns_nothing():
+def test_teacher_gets_no_gradient():
     student, teacher, target = make(3, 20, torch.float32)
     teacher.requires_grad_()
     ops.distillation_loss(student, teacher, target, **BOTH).backward()
     assert teacher.grad is None
 
 
-def test_without_gradients_it_still_counts():
+def test_value_without_gradients():
     student, teacher, target = make(3, 20, torch.float32)
     loss = ops.distillation_loss(student, teacher, target, **BOTH)
     with torch.no_grad():
@@ -466,9 +466,121 @@ def test_offsets_beyond_32_bits(compiled_only):
     student, teacher, target = make(3, 700, torch.bfloat16)
     with torch.no_grad():
         far.copy_(student)
-    wanted = torch.autograd.grad(ops.distillation_loss(student, teacher, target, **BOTH), student)[0]
+    expected = torch.autograd.grad(ops.distillation_loss(student, teacher, target, **BOTH), student)[0]
     logits = far.requires_grad_()
     loss = ops.distillation_loss(logits, teacher, target, inplace_backward=True, **BOTH)
     (grad,) = torch.autograd.grad(loss, logits)
     assert grad.data_ptr() == room.data_ptr()
-    assert torch.equal(grad, wanted)
+    assert torch.equal(grad, expected)
+
+
+def test_schema_fake_and_autograd_agree_with_the_kernels(check_kernel):
+    torch.manual_seed(0)
+    target, mask = torch.tensor([1, 2, -100, 16, 0, 5]), torch.tensor([True, True, False, True, True, False])
+    student, teacher = torch.randn(2, 6, 17)
+    ones, pair = torch.ones(6), (teacher, target, mask)
+    rest = (*pair, torch.rand(6, 6), 2.0, "forward_kl", -100)
+    check_kernel("distillation_loss", student.clone().requires_grad_(), *pair, 2.0, "forward_kl", -100, False)
+    check_kernel("distillation_loss_backward", ones, ones, student, *rest)
+    check_kernel("distillation_loss_backward_", ones, ones, student.clone(), *rest)
+    check_kernel("distillation_loss_forward_backward_", student.clone(), *pair, torch.ones(2), 2.0, -100)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_torch_compile_takes_the_whole_graph(inplace, check_compile):
+    student, teacher, target = make(6, 17, torch.float32)
+    check_compile(
+        lambda x: ops.distillation_loss(x * 1.0, teacher, target, inplace_backward=inplace, **BOTH),
+        student.detach(),
+    )
+
+
+S, T = torch.randn(4, 10, requires_grad=True), torch.randn(4, 10)
+Y = torch.tensor([1, 2, 3, -100])
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # nested tensors are a prototype
+    NESTED = torch.nested.nested_tensor([torch.ones(3)])
+VALID = {
+    "student_logits": S,
+    "teacher_logits": T,
+    "target": Y,
+    "temperature": 2.0,
+    "soft_weight": 0.5,
+    "hard_weight": 0.5,
+    "divergence": "forward_kl",
+    "ignore_index": -100,
+    "soft_mask": torch.tensor([True, False, True, True]),
+    "inplace_backward": False,
+    "return_components": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"student_logits": [[1.0]]}, "student_logits: expected a tensor; got list"),
+        ({"student_logits": S[0]}, "student_logits: expected 2 dimensions; got 10"),
+        ({"student_logits": torch.tensor(1.0)}, "student_logits: expected 2 dimensions; got no dimensions"),
+        ({"student_logits": S.int()}, "student_logits: expected float32 or bfloat16 or float64; got int32"),
+        (
+            {"student_logits": S.half()},
+            "student_logits: expected float32 or bfloat16 or float64; got float16",
+        ),
+        ({"student_logits": S.to("meta")}, "student_logits: expected a tensor on cpu or cuda; got meta"),
+        (
+            {"student_logits": S.to_sparse()},
+            "student_logits: expected a strided tensor; got layout sparse_coo",
+        ),
+        (
+            {"student_logits": S[:, :0], "teacher_logits": T[:, :0]},
+            "student_logits: expected a width of 1 or more; got 0",
+        ),
+        ({"teacher_logits": None}, "teacher_logits: expected a tensor; got NoneType"),
+        ({"teacher_logits": T[:, :9]}, "teacher_logits: expected 4×10; got 4×9"),
+        ({"teacher_logits": T[:3]}, "teacher_logits: expected 4×10; got 3×10"),
+        ({"teacher_logits": T.double()}, "teacher_logits: expected float32; got float64"),
+        ({"target": Y.int()}, "target: expected int64; got int32"),
+        ({"target": Y[:3]}, "target: expected 4; got 3"),
+        ({"target": [1, 2, 3, 4]}, "target: expected a tensor; got list"),
+        ({"target": Y.clone().fill_(10)}, "target: expected indices from 0 to 9 or -100; got 10"),
+        ({"target": Y.clone().fill_(-1)}, "target: expected indices from 0 to 9 or -100; got -1"),
+        ({"target": Y, "ignore_index": -1}, "target: expected indices from 0 to 9 or -1; got -100"),
+        ({"target": Y.to("meta")}, "target: expected a tensor on cpu or cuda; got meta"),
+        ({"target": None}, "target: expected labels, as hard_weight is 0.5; got none"),
+        ({"soft_mask": torch.ones(4)}, "soft_mask: expected bool; got float32"),
+        ({"soft_mask": torch.ones(5, dtype=torch.bool)}, "soft_mask: expected 4; got 5"),
+        ({"temperature": 0}, "temperature: expected a number from 1e-18 to 1e+18; got 0"),
+        ({"temperature": -1.0}, "temperature: expected a number from 1e-18 to 1e+18; got -1.0"),
+        ({"temperature": float("nan")}, "temperature: expected a number from 1e-18 to 1e+18; got nan"),
+        ({"temperature": float("inf")}, "temperature: expected a number from 1e-18 to 1e+18; got inf"),
+        ({"soft_weight": -0.1}, "soft_weight: expected a number from 0 to 1e+18; got -0.1"),
+        ({"hard_weight": float("inf")}, "hard_weight: expected a number from 0 to 1e+18; got inf"),
+        ({"divergence": "jsd"}, "divergence: expected 'forward_kl' or 'reverse_kl'; got 'jsd'"),
+        ({"temperature": True}, "temperature: expected a number from 1e-18 to 1e+18; got bool"),
+        ({"temperature": 1e300}, "temperature: expected a number from 1e-18 to 1e+18; got 1e+300"),
+        (
+            {"temperature": 10**400},
+            "temperature: expected a number from 1e-18 to 1e+18; got a number of more than 64 bits",
+        ),
+        ({"soft_weight": "0.5"}, "soft_weight: expected a number from 0 to 1e+18; got str"),
+        ({"ignore_index": 0.5}, "ignore_index: expected a whole number of 64 bits; got float"),
+        (
+            {"ignore_index": 2**63},
+            "ignore_index: expected a whole number of 64 bits; got a number of more than 64 bits",
+        ),
+        ({"divergence": None}, "divergence: expected 'forward_kl' or 'reverse_kl'; got NoneType"),
+        ({"inplace_backward": 1}, "inplace_backward: expected True or False; got int"),
+        ({"return_components": None}, "return_components: expected True or False; got NoneType"),
+        ({"target": Y.to_sparse()}, "target: expected a strided tensor; got layout sparse_coo"),
+        (
+            {"student_logits": NESTED},
+            "student_logits: expected a strided tensor; got a nested tensor",
+        ),
+    ],
+)
+def test_wrong_arguments(changed, message, check_refusal):
+    check_refusal(ops.distillation_loss, VALID, changed, message)
+
+
+def test_fuzz_of_arguments(fuzz_arguments):
+    fuzz_arguments(ops.distillation_loss, VALID)

@@ -41,7 +41,7 @@ def test_equals_cross_entropy_of_the_logits(chunk_size, bias, run):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_is_as_near_the_truth_as_eager(dtype, run):
+def test_error_is_at_most_that_of_eager(dtype, run):
     case, wide = Case(33, 1000, dtype), Case(33, 1000)
     wide.hidden, wide.weight, wide.bias = (one.detach().double().requires_grad_() for one in case.tensors())
     truths = run(wide.eager, wide.tensors())
@@ -55,7 +55,7 @@ def test_is_as_near_the_truth_as_eager(dtype, run):
         )
 
 
-def test_gradient_is_the_difference_quotient():
+def test_gradient_matches_finite_differences():
     case = Case(5, 11)
 
     def loss(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def test_another_ignore_index():
     assert torch.allclose(case.loss(ignore_index=7), functional.cross_entropy(logits, target[kept]))
 
 
-def test_no_row_and_no_label_give_zero(run):
+def test_no_rows_and_no_labels_give_zero(run):
     empty = Case(0, 20)
     assert all(bool((value == 0).all()) for value in run(empty.loss, empty.tensors()))
     ignored = Case(4, 20)
@@ -81,7 +81,7 @@ def test_no_row_and_no_label_give_zero(run):
     assert all(bool((value == 0).all()) for value in run(ignored.loss, ignored.tensors()))
 
 
-def test_ignored_row_with_nan_leaves_the_loss_finite(run):
+def test_nan_in_an_ignored_row_does_not_reach_the_loss(run):
     case = Case(8, 20)
     with torch.no_grad():
         case.hidden[3] = float("nan")
@@ -90,7 +90,7 @@ def test_ignored_row_with_nan_leaves_the_loss_finite(run):
     assert bool((by_hidden[3] == 0).all())
 
 
-def test_takes_autocasts_dtype():
+def test_autocast_lowers_the_dtype_of_products_only():
     case = Case(8, 60, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         loss = case.loss()
@@ -100,3 +100,46 @@ def test_takes_autocasts_dtype():
     assert case.weight.grad is not None
     assert case.weight.grad.dtype == torch.float32
     assert abs(float(loss.detach()) / float(expected.detach()) - 1) < 2e-2
+
+
+def test_torch_compile_takes_the_whole_graph(check_compile):
+    case = Case(5, 11, torch.float32)
+    weight = case.weight.detach()
+    check_compile(
+        lambda x: ops.linear_cross_entropy(x, weight, case.target, chunk_size=2), case.hidden.detach()
+    )
+
+
+S = torch.randn(4, 10)
+Y = torch.tensor([1, 2, 3, -100])
+VALID = {
+    "hidden": torch.randn(4, 6, requires_grad=True),
+    "weight": torch.randn(10, 6),
+    "target": Y,
+    "bias": torch.randn(10),
+    "ignore_index": -100,
+    "chunk_size": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"hidden": S[0]}, "hidden: expected 2 dimensions; got 10"),
+        ({"weight": torch.randn(10, 7)}, "weight: expected 10×6; got 10×7"),
+        ({"weight": torch.randn(0, 6)}, "weight: expected one token or more; got 0×"),
+        ({"bias": torch.randn(9)}, "bias: expected 10; got 9"),
+        ({"target": Y[:3]}, "target: expected 4; got 3"),
+        ({"target": Y.clone().fill_(10)}, "target: expected indices from 0 to 9 or -100; got 10"),
+        ({"chunk_size": 0}, "chunk_size: expected a whole number from 1; got 0"),
+        ({"target": None}, "target: expected a tensor; got NoneType"),
+        ({"hidden": 1}, "hidden: expected a tensor; got int"),
+        ({"ignore_index": None}, "ignore_index: expected a whole number of 64 bits; got NoneType"),
+    ],
+)
+def test_wrong_arguments(changed, message, check_refusal):
+    check_refusal(ops.linear_cross_entropy, VALID, changed, message)
+
+
+def test_fuzz_of_arguments(fuzz_arguments):
+    fuzz_arguments(ops.linear_cross_entropy, VALID)

@@ -25,7 +25,7 @@ class Pair:
         self.target = torch.randint(0, vocabulary, (rows,))
         self.target[::4] = -100
 
-    def wanted(self) -> list[Tensor]:
+    def tensors(self) -> list[Tensor]:
         return [one for one in (self.hidden, self.weight, self.bias) if one is not None]
 
     def widened(self) -> Pair:
@@ -54,15 +54,15 @@ class Pair:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("rows", "vocabulary"), [(1, 1), (5, 17), (33, 1000), (7, 40000)])
-def test_it_is_as_near_the_truth_as_eager(rows, vocabulary, dtype, bias, run):
-    """Its loss and gradients carry the products' rounding, so that eager's error is the measure."""
+def test_error_is_at_most_that_of_eager(rows, vocabulary, dtype, bias, run):
+    """Loss and gradients have the rounding of the products, which eager PyTorch has too."""
     pair = Pair(rows, vocabulary, dtype, bias=bias)
     if bool((pair.target == -100).all()):
         pair.target[0] = 0
     wide = pair.widened()
-    truth = run(wide.eager, wide.wanted(), 1.3)
-    known = run(pair.eager, pair.wanted(), 1.3)
-    result = run(lambda: pair.loss(chunk_size=16), pair.wanted(), 1.3)
+    truth = run(wide.eager, wide.tensors(), 1.3)
+    known = run(pair.eager, pair.tensors(), 1.3)
+    result = run(lambda: pair.loss(chunk_size=16), pair.tensors(), 1.3)
     for one, eager, true in zip(result, known, truth, strict=True):
         norm = float(true.norm()) or 1.0
         mistake, usual = float((one.double() - true).norm()), float((eager.double() - true).norm())
@@ -70,7 +70,7 @@ def test_it_is_as_near_the_truth_as_eager(rows, vocabulary, dtype, bias, run):
         assert mistake <= max(floor, 1.25 * usual)
 
 
-def test_its_gradient_is_the_difference_quotient():
+def test_gradient_matches_finite_differences():
     pair = Pair(5, 11, torch.float64)
     mask = torch.tensor([True, False, True, True, True])
 
@@ -78,29 +78,29 @@ def test_its_gradient_is_the_difference_quotient():
         pair.hidden, pair.weight, pair.bias = hidden, weight, bias
         return pair.loss(chunk_size=2, soft_mask=mask)
 
-    assert torch.autograd.gradcheck(loss, tuple(pair.wanted()))
+    assert torch.autograd.gradcheck(loss, tuple(pair.tensors()))
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 8, 9, 100, None])
-def test_the_chunk_size_changes_nothing(chunk_size, run):
+def test_chunk_size_changes_nothing(chunk_size, run):
     pair = Pair(9, 50, torch.float64)
     mask = torch.tensor([True, True, False] * 3)
-    whole = run(lambda: pair.loss(chunk_size=9, soft_mask=mask), pair.wanted())
-    parts = run(lambda: pair.loss(chunk_size=chunk_size, soft_mask=mask), pair.wanted())
+    whole = run(lambda: pair.loss(chunk_size=9, soft_mask=mask), pair.tensors())
+    parts = run(lambda: pair.loss(chunk_size=chunk_size, soft_mask=mask), pair.tensors())
     for one, other in zip(whole, parts, strict=True):
         assert torch.allclose(one, other, rtol=1e-11, atol=1e-14)
 
 
-def test_it_equals_the_loss_of_the_logits(run):
+def test_equals_the_loss_of_the_logits(run):
     pair = Pair(6, 30, torch.float64)
     logits = functional.linear(pair.hidden, pair.weight, pair.bias)
     teacher = functional.linear(pair.teacher_hidden, pair.teacher_weight, pair.teacher_bias)
-    wanted = run(lambda: ops.distillation_loss(logits, teacher, pair.target, **SETTINGS), pair.wanted())
-    for one, other in zip(run(pair.loss, pair.wanted()), wanted, strict=True):
+    expected = run(lambda: ops.distillation_loss(logits, teacher, pair.target, **SETTINGS), pair.tensors())
+    for one, other in zip(run(pair.loss, pair.tensors()), expected, strict=True):
         assert torch.allclose(one, other, rtol=1e-11, atol=1e-14)
 
 
-def test_a_trimmed_vocabulary_meets_the_teachers_rows():
+def test_trimmed_vocabulary_selects_the_teachers_rows():
     pair = Pair(6, 30, torch.float64)
     keep = torch.randperm(30)[:12]
     short = ops.linear_distillation_loss(
@@ -117,12 +117,12 @@ def test_a_trimmed_vocabulary_meets_the_teachers_rows():
     )
     logits = functional.linear(pair.hidden, pair.weight, pair.bias)[:, keep]
     teacher = functional.linear(pair.teacher_hidden, pair.teacher_weight, pair.teacher_bias)[:, keep]
-    wanted = ops.distillation_loss(logits, teacher, temperature=2.0, soft_weight=1.0, hard_weight=0.0)
-    assert torch.allclose(short, wanted, rtol=1e-12)
+    expected = ops.distillation_loss(logits, teacher, temperature=2.0, soft_weight=1.0, hard_weight=0.0)
+    assert torch.allclose(short, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("learns", ["hidden", "weight", "bias", "nothing"])
-def test_only_what_learns_gets_a_gradient(learns):
+def test_only_tensors_that_require_it_get_a_gradient(learns):
     pair = Pair(6, 30)
     for name in ("hidden", "weight", "bias"):
         setattr(pair, name, getattr(pair, name).detach().requires_grad_(name == learns))
@@ -136,7 +136,7 @@ def test_only_what_learns_gets_a_gradient(learns):
     assert torch.allclose(getattr(pair, learns).grad, getattr(full, learns).grad, atol=1e-7)
 
 
-def test_a_weight_tied_to_an_embedding_gathers_both_gradients():
+def test_tied_embedding_gets_both_gradients():
     torch.manual_seed(0)
     embedding = nn.Embedding(30, 24)
     ids = torch.randint(0, 30, (6,))
@@ -152,43 +152,43 @@ def test_a_weight_tied_to_an_embedding_gathers_both_gradients():
     assert torch.allclose(grad(pair.loss), grad(pair.eager), atol=1e-5)
 
 
-def test_a_second_backward_pass_gives_the_same():
+def test_gradients_of_a_second_backward_pass():
     pair = Pair(6, 30)
     loss = pair.loss()
-    first = [one.clone() for one in torch.autograd.grad(loss * 2.0, pair.wanted(), retain_graph=True)]
-    again = torch.autograd.grad(loss * 2.0, pair.wanted(), retain_graph=True)
-    last = torch.autograd.grad(loss * 2.0, pair.wanted())
+    first = [one.clone() for one in torch.autograd.grad(loss * 2.0, pair.tensors(), retain_graph=True)]
+    again = torch.autograd.grad(loss * 2.0, pair.tensors(), retain_graph=True)
+    last = torch.autograd.grad(loss * 2.0, pair.tensors())
     for one, two, three in zip(first, again, last, strict=True):
         assert torch.equal(one, two)
         assert torch.equal(one, three)
 
 
-def test_no_row_and_no_label_give_zero(run):
+def test_no_rows_and_no_labels_give_zero(run):
     none = Pair(0, 20)
-    values = run(none.loss, none.wanted())
+    values = run(none.loss, none.tensors())
     assert all(bool((value == 0).all()) for value in values)
     pair = Pair(4, 20)
     pair.target[:] = -100
-    values = run(lambda: pair.loss(soft_mask=torch.zeros(4, dtype=torch.bool)), pair.wanted())
+    values = run(lambda: pair.loss(soft_mask=torch.zeros(4, dtype=torch.bool)), pair.tensors())
     assert all(bool((value == 0).all()) for value in values)
 
 
-def test_nothing_uninitialised_is_read(poisoned, run):
+def test_no_uninitialised_memory_is_read(poisoned, run):
     pair = Pair(9, 100)
-    for values in (run(lambda: pair.loss(chunk_size=4), pair.wanted()), [pair.widened().loss().detach()]):
+    for values in (run(lambda: pair.loss(chunk_size=4), pair.tensors()), [pair.widened().loss().detach()]):
         assert all(bool(value.isfinite().all()) for value in values)
 
 
-def test_two_runs_agree_to_the_bit(run):
+def test_two_runs_give_equal_bits(run):
     pair = Pair(20, 500)
-    for one, other in zip(run(pair.loss, pair.wanted()), run(pair.loss, pair.wanted()), strict=True):
+    for one, other in zip(run(pair.loss, pair.tensors()), run(pair.loss, pair.tensors()), strict=True):
         assert torch.equal(one, other)
 
 
-def test_strided_tensors(run):
+def test_strides(run):
     pair = Pair(6, 30)
-    plain = run(pair.loss, pair.wanted())
-    hidden, weight, bias = pair.wanted()
+    plain = run(pair.loss, pair.tensors())
+    hidden, weight, bias = pair.tensors()
     pair.hidden, pair.weight, pair.bias = (
         hidden.T.contiguous().T,
         weight.T.contiguous().T,
@@ -200,7 +200,7 @@ def test_strided_tensors(run):
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
-def test_autocast_takes_it_down_and_gives_gradients_in_the_parameters_dtype():
+def test_autocast_lowers_the_dtype_of_products_only():
     pair = Pair(8, 60)
     with torch.autocast("cpu", torch.bfloat16):
         loss = pair.loss()
@@ -213,12 +213,12 @@ def test_autocast_takes_it_down_and_gives_gradients_in_the_parameters_dtype():
     assert abs(float(loss.detach()) / float(low.loss().detach()) - 1) < 1e-2
 
 
-def test_chunks_are_a_quarter_of_the_rows_within_bounds():
+def test_default_chunk_size():
     assert [default_chunk_size(rows) for rows in (0, 512, 2048, 4096, 10**6)] == [128, 128, 512, 1024, 1024]
 
 
-def test_it_never_holds_the_logits_of_all_rows(compiled_only, monkeypatch):
-    """The largest tensor made is a chunk's logits."""
+def test_logits_of_all_rows_never_exist(compiled_only, monkeypatch):
+    """No tensor is larger than the logits of one chunk."""
     seen = []
     from harness.ops import chunks
 
@@ -232,3 +232,88 @@ def test_it_never_holds_the_logits_of_all_rows(compiled_only, monkeypatch):
     pair = Pair(40, 50)
     pair.loss(chunk_size=16)
     assert seen == [(16, 50)] * 6
+
+
+def test_schema_fake_and_autograd_agree_with_the_kernel(check_kernel):
+    pair = Pair(5, 11)
+    student, teacher = pair.tensors(), (pair.teacher_hidden, pair.teacher_weight, pair.teacher_bias)
+    settings = (2.0, 1.0, 0.0, -100, 2, True, True, True)
+    check_kernel("linear_distillation_loss", *student, *teacher, None, None, *settings)
+
+
+def test_torch_compile_takes_the_whole_graph(check_compile):
+    pair = Pair(5, 20)
+    index = torch.randperm(20)[:11]
+
+    def loss(x: Tensor) -> Tensor:
+        return ops.linear_distillation_loss(
+            x,
+            pair.weight[:11].detach(),
+            pair.teacher_hidden,
+            pair.teacher_weight,
+            pair.target % 11,
+            vocab_index=index,
+            chunk_size=4,
+            **SETTINGS,
+        )
+
+    check_compile(loss, pair.hidden.detach())
+
+
+S = torch.randn(4, 10)
+Y = torch.tensor([1, 2, 3, -100])
+VALID = {
+    "student_hidden": torch.randn(4, 6, requires_grad=True),
+    "student_weight": torch.randn(10, 6),
+    "teacher_hidden": torch.randn(4, 8),
+    "teacher_weight": torch.randn(10, 8),
+    "target": Y,
+    "student_bias": torch.randn(10),
+    "teacher_bias": torch.randn(10),
+    "vocab_index": None,
+    "temperature": 2.0,
+    "soft_weight": 0.5,
+    "hard_weight": 0.5,
+    "ignore_index": -100,
+    "soft_mask": torch.tensor([True, False, True, True]),
+    "chunk_size": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"student_hidden": S[0]}, "student_hidden: expected 2 dimensions; got 10"),
+        ({"student_weight": torch.randn(10, 7)}, "student_weight: expected 10×6; got 10×7"),
+        ({"student_weight": torch.randn(0, 6)}, "student_weight: expected one token or more; got 0×"),
+        ({"teacher_hidden": torch.randn(3, 8)}, "teacher_hidden: expected 4×8; got 3×8"),
+        ({"teacher_weight": torch.randn(10, 7)}, "teacher_weight: expected 10×8; got 10×7"),
+        (
+            {"teacher_weight": torch.randn(12, 8), "teacher_bias": None},
+            "teacher_weight: expected 10 rows, or a vocab_index; got 12 rows",
+        ),
+        ({"teacher_hidden": torch.randn(4, 8).double()}, "teacher_hidden: expected float32; got float64"),
+        ({"student_bias": torch.randn(9)}, "student_bias: expected 10; got 9"),
+        ({"teacher_bias": torch.randn(9)}, "teacher_bias: expected 10; got 9"),
+        ({"vocab_index": torch.arange(9)}, "vocab_index: expected 10; got 9"),
+        ({"vocab_index": torch.arange(10).float()}, "vocab_index: expected int64; got float32"),
+        ({"vocab_index": torch.arange(1, 11)}, "vocab_index: expected indices from 0 to 9; got 10"),
+        ({"target": Y.clone().fill_(10)}, "target: expected indices from 0 to 9 or -100; got 10"),
+        ({"target": None}, "target: expected labels, as hard_weight is 0.5; got none"),
+        ({"soft_mask": torch.ones(5, dtype=torch.bool)}, "soft_mask: expected 4; got 5"),
+        ({"temperature": 0.0}, "temperature: expected a number from 1e-18 to 1e+18; got 0.0"),
+        ({"chunk_size": 0}, "chunk_size: expected a whole number from 1; got 0"),
+        ({"student_hidden": None}, "student_hidden: expected a tensor; got NoneType"),
+        ({"teacher_weight": [1.0]}, "teacher_weight: expected a tensor; got list"),
+        ({"student_bias": 3}, "student_bias: expected a tensor; got int"),
+        ({"student_hidden": torch.randn(4, 0)}, "student_hidden: expected a width of 1 or more; got 0"),
+        ({"chunk_size": 2.0}, "chunk_size: expected a whole number from 1; got float"),
+        ({"chunk_size": True}, "chunk_size: expected a whole number from 1; got bool"),
+    ],
+)
+def test_wrong_arguments(changed, message, check_refusal):
+    check_refusal(ops.linear_distillation_loss, VALID, changed, message)
+
+
+def test_fuzz_of_arguments(fuzz_arguments):
+    fuzz_arguments(ops.linear_distillation_loss, VALID)

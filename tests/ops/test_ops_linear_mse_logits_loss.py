@@ -42,20 +42,20 @@ def loss(student: Projection, teacher: Projection, **more) -> Tensor:
 @pytest.mark.parametrize("biases", [(True, True), (True, False), (False, True), (False, False)])
 @pytest.mark.parametrize("widths", [(5, 7), (7, 5), (6, 6)])
 @pytest.mark.parametrize(("rows", "vocabulary"), [(9, 31), (31, 9), (1, 1)])
-def test_it_equals_the_mean_squared_difference(rows, vocabulary, widths, biases, run):
+def test_equals_the_mean_squared_difference(rows, vocabulary, widths, biases, run):
     student, teacher = make(rows, vocabulary, widths)
     student = student if biases[0] else student._replace(bias=None)
     teacher = teacher if biases[1] else teacher._replace(bias=None)
-    wanted = [one for one in student if one is not None]
-    truth = run(lambda: reference.mse_logits(student, teacher), wanted, 1.7)
+    expected = [one for one in student if one is not None]
+    truth = run(lambda: reference.mse_logits(student, teacher), expected, 1.7)
     assert torch.allclose(truth[0], functional.mse_loss(student.logits(), teacher.logits()), rtol=1e-12)
-    for one, other in zip(run(lambda: loss(student, teacher), wanted, 1.7), truth, strict=True):
+    for one, other in zip(run(lambda: loss(student, teacher), expected, 1.7), truth, strict=True):
         assert torch.allclose(one, other, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("near", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_it_is_nearer_the_truth_than_the_difference_of_logits(near, dtype, run):
+def test_error_is_at_most_that_of_the_logits_difference(near, dtype, run):
     student, teacher = make(64, 500, (32, 32), dtype, near=near)
     wide = student.map(lambda one: one.detach().double().requires_grad_())
     truth = run(lambda: reference.mse_logits(wide, teacher.map(Tensor.double)), list(wide))
@@ -69,7 +69,7 @@ def test_it_is_nearer_the_truth_than_the_difference_of_logits(near, dtype, run):
             assert mistake < known
 
 
-def test_its_gradient_is_the_difference_quotient():
+def test_gradient_matches_finite_differences():
     student, teacher = make(4, 9, (5, 6))
     mask = torch.tensor([True, False, True, True])
 
@@ -79,7 +79,7 @@ def test_its_gradient_is_the_difference_quotient():
     assert torch.autograd.gradcheck(masked, tuple(student))
 
 
-def test_the_mask_chooses_the_rows(run):
+def test_mask_selects_rows(run):
     student, teacher = make(6, 20, (5, 7))
     mask = torch.tensor([True, False, True, True, False, True])
     chosen = run(
@@ -98,10 +98,10 @@ def test_the_mask_chooses_the_rows(run):
         assert torch.allclose(one, other, rtol=1e-11, atol=1e-14)
 
 
-def test_a_gram_matrix_at_hand_changes_nothing(run):
+def test_teacher_gram_changes_nothing(run):
     student, teacher = make(6, 20, (5, 7))
     gram = ops.teacher_gram(teacher.weight)
-    assert gram.shape == (7, 7)
+    assert gram.product.shape == (7, 7)
     plain = run(lambda: loss(student, teacher), list(student))
     for one, other in zip(
         run(lambda: loss(student, teacher, teacher_gram=gram), list(student)), plain, strict=True
@@ -109,23 +109,23 @@ def test_a_gram_matrix_at_hand_changes_nothing(run):
         assert torch.allclose(one, other, rtol=1e-12)
 
 
-def test_a_student_that_is_the_teacher_has_nothing_to_learn(run):
+def test_equal_models_have_no_loss_and_no_gradient(run):
     _, teacher = make(6, 20, (7, 7), torch.float32)
     student = teacher.map(lambda one: one.clone().requires_grad_())
     assert all(bool((value == 0).all()) for value in run(lambda: loss(student, teacher), list(student)))
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_equal_logits_of_other_factors_give_no_loss_below_zero(seed):
+def test_loss_of_equal_logits_is_not_negative(seed):
     generator = torch.Generator().manual_seed(seed)
     states, weights = (torch.randn(rows, 64, generator=generator) for rows in (200, 1000))
     turned, _ = torch.linalg.qr(torch.randn(64, 64, generator=generator))
     for hidden, weight in ((4 * states, weights / 4), (states @ turned, weights @ turned), (states, weights)):
-        found = ops.linear_mse_logits_loss(hidden, weight, states, weights).item()
-        assert 0 <= found < 1e-3
+        result = ops.linear_mse_logits_loss(hidden, weight, states, weights).item()
+        assert 0 <= result < 1e-3
 
 
-def test_no_row_gives_zero(run):
+def test_no_rows_give_zero(run):
     student, teacher = make(0, 20, (5, 7))
     assert all(bool((value == 0).all()) for value in run(lambda: loss(student, teacher), list(student)))
     student, teacher = make(3, 20, (5, 7))
@@ -134,14 +134,14 @@ def test_no_row_gives_zero(run):
     assert all(bool((value == 0).all()) for value in values)
 
 
-def test_nan_is_told():
+def test_nan_reaches_the_result():
     student, teacher = make(3, 20, (5, 7), torch.float32)
     teacher.hidden[1, 0] = float("nan")
     assert bool(loss(student, teacher).isnan())
 
 
 @pytest.mark.parametrize("learns", range(4))
-def test_only_what_learns_gets_a_gradient(learns):
+def test_only_tensors_that_require_it_get_a_gradient(learns):
     student, teacher = make(3, 20, (5, 7), torch.float32)
     full = torch.autograd.grad(loss(student, teacher), list(student))
     part = Projection(*(one.detach().requires_grad_(place == learns) for place, one in enumerate(student)))
@@ -151,7 +151,7 @@ def test_only_what_learns_gets_a_gradient(learns):
         assert torch.allclose(torch.autograd.grad(value, part[learns])[0], full[learns])
 
 
-def test_a_second_backward_pass_gives_the_same():
+def test_gradients_of_a_second_backward_pass():
     student, teacher = make(3, 20, (5, 7), torch.float32)
     value = loss(student, teacher)
     first = [one.clone() for one in torch.autograd.grad(value * 2, list(student), retain_graph=True)]
@@ -159,17 +159,17 @@ def test_a_second_backward_pass_gives_the_same():
         assert torch.equal(one, other)
 
 
-def test_autocast_is_lifted_to_float32():
+def test_autocast_computes_in_float32():
     student, teacher = make(8, 40, (5, 7), torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         hidden = student.hidden.bfloat16()
         value = loss(student._replace(hidden=hidden), teacher)
     assert value.dtype == torch.float32
-    wanted = loss(student._replace(hidden=hidden.float()), teacher)
-    assert torch.equal(value.detach(), wanted.detach())
+    expected = loss(student._replace(hidden=hidden.float()), teacher)
+    assert torch.equal(value.detach(), expected.detach())
 
 
-def test_strided_tensors(run):
+def test_strides(run):
     student, teacher = make(6, 20, (5, 7))
     plain = run(lambda: loss(student, teacher), list(student))
     turned = student._replace(hidden=student.hidden.T.contiguous().T, weight=student.weight.T.contiguous().T)
@@ -177,6 +177,76 @@ def test_strided_tensors(run):
         assert torch.allclose(one, other, rtol=1e-11)
 
 
-def test_nothing_uninitialised_is_read(poisoned, run):
+def test_no_uninitialised_memory_is_read(poisoned, run):
     student, teacher = make(6, 20, (5, 7), torch.float32)
     assert all(bool(value.isfinite().all()) for value in run(lambda: loss(student, teacher), list(student)))
+
+
+def test_schema_fake_and_autograd_agree_with_the_kernel(check_kernel):
+    student, teacher = make(5, 11, (8, 9), torch.float32)
+    check_kernel("linear_mse_logits_loss", *student, *teacher, None, None, True, True, True)
+
+
+def test_torch_compile_takes_the_whole_graph(check_compile):
+    student, teacher = make(5, 11, (8, 9), torch.float32)
+    gram, weight = ops.teacher_gram(teacher.weight), student.weight.detach()
+    check_compile(
+        lambda x: ops.linear_mse_logits_loss(x, weight, *teacher[:2], teacher_gram=gram),
+        student.hidden.detach(),
+    )
+
+
+GRAM = "expected teacher_gram(teacher_weight) of this teacher_weight"
+VALID = {
+    "student_hidden": torch.randn(4, 6, requires_grad=True),
+    "student_weight": torch.randn(10, 6),
+    "teacher_hidden": torch.randn(4, 8),
+    "teacher_weight": torch.randn(10, 8),
+    "student_bias": torch.randn(10),
+    "teacher_bias": torch.randn(10),
+    "row_mask": torch.tensor([True, False, True, True]),
+    "teacher_gram": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"teacher_weight": torch.randn(9, 8), "teacher_bias": None},
+            "teacher_weight: expected 10 rows, as student_weight has; got 9 rows",
+        ),
+        ({"student_bias": torch.randn(3)}, "student_bias: expected 10; got 3"),
+        ({"row_mask": torch.ones(4)}, "row_mask: expected bool; got float32"),
+        ({"row_mask": torch.ones(3, dtype=torch.bool)}, "row_mask: expected 4; got 3"),
+        (
+            {"teacher_gram": torch.ones(8, 8)},
+            "teacher_gram: expected what ops.teacher_gram returns; got Tensor",
+        ),
+        (
+            {"teacher_gram": ops.teacher_gram(torch.ones(9, 8))},
+            f"teacher_gram: {GRAM}; got that of a weight of 9×8",
+        ),
+        (
+            {"teacher_gram": ops.teacher_gram(torch.ones(10, 8).bfloat16())},
+            f"teacher_gram: {GRAM}; got that of a weight of bfloat16 on cpu",
+        ),
+        (
+            {"teacher_gram": ops.teacher_gram(torch.ones(10, 8))},
+            f"teacher_gram: {GRAM}; got that of other values",
+        ),
+        ({"teacher_hidden": torch.randn(4, 0)}, "teacher_hidden: expected a width of 1 or more; got 0"),
+        (
+            {"student_weight": torch.randn(10, 6, device="meta")},
+            "student_weight: expected a tensor on cpu or cuda; got meta",
+        ),
+    ],
+)
+def test_wrong_arguments(changed, message, check_refusal):
+    check_refusal(ops.linear_mse_logits_loss, VALID, changed, message)
+
+
+def test_fuzz_of_arguments(fuzz_arguments):
+    gram = ops.teacher_gram(VALID["teacher_weight"])
+    fuzz_arguments(ops.linear_mse_logits_loss, {**VALID, "teacher_gram": gram})
+    fuzz_arguments(ops.teacher_gram, {"teacher_weight": VALID["teacher_weight"]})

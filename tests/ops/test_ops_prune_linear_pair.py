@@ -15,7 +15,7 @@ def ffn(fc_in: nn.Linear, fc_out: nn.Linear, x: Tensor, alive: Tensor | None = N
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_it_computes_what_the_whole_layers_compute_without_the_others(bias):
+def test_equals_whole_layers_without_the_other_neurons(bias):
     torch.manual_seed(0)
     fc_in, fc_out = nn.Linear(8, 192, bias=bias), nn.Linear(192, 8, bias=bias)
     keep = torch.randperm(192)[:128]
@@ -27,7 +27,7 @@ def test_it_computes_what_the_whole_layers_compute_without_the_others(bias):
     assert (small_in.bias is None) == (not bias)
 
 
-def test_booleans_keep_the_order_and_nothing_is_shared():
+def test_layers_share_nothing_and_keep_the_order():
     fc_in, fc_out = nn.Linear(4, 6).double(), nn.Linear(6, 4).double()
     fc_in.weight.requires_grad_(False)
     keep = torch.tensor([True, False, True, True, False, True])
@@ -51,7 +51,10 @@ def test_booleans_keep_the_order_and_nothing_is_shared():
     ("keep", "multiple_of", "message"),
     [
         (torch.arange(3), 64, r"keep: expected a multiple of 64 neurons, or multiple_of=1; got 3 neurons"),
-        (torch.arange(4), 0, r"keep: expected a multiple of 0 neurons"),
+        (torch.arange(4), 0, r"multiple_of: expected a whole number from 1; got 0"),
+        (torch.arange(4), 2.0, r"multiple_of: expected a whole number from 1; got float"),
+        (None, 1, r"keep: expected a tensor; got NoneType"),
+        (torch.arange(4, device="meta"), 1, r"keep: expected a tensor on cpu or cuda; got meta"),
         (torch.tensor([0, 6]), 1, r"keep: expected indices from 0 to 5; got 6"),
         (torch.tensor([-1, 2]), 1, r"keep: expected indices from 0 to 5; got -1"),
         (torch.tensor([2, 2]), 1, r"keep: expected every neuron at most once; got a neuron twice"),
@@ -62,11 +65,23 @@ def test_booleans_keep_the_order_and_nothing_is_shared():
         (torch.tensor([[0]]), 1, r"keep: expected 1; got 1×1"),
     ],
 )
-def test_what_cannot_be_kept(keep, multiple_of, message):
+def test_wrong_arguments(keep, multiple_of, message):
     with pytest.raises(HarnessError, match=f"^prune_linear_pair: {message}"):
         ops.prune_linear_pair(nn.Linear(4, 6), nn.Linear(6, 4), keep, multiple_of=multiple_of)
 
 
-def test_layers_that_do_not_meet():
+def test_layers_that_do_not_fit():
     with pytest.raises(HarnessError, match=r"fc_out: expected 6 inputs, as fc_in has outputs; got 7"):
         ops.prune_linear_pair(nn.Linear(4, 6), nn.Linear(7, 4), torch.arange(2), multiple_of=1)
+
+
+def test_layers_of_another_type():
+    with pytest.raises(
+        HarnessError, match=r"^prune_linear_pair: fc_in: expected a torch.nn.Linear; got Tensor$"
+    ):
+        ops.prune_linear_pair(torch.ones(4, 6), nn.Linear(6, 4), torch.arange(2))
+
+
+def test_fuzz_of_arguments(fuzz_arguments):
+    layers = {"fc_in": nn.Linear(4, 6), "fc_out": nn.Linear(6, 4)}
+    fuzz_arguments(ops.prune_linear_pair, {**layers, "keep": torch.arange(4), "multiple_of": 2})

@@ -15,6 +15,7 @@ from torch import Tensor
 from harness.config.losses import LossSettings, match_layers
 from harness.models.families.mlm_head import MlmHead
 from harness.models.hidden_states import HiddenStates
+from harness.ops import TeacherGram
 
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 
@@ -59,7 +60,7 @@ class LossInputs:
         settings: of the step.
         compared_N: at which of the chosen positions logits are compared.
         projection_TD: the learned projection, if any.
-        gram_TT: WᵀW of the teacher's vocabulary projection, if formed already.
+        gram: WᵀW of the teacher's vocabulary projection, if formed already.
     """
 
     student: Outputs
@@ -69,7 +70,7 @@ class LossInputs:
     settings: LossSettings
     compared_N: Tensor | None = None
     projection_TD: Tensor | None = None
-    gram_TT: Tensor | None = None
+    gram: TeacherGram | None = None
 
     @property
     def states(self) -> tuple[HiddenStates, HiddenStates]:

@@ -51,7 +51,7 @@ def logit_mse(inputs: LossInputs) -> Tensor:
         teacher.weight_VD,
         student_bias=student.bias_V,
         teacher_bias=teacher.bias_V,
-        teacher_gram=inputs.gram_TT,
+        teacher_gram=inputs.gram,
     )
 
 

@@ -79,7 +79,7 @@ class Objective:
 MLM = Objective({"mlm": 1.0})
 
 
-def compute_teacher_gram(objective: Objective, teacher: nn.Module | None) -> Tensor | None:
+def compute_teacher_gram(objective: Objective, teacher: nn.Module | None) -> ops.TeacherGram | None:
     """Return WᵀW (T × T) of a teacher's vocabulary projection where `total_loss` needs it at every step."""
     if teacher is None or "logit_mse" not in objective.weights:
         return None
@@ -91,7 +91,7 @@ def total_loss(
     student: nn.Module,
     teacher: nn.Module | None,
     batch: Mapping[str, Tensor],
-    gram_TT: Tensor | None = None,
+    gram: ops.TeacherGram | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the weighted sum, and each loss by name before weighting (detached).
 
@@ -102,7 +102,7 @@ def total_loss(
         student: an MLM model of a known family; gradients flow to it.
         teacher: the same, without dropout; ``None`` if no loss needs a teacher.
         batch: ``input_ids``, ``attention_mask``, ``labels`` (B × L; labels −100 where nothing is predicted).
-        gram_TT: what `compute_teacher_gram` returns; computed here if absent.
+        gram: what `compute_teacher_gram` returns; computed here if absent.
 
     Raises:
         HarnessError: a teacher is needed and missing, or a loss cannot compare the two models.
@@ -120,7 +120,7 @@ def total_loss(
         settings=objective.settings,
         compared_N=masked_N if objective.positions == "masked" else torch.ones_like(masked_N),
         projection_TD=find_projection(student),
-        gram_TT=gram_TT,
+        gram=gram,
     )
     parts = {name: FUNCTIONS[name](inputs) for name in objective.weights}
     total = torch.stack([weight * parts[name] for name, weight in objective.weights.items()]).sum()
