@@ -1,6 +1,6 @@
 """The baselines that scores are compared with, as one table.
 
-A scale asks for a baseline by its ``name``; ``random`` stands for two models. Titles are part of stage keys:
+A scale asks for a baseline by its ``name``; ``random`` means two models. Titles are part of stage keys:
 every report is made again when one changes.
 """
 

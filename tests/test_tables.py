@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,31 @@ def test_the_page_on_data_shows_every_task():
     assert table(["task", "ending", "a row", "score in tables"], rows) in page("data.md")
 
 
+def read_rows(name: str, heading: str) -> list[list[str]]:
+    """The cells of each row of the first table under a heading."""
+    lines = page(name).split(f"\n{heading}\n")[1].split("\n|---")[1].split("\n\n")[0].splitlines()[1:]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
+def test_the_page_on_scores_shows_every_task():
+    shown = {}
+    for names, _, main, also in read_rows("scores.md", "## Tasks"):
+        for name in re.findall(r"`(\w+)`", names):
+            shown[name] = (main, also)
+    assert shown.keys() == TASKS.keys()
+    for name, (main, also) in shown.items():
+        first, *others = TASKS[name].metrics
+        assert METRICS[first].removesuffix(" of spans") in main
+        assert [METRICS.get(one, f"`{one}`") for one in others] == [one for one in also.split("; ") if one]
+
+
+def test_the_page_on_a_new_language_shows_every_task():
+    rows = read_rows("adding-a-language.md", "## 2. The tasks")
+    shown = {name: files for folders, files, _ in rows for name in re.findall(r"\b[a-z]{3,}\b", folders)}
+    endings = {name: f"{{train,dev,test}}{task.format.ending}" for name, task in TASKS.items()}
+    assert {name: shown[name].strip("`") for name in TASKS} == endings
+
+
 @pytest.mark.parametrize("name", COPIES)
 def test_a_precision_is_made_by_conversions_that_exist(name):
     from harness.export.precisions import CONVERSIONS
@@ -66,8 +92,8 @@ def test_the_exported_model_is_made_by_no_conversion():
 
 def test_the_page_on_export_shows_every_precision():
     rows = [[f"`{name}`", f"`{PRECISIONS[name].file}`", PRECISIONS[name].what] for name in COPIES]
-    found = page("export.md").replace("\n   |", "\n|")
-    assert table(["name", "file", "numbers"], rows) in found
+    text = page("export.md").replace("\n   |", "\n|")
+    assert table(["name", "file", "numbers"], rows) in text
 
 
 def test_the_families_whose_tensors_are_known_can_be_cut():

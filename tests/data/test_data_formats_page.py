@@ -43,5 +43,5 @@ def test_there_is_an_example_of_every_format():
 
 
 def test_the_table_of_results_names_every_part():
-    named = {name for row in rows("`results.json` holds") for name in re.findall(r"`(\w+)`", row[0])}
+    named = {name for row in rows("`results.json` has") for name in re.findall(r"`(\w+)`", row[0])}
     assert named | {"schema_version", "absent"} == set(Results.model_fields)

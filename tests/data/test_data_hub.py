@@ -277,7 +277,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 class Hub:
-    """Stands in for the hub's own service."""
+    """A fake of the hub's own service."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer

@@ -45,12 +45,12 @@ def test_every_precision_is_small_close_and_silent(written, read_axes, tmp_path:
     domains = {node.domain for node in onnx.load(target).graph.node}
     assert (domains <= {"", "ai.onnx"}) == PRECISIONS[precision].standard
     assert read_axes(target) == read_axes(source)
-    found = compare_logits(model, open_session(target), batches)
-    assert 0 < found.max_abs_delta < 2
-    assert found.argmax_agreement > 0.75
+    parity = compare_logits(model, open_session(target), batches)
+    assert 0 < parity.max_abs_delta < 2
+    assert parity.argmax_agreement > 0.75
 
 
-def test_the_parts_of_a_graph_are_found_and_can_stay_in_fp32(written, tmp_path: Path):
+def test_the_parts_of_a_graph_are_separated_and_can_stay_in_fp32(written, tmp_path: Path):
     model, source, batches = written
     parts = operators_by_part(source)
     assert {part: len(names) for part, names in parts.items()} == {

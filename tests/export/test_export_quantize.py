@@ -49,9 +49,9 @@ def test_int8_is_smaller_standard_and_close(read_axes, tmp_path: Path, capfd, ca
     assert max((one.dims[0] * one.dims[1] for one in floats), default=0) < 600 * 64
     assert read_axes(done.path) == read_axes(source)
     batches = probe_batches(inputs, vocabulary=600, pad_id=model.config.pad_token_id, max_length=64)
-    found = compare_logits(model, open_session(done.path), batches)
-    assert found.max_abs_delta > 0
-    assert found.argmax_agreement > 0.8
+    parity = compare_logits(model, open_session(done.path), batches)
+    assert parity.max_abs_delta > 0
+    assert parity.argmax_agreement > 0.8
 
 
 def test_a_preparation_that_fails_is_recorded_and_the_next_is_tried(tiny, tmp_path: Path, monkeypatch):

@@ -48,9 +48,9 @@ def test_commit_and_dirty_come_from_the_checkout_alone(tmp_path: Path):
     assert (described["commit"], described["dirty"]) == (git("rev-parse", "HEAD"), False)
     (tmp_path / "new").write_text("x")
     assert environment.describe(tmp_path)["dirty"] is True
-    inside = tmp_path / "inside"
-    inside.mkdir()
-    assert environment.describe(inside)["commit"] is None
+    below = tmp_path / "below"
+    below.mkdir()
+    assert environment.describe(below)["commit"] is None
 
 
 @pytest.mark.parametrize(("dirty", "expected"), [("", False), ("1", True)])

@@ -82,7 +82,7 @@ def test_padded_positions_do_not_count():
     assert compare_logits(Twice(), FakeSession(spoil_padding), batches()).max_abs_delta == 0
 
 
-def test_one_wrong_position_is_found():
+def test_one_wrong_position_counts():
     def spoil_one(logits, feed):
         logits[0, 0] = -logits[0, 0]
         return logits

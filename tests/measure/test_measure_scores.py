@@ -147,7 +147,12 @@ def test_seqeval_f1_is_seqevals_own_on_part_of_speech_tags():
         ("NOUN NOUN NOUN VERB", "NOUN NOUN VERB VERB", 3 / 4, 0.0),  # two spans each, none with the same ends
         ("CCONJ NOUN", "SCONJ NOUN", 1 / 2, 1.0),  # another tag of the same type
         ("SYM SYM", "SYM SYM", 1.0, 1.0),
-        ("SYM SYM X", "SYM X X", 2 / 3, 2 / 5),  # S stands alone: three spans of which one is among two
+        (
+            "SYM SYM X",
+            "SYM X X",
+            2 / 3,
+            2 / 5,
+        ),  # S is a span of its own: three spans of which one is among two
     ],
 )
 def test_seqeval_f1_on_part_of_speech_tags_by_hand(gold, predicted, accuracy, faulty):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -25,8 +26,10 @@ from harness.measure.significance import (
     verdict,
     wilcoxon,
 )
+from harness.verdict import Verdict
 
 LABELS = ["a", "b", "c"]
+SAME = get_args(Verdict)[-1]
 
 
 def accuracy_tally(right_N) -> Tally:
@@ -35,7 +38,7 @@ def accuracy_tally(right_N) -> Tally:
 
 
 def planted(generator, *, better: int, worse: int, num_items: int = 1000):
-    """Gives two models that differ on ``better + worse`` items, the one right on ``better`` of them."""
+    """Return two models that differ on ``better + worse`` items, the one right on ``better`` of them."""
     right_N = generator.random(num_items) < 0.8
     one_N, other_N = right_N.copy(), right_N.copy()
     apart = generator.choice(num_items, better + worse, replace=False)
@@ -53,7 +56,7 @@ def test_equal_predictions_compare_as_equal(metric: str):
     assert not comparison.difference.excludes(0)
     assert comparison.retention is None or comparison.retention.value == 1
     assert comparison.p_value == comparison.p_wilcoxon == 1
-    assert comparison.verdict(comparison.p_value) == "not told apart"
+    assert comparison.verdict(comparison.p_value) == SAME
 
 
 @pytest.mark.parametrize("num_rows", [1, 50, 51, 251, 5000])
@@ -104,7 +107,7 @@ def test_the_verdict_errs_at_most_as_often_as_the_level_over_seeds_too():
             for _ in "ab"
         ]
         comparison = compare(*sample(seeds, resamples=200, seed=trial), rounds=200, seed=trial)
-        wrong += comparison.verdict(comparison.p_value) != "not told apart"
+        wrong += comparison.verdict(comparison.p_value) != SAME
     assert wrong / 300 <= 0.06
 
 
@@ -205,9 +208,9 @@ def test_holm_by_hand():
     [
         (0.01, 0.03, 0.01, "better"),
         (-0.03, -0.01, None, "worse"),
-        (-0.01, 0.05, 0.001, "not told apart"),
-        (0.0, 0.05, 0.001, "not told apart"),
-        (0.01, 0.03, 0.2, "not told apart"),
+        (-0.01, 0.05, 0.001, SAME),
+        (0.0, 0.05, 0.001, SAME),
+        (0.01, 0.03, 0.2, SAME),
     ],
 )
 def test_no_verdict_where_the_interval_contains_zero_or_the_test_disagrees(low, high, p_holm, words):

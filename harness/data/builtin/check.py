@@ -206,7 +206,7 @@ def _check_patterns(source: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _check_polarity(source: Mapping[str, Any]) -> Iterator[str]:
-    """A kind whose words some pattern chooses by polarity needs two words of each, one for either half."""
+    """Check for two words of each polarity, one for each half, in a kind that patterns choose by polarity."""
     counts = Counter((kind, group) for kind, group, _ in _words(source))
     text = " ".join(source["patterns"])
     for kind in KINDS:
