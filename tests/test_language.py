@@ -47,15 +47,8 @@ NOT_OURS = r"^benchmarks/records/.*\.md|/lexicons/|/node_modules/|tests/test_lan
 """Measurements, words of other languages, libraries of others, and the list of banned words."""
 
 OPEN = (
-    ".ci/container", ".ci/run", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "README.md",
-    "benchmarks/regression/models.py", "benchmarks/studies/students.py", "docker/",
-    "docs/benchmarks.md", "docs/containers.md", "docs/kernels.md", "docs/leaderboards.md", "docs/method.md",
-    "docs/recipes.md", "docs/studies.md", "docs/surgery.md", "docs/troubleshooting.md", "harness/models/",
-    "harness/train/losses/objective.py", "tests/benchmarks/studies/test_students.py",
-    "tests/conftest.py", "tests/models/", "tests/ops/", "tests/cli/test_bad_input.py",
-    "tests/cli/test_score.py", "tests/test_docker.py", "tests/test_docs.py", "tests/test_end_to_end.py",
-    "tests/test_makefile.py", "tests/test_names.py", "tests/test_readme.py",
-    "tests/test_troubleshooting.py", "tests/train/test_train_linear.py",
+    "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "docs/kernels.md", "docs/method.md", "docs/recipes.md",
+    "docs/surgery.md", "harness/train/losses/objective.py", "tests/train/test_train_linear.py",
 )  # fmt: skip
 """Folders and files whose words are still to be changed."""
 
