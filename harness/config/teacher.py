@@ -84,9 +84,10 @@ def _read_object(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _count_tokens(folder: Path) -> int | None:
-    """Count the ids of ``tokenizer.json``, the highest plus one; None where there is no such file."""
+    """Count the ids of ``tokenizer.json`` (the highest plus one) or ``vocab.txt``; None without such a file."""
     if not (folder / "tokenizer.json").is_file():
-        return None
+        lines = folder / "vocab.txt"
+        return lines.read_bytes().rstrip(b"\n").count(b"\n") + 1 if lines.is_file() else None
     content = _read_object(folder, "tokenizer.json")
     try:
         vocabulary = content["model"]["vocab"]

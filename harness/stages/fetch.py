@@ -19,12 +19,15 @@ def run(context: Context) -> FetchFacts:
     """Check the checkpoint, and write it in the form in which every stage writes its model."""
     config = context.config
     source = context.inputs.get("folder") or config["hub_id"]
-    model, tokenizer = checkpoint.load_checkpoint(source, config.get("revision"))
+    loaded = checkpoint.load_teacher(source, config.get("revision"))
+    model, tokenizer = loaded.checkpoint
     _check_shape(str(source), model, Shape(**config["shape"]))
     teacher = TeacherFacts(
         name=config.get("name") or Path(source).resolve().name, revision=config.get("revision")
     )
-    return FetchFacts(teacher=teacher, **vars(write_model(context, model, tokenizer)))
+    head = {"new_head": True} if loaded.new_head else {}
+    rows = {"dropped_rows": loaded.dropped_rows} if loaded.dropped_rows else {}
+    return FetchFacts(teacher=teacher, **head, **rows, **vars(write_model(context, model, tokenizer)))
 
 
 def _check_shape(source: str, model: Any, planned: Shape) -> None:

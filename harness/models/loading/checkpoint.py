@@ -6,7 +6,7 @@ No missing weight is made up.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,6 +98,73 @@ def load_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoi
     model = _load_masked_model(folder, layout)
     check_ids_match_rows(model, tokenizer, f"model '{folder.name}'")
     return Checkpoint(model, tokenizer)
+
+
+class LoadedTeacher(NamedTuple):
+    """A teacher as it was published, made complete.
+
+    Attributes:
+        checkpoint: the encoder with an MLM head, and its tokenizer.
+        new_head: whether the folder had no MLM head, so that the head's weights are random and must be fitted.
+        dropped_rows: how many rows of the embeddings no token had; they are left out.
+    """
+
+    checkpoint: Checkpoint
+    new_head: bool
+    dropped_rows: int
+
+
+def load_teacher(source: str | Path, revision: str | None = None) -> LoadedTeacher:
+    """Load an encoder as people publish it: without an MLM head, with padded embeddings, in half precision.
+
+    Invariants: as `load_checkpoint`; the hidden states of every text are those of the stock class; a new head
+    is the same each time.
+
+    Args:
+        source: a folder, or a hub id ``organisation/name``.
+        revision: the commit (or tag) of a hub id; a folder has none.
+
+    Raises:
+        HarnessError: a file is missing or unfit, or the tokenizer has an id without a row.
+    """
+    folder = open_model_folder(locate_model(source, revision), str(source))
+    layout = _find_layout(folder)
+    tokenizer = load_tokenizer(folder)
+    model, missing, _ = load_stock_model(folder, layout.model_class)
+    in_head = tuple(name for name in missing if layout.locate(name)[0] == "mlm_head")
+    if in_head:
+        _initialize(model, in_head)
+    _check_missing(folder, layout, tuple(name for name in missing if name not in in_head))
+    model.config.tie_word_embeddings = is_tied(model)
+    dropped = _drop_rows(model, tokenizer)
+    check_ids_match_rows(model, tokenizer, f"model '{folder.name}'")
+    return LoadedTeacher(Checkpoint(model.eval(), tokenizer), bool(in_head), dropped)
+
+
+def _initialize(model: PreTrainedModel, names: Sequence[str]) -> None:
+    """Set parameters of a head that the folder lacks: matrices random with one seed, gains 1, biases 0."""
+    generator = torch.Generator().manual_seed(0)
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name in names:
+            if name not in parameters:  # tied to the word embeddings
+                continue
+            if parameters[name].dim() > 1:
+                parameters[name].normal_(std=model.config.initializer_range, generator=generator)
+            else:
+                parameters[name].fill_(0.0 if name.endswith("bias") else 1.0)
+    model.tie_weights()
+
+
+def _drop_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Leave out the last rows of the embeddings and of the decoder that no token has; return their number."""
+    rows = model.get_input_embeddings().num_embeddings
+    tokens = 1 + max(tokenizer.get_vocab().values(), default=-1)
+    if tokens >= rows:
+        return 0
+    with quiet():
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+    return int(rows - tokens)
 
 
 def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:

@@ -93,9 +93,16 @@ class TeacherFacts(Facts):
 
 
 class FetchFacts(ModelFacts):
-    """A teacher from the hub or from a folder."""
+    """A teacher from the hub or from a folder.
+
+    Attributes:
+        new_head: whether it was published without a masked-language head.
+        dropped_rows: rows of its embeddings that no token of its tokenizer has.
+    """
 
     teacher: TeacherFacts
+    new_head: bool = False
+    dropped_rows: int = 0
 
 
 class LoggedLoss(Facts):
