@@ -84,7 +84,7 @@ def _read_object(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _count_tokens(folder: Path) -> int | None:
-    """Count the ids of ``tokenizer.json`` (the highest plus one) or ``vocab.txt``; None without such a file."""
+    """Count the ids of ``tokenizer.json`` or the lines of ``vocab.txt``; None without either file."""
     if not (folder / "tokenizer.json").is_file():
         lines = folder / "vocab.txt"
         return lines.read_bytes().rstrip(b"\n").count(b"\n") + 1 if lines.is_file() else None

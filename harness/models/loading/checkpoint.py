@@ -105,7 +105,7 @@ class LoadedTeacher(NamedTuple):
 
     Attributes:
         checkpoint: the encoder with an MLM head, and its tokenizer.
-        new_head: whether the folder had no MLM head, so that the head's weights are random and must be fitted.
+        new_head: whether the folder had no MLM head, so that the head is random and must be fitted.
         dropped_rows: how many rows of the embeddings no token had; they are left out.
     """
 

@@ -102,5 +102,5 @@ def test_decoder_only_model_is_refused(bpe, tmp_path):
     config = GPT2Config(vocab_size=len(bpe), n_embd=16, n_layer=1, n_head=2)
     AutoModel.from_config(config).save_pretrained(tmp_path)
     bpe.save_pretrained(tmp_path)
-    with pytest.raises(HarnessError, match="expected a model family of bert, .*; got 'gpt2'"):
+    with pytest.raises(HarnessError, match=r"expected a model family of bert, .*; got 'gpt2'"):
         load_teacher(tmp_path)
