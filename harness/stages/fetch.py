@@ -25,9 +25,10 @@ def run(context: Context) -> FetchFacts:
     teacher = TeacherFacts(
         name=config.get("name") or Path(source).resolve().name, revision=config.get("revision")
     )
-    head = {"new_head": True} if loaded.new_head else {}
-    rows = {"dropped_rows": loaded.dropped_rows} if loaded.dropped_rows else {}
-    return FetchFacts(teacher=teacher, **head, **rows, **vars(write_model(context, model, tokenizer)))
+    written = write_model(context, model, tokenizer)
+    return FetchFacts(
+        teacher=teacher, new_head=loaded.new_head, dropped_rows=loaded.dropped_rows, **vars(written)
+    )
 
 
 def _check_shape(source: str, model: Any, planned: Shape) -> None:
