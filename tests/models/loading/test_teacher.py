@@ -60,7 +60,7 @@ def test_published_encoder_becomes_a_masked_language_model(published, lines):
     assert model.get_input_embeddings().num_embeddings == len(tokenizer)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     plain = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    batch = tokenizer(lines[:5], return_tensors="pt", padding=True)
+    batch = tokenizer(lines[:5], return_tensors="pt", padding=True, truncation=True, max_length=40)
     with torch.no_grad():
         expected = plain(**batch).last_hidden_state
         states = model.base_model(**batch).last_hidden_state
