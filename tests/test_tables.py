@@ -42,36 +42,11 @@ def test_a_task_has_a_reader_a_score_a_head_and_a_title(name):
 
 
 def test_the_page_on_data_shows_every_task():
-    rows = [
-        [f"`{name}`", f"`{task.format.ending}`", task.format.row, METRICS[task.metrics[0]]]
-        for name, task in TASKS.items()
-    ]
-    assert table(["task", "ending", "a row", "score in tables"], rows) in page("data.md")
-
-
-def read_rows(name: str, heading: str) -> list[list[str]]:
-    """The cells of each row of the first table under a heading."""
-    lines = page(name).split(f"\n{heading}\n")[1].split("\n|---")[1].split("\n\n")[0].splitlines()[1:]
-    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-
-
-def test_the_page_on_scores_shows_every_task():
-    shown = {}
-    for names, _, main, also in read_rows("scores.md", "## Tasks"):
-        for name in re.findall(r"`(\w+)`", names):
-            shown[name] = (main, also)
-    assert shown.keys() == TASKS.keys()
-    for name, (main, also) in shown.items():
-        first, *others = TASKS[name].metrics
-        assert METRICS[first].removesuffix(" of spans") in main
-        assert [METRICS.get(one, f"`{one}`") for one in others] == [one for one in also.split("; ") if one]
-
-
-def test_the_page_on_a_new_language_shows_every_task():
-    rows = read_rows("adding-a-language.md", "## 2. The tasks")
-    shown = {name: files for folders, files, _ in rows for name in re.findall(r"\b[a-z]{3,}\b", folders)}
-    endings = {name: f"{{train,dev,test}}{task.format.ending}" for name, task in TASKS.items()}
-    assert {name: shown[name].strip("`") for name in TASKS} == endings
+    rows = []
+    for name, task in TASKS.items():
+        main, *others = (METRICS.get(metric, f"`{metric}`") for metric in task.metrics)
+        rows.append([f"`{name}`", f"`{task.format.ending}`", task.format.row, main, ", ".join(others) or "–"])
+    assert table(["task", "ending", "a row", "main score", "also"], rows) in page("data.md")
 
 
 @pytest.mark.parametrize("name", COPIES)
@@ -133,10 +108,14 @@ def test_a_recipes_teacher_has_all_that_planning_and_training_need(name):
     assert LAYOUTS[name].fixed["pad_token_id"] == row.padding_id
 
 
-def test_an_exported_folder_reads_positions_as_the_table_does():
+def test_an_exported_folder_and_the_page_read_positions_as_the_table_does():
     from harness.export.predict import AFTER_PADDING
 
-    assert set(AFTER_PADDING) == {name for name, row in FAMILIES.items() if row.positions_follow_padding}
+    families = {name for name, row in FAMILIES.items() if row.positions_follow_padding}
+    assert set(AFTER_PADDING) == families
+    script = (ROOT / "harness/web/page/model.js").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"AFTER_PADDING = (?:new Set\()?\[(.*?)\]", script, re.DOTALL)
+    assert set(re.findall(r'"([\w-]+)"', listed)) == families
 
 
 def test_the_page_on_surgery_shows_every_family():

@@ -232,7 +232,8 @@ def test_all_agree_how_many_tokens_a_model_takes(family, tmp_path: Path):
     assert predict.max_input_tokens(config) == longest
     if node := shutil.which("node"):
         page = (Path(harness.__file__).parent / "web" / "page" / "model.js").as_uri()
-        code = f"import {{ Model }} from '{page}'; console.log(new Model(0, 0, 0, {json.dumps(config)}).room)"
+        made = f"new Model(0, 0, 0, {json.dumps(config)})"
+        code = f"import {{ Model }} from '{page}'; console.log({made}.maxTokens)"
         output = subprocess.run([node, "--input-type=module", "-e", code], capture_output=True, check=True)
         assert int(output.stdout) == longest
 
