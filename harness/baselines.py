@@ -94,6 +94,6 @@ def select_baselines(names: Iterable[str]) -> list[Baseline]:
     return [row for name in names for row in BASELINES if row.name == name]
 
 
-def baselines_of_first() -> Mapping[str, Baseline]:
+def list_scorecard_baselines() -> Mapping[str, Baseline]:
     """Return the baselines by name that need nothing but tasks and the first of several saved models."""
     return {row.name: row for row in BASELINES if row.title_of_first is not None}

@@ -210,12 +210,12 @@ _ROWS = (
 FAMILIES: Mapping[str, ModelFamily] = MappingProxyType({row.model_type: row for row in _ROWS})
 
 
-def families_that(support: Support) -> tuple[str, ...]:
+def list_families(support: Support) -> tuple[str, ...]:
     """Return the model types of the families with which something can be done."""
     return tuple(name for name, row in FAMILIES.items() if support in row.supports)
 
 
-TEACHERS = families_that("teacher")
+TEACHERS = list_families("teacher")
 """The families that a recipe, a scale and a shape may name."""
 
 

@@ -89,7 +89,7 @@ COPIES: tuple[str, ...] = tuple(name for name in PRECISIONS if name != FP32)
 """The precisions that are made from the fp32 file."""
 
 
-def precision_named(name: str, known: Iterable[str] = PRECISIONS) -> Precision:
+def find_precision(name: str, known: Iterable[str] = PRECISIONS) -> Precision:
     """Return a row of the table.
 
     Raises:

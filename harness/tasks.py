@@ -131,7 +131,7 @@ HEADS: Mapping[str, TaskHead] = MappingProxyType(
 """What a model can be exported for: the tasks, masked-language modelling, and bare hidden states."""
 
 
-def task_named(name: str) -> Task:
+def find_task(name: str) -> Task:
     """Return a row of the table.
 
     Raises:

@@ -10,7 +10,7 @@ import yaml
 
 import harness
 from harness.baselines import BASELINE_NAMES, BASELINES, select_baselines
-from harness.families import BERT_KEYS, FAMILIES, SUPPORTED, TEACHERS, families_that, max_input_tokens
+from harness.families import BERT_KEYS, FAMILIES, SUPPORTED, TEACHERS, list_families, max_input_tokens
 from harness.precisions import COPIES, FP32, PRECISIONS
 from harness.tasks import HEADS, TASKS
 
@@ -76,8 +76,8 @@ def test_the_families_whose_tensors_are_known_can_be_cut():
     from harness.models.families.table import LAYOUTS
 
     for support in ("shorten", "prune", "narrow", "trim", "distil"):
-        assert set(families_that(support)) == LAYOUTS.keys()
-    assert set(families_that("narrow on text")) == {name for name, row in LAYOUTS.items() if row.post_norm}
+        assert set(list_families(support)) == LAYOUTS.keys()
+    assert set(list_families("narrow on text")) == {name for name, row in LAYOUTS.items() if row.post_norm}
     assert MLM_HEADS.keys() == LAYOUTS.keys()
 
 

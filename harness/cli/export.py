@@ -10,7 +10,7 @@ from rich.table import Table
 
 from harness.cli.app import Data, app, err, out, print_table
 from harness.errors import UsageError
-from harness.precisions import COPIES, FP32, PRECISIONS, precision_named
+from harness.precisions import COPIES, FP32, PRECISIONS, find_precision
 from harness.tasks import HEADS
 from harness.units import format_bytes
 
@@ -70,7 +70,7 @@ def _read_precisions(listed: str, language: str | None) -> tuple[str, ...]:
         return tuple(name for name in COPIES if language or not PRECISIONS[name].needs_text)
     names = () if listed == "none" else _split_names(listed)
     for name in names:
-        precision_named(name, [*COPIES, "all", "none"])
+        find_precision(name, [*COPIES, "all", "none"])
     return names
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from harness.baselines import BASELINE_NAMES, list_scorecard_baselines
 from harness.cli import doctor
 from harness.cli.app import DEFAULT_RUNS, Data, Runs, ScaleName, app, choose_scale, err, out, print_table
 from harness.cli.watch import Watch
@@ -30,7 +31,9 @@ Names = Annotated[
 Seeds = Annotated[str | None, typer.Option("--seeds", help="seeds, as 1,2,3,4,5; default: the scale's")]
 Baselines = Annotated[
     str | None,
-    typer.Option("--baselines", help="of random,static,tfidf,majority, or none; default: the scale's"),
+    typer.Option(
+        "--baselines", help=f"of {','.join(list_scorecard_baselines())}, or none; default: the scale's"
+    ),
 ]
 MethodName = Annotated[
     str | None,
@@ -86,11 +89,13 @@ def _apply_options(
         changed["score"]["method"] = method
     if baselines is not None:
         changed["score"]["baselines"] = [] if baselines == "none" else baselines.split(",")
-        if "trimmed" in changed["score"]["baselines"]:
-            raise UsageError(
-                "--baselines trimmed: expected baselines that need no corpus; got one that does; "
-                "run `harness reproduce`, which makes it"
-            )
+        able = list_scorecard_baselines()
+        for name in changed["score"]["baselines"]:
+            if name in BASELINE_NAMES and name not in able:
+                raise UsageError(
+                    f"--baselines {name}: expected baselines that need no corpus ({', '.join(able)}); "
+                    "got one that does; run `harness reproduce`, which makes it"
+                )
     return check_scale("score", changed)
 
 

@@ -16,7 +16,7 @@ from harness.data.examples import SPLITS, Absent, TaskData, assemble
 from harness.data.formats import READERS
 from harness.data.text import COMPRESSIONS, read_lines
 from harness.errors import HarnessError, unknown
-from harness.tasks import task_named
+from harness.tasks import find_task
 
 
 def list_languages(root: Path) -> list[str]:
@@ -103,7 +103,7 @@ def read_task(root: Path, task: str, lang: str) -> TaskData | Absent:
     Raises:
         HarnessError: names the file and the line.
     """
-    row = task_named(task)
+    row = find_task(task)
     place = root / task / lang
     read = READERS[row.format.name]
     paths = {split: place / f"{split}{row.format.ending}" for split in SPLITS}

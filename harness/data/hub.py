@@ -26,7 +26,7 @@ from harness.data.examples import SPLITS, Absent, Example, TaskData, assemble
 from harness.data.rows import to_examples
 from harness.errors import HarnessError
 from harness.languages import Source, language
-from harness.tasks import task_named
+from harness.tasks import find_task
 
 _BUILDERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".parquet": ("parquet", {}),
@@ -118,7 +118,7 @@ def read_task(task: str, lang: str) -> TaskData | Absent:
     Raises:
         HarnessError: the hub and its cache lack the data set, its commit, its files or its columns.
     """
-    row = task_named(task)
+    row = find_task(task)
     source = language(lang).tasks.get(task)
     if source is None:
         return Absent(row, lang, f"no source on the hub is known for {task} in '{lang}'")

@@ -11,7 +11,7 @@ from harness.export.decomposed_layernorm import decompose_layernorm
 from harness.export.precisions import Calibration, write_precision
 from harness.measure.latency import Choice
 from harness.measure.onnx_evaluation import OnnxChecker
-from harness.precisions import COPIES, precision_named
+from harness.precisions import COPIES, find_precision
 
 AS_EXPORTED, DECOMPOSED = "as exported", "norms spelled out"
 """The two forms of a graph, by their names in records."""
@@ -54,7 +54,7 @@ def write_copy(
     Raises:
         HarnessError: onnxruntime could not write it.
     """
-    row = precision_named(precision, COPIES)
+    row = find_precision(precision, COPIES)
     target, decomposed = fp32.with_name(row.file), fp32.with_name(".decomposed.onnx")
     try:
         origin, choice = fp32, Choice(AS_EXPORTED, "the only form", {})

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.data.examples import TaskData, gold_labels
 from harness.errors import HarnessError
-from harness.export.operators import PARTS, operators_by_part
+from harness.export.operators import PARTS, group_operators
 from harness.measure.as_module import OnnxModule
 from harness.measure.gate import ALLOWED_DROP, GateVerdict, compare_copy
 from harness.measure.scores import Item, tally
@@ -81,7 +81,7 @@ class QualityGate:
             for name in ("dev", "test")
         }
         self.gold = {name: gold_labels(data, name) for name in self.parts}
-        self.operators = operators_by_part(fp32)
+        self.operators = group_operators(fp32)
         self.fp32_labels = self._predict(fp32, self.parts["dev"])
 
     def _predict(self, path: Path, encoded: EncodedExamples) -> Sequence[Item]:

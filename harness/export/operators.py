@@ -44,7 +44,7 @@ def _orient(node: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[::-1] if transposed else shape
 
 
-def operators_by_part(path: Path) -> Mapping[str, tuple[str, ...]]:
+def group_operators(path: Path) -> Mapping[str, tuple[str, ...]]:
     """Return the names of the weighted operators of each part; a part without any is left out.
 
     Shapes decide the part: an FFN widens and narrows again, attention keeps the width, the head comes after

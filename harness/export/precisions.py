@@ -12,7 +12,7 @@ from harness.errors import HarnessError
 from harness.export.fourbit import convert_to_four_bits
 from harness.export.half import convert_to_half
 from harness.export.quantize import quantize_dynamically, quantize_statically
-from harness.precisions import COPIES, precision_named
+from harness.precisions import COPIES, find_precision
 
 Calibration: TypeAlias = Sequence[Mapping[str, Any]]
 """Encoded text, a batch each."""
@@ -50,7 +50,7 @@ def write_precision(
         UsageError: no such precision.
         HarnessError: onnxruntime could not write it.
     """
-    row, origin = precision_named(precision, COPIES), source
+    row, origin = find_precision(precision, COPIES), source
     text = {"batches": calibration} if row.needs_text else {}
     for name in row.conversions:
         CONVERSIONS[name](origin, target, excluded=excluded, **text)

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from harness.errors import HarnessError, unknown
-from harness.families import families_that, max_input_tokens
+from harness.families import list_families, max_input_tokens
 from harness.models.loading.encoder import count_token_types
 from harness.models.loading.folder import ModelFolder, load_config, load_stock_model, open_model_folder
 from harness.models.loading.tokenizer import check_ids_have_rows, load_tokenizer
@@ -126,7 +126,7 @@ def load_source(path: Path, task: str) -> ExportSource:
     if task not in HEADS:
         raise unknown("task", task, HEADS)
     folder = open_model_folder(path)
-    if folder.model_type not in (exportable := families_that("export")):
+    if folder.model_type not in (exportable := list_families("export")):
         expected = f"an architecture of {', '.join(exportable)}"
         raise folder.error(expected, f"'{folder.model_type}'", "choose an encoder of these")
     model, tokenizer = _load_model(folder, task), load_tokenizer(folder)

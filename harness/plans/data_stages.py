@@ -16,7 +16,7 @@ from harness.languages import LANGUAGES
 from harness.pipeline.plan import Stage
 from harness.plans.stage import make_stage
 from harness.stages.io.data import data_inputs
-from harness.tasks import TASKS, task_named
+from harness.tasks import TASKS, find_task
 
 KEPT_OUT = ("dev", "test")
 """Parts of a task whose text no corpus may contain."""
@@ -38,7 +38,7 @@ class LanguageTasks(NamedTuple):
 
 def find_tasks(language: str, scale: Scale) -> LanguageTasks:
     """Return which tasks the scale's data has in a language, and why it lacks the others of the scale."""
-    names = tuple(task_named(name).name for name in scale.tasks.names)
+    names = tuple(find_task(name).name for name in scale.tasks.names)
     missing = {name: reason for name in names if (reason := _find_reason_missing(name, language, scale))}
     present = tuple(name for name in names if name not in missing)
     others: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.baselines import baselines_of_first
+from harness.baselines import list_scorecard_baselines
 from harness.config.scale import Scale
 from harness.errors import UsageError
 from harness.families import max_input_tokens
@@ -19,9 +19,9 @@ from harness.pipeline.plan import Plan, Stage
 from harness.plans.data_stages import find_tasks, plan_tasks
 from harness.plans.evaluation import EvaluatedModel, compare_with, plan_comparison, plan_score
 from harness.plans.stage import make_stage
-from harness.tasks import task_named
+from harness.tasks import find_task
 
-_BASELINES = baselines_of_first()
+_BASELINES = list_scorecard_baselines()
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def plan_evaluation(models: Sequence[ModelSource], language: str, scale: Scale) 
         ),
         plan_comparison(scored, tasks.scored, compare_with(scored, first.id)),
     ]
-    metrics = {task: task_named(task).metrics[0] for task in tasks.scored}
+    metrics = {task: find_task(task).metrics[0] for task in tasks.scored}
     return EvaluationPlan(Plan(stages), tuple(models), tuple(scored), metrics, tasks.missing)
 
 

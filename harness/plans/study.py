@@ -33,7 +33,7 @@ from harness.plans.recipe_steps import RecipePlan, plan_recipe
 from harness.plans.run import make_report_header
 from harness.plans.run_inputs import RunInputs, plan_inputs
 from harness.plans.stage import make_stage
-from harness.tasks import task_named
+from harness.tasks import find_task
 
 
 class RefusedError(UsageError):
@@ -232,7 +232,7 @@ def _assemble(
 
 def choose_timed_task(tasks: Sequence[str]) -> str:
     """Return the task whose models are exported and timed: the first on whole texts, else the first."""
-    return next((task for task in tasks if task_named(task).kind == "sequence"), tasks[0])
+    return next((task for task in tasks if find_task(task).kind == "sequence"), tasks[0])
 
 
 def _plan_evaluation(

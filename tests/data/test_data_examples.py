@@ -15,7 +15,7 @@ from harness.data.examples import (
     limit,
 )
 from harness.errors import HarnessError, UsageError
-from harness.tasks import TASKS, task_named
+from harness.tasks import TASKS, find_task
 
 PLACES = {"train": "a", "dev": "b", "test": "c"}
 
@@ -62,7 +62,7 @@ def test_a_limit_of_nothing_is_refused() -> None:
 
 def test_an_unknown_task_is_refused() -> None:
     with pytest.raises(UsageError, match=f"unknown task 'parsing'; there are: {', '.join(TASKS)}"):
-        task_named("parsing")
+        find_task("parsing")
 
 
 def test_items_of_two_parts_are_counted_whatever_their_case_and_spaces() -> None:

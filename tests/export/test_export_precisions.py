@@ -10,7 +10,7 @@ import pytest
 from harness.errors import HarnessError, UsageError
 from harness.export.decomposed_layernorm import decompose_layernorm
 from harness.export.graphs import WAYS, write_graph
-from harness.export.operators import operators_by_part
+from harness.export.operators import group_operators
 from harness.export.precisions import write_precision
 from harness.export.quantize import choose_weights
 from harness.export.shared_weights import share_transposed, store_transposed
@@ -52,7 +52,7 @@ def test_every_precision_is_small_close_and_silent(written, read_axes, tmp_path:
 
 def test_the_parts_of_a_graph_are_separated_and_can_stay_in_fp32(written, tmp_path: Path):
     model, source, batches = written
-    parts = operators_by_part(source)
+    parts = group_operators(source)
     assert {part: len(names) for part, names in parts.items()} == {
         "head": 1,
         "embeddings": 3,

@@ -11,7 +11,7 @@ from harness.data.builtin.lexicon import NAME_TYPES, TOPICS
 from harness.data.builtin.patterns import Pattern
 from harness.data.examples import SPLITS, Example, TaskData, TextExample, TokenExample
 from harness.errors import HarnessError, unknown
-from harness.tasks import UPOS, task_named
+from harness.tasks import UPOS, find_task
 
 VIEWS = {"train": "seen", "dev": "seen", "test": "unseen"}
 SENTIMENTS = ("positive", "negative")
@@ -42,7 +42,7 @@ def read_task(task: str, language: str, sizes: tuple[int, int, int], seed: int) 
         UsageError: there is no such task or language; the message lists those that exist.
         HarnessError: a part would have no example.
     """
-    row = task_named(task)
+    row = find_task(task)
     if task not in LABELS:
         raise unknown("built-in task", task, LABELS)
     if min(sizes) < 1:

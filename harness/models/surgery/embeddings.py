@@ -14,7 +14,7 @@ from torch.nn.functional import layer_norm
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError
-from harness.families import families_that
+from harness.families import list_families
 from harness.models.families.table import LAYOUTS, find_layout, is_tied
 from harness.models.loading.checkpoint import assemble_model
 from harness.models.narrowing import activations
@@ -65,7 +65,7 @@ def factorize_embeddings(model: PreTrainedModel, embedding: int, batches: Iterab
         HarnessError: another family, no text, or a width that saves nothing.
     """
     config: Any = model.config
-    if config.model_type not in (able := families_that("factorise")):
+    if config.model_type not in (able := list_families("factorise")):
         raise HarnessError(
             f"factorise: expected a {' or '.join(able)} encoder, whose layers Electra shares; got "
             f"{config.model_type}; narrow or trim it instead"

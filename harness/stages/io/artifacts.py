@@ -20,7 +20,7 @@ from harness.json_files import read_json, write_json
 from harness.models.loading import checkpoint
 from harness.models.size import count_parameters
 from harness.stages.io.facts import HeldOutFacts, ModelFacts, StepFacts, TrainedStepFacts, TrainingFacts
-from harness.tasks import task_named
+from harness.tasks import find_task
 from harness.train.language_model import training
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
@@ -166,7 +166,7 @@ def read_task(context: Context, name: str) -> TaskData:
             f"{name}: expected {path.name} from the stage 'tasks'; got none; run that stage again"
         )
     value = read_json(path)
-    task = task_named(name)
+    task = find_task(name)
     parts = {
         part: tuple(
             TokenExample(tuple(one["words"]), tuple(one["labels"]), one["written"])
