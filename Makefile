@@ -11,7 +11,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
-RECIPE ?= gurgurov2025
+RECIPE ?=
 RECIPES ?=
 SCALE ?= mini
 RUNS ?= runs
@@ -32,7 +32,7 @@ READY := $(VENV)/.ready
 LINTERS := $(VENV)/.linters
 SOURCES := setup.py pyproject.toml requirements.lock $(wildcard csrc/* csrc/*/*)
 
-OPTIONS = "$(LANG)" --recipe "$(RECIPE)" --scale "$(SCALE)" --runs "$(RUNS)" \
+OPTIONS = "$(LANG)" $(if $(RECIPE),--recipe "$(RECIPE)") --scale "$(SCALE)" --runs "$(RUNS)" \
   $(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)")
 
 reproduce: _language ## LANG=mt: run a recipe on a language (also RECIPE SCALE DATA TEACHER RUNS RUNNER=auto|docker|local)

@@ -26,10 +26,18 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 Language = Annotated[str, typer.Argument(help="language code, as mt; `harness languages` lists them")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="a recipe's name, NAME@VARIANT, or a YAML file")]
-ScaleName = Annotated[str, typer.Option("--scale", help="how much: mini, small, paper, or a YAML file")]
+RecipeName = Annotated[
+    str | None,
+    typer.Option("--recipe", help="a recipe's name, NAME@VARIANT, or a YAML file; default: the scale's"),
+]
+ScaleName = Annotated[
+    str, typer.Option("--scale", help="how much: mini, small, laptop, paper, or a YAML file")
+]
 Data = Annotated[Path | None, typer.Option("--data", help="data folder with your own text and tasks")]
-Teacher = Annotated[Path | None, typer.Option("--teacher", help="folder of your own teacher")]
+Teacher = Annotated[
+    str | None,
+    typer.Option("--teacher", help="another teacher: a model's folder, or ORG/NAME[@REVISION] of the hub"),
+]
 Runs = Annotated[Path, typer.Option("--runs", help="where runs are kept")]
 
 DEFAULT_RECIPE = "gurgurov2025"
@@ -59,10 +67,11 @@ def print_table(table: Table, *, keys: int = 1) -> None:
 
 
 def plan_chosen_run(
-    language: str, recipe: str, scale: str, data: Path | None, teacher: Path | None
+    language: str, recipe: str | None, scale: str, data: Path | None, teacher: str | None
 ) -> tuple[RunPlan, str]:
     """Return the plan of the run that the options describe, and the run's name."""
-    chosen, amount = load_recipe(rename_recipe(recipe)), choose_scale(scale, data, teacher)
+    amount = choose_scale(scale, data, teacher)
+    chosen = load_recipe(rename_recipe(recipe or amount.recipe or DEFAULT_RECIPE))
     return plan_run(language, chosen, amount), f"{chosen.name}-{amount.name}"
 
 
@@ -76,17 +85,30 @@ def rename_recipe(name: str) -> str:
     return present
 
 
-def choose_scale(name: str, data: Path | None, teacher: Path | None) -> Scale:
+def choose_scale(name: str, data: Path | None, teacher: str | None) -> Scale:
     """Load a scale; replace its data folder and teacher by the user's own, where given."""
     scale = load_scale(name)
     if data is not None:
         if not data.is_dir():
             raise HarnessError(f"--data {data}: expected a data folder; got none; name one that exists")
         scale = scale.with_data(str(data))
+    asked = teacher or scale.teacher.hub or ""
+    if teacher is not None and Path(teacher).is_dir():
+        return scale.with_teacher(teacher)
+    if "/" in asked and not Path(asked).is_absolute():
+        return _take_from_hub(scale, asked)
     if teacher is not None:
-        if not teacher.is_dir():
-            raise HarnessError(
-                f"--teacher {teacher}: expected a saved model's folder; got none; name one that exists"
-            )
-        scale = scale.with_teacher(str(teacher))
+        raise HarnessError(
+            f"--teacher {teacher}: expected a saved model's folder, or a hub id as ORG/NAME; got neither; "
+            "name a folder that exists"
+        )
     return scale
+
+
+def _take_from_hub(scale: Scale, source: str) -> Scale:
+    """Return a scale whose teacher is a model of the hub, at the commit that its revision has now."""
+    from harness.models.loading.hub import locate_model  # noqa: PLC0415 - planning imports no torch
+
+    hub_id, _, revision = source.partition("@")
+    folder = locate_model(hub_id, revision or "main")
+    return scale.with_teacher(str(folder), f"{hub_id}@{folder.resolve().name}")

@@ -11,7 +11,6 @@ from rich.markdown import Markdown
 
 from harness.cli import doctor
 from harness.cli.app import (
-    DEFAULT_RECIPE,
     DEFAULT_RUNS,
     Data,
     Language,
@@ -41,7 +40,7 @@ from harness.stages import RUNNERS
 def reproduce(
     language: Language,
     *,
-    recipe: RecipeName = DEFAULT_RECIPE,
+    recipe: RecipeName = None,
     scale: ScaleName = "mini",
     data: Data = None,
     teacher: Teacher = None,
@@ -80,7 +79,7 @@ def _execute(
 def download(
     language: Language,
     *,
-    recipe: RecipeName = DEFAULT_RECIPE,
+    recipe: RecipeName = None,
     scale: ScaleName = "mini",
     data: Data = None,
     teacher: Teacher = None,
@@ -96,7 +95,7 @@ def download(
 def plan(
     language: Language,
     *,
-    recipe: RecipeName = DEFAULT_RECIPE,
+    recipe: RecipeName = None,
     scale: ScaleName = "mini",
     data: Data = None,
     teacher: Teacher = None,
@@ -111,7 +110,7 @@ def plan(
 def report(
     language: Language,
     *,
-    recipe: RecipeName = DEFAULT_RECIPE,
+    recipe: RecipeName = None,
     scale: ScaleName = "mini",
     data: Data = None,
     teacher: Teacher = None,

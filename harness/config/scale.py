@@ -30,18 +30,30 @@ Method = Literal["full", "adapter", "lora", "sft"]
 
 
 class Teacher(Strict):
-    """Where the teacher comes from: trained here, the hub, or a folder; exactly one."""
+    """Where the teacher comes from: trained here, the hub, or a folder; exactly one.
+
+    Attributes:
+        pretrain: how it is trained here.
+        hub: ``recipe``, a published teacher's name, or a hub id ``organisation/name[@revision]``, which the
+            command line replaces by the folder of the hub's cache and its origin.
+        folder: of a saved model.
+        origin: the hub id and the commit, ``organisation/name@commit``, of a folder in the hub's cache.
+    """
 
     pretrain: Pretrain | None = None
     hub: str | None = None
     folder: str | None = None
+    origin: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Teacher:
         if sum(source is not None for source in (self.pretrain, self.hub, self.folder)) != 1:
             raise refusal("expected exactly one of pretrain, hub, folder")
-        if self.hub is not None and self.hub not in ("recipe", *KNOWN_TEACHERS):
-            raise refusal(describe_unknown("teacher", self.hub, ("recipe", *KNOWN_TEACHERS)))
+        known = ("recipe", *KNOWN_TEACHERS)
+        if self.hub is not None and self.hub not in known and "/" not in self.hub:
+            raise refusal(describe_unknown("teacher", self.hub, (*known, "a hub id organisation/name")))
+        if self.origin is not None and self.folder is None:
+            raise refusal("origin goes with folder, and only with it")
         return self
 
 
@@ -221,13 +233,14 @@ class ExportSettings(Strict):
 class Scale(Strict):
     """How much of everything; `harness.config.load.load_scale` reads it.
 
-    `device_tokens` is the most that goes through a model at once; a larger batch is accumulated in parts.
+    `recipe` is taken where the command line names none. `device_tokens` is the most that goes through a model at once; a larger batch is accumulated in parts.
     With `activation_checkpointing` layers recompute their inner states in the backward pass.
     `reference_vocabulary` is for small teachers that are trained here: a teacher with fewer tokens keeps the
     share of its own tokens that a recipe's number is of the reference.
     """
 
     name: str
+    recipe: str | None = None
     teacher: Teacher
     corpus: CorpusSettings
     tasks: Tasks
@@ -300,6 +313,6 @@ class Scale(Strict):
             }
         )
 
-    def with_teacher(self, folder: str) -> Scale:
-        """Return a scale that takes its teacher from a folder."""
-        return self.model_copy(update={"teacher": Teacher(folder=folder)})
+    def with_teacher(self, folder: str, origin: str | None = None) -> Scale:
+        """Return a scale that takes its teacher from a folder, which may be the hub's cache of an origin."""
+        return self.model_copy(update={"teacher": Teacher(folder=folder, origin=origin)})

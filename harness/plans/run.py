@@ -148,7 +148,7 @@ def make_report_header(scale: Scale) -> dict[str, Any]:
         "data": scale.corpus.source,
         "precisions": [FP32] if scale.export.quantize == "none" else [FP32, scale.export.quantize],
     }
-    if scale.teacher.folder is not None:
+    if scale.teacher.folder is not None and scale.teacher.origin is None:
         header["teacher"] = Path(scale.teacher.folder).resolve().name
     return header
 

@@ -95,8 +95,12 @@ def _plan_teacher(teacher: TeacherSource, scale: Scale) -> tuple[Stage, ...]:
         return plan_pretraining(scale)
     config: dict[str, Any] = {"shape": teacher.shape.model_dump()}
     known = teacher.published
-    if known is None:
+    if known is None and scale.teacher.origin is None:
         return (make_stage(TEACHER, "fetch", config, {"folder": Path(str(scale.teacher.folder))}),)
+    if known is None:
+        hub_id, _, revision = str(scale.teacher.origin).partition("@")
+        config |= {"name": hub_id, "hub_id": hub_id, "revision": revision}
+        return (make_stage(TEACHER, "fetch", config, {}),)
     config |= {"name": known.hub_id, "hub_id": known.hub_id, "revision": known.revision}
     return (make_stage(TEACHER, "fetch", config, {}),)
 
