@@ -233,10 +233,11 @@ class ExportSettings(Strict):
 class Scale(Strict):
     """How much of everything; `harness.config.load.load_scale` reads it.
 
-    `recipe` is taken where the command line names none. `device_tokens` is the most that goes through a model at once; a larger batch is accumulated in parts.
-    With `activation_checkpointing` layers recompute their inner states in the backward pass.
-    `reference_vocabulary` is for small teachers that are trained here: a teacher with fewer tokens keeps the
-    share of its own tokens that a recipe's number is of the reference.
+    `recipe` is taken where the command line names none. `device_tokens` is the most that goes through a
+    model at once; a larger batch is accumulated in parts. With `activation_checkpointing` layers
+    recompute their inner states in the backward pass. `reference_vocabulary` is for small teachers that
+    are trained here: a teacher with fewer tokens keeps the share of its own tokens that a recipe's
+    number is of the reference.
     """
 
     name: str

@@ -13,7 +13,8 @@ sequence_length: 32
 precision: fp32
 seed: 1
 tasks: {source: builtin, names: [topic], train: 20, dev: 10, test: 10}
-score: {seeds: [1], epochs: 1, learning_rate: 1e-3, batch_size: 8, warmup_fraction: 0.1, weight_decay: 0.01, baselines: []}
+score:
+  {seeds: [1], epochs: 1, learning_rate: 1e-3, batch_size: 8, warmup_fraction: 0.1, weight_decay: 0, baselines: []}
 latency: {lengths: [16], threads: [1], batch_size: 1, seconds: 0.1, warmup_seconds: 0.1, rounds: 2}
 export: {candidates: [legacy], quantize: none, parity_tolerance: 1e-4}
 """
@@ -68,7 +69,7 @@ def test_the_manifest_names_the_commit(run_harness, scale, recipe, published, tm
     [
         (
             "org/none",
-            "model 'org/none': expected revision main from the hub or its cache; got RepositoryNotFound",
+            "'org/none': expected revision main from the hub or its cache; got RepositoryNotFound",
         ),
         ("none", "--teacher none: expected a saved model's folder, or a hub id as ORG/NAME; got neither"),
     ],
