@@ -14,7 +14,8 @@ precision: fp32
 seed: 1
 tasks: {source: builtin, names: [topic], train: 20, dev: 10, test: 10}
 score:
-  {seeds: [1], epochs: 1, learning_rate: 1e-3, batch_size: 8, warmup_fraction: 0, weight_decay: 0, baselines: []}
+  {seeds: [1], epochs: 1, learning_rate: 1e-3, batch_size: 8, warmup_fraction: 0, weight_decay: 0,
+   baselines: []}
 latency: {lengths: [16], threads: [1], batch_size: 1, seconds: 0.1, warmup_seconds: 0.1, rounds: 2}
 export: {candidates: [legacy], quantize: none, parity_tolerance: 1e-4}
 """
