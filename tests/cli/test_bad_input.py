@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from harness import cli
+from harness.config import KNOWN_TEACHERS, list_scales
 from harness.languages import LANGUAGES
 
 STEP = "source: a test\nteacher: mbert\nsteps:\n  - "
@@ -28,11 +29,14 @@ STEP = "source: a test\nteacher: mbert\nsteps:\n  - "
             ["reproduce", "mt", "--recipe", "gurgurov2025@nope"],
             "unknown variant of gurgurov2025 'nope'; there are: 564, 456",
         ),
-        (["reproduce", "mt", "--scale", "nope"], "unknown scale 'nope'; there are: mini, paper, small"),
+        (
+            ["reproduce", "mt", "--scale", "nope"],
+            f"unknown scale 'nope'; there are: {', '.join(list_scales())}",
+        ),
         (["reproduce", "mt", "--fast"], "No such option: --fast"),
         (
             ["recipe", "show", "gurgurov2025", "--teacher", "nope"],
-            "unknown teacher 'nope'; there are: mbert, xlmr",
+            f"unknown teacher 'nope'; there are: {', '.join(KNOWN_TEACHERS)}",
         ),
     ],
 )

@@ -279,7 +279,8 @@ SCALES = [
     (nested("score", reduction=4), "score: reduction goes with method: adapter, and only with it"),
     (nested("score", tasks={"pos": {"reduction": 4}}), "score: reduction goes with method: adapter, and only with it"),
     (nested("teacher", hub="mbert"), "teacher: expected exactly one of pretrain, hub, folder"),
-    (top(teacher={"hub": "gpt"}), f"teacher: unknown teacher 'gpt'; there are: recipe, {', '.join(KNOWN_TEACHERS)}"),
+    (top(teacher={"hub": "gpt"}), f"teacher: unknown teacher 'gpt'; there are: recipe, {', '.join(KNOWN_TEACHERS)}, a hub id "
+     "organisation/name"),
     (nested("corpus", source="web"), "corpus.source: unknown value 'web'; there are: builtin, folder, hub"),
     (nested("tasks", others=True), "tasks: others: true goes with source: folder, and only with it"),
     (nested("corpus", folder="x"), "corpus: 'folder' goes with source: folder, and only with it"),

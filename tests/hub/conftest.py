@@ -18,7 +18,7 @@ ROOT = HERE.parents[1]
 
 
 def load_helper(name: str) -> ModuleType:
-    """Load a module that lies beside the tests; tests are no package."""
+    """Load a module that lies next to the tests; tests are no package."""
     spec = spec_from_file_location(name, HERE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
