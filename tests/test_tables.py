@@ -72,13 +72,11 @@ def test_the_page_on_export_shows_every_precision():
 
 
 def test_the_families_whose_tensors_are_known_can_be_cut():
-    from harness.models.families.mlm_head import MLM_HEADS
     from harness.models.families.table import LAYOUTS
 
     for support in ("shorten", "prune", "narrow", "trim", "distil"):
         assert set(list_families(support)) == LAYOUTS.keys()
     assert set(list_families("narrow on text")) == {name for name, row in LAYOUTS.items() if row.post_norm}
-    assert MLM_HEADS.keys() == LAYOUTS.keys()
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -6,15 +6,32 @@ Surgery is one operation, "keep these indices of axis X"; a new family is a new 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.errors import HarnessError
 
 _LAYER = re.compile(r"\.(\d+)\.")
+
+
+class MlmHead(NamedTuple):
+    """An MLM head in two halves: ``logits_NV = transform(hidden_ND) @ weight_VD.T + bias_V``.
+
+    Shapes: **N** positions, **D** hidden, **V** vocabulary.
+
+    Attributes:
+        transform: dense layer, activation and norm; keeps N × D.
+        weight_VD: the projection; the word embeddings themselves where they are tied.
+        bias_V: its bias, or ``None``.
+    """
+
+    transform: Callable[[Tensor], Tensor]
+    weight_VD: Tensor
+    bias_V: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,7 @@ class FamilyLayout:
         ffn_out: path, within a layer, of the FFN's map after it.
         head_dense: path of the dense layer of the MLM head.
         head_norm: path of its norm.
+        split_head: return the MLM head of a model in its two halves.
         activation: the configuration's key of the FFN's activation function.
         post_norm: whether a norm follows each sublayer's sum, as in BERT.
         rotary: whether positions rotate a head's dimensions in pairs, so that no head can be narrowed.
@@ -58,6 +76,7 @@ class FamilyLayout:
     ffn_out: str
     head_dense: str
     head_norm: str
+    split_head: Callable[[Any], MlmHead]
     activation: str = "hidden_act"
     post_norm: bool = True
     rotary: bool = False

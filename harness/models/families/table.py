@@ -1,8 +1,8 @@
 """The layouts of all families as one table, and functions that look a model up in it.
 
 Axes: **V** vocabulary, **P** positions, **T** token types, **D** hidden (the residual stream), **E** the
-embeddings' own width where it is another, **F** FFN, **A** heads × head size. A number before an axis is the
-number of its blocks in one tensor, as the three maps of ``Wqkv``.
+embeddings' own width where it is another, **F** FFN, **A** heads × head size, **N** positions. A number
+before an axis is the number of its blocks in one tensor, as the three maps of ``Wqkv``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from torch import Tensor
+from torch.nn import functional
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -27,7 +29,7 @@ from transformers import (
 
 from harness.errors import HarnessError
 from harness.families import FAMILIES
-from harness.models.families.layout import FamilyLayout
+from harness.models.families.layout import FamilyLayout, MlmHead
 
 
 def _embeddings(prefix: str, width: str = "D") -> dict[str, str]:
@@ -62,6 +64,38 @@ def _norms(prefix: str) -> dict[str, str]:
     }
 
 
+def _split_bert_head(model: Any) -> MlmHead:
+    predictions = model.cls.predictions
+    return MlmHead(predictions.transform, predictions.decoder.weight, predictions.decoder.bias)
+
+
+def _split_roberta_head(model: Any) -> MlmHead:
+    head = model.lm_head
+
+    def transform(hidden_ND: Tensor) -> Tensor:
+        normed_ND: Tensor = head.layer_norm(functional.gelu(head.dense(hidden_ND)))
+        return normed_ND
+
+    return MlmHead(transform, head.decoder.weight, head.decoder.bias)
+
+
+def _split_distilbert_head(model: Any) -> MlmHead:
+    def transform(hidden_ND: Tensor) -> Tensor:
+        normed_ND: Tensor = model.vocab_layer_norm(model.activation(model.vocab_transform(hidden_ND)))
+        return normed_ND
+
+    return MlmHead(transform, model.vocab_projector.weight, model.vocab_projector.bias)
+
+
+def _split_electra_head(model: Any) -> MlmHead:
+    decoder = model.generator_lm_head
+    return MlmHead(model.generator_predictions, decoder.weight, decoder.bias)
+
+
+def _split_modernbert_head(model: Any) -> MlmHead:
+    return MlmHead(model.head, model.decoder.weight, model.decoder.bias)
+
+
 LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
     {
         "bert": FamilyLayout(
@@ -92,6 +126,7 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
             ffn_out="output.dense",
             head_dense="cls.predictions.transform.dense",
             head_norm="cls.predictions.transform.LayerNorm",
+            split_head=_split_bert_head,
             fixed={"layer_norm_eps": 1e-12, "pad_token_id": 0},
         ),
         "xlm-roberta": FamilyLayout(
@@ -122,6 +157,7 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
             ffn_out="output.dense",
             head_dense="lm_head.dense",
             head_norm="lm_head.layer_norm",
+            split_head=_split_roberta_head,
             fixed={"layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
         ),
         "distilbert": FamilyLayout(
@@ -162,6 +198,7 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
             ffn_out="ffn.lin2",
             head_dense="vocab_transform",
             head_norm="vocab_layer_norm",
+            split_head=_split_distilbert_head,
             activation="activation",
             fixed={"pad_token_id": 0},
         ),
@@ -192,6 +229,7 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
             ffn_out="output.dense",
             head_dense="generator_predictions.dense",
             head_norm="generator_predictions.LayerNorm",
+            split_head=_split_electra_head,
             post_norm=False,
             fixed={"layer_norm_eps": 1e-12, "pad_token_id": 0},
         ),
@@ -225,6 +263,7 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
             ffn_out="mlp.Wo",
             head_dense="head.dense",
             head_norm="head.norm",
+            split_head=_split_modernbert_head,
             activation="hidden_activation",
             post_norm=False,
             rotary=True,

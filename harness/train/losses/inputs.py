@@ -13,7 +13,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from harness.config.losses import LossSettings, match_layers
-from harness.models.families.mlm_head import MlmHead
+from harness.models.families.layout import MlmHead
 from harness.models.hidden_states import HiddenStates
 from harness.ops import TeacherGram
 

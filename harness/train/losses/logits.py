@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from harness import ops
 from harness.data.batches import IGNORED
-from harness.models.families.mlm_head import MlmHead
+from harness.models.families.layout import MlmHead
 from harness.train.losses.inputs import LossInputs, loss_function
 
 _ROWS = 1024  # of teacher logits held at once

@@ -6,20 +6,12 @@ import copy
 
 import pytest
 import torch
-from transformers import (
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    DistilBertConfig,
-    DistilBertForMaskedLM,
-    ElectraConfig,
-    ElectraForMaskedLM,
-    ModernBertConfig,
-    ModernBertForMaskedLM,
-)
+from transformers import AutoModelForMaskedLM, AutoTokenizer, ElectraConfig, ElectraForMaskedLM
 
 from harness.errors import HarnessError
+from harness.families import FAMILIES, TEACHERS
 from harness.models.families.mlm_head import split_mlm_head
-from harness.models.families.table import find_layout, is_tied, read_size
+from harness.models.families.table import LAYOUTS, find_layout, is_tied, read_size
 from harness.models.loading.checkpoint import load_checkpoint, save_checkpoint
 from harness.models.narrowing.narrow import narrow_on_text
 from harness.models.size import count_parameters, sum_parts
@@ -32,32 +24,26 @@ from harness.models.surgery.importance import (
 )
 from harness.models.tokenizers import choose_tokens, count_tokens, trim_vocabulary
 
-PLAIN = {"num_hidden_layers": 3, "hidden_size": 24, "num_attention_heads": 4, "intermediate_size": 30}
+SIZES = {"layers": 3, "hidden": 24, "heads": 4, "ffn": 30, "positions": 40}
+SETTINGS = {"electra": {"embedding_size": 10}, "modernbert": {"bos_token_id": None, "eos_token_id": None}}
+"""What a family's configuration states besides its sizes."""
 
 
-def _make(family, wordpiece, bpe):
-    size = len(bpe if family == "modernbert" else wordpiece)
-    if family == "distilbert":
-        sizes = {"n_layers": 3, "dim": 24, "n_heads": 4, "hidden_dim": 30}
-        config = DistilBertConfig(vocab_size=size, max_position_embeddings=40, pad_token_id=0, **sizes)
-        return DistilBertForMaskedLM(config), wordpiece
-    if family == "electra":
-        config = ElectraConfig(
-            vocab_size=size, max_position_embeddings=40, embedding_size=10, pad_token_id=0, **PLAIN
-        )
-        return ElectraForMaskedLM(config), wordpiece
-    ids = {f"{role}_token_id": getattr(bpe, f"{role}_token_id") for role in ("pad", "cls", "sep")}
-    config = ModernBertConfig(
-        vocab_size=size, max_position_embeddings=40, bos_token_id=None, eos_token_id=None, **ids, **PLAIN
-    )
-    return ModernBertForMaskedLM(config), bpe
+def make_encoder(family, tokenizer):
+    """Return a tiny encoder of a family for the words of a tokenizer."""
+    keys = FAMILIES[family].keys
+    sizes = {keys[name]: size for name, size in SIZES.items()} | {keys["vocabulary"]: len(tokenizer)}
+    ids = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("pad", "cls", "sep")}
+    config = LAYOUTS[family].config_class(**sizes | ids | SETTINGS.get(family, {}))
+    return LAYOUTS[family].model_class(config)
 
 
-@pytest.fixture(scope="module", params=["distilbert", "electra", "modernbert"])
-def made(request, wordpiece, bpe, lively):
-    """A tiny encoder of the family, and its tokenizer."""
-    model, tokenizer = _make(request.param, wordpiece, bpe)
-    return lively(model.eval()), tokenizer
+@pytest.fixture(scope="module", params=[name for name in LAYOUTS if name not in TEACHERS])
+def made(request, wordpiece, unigram, bpe, lively):
+    """A tiny encoder and its tokenizer, for each family that no recipe starts from."""
+    kinds = {"wordpiece": wordpiece, "unigram": unigram, "bpe": bpe}
+    tokenizer = kinds[FAMILIES[request.param].tokenizers[0]]
+    return lively(make_encoder(request.param, tokenizer).eval()), tokenizer
 
 
 @pytest.fixture
