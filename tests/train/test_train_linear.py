@@ -56,15 +56,15 @@ def test_a_static_vector_is_the_encoding_of_the_token_alone(make_model, tokenize
     import torch
 
     model = make_model()
-    found = distil_static(model, tokenizer, 16)
-    assert found.shape == (len(tokenizer), 16)
+    vectors_VD = distil_static(model, tokenizer, 16)
+    assert vectors_VD.shape == (len(tokenizer), 16)
     with torch.no_grad():
         rows = torch.tensor([[2, token, 3] for token in (20, 30)])
         alone = model.base_model(input_ids=rows).last_hidden_state[:, 1]
     # principal components of the whole width keep distances
     want = float((alone[0] - alone[1]).norm())
-    assert np.linalg.norm(found[20] - found[30]) == pytest.approx(want, rel=1e-4)
-    assert np.array_equal(found, distil_static(model, tokenizer, 16))
+    assert np.linalg.norm(vectors_VD[20] - vectors_VD[30]) == pytest.approx(want, rel=1e-4)
+    assert np.array_equal(vectors_VD, distil_static(model, tokenizer, 16))
 
 
 def test_components_are_ordered_by_variance():
@@ -73,9 +73,9 @@ def test_components_are_ordered_by_variance():
     drawn = torch.randn(500, 4, generator=torch.Generator().manual_seed(1)) * torch.tensor(
         [1.0, 5.0, 0.1, 2.0]
     )
-    found = principal_components(drawn, 3)
-    assert found.std(axis=0) == pytest.approx([5, 2, 1], rel=0.15)
-    assert abs(found.mean(axis=0)).max() < 1e-4
+    components = principal_components(drawn, 3)
+    assert components.std(axis=0) == pytest.approx([5, 2, 1], rel=0.15)
+    assert abs(components.mean(axis=0)).max() < 1e-4
     assert principal_components(drawn, 9).shape == (500, 4)
 
 

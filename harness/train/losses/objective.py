@@ -95,7 +95,7 @@ def total_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the weighted sum, and each loss by name before weighting (detached).
 
-    Invariants: padding does not enter; a batch without any position of a loss's kind gives zero for it.
+    Invariants: padding does not enter; for a batch without any position of a loss's kind the loss is zero.
 
     Args:
         objective: the losses and their weights.
