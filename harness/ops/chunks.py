@@ -17,19 +17,37 @@ from harness.ops.projection import Projection
 from harness.ops.reference import sum_dtype
 
 _ROUNDED_CHUNKS = 8  # rounding the sum to bfloat16 so often costs less than its own last bit
+_CHUNK_BYTES = 96 << 20  # of logits, which cost little next to the weights of such a vocabulary
+_COLUMNS = 64  # rows of logits begin at multiples of so many columns, where products are faster
 
 
-def default_chunk_size(num_rows: int) -> int:
-    """Return how many rows of logits to hold: a quarter of all, 128 at least and 1024 at most."""
-    return max(128, min(1024, num_rows // 4 // 16 * 16))
+def default_chunk_size(num_rows: int, row_bytes: int) -> int:
+    """Return how many rows of logits to hold: a quarter of all rows or 96 MiB of logits, whichever is more.
+
+    Invariants: 1024 rows at most; 128 at least, where there are so many; equal chunks up to 16 rows.
+
+    Args:
+        num_rows: of all chunks.
+        row_bytes: of the logits of one row, the student's and the teacher's.
+    """
+    most = max(128, min(1024, max(num_rows // 4, _CHUNK_BYTES // row_bytes)))
+    num_chunks = max(1, -(-num_rows // most))
+    return min(most, max(1, -(-num_rows // (16 * num_chunks))) * 16)
 
 
-def choose_chunk_size(op: str, chunk_size: int | None, num_rows: int) -> int:
+def choose_chunk_size(op: str, chunk_size: int | None, student: Projection, num_models: int) -> int:
     """Return the caller's chunk size if it is a whole number above zero, the default if it is ``None``."""
     if chunk_size is None:
-        return default_chunk_size(num_rows)
+        vocabulary, width = student.weight.shape[0], student.hidden.element_size()
+        return default_chunk_size(student.hidden.shape[0], num_models * vocabulary * width)
     checks.check_whole_number(op, "chunk_size", chunk_size, 1)
     return chunk_size
+
+
+def _new_logits(like_ND: Tensor, num_rows: int, vocabulary: int) -> Tensor:
+    """Return memory for logits whose rows begin at multiples of 64 columns."""
+    padded = -(-vocabulary // _COLUMNS) * _COLUMNS
+    return like_ND.new_empty(num_rows, padded)[:, :vocabulary]
 
 
 class Terms(NamedTuple):
@@ -124,8 +142,9 @@ def sum_chunks(
         gradients: their sums; ``None`` if no gradient is needed.
     """
     num_rows, vocabulary = len(student.hidden), len(student.weight)
-    student_CV = student.hidden.new_empty(min(chunk_size, num_rows), vocabulary)
-    teacher_CV = student_CV if teacher is None else torch.empty_like(student_CV)
+    longest = min(chunk_size, num_rows)
+    student_CV = _new_logits(student.hidden, longest, vocabulary)
+    teacher_CV = student_CV if teacher is None else _new_logits(student.hidden, longest, vocabulary)
     losses_2N = student.hidden.new_empty(2, num_rows, dtype=sum_dtype(student_CV))
     row_weights_2 = terms.row_weights(losses_2N[0])
     for start in range(0, num_rows, chunk_size):

@@ -17,6 +17,7 @@ from harness.ops.precision import to_autocast_dtype
 from harness.ops.projection import check_projection, make_projection
 
 _OP = "linear_cross_entropy"
+_FEW_LOGITS = 1 << 17  # up to here the reference is faster: docs/kernels.md, "Small shapes"
 
 
 def linear_cross_entropy(
@@ -40,7 +41,7 @@ def linear_cross_entropy(
         target: N labels (int64), ``ignore_index`` where there is none.
         bias: V.
         ignore_index: the label of rows without a label.
-        chunk_size: rows of logits held at once; chosen from N if ``None``.
+        chunk_size: rows of logits held at once; chosen from their bytes if ``None``.
 
     Raises:
         HarnessError: an argument does not fit; names the argument.
@@ -48,10 +49,12 @@ def linear_cross_entropy(
     student = make_projection(_OP, "", hidden, weight, bias, to_autocast_dtype)
     check_projection(_OP, "", student, student.hidden)
     checks.check_labels(_OP, target, hidden, weight.shape[0], ignore_index)
-    rows = choose_chunk_size(_OP, chunk_size, hidden.shape[0])
-    if implementation(hidden.device) == "compiled":
+    rows: int | None = choose_chunk_size(_OP, chunk_size, student, 1)
+    few = hidden.shape[0] * weight.shape[0] <= _FEW_LOGITS
+    if implementation(hidden.device) == "compiled" and not few:
         settings = (1.0, 0.0, 1.0, ignore_index, rows, *student.needs_grad())
         loss: Tensor = linear_distillation_op(*student, None, None, None, target, None, *settings)[0]
         return loss
+    rows = None if few else rows
     hard_N = reference.linear_cross_entropy_rows(student, target, ignore_index=ignore_index, chunk_size=rows)
     return reference.mean_rows(hard_N, target != ignore_index)

@@ -59,7 +59,7 @@ def linear_distillation_loss(
         hard_weight: of the cross-entropy.
         ignore_index: the label of rows without a label.
         soft_mask: N booleans, the rows of the divergence; all rows if ``None``.
-        chunk_size: rows of logits held at once; chosen from N if ``None``.
+        chunk_size: rows of logits held at once; chosen from their bytes if ``None``.
 
     Raises:
         HarnessError: an argument does not fit; names the argument.
@@ -74,7 +74,7 @@ def linear_distillation_loss(
     if target is not None:
         checks.check_labels(_OP, target, student_hidden, student_weight.shape[0], ignore_index)
     checks.check_mask(_OP, "soft_mask", soft_mask, (student_hidden.shape[0],), student_hidden)
-    chunk_size = choose_chunk_size(_OP, chunk_size, student_hidden.shape[0])
+    chunk_size = choose_chunk_size(_OP, chunk_size, student, 2 if soft_weight else 1)
     teacher = teacher.map(Tensor.detach).select(vocab_index)
     if implementation(student_hidden.device) == "compiled":
         settings = (*weights, ignore_index, chunk_size, *student.needs_grad())

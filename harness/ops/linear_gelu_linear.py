@@ -16,6 +16,7 @@ from harness.ops.extension import implementation, register_kernel
 from harness.ops.precision import to_autocast_dtype, without_autocast
 
 _OP = "linear_gelu_linear"
+_FEW_ACTIVATIONS = 1 << 18  # up to here the reference is faster: docs/kernels.md, "Small shapes"
 
 
 class _Ffn(NamedTuple):
@@ -66,7 +67,7 @@ def linear_gelu_linear(
     if importance is not None:
         _check_importance(importance, block)
     block = block._replace(x=block.x.reshape(-1, x.shape[-1]))
-    if implementation(x.device) == "compiled":
+    if implementation(x.device) == "compiled" and block.x.shape[0] * w_in.shape[0] > _FEW_ACTIVATIONS:
         y_ND: Tensor = _linear_gelu_linear(*block, importance)[0]
         return y_ND.reshape(*x.shape[:-1], w_out.shape[0])
     h_NF = reference.linear_gelu(block.x, block.w_in, block.b_in)

@@ -118,9 +118,9 @@ def linear_distillation_rows(
 
 
 def linear_cross_entropy_rows(
-    projection: Projection, target_N: Tensor, *, ignore_index: int, chunk_size: int
+    projection: Projection, target_N: Tensor, *, ignore_index: int, chunk_size: int | None
 ) -> Tensor:
-    """Return each row's cross-entropy with its label, a chunk of logits at a time (ignored: zero)."""
+    """Return each row's cross-entropy with its label (ignored: zero), by chunks if a chunk size is given."""
 
     def chunk(rows: slice, *tensors: Tensor) -> Tensor:
         inner = Projection(tensors[0], tensors[1], tensors[2] if len(tensors) == 3 else None)
@@ -128,13 +128,11 @@ def linear_cross_entropy_rows(
         return hard_rows(zero_rows(inner.logits(rows), target_C != ignore_index), target_C, ignore_index)
 
     tensors = [tensor for tensor in projection if tensor is not None]
+    if chunk_size is None:
+        return chunk(slice(None), *tensors)
     starts = range(0, max(len(projection.hidden), 1), chunk_size)
-    return torch.cat(
-        [
-            checkpoint(chunk, slice(start, start + chunk_size), *tensors, use_reentrant=False)
-            for start in starts
-        ]
-    )
+    slices = [slice(start, start + chunk_size) for start in starts]
+    return torch.cat([checkpoint(chunk, rows, *tensors, use_reentrant=False) for rows in slices])
 
 
 def mse_logits(student: Projection, teacher: Projection) -> Tensor:

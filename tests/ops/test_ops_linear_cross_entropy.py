@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from torch import Tensor
@@ -62,6 +64,15 @@ def test_gradient_matches_finite_differences():
         return ops.linear_cross_entropy(hidden, weight, case.target, bias=bias, chunk_size=2)
 
     assert torch.autograd.gradcheck(loss, tuple(case.tensors()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_reference_runs_at_small_shapes(dtype, run, monkeypatch):
+    case = Case(9, 50, dtype)
+    expected = run(case.loss, case.tensors())
+    monkeypatch.setattr(importlib.import_module("harness.ops.linear_cross_entropy"), "_FEW_LOGITS", 9 * 50)
+    for result, truth in zip(run(case.loss, case.tensors()), expected, strict=True):
+        assert torch.allclose(result, truth, rtol=1e-5 if dtype == torch.float32 else 2e-2, atol=1e-3)
 
 
 def test_another_ignore_index():

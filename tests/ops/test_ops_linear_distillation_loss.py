@@ -214,7 +214,20 @@ def test_autocast_lowers_the_dtype_of_products_only():
 
 
 def test_default_chunk_size():
-    assert [default_chunk_size(rows) for rows in (0, 512, 2048, 4096, 10**6)] == [128, 128, 512, 1024, 1024]
+    large, small = (
+        2 * 4 * 119547,
+        2 * 2 * 40000,
+    )  # bytes of a row in two models: fp32, and bf16 after trimming
+    assert [default_chunk_size(rows, large) for rows in (0, 100, 512, 2048, 4096, 10**6)] == [
+        *(16, 112, 128, 512, 1024, 1024)
+    ]
+    assert [default_chunk_size(rows, small) for rows in (0, 300, 614, 1000, 4096)] == [
+        16,
+        304,
+        624,
+        512,
+        1024,
+    ]
 
 
 def test_logits_of_all_rows_never_exist(compiled_only, monkeypatch):

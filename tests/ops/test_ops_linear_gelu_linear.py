@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -73,6 +75,17 @@ def test_error_of_gelu(compiled_only):
 
 def test_gradient_matches_finite_differences():
     assert torch.autograd.gradcheck(ops.linear_gelu_linear, tuple(make(3, 4, 5, torch.float64)))
+
+
+def test_reference_runs_at_small_shapes(monkeypatch):
+    given, scores = make(5, 8, 20), []
+    for limit in (0, 5 * 20):
+        monkeypatch.setattr(
+            importlib.import_module("harness.ops.linear_gelu_linear"), "_FEW_ACTIVATIONS", limit
+        )
+        scores.append(torch.zeros(20))
+        ops.linear_gelu_linear(*given, importance=scores[-1]).square().sum().backward()
+    assert torch.allclose(*scores, rtol=1e-5)
 
 
 @pytest.mark.parametrize("missing", [(2,), (4,), (2, 4)])
