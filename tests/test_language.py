@@ -46,17 +46,12 @@ FOLDERS = (".ci", ".github", "benchmarks", "csrc", "docker", "docs", "harness", 
 NOT_OURS = r"^benchmarks/records/.*\.md|/lexicons/|/node_modules/|tests/test_language\.py"
 """Measurements, words of other languages, libraries of others, and the list of banned words."""
 
-OPEN = ("docs/kernels.md",)
-"""Folders and files whose words are still to be changed."""
-
 
 def list_files() -> list[Path]:
     paths = [*ROOT.glob("*"), *(path for folder in FOLDERS for path in ROOT.joinpath(folder).rglob("*"))]
     texts = [path for path in paths if path.suffix in SUFFIXES or path.name in WITHOUT_SUFFIX]
     names = {path: path.relative_to(ROOT).as_posix() for path in texts if path.is_file()}
-    return sorted(
-        path for path, name in names.items() if not re.search(NOT_OURS, name) and not name.startswith(OPEN)
-    )
+    return sorted(path for path, name in names.items() if not re.search(NOT_OURS, name))
 
 
 def split_words(text: str) -> list[str]:
