@@ -13,8 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from harness import cli
+from harness.models.loading.folder import quiet
 from harness.report.results import Results
 
 RUN = "mt/short-tiny"
@@ -146,7 +149,8 @@ def test_run_ends_and_names_its_report(undisturbed):
     folder = runs / RUN
     assert done.stdout.splitlines() == [
         f"report: {folder / 'report.md'}  {folder / 'report.html'}  {folder / 'results.json'}",
-        f"model:  {folder / 'onnx'}",
+        f"student: {folder / 'student'}  (AutoModelForMaskedLM.from_pretrained loads it)",
+        f"model:  {folder / 'onnx'}  (ONNX files of each task)",
     ]
     lines = done.stderr.splitlines()
     count = count_stages(runs)
@@ -157,6 +161,22 @@ def test_run_ends_and_names_its_report(undisturbed):
     assert {
         f"onnx/{task}/{name}" for task in ("pos", "topic") for name in ("model.onnx", "model_int8.onnx")
     } <= names
+
+
+def test_run_hands_over_the_student(undisturbed):
+    folder = undisturbed[0] / RUN / "student"
+    with quiet():
+        model = AutoModelForMaskedLM.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    results = Results.model_validate_json((folder.parent / "results.json").read_text())
+    student = next(one for one in reversed(results.models) if one.role == "student")
+    assert sum(parameter.numel() for parameter in model.parameters()) == sum(student.parameters.values())
+    assert len(tokenizer) == model.config.vocab_size
+    head, card = (folder / "README.md").read_text().split("---\n", 2)[1:]
+    assert yaml.safe_load(head)["language"] == "mt"
+    assert f"{sum(student.parameters.values()):,}" in card
+    for task, metric in results.declared.tasks.items():
+        assert f"| {task} | {metric} |" in card
 
 
 def test_every_reported_number_has_a_manifest(undisturbed):

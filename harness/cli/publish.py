@@ -11,15 +11,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.deploy.lineage import find_lineage
 from harness.errors import HarnessError
 from harness.pipeline.manifest import NAME
 from harness.pipeline.plan import Plan
 from harness.pipeline.store import Store
+from harness.report.render import read_results
+from harness.report.student_card import render_student_card
 
 if TYPE_CHECKING:
     from harness.plans.run import RunPlan
 
 MODELS = "onnx"
+STUDENT = "student"
+CARD = "README.md"
 FIGURES = ("score-by-size.svg", "latency-by-model.svg", "score-by-variant.svg")
 """The files of a report that may be absent; all its other files are always written."""
 _PART = ".part"
@@ -31,7 +36,9 @@ def locate_run(root: Path, language: str, name: str) -> Path:
 
 
 def publish_run(plan: RunPlan, store: Store, folder: Path) -> Path:
-    """Copy the report and the final student's exports to the top of the run's folder; return that folder.
+    """Copy the report, the final student and its exports to the top of the run's folder; return that folder.
+
+    The student's folder is an ordinary one of transformers, with a card.
 
     Invariants: equal files are left alone; a reader never sees half a file; no figure and no model of an
     earlier report of the same name remains.
@@ -42,8 +49,12 @@ def publish_run(plan: RunPlan, store: Store, folder: Path) -> Path:
         copies.append((_find_stage(store, keys[f"export.{task}.student"]) / "onnx", folder / MODELS / task))
         if "precisions" in keys:
             copies.append((_find_stage(store, keys["precisions"]) / task, folder / MODELS / task))
+    student = _find_stage(store, keys[plan.student])
+    copies.append((student / "model", folder / STUDENT))
     published = {path for source, target in copies for path in mirror(source, target)}
-    _remove_stale(folder, published)
+    _remove_stale(folder, {*published, folder / STUDENT / CARD})
+    card = render_student_card(read_results(folder / "results.json"), find_lineage(student / "model"))
+    _replace(folder / STUDENT / CARD, card.encode())
     return folder
 
 
@@ -69,20 +80,31 @@ def mirror(source: Path, target: Path) -> set[Path]:
     for path, copy in copies.items():
         if copy.is_file() and filecmp.cmp(path, copy, shallow=False):
             continue
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        half = copy.with_name(f".{copy.name}.{secrets.token_hex(4)}{_PART}")
-        try:
-            shutil.copyfile(path, half)
-            os.replace(half, copy)
-        finally:
-            half.unlink(missing_ok=True)
+        _replace(copy, path)
     return set(copies.values())
+
+
+def _replace(target: Path, content: Path | bytes) -> None:
+    """Write a file's copy, or bytes, in place of a file; a reader sees the old content or the new."""
+    if isinstance(content, bytes) and target.is_file() and target.read_bytes() == content:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    half = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PART}")
+    try:
+        if isinstance(content, bytes):
+            half.write_bytes(content)
+        else:
+            shutil.copyfile(content, half)
+        os.replace(half, target)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def _remove_stale(folder: Path, published: Collection[Path]) -> None:
     """Remove the models and figures of earlier runs that were not published now."""
-    models = sorted((folder / MODELS).rglob("*"), reverse=True)
-    for path in [*models, folder / MODELS, *(folder / name for name in FIGURES)]:
+    own = (MODELS, STUDENT)
+    models = sorted((path for name in own for path in (folder / name).rglob("*")), reverse=True)
+    for path in [*models, *(folder / name for name in own), *(folder / name for name in FIGURES)]:
         if path.is_dir():
             with suppress(OSError):  # it is not empty, or another process was faster
                 path.rmdir()

@@ -24,7 +24,7 @@ from harness.cli.app import (
     out,
     plan_chosen_run,
 )
-from harness.cli.publish import locate_run, publish_model, publish_run
+from harness.cli.publish import MODELS, STUDENT, locate_run, publish_model, publish_run
 from harness.cli.watch import Watch, print_plan
 from harness.errors import HarnessError
 from harness.pipeline.execute import execute
@@ -56,8 +56,9 @@ def reproduce(
     out.print(
         f"report: {folder / 'report.md'}  {folder / 'report.html'}  {folder / 'results.json'}", soft_wrap=True
     )
+    out.print(f"student: {folder / STUDENT}  (AutoModelForMaskedLM.from_pretrained loads it)", soft_wrap=True)
     if chosen.tasks:
-        out.print(f"model:  {folder / 'onnx'}", soft_wrap=True)
+        out.print(f"model:  {folder / MODELS}  (ONNX files of each task)", soft_wrap=True)
 
 
 def _execute(

@@ -53,6 +53,11 @@ class RunPlan:
     tasks: tuple[str, ...]
     missing_tasks: Mapping[str, str]
 
+    @property
+    def student(self) -> str:
+        """The stage that makes the final student."""
+        return next(step.id for step in reversed(self.steps) if step.kind != "tune")
+
 
 def plan_run(language: str, recipe: Recipe, scale: Scale) -> RunPlan:
     """Return the plan of a run.
