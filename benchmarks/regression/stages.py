@@ -15,7 +15,8 @@ from harness.data.batches import Packed, pack
 from harness.models.loading.checkpoint import load_checkpoint
 from harness.models.surgery.axes import shorten
 from harness.models.surgery.importance import measure_ffn_importance
-from harness.train.finetuning.finetune import Protocol, finetune
+from harness.train.finetuning.finetune import finetune
+from harness.train.finetuning.protocol import Protocol
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
 from harness.train.language_model.training import train

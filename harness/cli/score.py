@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,8 @@ from harness.errors import UsageError
 from harness.pipeline.execute import execute
 from harness.pipeline.store import Store
 from harness.stages import RUNNERS
+from harness.stages.io.facts import FinetunedScoresFacts
+from harness.stages.io.finetuning_notes import describe_finetunings, describe_imbalance
 from harness.verdict import describe_verdict
 
 Models = Annotated[
@@ -72,6 +75,8 @@ def score(
         err.print(f"not scored: {task}, since {reason}", markup=False)
     for task, metric in card.tasks.items():
         print_table(_tabulate(scores, task, metric))
+        for remark in _list_remarks(scores, task):
+            out.print(remark, markup=False, soft_wrap=True)
         out.print(_describe_leakage(scores["data"][task]), soft_wrap=True)
     out.print(f"scores, signatures and comparisons: {path}", soft_wrap=True)
 
@@ -117,6 +122,20 @@ def _tabulate(scores: dict[str, Any], task: str, metric: str) -> Table:
         cells.append(" ".join(map(_format_points, cell["values"])))
         table.add_row(name, *cells, *(_format_comparison(row) if row else ["–"] * 3))
     return table
+
+
+def _list_remarks(scores: dict[str, Any], task: str) -> Iterator[str]:
+    """Return remarks on the fine-tunings on a task, and on its labels."""
+    imbalance = None
+    for model, name in scores["names"].items():
+        facts = scores["scores"][model][task]
+        if "majority" not in facts:
+            continue
+        finetuned = FinetunedScoresFacts.model_validate(facts)
+        imbalance = imbalance or describe_imbalance(finetuned.majority)
+        yield from (f"{name}: {note}" for note in describe_finetunings(finetuned))
+    if imbalance is not None:
+        yield f"{task}: {imbalance}"
 
 
 def _describe_leakage(facts: dict[str, Any]) -> str:

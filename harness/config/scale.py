@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from harness.baselines import BASELINE_NAMES, DEFAULT_BASELINES
 from harness.config.amounts import Amounts, Precision, TrainingAmounts
@@ -27,6 +27,15 @@ BLANK = "blank"
 Source = Literal["builtin", "folder", "hub"]
 Method = Literal["full", "adapter", "lora", "sft"]
 """How a model is fine-tuned: all its weights; bottleneck adapters; low-rank products (peft)."""
+
+
+def _read_rates(value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple) or not value or len({str(rate) for rate in value}) != len(value):
+        raise refusal(f"expected different learning rates, as [1e-4, 5e-5]; got '{value}'")
+    return tuple(value)
+
+
+Rates = Annotated[tuple[Rate, ...], BeforeValidator(_read_rates)]
 
 
 class Teacher(Strict):
@@ -109,25 +118,36 @@ class Finetune(Strict):
 
     epochs: Count | None = None
     learning_rate: Rate | None = None
+    learning_rates: Rates | None = None
     batch_size: Count | None = None
     warmup_fraction: Portion | None = None
     weight_decay: Portion | None = None
     dropout: Portion | None = None
     patience: Count | None = None
     max_examples: Count | None = None
+    min_steps: Count | None = None
     method: Method | None = None
     reduction: Count | None = None
     rank: Count | None = None
     density: Share | None = None
+
+    @model_validator(mode="after")
+    def _check_rates(self) -> Finetune:
+        if self.learning_rate is not None and self.learning_rates is not None:
+            raise refusal("expected learning_rate or learning_rates; got both; remove one")
+        return self
 
 
 class ScoreSettings(Strict):
     """The protocol of fine-tuning and scoring, the same for every model in a report.
 
     Attributes:
+        learning_rates: rates of which the best on dev is chosen with the first seed, for each model and task;
+            in place of ``learning_rate``.
         patience: epochs without a better score on dev after which fine-tuning stops; None: all epochs.
         max_examples: the most training examples that a fine-tuning sees: a task with many rows takes fewer
-            whole epochs, at least one; None: no bound.
+            whole epochs, at least two; None: no bound.
+        min_steps: the fewest optimiser steps: a task with few rows takes more epochs; None: no bound.
         method: None: ``full``. An adapter is ``reduction`` times narrower than the model (16 by default),
             LoRA's products have a ``rank`` (8 by default).
         baselines: to compare the models with; the trimmed teacher costs as much as the teacher and is no
@@ -136,13 +156,15 @@ class ScoreSettings(Strict):
 
     seeds: tuple[int, ...]
     epochs: Count
-    learning_rate: Rate
+    learning_rate: Rate | None = None
+    learning_rates: Rates | None = None
     batch_size: Count
     warmup_fraction: Portion
     weight_decay: Portion
     dropout: Portion | None = None
     patience: Count | None = None
     max_examples: Count | None = None
+    min_steps: Count | None = None
     method: Method | None = None
     reduction: Count | None = None
     rank: Count | None = None
@@ -167,6 +189,13 @@ class ScoreSettings(Strict):
         return tuple(value)
 
     @model_validator(mode="after")
+    def _check_rates(self) -> ScoreSettings:
+        if (self.learning_rate is None) == (self.learning_rates is None):
+            given = "neither" if self.learning_rate is None else "both"
+            raise refusal(f"expected learning_rate or learning_rates; got {given}; state one of them")
+        return self
+
+    @model_validator(mode="after")
     def _check_methods(self) -> ScoreSettings:
         for task in ("", *self.tasks):
             asked = self.for_task(task)
@@ -184,9 +213,13 @@ class ScoreSettings(Strict):
         return value
 
     def for_task(self, task: str) -> dict[str, Any]:
-        """Return the stated settings of the fine-tuning on a task, as epochs and learning_rate."""
-        own = self.model_dump(include=set(Finetune.model_fields), exclude_none=True)
-        return own | self.tasks.get(task, Finetune()).model_dump(exclude_none=True)
+        """Return how a task is fine-tuned: the score's settings, with the task's own in their place."""
+        settings = self.model_dump(include=set(Finetune.model_fields), exclude_none=True)
+        own = self.tasks.get(task, Finetune()).model_dump(exclude_none=True)
+        if {"learning_rate", "learning_rates"} & own.keys():
+            settings.pop("learning_rate", None)
+            settings.pop("learning_rates", None)
+        return settings | own
 
 
 class Latency(Strict):

@@ -15,7 +15,7 @@ from harness.measure.gate import ALLOWED_DROP, GateVerdict, compare_copy
 from harness.measure.scores import Item, tally
 from harness.measure.significance import interval
 from harness.train.finetuning.encoding import EncodedExamples, encode_examples
-from harness.train.finetuning.finetune import predict_labels
+from harness.train.finetuning.prediction import predict_labels
 
 Writer = Callable[[Sequence[str]], Path]
 """Write a copy with some operators left in fp32, and returns its path."""

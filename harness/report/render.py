@@ -66,6 +66,7 @@ def _list_sections(results: Results) -> dict[str, list[Part]]:
             tables.tabulate_shapes(results),
             tables.tabulate_training(results),
             tables.tabulate_held_out(results),
+            tables.tabulate_finetuning(results),
         ],
         "The paper": [tables.tabulate_published(results, numbers)],
         "Where the numbers come from": [

@@ -15,6 +15,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from harness.errors import HarnessError
 from harness.report.exported import ExportResult, PrecisionResult
+from harness.report.finetuning import FinetuningNote
 from harness.report.texts import HeldOut, Leakage
 from harness.report.values import (
     Amount,
@@ -228,6 +229,7 @@ class Results(ReportModel):
     training: tuple[TrainingRecord, ...] = ()
     held_out: tuple[HeldOut, ...] = ()
     leakage: tuple[Leakage, ...] = ()
+    finetuning: tuple[FinetuningNote, ...] = ()
     costs: tuple[Cost, ...] = ()
     study: StudyDescription | None = None
     absent: tuple[MissingCell, ...] = ()
@@ -249,7 +251,7 @@ class Results(ReportModel):
     def list_keys(self) -> set[str]:
         """Return the keys of all manifests that numbers came from."""
         files, texts = (self.exports, self.copies), (self.held_out, self.leakage)
-        listed = (self.models, self.training, self.comparisons, *files, *texts)
+        listed = (self.models, self.training, self.comparisons, self.finetuning, *files, *texts)
         single = [one.key for rows in listed for one in rows]
         timed = [one.latency_key for one in self.exports if one.latency_key is not None]
         scored = (key for one in self.scores for key in one.keys)
@@ -300,6 +302,7 @@ class Results(ReportModel):
         known = {one.id for one in self.models}
         named = {*(one.model for one in self.scores), *(one.model for one in self.exports)}
         named |= {*(one.model for one in self.held_out), *(one.model for one in self.copies)}
+        named |= {one.model for one in self.finetuning if one.model is not None}
         named |= {name for one in self.comparisons for name in (one.model, one.other)}
         named |= {*self.declared.scored, *self.declared.exported}
         problems += [f"model '{name}' is named but not described" for name in sorted(named - known)]

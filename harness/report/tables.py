@@ -284,6 +284,23 @@ def tabulate_leakage(results: Results) -> Table:
     return Table("Leakage", ("Task", "Dev texts in train", "Test texts in train or dev"), rows, note)
 
 
+def tabulate_finetuning(results: Results) -> Table:
+    """Return the table of remarks about fine-tunings."""
+    rows = tuple(
+        (
+            "all" if one.model is None else find_model_name(results, one.model),
+            format_task(one.task),
+            one.note,
+        )
+        for one in results.finetuning
+    )
+    note = (
+        "A fine-tuning whose predictions on dev are constant or score below the most frequent label, or "
+        "whose loss is not finite, is repeated at a quarter of its learning rate, twice at most."
+    )
+    return Table("Fine-tuning", ("Model", "Task", "Remark"), rows, note, words=True)
+
+
 def _format_published(number: Published) -> str:
     """Print a published number with all its digits."""
     low, high = (f"{round(100 * end, 2):g}" for end in (number.low, number.high))
@@ -365,6 +382,8 @@ def tabulate_provenance(results: Results) -> Table:
         numbers[loss.key].append(f"held-out loss of {name(loss.model)}")
     for leak in results.leakage:
         numbers[leak.key].append(f"leakage of {leak.task}")
+    for remark in results.finetuning:
+        numbers[remark.key].append(f"a remark on fine-tuning on {remark.task}")
     rows = tuple((key, "; ".join(dict.fromkeys(listed))) for key, listed in sorted(numbers.items()))
     note = "`harness verify` hashes the files of these stages again."
     return Table("Provenance", ("Manifest", "Numbers"), rows, note, words=True)

@@ -72,16 +72,34 @@ class ReportProgress(TrainerCallback):  # type: ignore[misc]
         self.progress(self.tokens_at(state.global_step), self.total_tokens, "tokens", {"loss": self.loss})
 
 
+class DivergedError(HarnessError):
+    """A loss, or another figure of a training, was infinite or not a number."""
+
+
 def refuse_divergence(name: str, value: float) -> None:
     """End a training that has diverged, before its model is written.
 
     Raises:
-        HarnessError: the value is infinite or no number.
+        DivergedError: the value is infinite or not a number.
     """
     if not math.isfinite(value):
-        raise HarnessError(
+        raise DivergedError(
             f"training: expected a finite {name}; got {value}: it diverged; lower the learning rate"
         )
+
+
+class FiniteTrainer(Trainer):  # type: ignore[misc]
+    """A trainer that ends at the first loss that is infinite or not a number."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Take a step and return its loss.
+
+        Raises:
+            DivergedError: the loss is infinite or not a number.
+        """
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        refuse_divergence("loss", float(loss))
+        return loss
 
 
 class OrderedTrainer(Trainer):  # type: ignore[misc]

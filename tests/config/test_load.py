@@ -26,7 +26,7 @@ from harness.config import (
 )
 from harness.config.load import update_name
 from harness.config.losses import DISTILL_LOSSES, TASK_LOSSES
-from harness.config.scale import READERS, Finetune
+from harness.config.scale import READERS, Finetune, ScoreSettings
 from harness.config.steps import KINDS
 from harness.config.steps.base import PARTS
 from harness.config.steps.shorten import NAMED_LAYERS
@@ -274,6 +274,11 @@ SCALES = [
     (nested("export", precisions=["int4"]), "export.precisions: unknown precision 'int4'; there are: "
      f"{', '.join(COPIES)}. Did you mean 'int8'?"),
     (nested("score", method="soup"), "score.method: unknown value 'soup'; there are: full, adapter, lora, sft"),
+    (nested("score", learning_rates=[1e-4]), "score: expected learning_rate or learning_rates; got both; state one of them"),
+    (lambda document: document["score"].pop("learning_rate"), "score: expected learning_rate or learning_rates; got neither; state one of them"),
+    (nested("score", learning_rates=[]), "score.learning_rates: expected different learning rates, as [1e-4, 5e-5]; got '[]'"),
+    (nested("score", learning_rates=[1, 1]), "score.learning_rates: expected different learning rates, as [1e-4, 5e-5]; got '[1, 1]'"),
+    (nested("score", tasks={"pos": {"learning_rate": 1, "learning_rates": [1]}}), "score.tasks.pos: expected learning_rate or learning_rates; got both; remove one"),
     (nested("score", density=0.5), "score: density goes with method: sft, and only with it"),
     (nested("score", rank=4), "score: rank goes with method: lora, and only with it"),
     (nested("score", reduction=4), "score: reduction goes with method: adapter, and only with it"),
@@ -311,6 +316,20 @@ def test_task_has_its_own_finetuning():
     score = load_scale("paper").score
     assert score.for_task("topic")["epochs"] == score.epochs
     assert score.for_task("pos") == score.for_task("topic") | {"epochs": 10, "batch_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("stated", "own", "expected"),
+    [
+        ({"learning_rate": 1e-3}, {"learning_rates": [1e-4, 5e-5]}, {"learning_rates": (1e-4, 5e-5)}),
+        ({"learning_rates": [1e-3]}, {"learning_rate": 1e-4}, {"learning_rate": 1e-4}),
+        ({"learning_rates": [1e-3]}, {"epochs": 2}, {"learning_rates": (1e-3,)}),
+    ],
+)
+def test_rates_of_a_task_replace_the_scores_rates(stated, own, expected):
+    usual = load_scale("paper").score.model_dump(exclude={"learning_rate", "learning_rates", "tasks"})
+    settings = ScoreSettings(**usual, **stated, tasks={"pos": own}).for_task("pos")
+    assert {name: value for name, value in settings.items() if name.startswith("learning_rate")} == expected
 
 
 def test_folders_replace_data_and_teacher_of_scale():

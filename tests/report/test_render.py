@@ -13,6 +13,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.report import plots, summary, tables
 from harness.report.exported import PrecisionResult
+from harness.report.finetuning import FinetuningNote
 from harness.report.published import PUBLISHED, list_published
 from harness.report.render import render_html, render_markdown, write_report
 from harness.report.results import Results
@@ -175,6 +176,16 @@ def test_loss_per_byte_and_leakage_are_listed(results: Results):
     assert tables.tabulate_held_out(results).rows[0] == ("Teacher", "2.500", "0.6250")
     assert tables.tabulate_leakage(results).rows == (("Topic", "0 of 99", "3 of 204"),)
     assert "| Topic | 0 of 99 | 3 of 204 |" in render_markdown(results)
+
+
+def test_remarks_on_finetuning_are_listed(results: Results):
+    assert tables.tabulate_finetuning(results).rows == ()
+    remarks = [
+        FinetuningNote(model="trim", task="topic", note="seed 1 was dropped", key=results.models[0].key),
+        FinetuningNote(model=None, task="topic", note="90 % are 'no'", key=results.models[0].key),
+    ]
+    rows = tables.tabulate_finetuning(results.model_copy(update={"finetuning": tuple(remarks)})).rows
+    assert rows == (("Student", "Topic", "seed 1 was dropped"), ("all", "Topic", "90 % are 'no'"))
 
 
 def test_headline_states_compression_and_retention(results: Results):

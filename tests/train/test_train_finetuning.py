@@ -19,7 +19,10 @@ from harness.tasks import TASKS
 from harness.train.finetuning import finetune as finetuning
 from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.encoding import encode_examples, pad_rows, split_words
-from harness.train.finetuning.finetune import Protocol, finetune, limit_epochs, predict_labels
+from harness.train.finetuning.finetune import finetune, predict_test
+from harness.train.finetuning.prediction import predict_labels
+from harness.train.finetuning.protocol import Protocol, choose_epochs
+from harness.train.trainer import DivergedError
 
 PROTOCOL = Protocol(
     epochs=3,
@@ -184,17 +187,16 @@ def test_predictions_follow_the_order_of_the_examples(kind, batch_size, tokenize
         assert predictions == [data.labels[first(example.text)] for example in data.test]
 
 
-@pytest.mark.parametrize("name", ["tagged", "sorted_texts"])
-def test_finetuning_learns_and_prints_nothing(name, tune, request, capfd, tmp_path):
-    data = request.getfixturevalue(name)
+@pytest.mark.parametrize("kind", ["token", "sequence"])
+def test_finetuning_learns_and_prints_nothing(kind, tune, tagged, sorted_texts, capfd):
+    data = tagged if kind == "token" else sorted_texts
     tuned = tune(
         data, epochs=12, learning_rate=2e-2, score=lambda labels: measure_accuracy(data, labels, "dev")
     )
-    assert measure_accuracy(data, tuned.predictions) > 0.85
+    assert measure_accuracy(data, tuned.dev_predictions, "dev") > 0.85
     assert len(tuned.dev_scores) == 12
     assert not tuned.model.training
     assert tuned.model.config.id2label == dict(enumerate(data.labels))
-    assert not (tmp_path / "scratch").exists()
     assert capfd.readouterr() == ("", "")
 
 
@@ -228,14 +230,64 @@ def test_patience_ends_training_early(tune, sorted_texts):
 
 
 @pytest.mark.parametrize(
-    ("max_examples", "num_train", "epochs"),
-    [(None, 9, 3), (27, 9, 3), (26, 9, 2), (9, 9, 1), (5, 9, 1), (5, 0, 3)],
+    ("max_examples", "min_steps", "num_train", "chosen"),
+    [
+        (None, None, 9, (3, None)),
+        (27, None, 9, (3, None)),
+        (26, None, 9, (2, None)),
+        (9, None, 9, (2, None)),
+        (5, None, 9, (2, None)),
+        (5, None, 0, (3, None)),
+        (None, 6, 8, (3, None)),
+        (None, 7, 8, (4, 2)),
+        (None, 20, 8, (10, 4)),
+        (16, 20, 8, (10, 4)),
+    ],
 )
-def test_limit_epochs_counts_whole_epochs(max_examples, num_train, epochs):
-    assert limit_epochs(3, max_examples, num_train) == epochs
+def test_choose_epochs_suits_the_size_of_the_task(max_examples, min_steps, num_train, chosen):
+    """Steps of four examples, three epochs as a rule."""
+    assert choose_epochs(3, num_train, 4, max_examples=max_examples, min_steps=min_steps) == chosen
 
 
-def test_the_test_part_is_predicted_once_and_last(tune, sorted_texts, monkeypatch):
+def test_a_single_epoch_stays_single():
+    assert choose_epochs(1, 100, 4, max_examples=10, min_steps=None) == (1, None)
+
+
+def test_dev_is_scored_every_few_epochs_and_after_the_last(tune, sorted_texts):
+    scores = iter([0.1, 0.5, 0.2])
+    tuned = tune(sorted_texts, epochs=5, evaluate_every=2, score=lambda _: next(scores))
+    assert (tuned.best_epoch, tuned.dev_scores, tuned.best_score) == (4, [0.1, 0.5, 0.2], 0.5)
+
+
+def test_patience_counts_epochs_between_scores(tune, sorted_texts):
+    scores = iter([0.5, 0.1, 0.2])
+    tuned = tune(sorted_texts, epochs=8, evaluate_every=2, patience=3, score=lambda _: next(scores))
+    assert (tuned.best_epoch, tuned.dev_scores) == (2, [0.5, 0.1, 0.2])
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_a_diverging_finetuning_is_refused(distilled, tune, sorted_texts, saved, tokenizer):
+    distillation = None
+    if distilled:
+        checkpoint.save_checkpoint(tune(sorted_texts, epochs=1).model, tokenizer, saved.parent / "teacher")
+        distillation = TaskDistillation(saved.parent / "teacher", {"class_mse": 1.0})
+    with pytest.raises(DivergedError, match=r"training: expected a finite loss; got (nan|inf)"):
+        tune(sorted_texts, learning_rate=1e30, distillation=distillation)
+
+
+def test_finetuning_leaves_no_file(tune, sorted_texts, tmp_path):
+    tune(sorted_texts, epochs=1)
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_predict_test_predicts_the_test_part(tune, tokenizer, sorted_texts):
+    model = tune(sorted_texts, epochs=1).model
+    test = encode_examples(sorted_texts.test, sorted_texts, tokenizer, PROTOCOL.max_length)
+    expected = predict_labels(model, test, sorted_texts, PROTOCOL.batch_size)
+    assert predict_test(model, tokenizer, sorted_texts, PROTOCOL) == expected
+
+
+def test_finetuning_predicts_the_dev_part_alone(tune, sorted_texts, monkeypatch):
     read = []
     real = finetuning.predict_labels
 
@@ -245,13 +297,20 @@ def test_the_test_part_is_predicted_once_and_last(tune, sorted_texts, monkeypatc
 
     monkeypatch.setattr(finetuning, "predict_labels", predict_labels)
     tune(sorted_texts)
-    assert read == [20, 20, 20, 30]
+    assert read == [20, 20, 20]
+
+
+def test_dev_predictions_are_those_of_the_best_epoch(tune, tokenizer, sorted_texts):
+    scores = iter([0.1, 0.5, 0.2])
+    tuned = tune(sorted_texts, score=lambda _: next(scores))
+    dev = encode_examples(sorted_texts.dev, sorted_texts, tokenizer, PROTOCOL.max_length)
+    assert tuned.dev_predictions == predict_labels(tuned.model, dev, sorted_texts, PROTOCOL.batch_size)
 
 
 def test_models_depend_on_the_seed_alone(tune, tagged):
     one, again = tune(tagged, epochs=1), tune(tagged, epochs=1)
     other = tune(tagged, seed=2, epochs=1)
-    assert one.predictions == again.predictions
+    assert one.dev_predictions == again.dev_predictions
     states = [tuned.model.state_dict() for tuned in (one, again, other)]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert not torch.equal(states[0]["classifier.weight"], states[2]["classifier.weight"])
@@ -267,7 +326,7 @@ def test_the_task_model_has_the_checkpoints_encoder(saved, tokenizer, tagged, ma
 def test_bf16_finetuning_keeps_weights_in_fp32(tune, sorted_texts):
     tuned = tune(sorted_texts, epochs=1, precision="bf16")
     assert {parameter.dtype for parameter in tuned.model.parameters()} == {torch.float32}
-    assert len(tuned.predictions) == 30
+    assert len(tuned.dev_predictions) == 20
 
 
 @pytest.mark.parametrize("method", ["full", "adapter", "lora", "sft"])

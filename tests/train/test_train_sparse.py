@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from harness.models.loading import checkpoint
-from harness.train.finetuning.finetune import Protocol, finetune, load_task_model
+from harness.train.finetuning.finetune import finetune, load_task_model
+from harness.train.finetuning.protocol import Protocol
 from harness.train.finetuning.sparse import choose_most_moved, copy_encoder_weights
 
 PROTOCOL = Protocol(

@@ -12,7 +12,8 @@ from harness.models.hidden_states import HiddenStates
 from harness.models.loading import checkpoint
 from harness.train.finetuning import finetune as finetuning
 from harness.train.finetuning.distillation import TaskDistillation, copy_layers, task_distillation_loss
-from harness.train.finetuning.finetune import Protocol, finetune
+from harness.train.finetuning.finetune import finetune
+from harness.train.finetuning.protocol import Protocol
 from harness.train.losses.inputs import Outputs
 
 PROTOCOL = Protocol(
@@ -158,4 +159,4 @@ def test_distillation_changes_the_weights_and_repeats_exactly(run, tmp_path):
 def test_an_untrained_student_with_all_layers_predicts_as_its_teacher(teacher, run, tmp_path):
     depth = teacher.model.config.num_hidden_layers
     begun = distil(tmp_path, {"class_mse": 1}, kept_layers=tuple(range(depth)))
-    assert run(begun, learning_rate=1e-12).predictions == teacher.predictions
+    assert run(begun, learning_rate=1e-12).dev_predictions == teacher.dev_predictions

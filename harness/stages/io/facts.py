@@ -206,18 +206,44 @@ class ScoresFacts(Facts):
     metrics: dict[str, MetricFacts]
 
 
+class AttemptFacts(Facts):
+    """One fine-tuning of a seed; `problem` is why it counts as collapsed, None if it does not."""
+
+    learning_rate: float
+    dev_score: float | None
+    problem: str | None
+
+
 class SeedFacts(Facts):
-    """One fine-tuning: the epoch that was kept, the dev score of each epoch, the trained parameters."""
+    """One fine-tuning: the epoch that was kept, the dev score of each epoch, the trained parameters.
+
+    `learning_rate` is that of the attempt that was kept, `attempts` are all that were made.
+    """
 
     best_epoch: int
     dev: list[float]
     num_trained: int
+    learning_rate: float
+    attempts: list[AttemptFacts]
+
+
+class MajorityFacts(Facts):
+    """The training part's most frequent label, its share there, and its score on dev."""
+
+    label: str
+    train_fraction: float
+    dev_score: float
 
 
 class FinetunedScoresFacts(ScoresFacts):
-    """The scores of a fine-tuned model, with each fine-tuning by its seed."""
+    """The scores of a fine-tuned model, with each fine-tuning by its seed.
+
+    `dropped` are the seeds of which every attempt diverged.
+    """
 
     seeds: dict[str, SeedFacts]
+    dropped: dict[str, list[AttemptFacts]]
+    majority: MajorityFacts
 
 
 class LinearScoresFacts(ScoresFacts):

@@ -14,6 +14,7 @@ from harness.pipeline.manifest import Manifest
 from harness.precisions import FP32
 from harness.report import results as schema
 from harness.report.exported import ExportResult, PrecisionResult
+from harness.report.finetuning import FinetuningNote
 from harness.report.render import write_results
 from harness.report.texts import HeldOut, Leakage
 from harness.report.values import Cost, Estimate, IntervalValue, SpeedRatio, StudyDescription
@@ -21,6 +22,7 @@ from harness.stages.io.facts import (
     CompareFacts,
     ExportFacts,
     FetchFacts,
+    FinetunedScoresFacts,
     GraphFacts,
     Int8Facts,
     LatencyFacts,
@@ -35,6 +37,7 @@ from harness.stages.io.facts import (
     TrainedStepFacts,
     TrainingFacts,
 )
+from harness.stages.io.finetuning_notes import describe_finetunings, describe_imbalance
 from harness.stages.table import KINDS, read_facts
 from harness.tasks import TASKS
 
@@ -156,6 +159,7 @@ def collect_results(config: Mapping[str, Any], read: Manifests) -> schema.Result
         copies=tuple(_collect_copies(settings.final_student, read.get("precisions"))),
         held_out=tuple(_collect_held_out(settings, read)),
         leakage=tuple(_collect_leakage(settings.tasks, read["tasks"])),
+        finetuning=tuple(_collect_finetuning_notes(settings, read)),
         training=tuple(_collect_training(name, read[name]) for name in trained),
         costs=tuple(_add_costs(model, stages, read) for model, stages in settings.made_by.items()),
         study=settings.study,
@@ -332,6 +336,22 @@ def _collect_held_out(settings: _ReportSettings, read: Manifests) -> Iterator[He
         if manifest is not None and isinstance(facts, StepFacts):
             loss, per_byte = facts.held_out.loss, facts.held_out.loss_per_byte
             yield HeldOut(model=model.id, loss=loss, loss_per_byte=per_byte, key=manifest.key)
+
+
+def _collect_finetuning_notes(settings: _ReportSettings, read: Manifests) -> Iterator[FinetuningNote]:
+    for task in settings.tasks:
+        imbalance: FinetuningNote | None = None
+        for model in settings.scored:
+            manifest = read[f"score.{task}.{model.id}"]
+            scores = read_facts(manifest, ScoringFacts).scores
+            if not isinstance(scores, FinetunedScoresFacts):
+                continue
+            text = describe_imbalance(scores.majority)
+            if text is not None and imbalance is None:
+                imbalance = FinetuningNote(model=None, task=task, note=text, key=manifest.key)
+                yield imbalance
+            for note in describe_finetunings(scores):
+                yield FinetuningNote(model=model.id, task=task, note=note, key=manifest.key)
 
 
 def _collect_leakage(tasks: tuple[str, ...], manifest: Manifest) -> Iterator[Leakage]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer
 
 from harness.config.losses import (
     LOSSES,
@@ -28,6 +27,7 @@ from harness.models.hidden_states import collect_hidden_states, record_attention
 from harness.train.losses import attention, hidden_states, task  # noqa: F401  their functions register
 from harness.train.losses.compatibility import refuse_incompatible
 from harness.train.losses.inputs import FUNCTIONS, LossInputs, Outputs
+from harness.train.trainer import FiniteTrainer
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def task_distillation_loss(
     return torch.stack(terms).sum()
 
 
-class TaskDistillationTrainer(Trainer):  # type: ignore[misc]
+class TaskDistillationTrainer(FiniteTrainer):
     """A trainer that compares its model with a teacher fine-tuned on the task.
 
     Args:

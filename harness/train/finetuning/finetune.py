@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     set_seed,
 )
@@ -33,91 +32,34 @@ from harness.train.finetuning.distillation import (
     copy_layers,
 )
 from harness.train.finetuning.encoding import EncodedExamples, encode_examples, pad_rows
+from harness.train.finetuning.prediction import Labels, predict_labels
+from harness.train.finetuning.protocol import Protocol
 from harness.train.finetuning.sparse import SparseUpdate, choose_most_moved, copy_encoder_weights
-from harness.train.trainer import (
-    OneDeviceArguments,
-    fastest_attention,
-    override_dropout,
-    without_autocast,
-)
-
-Labels = list[str] | list[list[str]]
-"""A label for each text, or for each word of each sentence, in the order of the examples."""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a model is fine-tuned; equal for all models that are compared.
-
-    Attributes:
-        epochs: passes over the training part.
-        learning_rate: peak rate; linear rise and fall.
-        batch_size: examples of one optimiser step.
-        warmup_fraction: share of the steps with a rising rate.
-        weight_decay: decoupled.
-        max_length: tokens of the longest input; a longer sentence of a token task is cut at words.
-        precision: ``fp32`` or ``bf16`` (autocast) of training; predictions are computed in fp32.
-        dropout: replaces the model's dropout while it is fine-tuned; ``None`` leaves it.
-        patience: epochs without a better score on dev after which training ends; ``None`` runs all epochs.
-        method: ``full`` trains every weight; ``adapter`` and ``lora`` train the head and their own weights;
-            ``sft`` trains every weight, then starts again with the head and the weights that moved most.
-        reduction: how many times narrower than the encoder an adapter is.
-        rank: rank of LoRA's products.
-        density: share of the encoder's weights that ``sft`` trains in the end.
-    """
-
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    warmup_fraction: float
-    weight_decay: float
-    max_length: int
-    precision: Literal["fp32", "bf16"]
-    dropout: float | None = None
-    patience: int | None = None
-    method: Literal["full", "adapter", "lora", "sft"] = "full"
-    reduction: int = 16
-    rank: int = 8
-    density: float = 0.08
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Settings besides the method that decide the outcome; settings of other methods are left out."""
-        own = {"adapter": "reduction", "lora": "rank", "sft": "density"}
-        others = [setting for method, setting in own.items() if method != self.method]
-        return {name: value for name, value in vars(self).items() if name not in ("method", *others)}
-
-
-def limit_epochs(epochs: int, max_examples: int | None, num_train: int) -> int:
-    """Return the number of whole epochs, at least 1, that train on no more than a number of examples.
-
-    Args:
-        epochs: the most epochs.
-        max_examples: the most examples over all epochs; ``None`` sets no bound.
-        num_train: examples of the training part.
-    """
-    if max_examples is None:
-        return epochs
-    return min(epochs, max(1, max_examples // max(1, num_train)))
+from harness.train.trainer import FiniteTrainer, OneDeviceArguments, fastest_attention, override_dropout
 
 
 @dataclass(frozen=True)
 class FinetunedModel:
-    """A fine-tuned model and its predictions on the test part.
+    """A fine-tuned model and its predictions on the dev part.
 
     Attributes:
         model: with its task head and its labels in the config; a stock class, unless it has adapters.
-        predictions: labels of the test part.
-        dev_scores: first metric on dev after each epoch.
+        dev_predictions: labels of the dev part.
+        dev_scores: first metric on dev after each epoch, or after every few.
         best_epoch: counted from 1; the weights are those at its end.
         num_trained: number of trained parameters.
     """
 
     model: nn.Module
-    predictions: Labels
+    dev_predictions: Labels
     dev_scores: list[float]
     best_epoch: int
     num_trained: int
+
+    @property
+    def best_score(self) -> float:
+        """The highest score on dev."""
+        return max(self.dev_scores)
 
 
 def finetune(
@@ -133,8 +75,7 @@ def finetune(
 ) -> FinetunedModel:
     """Fine-tune a copy of an encoder on a task.
 
-    Invariants: equal arguments give equal predictions on one machine; the test part is read once, after the
-    best epoch has been chosen on dev.
+    Invariants: equal arguments give equal weights on one machine; the test part is not read.
 
     Args:
         checkpoint: folder of an MLM model; its encoder is taken, a new head is drawn from ``seed``.
@@ -145,21 +86,20 @@ def finetune(
         score: computes the first metric of predictions on the dev part.
         folder: temporary folder of the trainer.
         distillation: the losses that compare with a teacher; None learns from the labels alone.
+
+    Raises:
+        DivergedError: the loss was infinite or not a number.
     """
     set_seed(seed)
     model = load_task_model(checkpoint, data)
-    encode = partial(
-        encode_examples,
-        data=data,
-        tokenizer=tokenizer,
-        max_length=protocol.max_length,
-        typed=count_token_types(model) > 1,
-    )
-    trainer_class = Trainer if distillation is None else _distilling_trainer(distillation, model, data)
+    trainer_class = FiniteTrainer if distillation is None else _distilling_trainer(distillation, model, data)
     model = apply_method(model, protocol)
     trained = count_trained(model)
-    train, dev = encode(data.train), encode(data.dev)
-    best = _BestEpoch(lambda: score(predict_labels(model, dev, data, protocol.batch_size)), protocol.patience)
+    train, dev = (
+        encode_examples(part, data, tokenizer, protocol.max_length, typed=count_token_types(model) > 1)
+        for part in (data.train, data.dev)
+    )
+    best = _BestEpoch(lambda: predict_labels(model, dev, data, protocol.batch_size), score, protocol)
 
     fit = partial(_fit, trainer_class, model, train, arguments=_make_arguments(folder, protocol, seed))
     with override_dropout(model, protocol.dropout), fastest_attention(model, protocol.precision):
@@ -172,11 +112,16 @@ def finetune(
     model.__dict__.pop("forward", None)  # the autocast that the library leaves around it
     model.to("cpu").load_state_dict(best.weights)
     shutil.rmtree(folder, ignore_errors=True)
-    test = encode(data.test)
     if protocol.method == "lora":
         model = merge_lora(model)
-    predictions = predict_labels(model.eval(), test, data, protocol.batch_size)
-    return FinetunedModel(model, predictions, best.scores, best.epoch, trained)
+    return FinetunedModel(model.eval(), best.predictions, best.scores, best.epoch, trained)
+
+
+def predict_test(model: nn.Module, tokenizer: Any, data: TaskData, protocol: Protocol) -> Labels:
+    """Return a fine-tuned model's labels of the test part."""
+    typed = count_token_types(model) > 1
+    test = encode_examples(data.test, data, tokenizer, protocol.max_length, typed=typed)
+    return predict_labels(model, test, data, protocol.batch_size)
 
 
 def _fit(
@@ -238,66 +183,37 @@ def load_task_model(checkpoint: Path, data: TaskData) -> Any:
         )
 
 
-@torch.no_grad()
-def predict_labels(model: nn.Module, encoded: EncodedExamples, data: TaskData, batch_size: int) -> Labels:
-    """Return the labels of the largest logits, in the order of the examples; every word gets a label.
-
-    Invariants: computed in the precision of the weights, also while the model is trained in another.
-    """
-    model.eval()
-    device = next(model.parameters()).device
-    order = sorted(range(len(encoded.rows)), key=lambda row: -len(encoded.rows[row]["input_ids"]))
-    chosen: dict[int, list[int]] = {}
-    for start in range(0, len(order), batch_size * 4):
-        rows = order[start : start + batch_size * 4]
-        batch = pad_rows([encoded.rows[row] for row in rows], encoded.pad_id)
-        labels = batch.pop("labels")
-        with without_autocast(model):
-            logits = model(**{name: value.to(device) for name, value in batch.items()}).logits
-        best = logits.argmax(-1).cpu()
-        for row, best_L, labels_L in zip(rows, best, labels, strict=True):
-            chosen[row] = _select_labelled(best_L, labels_L)
-    return _join_windows(chosen, encoded, data)
-
-
-def _select_labelled(best_L: Tensor, labels_L: Tensor) -> list[int]:
-    """Return the class of a text, or of the first sub-word of each word."""
-    if best_L.dim() == 0:
-        return [int(best_L)]
-    classes: list[int] = best_L[: len(labels_L)][labels_L != -100].tolist()
-    return classes
-
-
-def _join_windows(chosen: dict[int, list[int]], encoded: EncodedExamples, data: TaskData) -> Labels:
-    """Join the windows of each example."""
-    joined: list[list[str]] = [[] for _ in range(encoded.num_examples)]
-    for row, example in enumerate(encoded.owners):
-        joined[example].extend(data.labels[index] for index in chosen[row])
-    if data.task.kind == "token":
-        return joined
-    return [labels[0] for labels in joined]
-
-
 class _BestEpoch(TrainerCallback):  # type: ignore[misc]
-    """Score dev after each epoch and keep the weights of the best epoch (the first of equals).
+    """Score dev after each epoch, or every few, and keep the best epoch (the first of equals).
 
     End the training when the best epoch is ``patience`` epochs ago.
     """
 
-    def __init__(self, score: Callable[[], float], patience: int | None) -> None:
+    def __init__(
+        self, predict: Callable[[], Labels], score: Callable[[Labels], float], protocol: Protocol
+    ) -> None:
+        self.predict = predict
         self.score = score
-        self.patience = patience
+        self.protocol = protocol
+        self.finished = 0
         self.scores: list[float] = []
         self.epoch = 0
+        self.predictions: Labels = []
         self.weights: dict[str, Tensor] = {}
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> Any:  # noqa: ARG002
-        self.scores.append(self.score())
-        if self.epoch == 0 or self.scores[-1] > self.scores[self.epoch - 1]:
-            self.epoch = len(self.scores)
+        self.finished += 1
+        if self.finished % (self.protocol.evaluate_every or 1) and self.finished < self.protocol.epochs:
+            return control
+        predictions = self.predict()
+        score = self.score(predictions)
+        if self.epoch == 0 or score > max(self.scores):
+            self.epoch, self.predictions = self.finished, predictions
             self.weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        self.scores.append(score)
         model.train()
-        if self.patience is not None and len(self.scores) - self.epoch >= self.patience:
+        patience = self.protocol.patience
+        if patience is not None and self.finished - self.epoch >= patience:
             control.should_training_stop = True
         return control
 
@@ -320,6 +236,7 @@ def _make_arguments(folder: Path, protocol: Protocol, seed: int) -> OneDeviceArg
         length_column_name="length",
         save_strategy="no",
         logging_strategy="no",
+        logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,
         log_level="error",

@@ -1,0 +1,92 @@
+"""The stage that fine-tunes: rates chosen on dev, collapsed attempts and diverged seeds in its facts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.stages import score as stage
+from harness.train.finetuning.finetune import finetune
+from harness.train.trainer import DivergedError
+
+
+@pytest.fixture
+def run(finished, make_context):
+    """Return a function that runs the stage on the topics of a finished run and returns its facts."""
+
+    def run(seeds=(1, 2), keep_model=False, **protocol):
+        config = dict(finished.manifest("score.topic.teacher").config)
+        settings = {**config["protocol"], **protocol}
+        if "learning_rates" in protocol:
+            del settings["learning_rate"]
+        config |= {"seeds": list(seeds), "keep_model": keep_model, "protocol": settings}
+        inputs = {name: finished.folder(name) for name in ("teacher", "tasks")}
+        context = make_context(config, {"model": inputs["teacher"], "tasks": inputs["tasks"]})
+        facts = stage.run(context).scores
+        assert json.loads((context.out / "scores.json").read_text())["by_seed"] == facts.by_seed
+        return facts, context.out
+
+    return run
+
+
+@pytest.fixture
+def diverge(monkeypatch):
+    """Return a function that lets the fine-tunings of some seeds and rates diverge."""
+
+    def set_up(diverges):
+        def diverging(*given, protocol, seed, **settings):
+            if diverges(seed, protocol.learning_rate):
+                raise DivergedError("training: expected a finite loss; got nan")
+            return finetune(*given, protocol=protocol, seed=seed, **settings)
+
+        monkeypatch.setattr(stage, "finetune", diverging)
+
+    return set_up
+
+
+def test_the_rate_of_the_first_seed_serves_the_others(run):
+    facts, _ = run(learning_rates=[1e-3, 1e-4])
+    first, second = facts.seeds["1"], facts.seeds["2"]
+    assert [attempt.learning_rate for attempt in first.attempts[:2]] == [1e-3, 1e-4]
+    assert second.attempts[0].learning_rate == first.learning_rate
+    assert ",learning_rates=0.001/0.0001," in facts.signature
+    assert ",learning_rate=" not in facts.signature
+
+
+def test_a_diverged_attempt_is_repeated_at_a_lower_rate(run, diverge):
+    diverge(lambda _, rate: rate == 1e-3)
+    facts, _ = run(learning_rate=1e-3)
+    attempts = facts.seeds["1"].attempts
+    assert [attempt.learning_rate for attempt in attempts[:2]] == [1e-3, 2.5e-4]
+    assert attempts[0].problem == "non-finite loss"
+    assert facts.dropped == {}
+
+
+def test_a_seed_that_diverges_at_every_rate_is_dropped(run, diverge):
+    diverge(lambda seed, _: seed == 1)
+    facts, out = run(keep_model=True)
+    assert facts.by_seed == [2]
+    assert [attempt.problem for attempt in facts.dropped["1"]] == ["non-finite loss"] * 3
+    assert (out / "model" / "model.safetensors").is_file()
+
+
+def test_a_stage_whose_seeds_all_diverge_is_refused(run, diverge):
+    diverge(lambda *_: True)
+    with pytest.raises(HarnessError, match=r"score: topic: expected a finite loss .* rate of 6.25e-05; low"):
+        run(learning_rate=1e-3)
+
+
+def test_the_majority_label_of_training_is_recorded(run, finished):
+    facts, _ = run(seeds=(1,))
+    counts = json.loads((finished.folder("tasks") / "topic.json").read_text())
+    labels = [example["label"] for example in counts["train"]]
+    assert facts.majority.train_fraction == labels.count(facts.majority.label) / len(labels)
+    assert 0 < facts.majority.dev_score < 1
+
+
+def test_a_small_task_takes_more_epochs(run):
+    facts, _ = run(seeds=(1,), min_steps=9)
+    assert "min_steps" not in facts.signature
+    assert ",evaluate_every=" in facts.signature
