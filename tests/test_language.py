@@ -103,7 +103,7 @@ def test_banned_words_are_seen_in_names(name):
     assert check_python(f"{name} = 1") != []
 
 
-@pytest.mark.parametrize("line", ['"""Gives it."""', "# beside the point", 'f"{x}: wanted a {y}"'])
+@pytest.mark.parametrize("line", ['"""It gives the path."""', "# beside the point", 'f"{x}: wanted a {y}"'])
 def test_banned_words_are_seen_in_prose(line):
     assert check_python(f"{line}\n") != []
 

@@ -6,6 +6,8 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).parents[1] / "harness"
 
 STEP_KIND = "a kind of step: its schema in config/steps, its stage in stages"
@@ -30,10 +32,12 @@ REPEATED = {
     "precisions": STAGE,
     "tasks": STAGE,
     "batches": "rows of a corpus in data, masked batches of them in train",
+    "folder": "a data folder in data, a model folder in models/loading",
     "hidden_states": "reading them in models, their loss in train/losses",
     "hub": "data sets in data, models in models",
     "memory": "the peak of a stage in pipeline, of a block of code in measure",
     "mlm_head": "finding the head in families, fitting it in narrowing",
+    "projection": "to the vocabulary in ops, between two hidden sizes in train/losses",
     "results": "the schema in report, reading the stages' facts in stages/io",
     "scores": "computing them in measure, reading and writing them in stages/io",
     "study": "the schema in config, its stages in plans",
@@ -43,9 +47,6 @@ REPEATED = {
     "training": "of a tokenizer, of a language model",
 }
 """Module names that may repeat, each with the reason why its folder makes the meaning plain."""
-
-OPEN_MODULES = {"distillation", "folder", "projection"}
-"""Names whose rooms are still to be done."""
 
 
 def list_modules() -> list[Path]:
@@ -71,9 +72,18 @@ def test_a_module_name_repeats_only_with_a_reason():
     for path in list_modules():
         places[path.stem].append(path.relative_to(PACKAGE).as_posix())
     repeated = find_repeated(places)
-    assert {name: repeated[name] for name in repeated if name not in {*REPEATED, *OPEN_MODULES}} == {}
+    assert {name: repeated[name] for name in repeated if name not in REPEATED} == {}
 
 
 def test_every_reason_is_still_needed():
     stems = [path.stem for path in list_modules()]
     assert [name for name in REPEATED if stems.count(name) < 2] == []
+
+
+@pytest.mark.parametrize("folder", ["harness", "benchmarks"])
+def test_no_function_is_named_of_something(folder):
+    names = []
+    for path in (PACKAGE.parent / folder).rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        names += [one.name for one in nodes if isinstance(one, ast.FunctionDef) and one.name.endswith("_of")]
+    assert names == []
