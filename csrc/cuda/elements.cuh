@@ -59,9 +59,23 @@ __device__ Run<T> load_run(const T* from) {
   return *reinterpret_cast<const Run<T>*>(from);
 }
 
+// In PTX: the compiler splits the store of a struct of small elements. The compiler may move loads over this store, so that
+// no thread may read an element after it wrote it.
 template <typename T>
 __device__ void store_run(T* to, const Run<T>& run) {
+#ifdef __CUDA_ARCH__
+  unsigned words[4];
+  memcpy(words, &run, sizeof(words));
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(words[0]),
+               "r"(words[1]), "r"(words[2]), "r"(words[3]));
+#else
   *reinterpret_cast<Run<T>*>(to) = run;
+#endif
+}
+
+template <typename T>
+__host__ __device__ bool is_aligned(const T* row) {
+  return reinterpret_cast<uintptr_t>(row) % kRunBytes == 0;
 }
 
 // Returns the number of elements before the first 16-byte boundary.
@@ -88,6 +102,16 @@ __device__ inline float exponential(float x) {
 }
 
 __device__ inline double exponential(double x) { return exp(x); }
+
+__device__ inline float reciprocal(float x) {
+#ifdef __CUDA_ARCH__
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+#else
+  return 1 / x;
+#endif
+}
 
 template <typename A>
 __device__ A minus_infinity() {

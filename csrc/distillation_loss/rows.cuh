@@ -44,10 +44,9 @@ __device__ A finite_shift(A maximum) {
   return maximum == minus_infinity<A>() ? A(0) : maximum;
 }
 
-template <typename A>
-__device__ A larger(A left, A right) {  // `right` where `left` is NaN
-  return left > right ? left : right;
-}
+// The other number where one is NaN.
+__device__ inline float larger(float left, float right) { return fmaxf(left, right); }
+__device__ inline double larger(double left, double right) { return fmax(left, right); }
 
 // Rescales the sums to higher maxima. Invariants: a sum of zero stays zero; an infinite sum of terms whose leading
 // probability becomes zero becomes zero.
@@ -333,7 +332,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const RowArguments<T>
 template <typename T>
 __global__ void __launch_bounds__(kThreads) backward_kernel(const RowArguments<T> all) {
   const int64_t n = blockIdx.x;
-  backward_terms(all, n, with_gradients(all, n, make_terms(all, n)), all.statistics_N[n]);
+  const RowStatistics<sum_t<T>> row = all.statistics_N[n];  // a copy: stores of the gradient may alias the original
+  backward_terms(all, n, with_gradients(all, n, make_terms(all, n)), row);
 }
 
 // Runs both passes of a row in one block.

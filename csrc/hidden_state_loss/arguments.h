@@ -25,6 +25,7 @@ inline void check_layers(const std::vector<Tensor>& students, const std::vector<
     check_like(kOp, "teachers", teachers[l], students[l]);
     HARNESS_CHECK(
         students[l].scalar_type() == students[0].scalar_type(), kOp, "students", "one dtype for all", "two dtypes");
+    HARNESS_CHECK(students[l].device() == students[0].device(), kOp, "students", "one device for all", "two devices");
   }
 }
 

@@ -1,6 +1,8 @@
-// The loss between hidden states on the GPU: from tensors to the kernels, one launch per layer.
+// The loss between hidden states on the GPU: from tensors to the kernels, one launch for all layers.
 //
 // Shapes: N rows, D hidden.
+#include <algorithm>
+
 #include "cuda/dispatch.cuh"
 #include "hidden_state_loss/arguments.h"
 #include "hidden_state_loss/rows.cuh"
@@ -12,23 +14,13 @@ using cuda::elements;
 using cuda::writable;
 
 template <typename T>
-cuda::LayerArguments<T> layer_arguments(const Layers& layers, size_t l, const Tensor& inverse_count, const Tensor& sums_N) {
-  using A = cuda::sum_t<T>;
+cuda::Layer<T> layer_arguments(const Layers& layers, size_t l, std::vector<Tensor>* gradients) {
   const Tensor& s = layers.students[l];
   const Tensor& t = layers.teachers[l];
-  return {elements<T>(s),
-          elements<T>(t),
-          s.stride(0),
-          t.stride(0),
-          s.size(0),
-          s.size(1),
-          layers.mask ? elements<bool>(*layers.mask) : nullptr,
-          layers.cosine,
-          A(layers.weights[l]),
-          A(kEpsilon),
-          elements<A>(inverse_count),
-          writable<A>(sums_N),
-          nullptr};
+  if (gradients) gradients->push_back(torch::stable::new_empty(s, {s.size(0), s.size(1)}));
+  return {elements<T>(s), elements<T>(t), gradients ? writable<T>(gradients->back()) : nullptr,
+          s.stride(0),    t.stride(0),    s.size(1),
+          cuda::sum_t<T>(layers.weights[l])};
 }
 
 std::tuple<Tensor, std::vector<Tensor>> forward(
@@ -38,25 +30,26 @@ std::tuple<Tensor, std::vector<Tensor>> forward(
   const Tensor& first = layers.students[0];
   const cuda::Guard guard(first.get_device());
   const ScalarType type = sum_type(first);
-  Tensor loss = torch::stable::new_zeros(first, {}, type);
-  const Tensor inverse_count = torch::stable::new_zeros(first, {}, type);
-  const Tensor sums_N = torch::stable::new_zeros(first, {layers.rows()}, type);
+  const int64_t rows = layers.rows(), count = static_cast<int64_t>(layers.students.size());
+  Tensor loss = torch::stable::new_empty(first, {}, type);
+  const Tensor inverse_count = torch::stable::new_empty(first, {}, type);
+  const Tensor sums_LN = torch::stable::new_empty(first, {count, rows}, type);
   std::vector<Tensor> gradients;
   cuda::with_type(kOp, "students", first, [&]<typename T>() {
     using A = cuda::sum_t<T>;
     const cudaStream_t stream = cuda::current_stream(first);
     const bool* kept = layers.mask ? elements<bool>(*layers.mask) : nullptr;
-    cuda::check_launch(kOp, cuda::launch_count(kept, layers.rows(), writable<A>(inverse_count), stream));
-    for (size_t l = 0; l < layers.students.size(); ++l) {
-      const Tensor& s = layers.students[l];
-      cuda::LayerArguments<T> all = layer_arguments<T>(layers, l, inverse_count, sums_N);
-      if (needs_gradients) {
-        gradients.push_back(torch::stable::new_empty(s, {s.size(0), s.size(1)}));
-        all.grad_ND = writable<T>(gradients.back());
+    cuda::check_launch(kOp, cuda::launch_count(kept, rows, writable<A>(inverse_count), stream));
+    for (int64_t begin = 0; begin < count; begin += cuda::kMaxLayers) {
+      const int num_layers = static_cast<int>(std::min<int64_t>(cuda::kMaxLayers, count - begin));
+      cuda::LayersArguments<T> all{
+          {}, rows, kept, layers.cosine, A(kEpsilon), elements<A>(inverse_count), writable<A>(sums_LN) + begin * rows};
+      for (int l = 0; l < num_layers; ++l) {
+        all.layers[l] = layer_arguments<T>(layers, begin + l, needs_gradients ? &gradients : nullptr);
       }
-      cuda::check_launch(kOp, cuda::launch_layer(all, stream));
+      cuda::check_launch(kOp, cuda::launch_layers(all, num_layers, stream));
     }
-    cuda::check_launch(kOp, cuda::launch_sum(elements<A>(sums_N), layers.rows(), writable<A>(loss), stream));
+    cuda::check_launch(kOp, cuda::launch_sum(elements<A>(sums_LN), count * rows, writable<A>(loss), stream));
   });
   return {loss, gradients};
 }

@@ -10,21 +10,28 @@ namespace harness::cuda {
 
 constexpr int kRowWarps = 8;
 constexpr int kSumThreads = 1024;
+constexpr int kMaxLayers = 32;  // of one launch
 
-// The arguments of one layer. Each row adds to its own element of sums_N.
 template <typename T>
-struct LayerArguments {
-  using A = sum_t<T>;
+struct Layer {
   const T* student;
   const T* teacher;
-  int64_t student_stride, teacher_stride, rows, width;
+  T* grad_ND;  // null: no gradient needed
+  int64_t student_stride, teacher_stride, width;
+  sum_t<T> weight;
+};
+
+// The arguments of several layers. Each row of each layer writes its own element of sums_LN.
+template <typename T>
+struct LayersArguments {
+  using A = sum_t<T>;
+  Layer<T> layers[kMaxLayers];
+  int64_t rows;
   const bool* mask_N;
   bool cosine;
-  A weight;
   A epsilon;
   const A* inverse_count;  // 1 / number of rows that count, on the device
-  A* sums_N;
-  T* grad_ND;  // null: no gradient needed
+  A* sums_LN;
 };
 
 template <typename A>
@@ -69,15 +76,15 @@ __device__ void over_row(int64_t width, int64_t head, bool runs, const RunBody& 
 }
 
 template <typename T>
-__device__ void write_gradient(const LayerArguments<T>& all, int64_t n, sum_t<T> by_student, sum_t<T> by_teacher) {
+__device__ void write_gradient(const Layer<T>& layer, int64_t n, sum_t<T> by_student, sum_t<T> by_teacher) {
   using A = sum_t<T>;
-  const T* s_D = all.student + n * all.student_stride;
-  const T* t_D = all.teacher + n * all.teacher_stride;
-  T* grad_D = all.grad_ND + n * all.width;
+  const T* s_D = layer.student + n * layer.student_stride;
+  const T* t_D = layer.teacher + n * layer.teacher_stride;
+  T* grad_D = layer.grad_ND + n * layer.width;
   const bool runs = same_phase(s_D, t_D) && same_phase(s_D, static_cast<const T*>(grad_D));
   const auto gradient = [&](T s, T t) { return narrow<T>(A(widen(s) * by_student + widen(t) * by_teacher)); };
   over_row<T>(
-      all.width, head_length(s_D), runs,
+      layer.width, head_length(s_D), runs,
       [&](int64_t d) {
         Run<T> s = load_run(s_D + d);
         const Run<T> t = load_run(t_D + d);
@@ -89,21 +96,25 @@ __device__ void write_gradient(const LayerArguments<T>& all, int64_t n, sum_t<T>
 }
 
 template <typename T>
-__global__ void __launch_bounds__(32 * kRowWarps) layer_kernel(const LayerArguments<T> all) {
+__global__ void __launch_bounds__(32 * kRowWarps) layers_kernel(const LayersArguments<T> all) {
   using A = sum_t<T>;
   const int64_t n = int64_t(blockIdx.x) * kRowWarps + threadIdx.y;
   if (n >= all.rows) return;
+  const Layer<T> layer = all.layers[blockIdx.y];
+  const int64_t width = layer.width;
+  A* sum = all.sums_LN + int64_t(blockIdx.y) * all.rows + n;
   if (all.mask_N && !all.mask_N[n]) {
-    if (all.grad_ND) {
-      for (int64_t d = threadIdx.x; d < all.width; d += 32) all.grad_ND[n * all.width + d] = narrow<T>(A(0));
+    if (layer.grad_ND) {
+      for (int64_t d = threadIdx.x; d < width; d += 32) layer.grad_ND[n * width + d] = narrow<T>(A(0));
     }
+    if (threadIdx.x == 0) *sum = A(0);
     return;
   }
-  const T* s_D = all.student + n * all.student_stride;
-  const T* t_D = all.teacher + n * all.teacher_stride;
+  const T* s_D = layer.student + n * layer.student_stride;
+  const T* t_D = layer.teacher + n * layer.teacher_stride;
   Products<T> products;
   over_row<T>(
-      all.width, head_length(s_D), same_phase(s_D, t_D),
+      width, head_length(s_D), same_phase(s_D, t_D),
       [&](int64_t d) {
         const Run<T> s = load_run(s_D + d), t = load_run(t_D + d);
 #pragma unroll
@@ -111,8 +122,8 @@ __global__ void __launch_bounds__(32 * kRowWarps) layer_kernel(const LayerArgume
       },
       [&](int64_t d) { products.add(widen(s_D[d]), widen(t_D[d]), all.cosine); });
   products.sum();
-  const A weight = all.weight * *all.inverse_count;
-  A distance = products.first / A(all.width), by_student = A(2) / A(all.width), by_teacher = -by_student;
+  const A weight = layer.weight * *all.inverse_count;
+  A distance = products.first / A(width), by_student = A(2) / A(width), by_teacher = -by_student;
   if (all.cosine) {
     const A student = products.student + all.epsilon, teacher = products.teacher + all.epsilon;
     const A length = sqrt(student) * sqrt(teacher);
@@ -120,8 +131,8 @@ __global__ void __launch_bounds__(32 * kRowWarps) layer_kernel(const LayerArgume
     by_student = products.first / (student * length);
     by_teacher = A(-1) / length;
   }
-  if (threadIdx.x == 0) all.sums_N[n] += weight * distance;
-  if (all.grad_ND) write_gradient(all, n, weight * by_student, weight * by_teacher);
+  if (threadIdx.x == 0) *sum = weight * distance;
+  if (layer.grad_ND) write_gradient(layer, n, weight * by_student, weight * by_teacher);
 }
 
 // Sums a block's values in a fixed order; thread 0 has the result.
@@ -147,9 +158,9 @@ __global__ void count_kernel(const bool* mask_N, int64_t rows, A* inverse_count)
 }
 
 template <typename A>
-__global__ void sum_kernel(const A* sums_N, int64_t rows, A* loss) {
+__global__ void sum_kernel(const A* sums, int64_t count, A* loss) {
   double sum = 0;
-  for (int64_t n = threadIdx.x; n < rows; n += kSumThreads) sum += sums_N[n];
+  for (int64_t i = threadIdx.x; i < count; i += kSumThreads) sum += sums[i];
   sum = sum_block(sum);
   if (threadIdx.x == 0) *loss = A(sum);
 }
@@ -161,16 +172,17 @@ cudaError_t launch_count(const bool* mask_N, int64_t rows, A* inverse_count, cud
 }
 
 template <typename T>
-cudaError_t launch_layer(const LayerArguments<T>& all, cudaStream_t stream) {
+cudaError_t launch_layers(const LayersArguments<T>& all, int num_layers, cudaStream_t stream) {
   if (all.rows == 0) return cudaSuccess;
-  const dim3 grid(static_cast<unsigned>((all.rows + kRowWarps - 1) / kRowWarps)), block(32, kRowWarps);
-  HARNESS_LAUNCH(layer_kernel<T>, grid, block, stream, all);
+  const unsigned blocks = static_cast<unsigned>((all.rows + kRowWarps - 1) / kRowWarps);
+  const dim3 grid(blocks, static_cast<unsigned>(num_layers)), block(32, kRowWarps);
+  HARNESS_LAUNCH(layers_kernel<T>, grid, block, stream, all);
   return cudaGetLastError();
 }
 
 template <typename A>
-cudaError_t launch_sum(const A* sums_N, int64_t rows, A* loss, cudaStream_t stream) {
-  HARNESS_LAUNCH(sum_kernel<A>, 1, kSumThreads, stream, sums_N, rows, loss);
+cudaError_t launch_sum(const A* sums, int64_t count, A* loss, cudaStream_t stream) {
+  HARNESS_LAUNCH(sum_kernel<A>, 1, kSumThreads, stream, sums, count, loss);
   return cudaGetLastError();
 }
 

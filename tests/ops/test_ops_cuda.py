@@ -86,7 +86,7 @@ MUTATIONS = {
         "distillation_loss", f"  }}\n{BARRIER}  return shared;", "  }\n  return shared;"
     ),
     "half of a warp merged": Mutation("distillation_loss", "distance = 16", "distance = 8"),
-    "the smaller maximum": Mutation("distillation_loss", "left > right", "left < right"),
+    "the smaller maximum": Mutation("distillation_loss", "fmaxf(left, right)", "fminf(left, right)"),
     "zero times infinity": Mutation("distillation_loss", "leading == A(0) ? A(0) : leading", "leading"),
     "not summed again from the maxima": Mutation("distillation_loss", "if (!finite)", "if (false)"),
     "the last elements left out": Mutation(
@@ -99,7 +99,7 @@ MUTATIONS = {
     "sum_block without its barrier": Mutation("hidden_state_loss", BARRIER, ""),
     "a warp summed by half": Mutation("hidden_state_loss", "distance > 0", "distance > 1"),
     "masked rows without a gradient of zero": Mutation(
-        "hidden_state_loss", "if (all.grad_ND) {", "if (false) {"
+        "hidden_state_loss", "if (layer.grad_ND) {", "if (false) {"
     ),
     "gelu_backward without its barrier": Mutation("linear_gelu_linear", BARRIER, ""),
     "the last warp's sums left out": Mutation(

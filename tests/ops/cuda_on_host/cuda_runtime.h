@@ -8,6 +8,7 @@
 #include "fibers.h"
 
 #define __device__
+#define __host__
 #define __global__
 #define __noinline__
 #define __shared__ static

@@ -10,11 +10,11 @@ using namespace fuzz;
 constexpr double kEpsilon = 1e-12;
 
 template <typename T>
-struct Layer {
+struct States {
   Rows<T> student, teacher, gradient;
   double weight;
 
-  Layer(Random& random, int64_t count, int64_t width)
+  States(Random& random, int64_t count, int64_t width)
       : student(random, count, width),
         teacher(random, count, width),
         gradient(count, width, width, random.between(0, 9)),
@@ -31,7 +31,7 @@ struct Layer {
 
 // Checks one row's gradient; returns its distance and adds the size of its error.
 template <typename T>
-Wide check_row(Comparison& comparison, Layer<T>& layer, int64_t n, bool cosine, Wide share, bool with_gradient, Wide& size) {
+Wide check_row(Comparison& comparison, States<T>& layer, int64_t n, bool cosine, Wide share, bool with_gradient, Wide& size) {
   const int64_t width = layer.student.width;
   const T *s = layer.student.row(n), *t = layer.teacher.row(n), *g = layer.gradient.row(n);
   Wide dot = 0, student = kEpsilon, teacher = kEpsilon, squares = 0;
@@ -63,30 +63,31 @@ double hidden(Random& random) {
   std::unique_ptr<bool[]> mask(new bool[count]);
   for (int64_t n = 0; n < count; ++n) mask[n] = !with_mask || random.chance(0.6);
   const int64_t kept = std::count(mask.get(), mask.get() + count, true);
-  std::vector<Layer<T>> layers;
-  for (int64_t l = random.between(1, 2); l > 0; --l) layers.emplace_back(random, count, width);
+  std::vector<States<T>> layers;
+  for (int64_t l = random.between(1, 3); l > 0; --l) layers.emplace_back(random, count, random.chance(0.5) ? width : random.size(600));
   A loss = -1, inverse_count = -1;
-  std::vector<A> sums(count, A(0));
+  std::vector<A> sums(layers.size() * count, A(-1));
   harness::cuda::launch_count(with_mask ? mask.get() : nullptr, count, &inverse_count, nullptr);
-  for (Layer<T>& layer : layers) {
-    harness::cuda::launch_layer(
-        harness::cuda::LayerArguments<T>{
-            layer.student.data(), layer.teacher.data(), layer.student.stride, layer.teacher.stride, count, width,
-            with_mask ? mask.get() : nullptr, cosine, A(layer.weight), A(kEpsilon), &inverse_count, sums.data(),
-            with_gradient ? layer.gradient.data() : nullptr},
-        nullptr);
+  harness::cuda::LayersArguments<T> all{
+      {}, count, with_mask ? mask.get() : nullptr, cosine, A(kEpsilon), &inverse_count, sums.data()};
+  for (size_t l = 0; l < layers.size(); ++l) {
+    States<T>& layer = layers[l];
+    T* gradient = with_gradient ? layer.gradient.data() : nullptr;
+    all.layers[l] = {layer.student.data(),  layer.teacher.data(),  gradient,       layer.student.stride,
+                     layer.teacher.stride, layer.student.width, A(layer.weight)};
   }
-  harness::cuda::launch_sum(sums.data(), count, &loss, nullptr);
+  harness::cuda::launch_layers(all, static_cast<int>(layers.size()), nullptr);
+  harness::cuda::launch_sum(sums.data(), int64_t(sums.size()), &loss, nullptr);
   Comparison comparison;
   Wide expected = 0, size = 1e-30;
-  for (Layer<T>& layer : layers) {
+  for (States<T>& layer : layers) {
     layer.student.check_gaps("the student");
     layer.gradient.check_gaps("the gradient");
     for (int64_t n = 0; n < count; ++n) {
       if (mask[n]) {
         expected += check_row(comparison, layer, n, cosine, Wide(A(layer.weight)) / kept, with_gradient, size);
       } else {
-        for (int64_t d = 0; with_gradient && d < width; ++d) comparison.check("the gradient", n, d, wide(layer.gradient.row(n)[d]), 0, 1e-30);
+        for (int64_t d = 0; with_gradient && d < layer.student.width; ++d) comparison.check("the gradient", n, d, wide(layer.gradient.row(n)[d]), 0, 1e-30);
       }
     }
   }
