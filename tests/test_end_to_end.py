@@ -18,6 +18,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from harness import cli
 from harness.models.loading.folder import quiet
+from harness.report.answer import write_answer
 from harness.report.results import Results
 
 RUN = "mt/short-tiny"
@@ -147,11 +148,15 @@ def numbers(results):
 def test_run_ends_and_names_its_report(undisturbed):
     runs, done = undisturbed
     folder = runs / RUN
-    assert done.stdout.splitlines() == [
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [
         f"report: {folder / 'report.md'}  {folder / 'report.html'}  {folder / 'results.json'}",
         f"student: {folder / 'student'}  (AutoModelForMaskedLM.from_pretrained loads it)",
         f"model:  {folder / 'onnx'}  (ONNX files of each task)",
     ]
+    assert tuple(lines[3:]) == write_answer(
+        Results.model_validate_json((folder / "results.json").read_text())
+    )
     lines = done.stderr.splitlines()
     count = count_stages(runs)
     assert lines[0].startswith(f"[1/{count}] corpora: done in ")
@@ -189,9 +194,12 @@ def test_every_reported_number_has_a_manifest(undisturbed):
         assert score.mean == pytest.approx(cell.get("mean", cell.get("value")))
     for export in results.exports:
         assert export.size_bytes == manifests[export.key]["facts"][export.precision]["size_bytes"]
+    titles = [model.title for model in results.models]
     for name in ("report.md", "report.html"):
         text = (runs / RUN / name).read_text(encoding="utf-8")
-        assert all(model.name.replace("'", "&#39;") in text or model.name in text for model in results.models)
+        assert all(
+            model.title.replace("'", "&#39;") in text or model.title in text for model in results.models
+        )
 
 
 def test_manifests_describe_machine_and_versions(undisturbed):

@@ -33,6 +33,8 @@ from harness.pipeline.store import Store
 from harness.pipeline.verify import verify as find_damage
 from harness.plans.run import reads_hub
 from harness.plans.run_inputs import plan_pretraining
+from harness.report.answer import write_answer
+from harness.report.render import read_results
 from harness.stages import RUNNERS
 
 
@@ -59,6 +61,8 @@ def reproduce(
     out.print(f"student: {folder / STUDENT}  (AutoModelForMaskedLM.from_pretrained loads it)", soft_wrap=True)
     if chosen.tasks:
         out.print(f"model:  {folder / MODELS}  (ONNX files of each task)", soft_wrap=True)
+    for sentence in write_answer(read_results(folder / "results.json")):
+        out.print(sentence, soft_wrap=True, markup=False)
 
 
 def _execute(

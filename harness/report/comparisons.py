@@ -35,7 +35,7 @@ def compare_with_baselines(results: Results) -> Table:
     student = find_final_student(results)
     baselines = results.list_models("baseline")
     pairs = [(one, student.id, one.id) for one in baselines] if student else []
-    name = student.name if student else ABSENT
+    name = student.title if student else ABSENT
     return tabulate_pairs(results, f"{name}, compared with each baseline", pairs, "Read as the table above.")
 
 
@@ -48,16 +48,17 @@ def tabulate_pairs(
     for named, model, other in pairs:
         cells = [results.find_comparison(model, other, task) for task in columns]
         if any(cells):
-            rows.append((named.name, *(format_optional(cell, format_claim) for cell in cells)))
+            rows.append((named.title, *(format_optional(cell, format_claim) for cell in cells)))
     return Table(title, ("Model", *map(format_task, columns)), tuple(rows), note, words=True)
 
 
 def format_claim(row: ComparisonRow) -> str:
     """Print the difference in points with its interval, and the verdict."""
-    return f"{_format_points(row.difference)}: {describe_verdict(row.verdict)}"
+    return f"{format_points(row.difference)}: {describe_verdict(row.verdict)}"
 
 
-def _format_points(number: Estimate) -> str:
+def format_points(number: Estimate) -> str:
+    """Print a difference in points with its sign and its interval."""
     low, high = _format_signed(number.low), _format_signed(number.high)
     return f"{_format_signed(number.value)} ({low} to {high})"
 
@@ -77,7 +78,7 @@ def tabulate_comparisons(results: Results) -> Table:
             find_model_name(results, one.model),
             find_model_name(results, one.other),
             format_task(one.task),
-            _format_points(one.difference),
+            format_points(one.difference),
             format_optional(one.retention, format_estimate),
             *(
                 format_optional(value, _format_probability)

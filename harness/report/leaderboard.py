@@ -168,7 +168,7 @@ def list_sections(results: Results) -> dict[str, list[Part]]:
 def write_leaderboard(results: Results, folder: Path) -> None:
     """Write ``leaderboard.md`` with its figure, and ``leaderboard.html``."""
     folder.mkdir(parents=True, exist_ok=True)
-    headline, sections = write_headline(results), list_sections(results)
+    headline, sections = (write_headline(results),), list_sections(results)
     for picture in _draw_pictures(results):
         if picture is not None:
             (folder / f"{picture.name}.svg").write_bytes(picture.svg)

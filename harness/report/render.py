@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from harness.errors import HarnessError
 from harness.report import comparisons, tables
+from harness.report.answer import write_answer
 from harness.report.plots import Picture, draw_latency_by_model, draw_score_by_size
 from harness.report.published import list_published
 from harness.report.results import Results
@@ -92,9 +93,9 @@ def drop_empty(parts: Mapping[str, Sequence[Part | None]]) -> dict[str, list[Par
 
 
 def render_page(
-    results: Results, template: str, headline: str, sections: Mapping[str, Sequence[Part]]
+    results: Results, template: str, headline: Sequence[str], sections: Mapping[str, Sequence[Part]]
 ) -> str:
-    """Return a page of sections, rendered by one of the two templates."""
+    """Return a page of sections under a headline of sentences, rendered by one of the two templates."""
     return (
         load_templates()
         .get_template(template)
@@ -110,12 +111,12 @@ def render_page(
 
 def render_markdown(results: Results) -> str:
     """Return the report as Markdown; its figures are files in the same folder."""
-    return render_page(results, MARKDOWN_TEMPLATE, tables.write_headline(results), _list_sections(results))
+    return render_page(results, MARKDOWN_TEMPLATE, write_answer(results), _list_sections(results))
 
 
 def render_html(results: Results) -> str:
     """Return the report as one HTML page that loads nothing else."""
-    return render_page(results, HTML_TEMPLATE, tables.write_headline(results), _list_sections(results))
+    return render_page(results, HTML_TEMPLATE, write_answer(results), _list_sections(results))
 
 
 def write_report(results: Results, folder: Path) -> tuple[Path, Path]:

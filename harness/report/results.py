@@ -30,6 +30,9 @@ from harness.report.values import (
 )
 from harness.verdict import Verdict, decide_verdict
 
+_FINAL = " (final student)"
+"""The end of the final student's name in a run; the names of a comparison of recipes have none."""
+
 
 class Run(ReportModel):
     """The run: its language, recipe, scale, teacher and data."""
@@ -70,6 +73,11 @@ class ModelResult(ReportModel):
     def num_parameters(self) -> int | None:
         """The sum over parts."""
         return None if self.parameters is None else sum(self.parameters.values())
+
+    @property
+    def title(self) -> str:
+        """The name in tables; a run's final student is called student, with the id of its step."""
+        return f"student ({self.id})" if self.name.endswith(_FINAL) else self.name
 
 
 class TaskScore(ReportModel):

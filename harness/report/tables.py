@@ -84,7 +84,7 @@ def format_speed_up(ratio: SpeedRatio) -> str:
 
 def find_model_name(results: Results, model: str) -> str:
     """Return the name of a model in tables."""
-    return next((one.name for one in results.models if one.id == model), model)
+    return next((one.title for one in results.models if one.id == model), model)
 
 
 def format_task(task: str) -> str:
@@ -105,7 +105,7 @@ def _score_row(results: Results, model: ModelResult) -> tuple[str, ...]:
         format_optional(results.find_score(model.id, task), _format_score) for task in results.declared.tasks
     ]
     return (
-        model.name,
+        model.title,
         format_optional(model.num_parameters, format_count),
         format_optional(model.size_bytes, _format_megabytes),
         *scores,
@@ -141,7 +141,7 @@ def tabulate_shapes(results: Results) -> Table:
     header = ("Model", "After step", *_SHAPE.values(), *counted, "Parameters")
     rows = [
         (
-            one.name,
+            one.title,
             one.step or ABSENT,
             *(format_optional((one.shape or {}).get(name), str) for name in _SHAPE),
             *(format_optional((one.parameters or {}).get(part), format_count) for part in parts),
@@ -368,7 +368,7 @@ def tabulate_provenance(results: Results) -> Table:
     numbers: dict[str, list[str]] = defaultdict(list)
     name = partial(find_model_name, results)
     for model in results.models:
-        numbers[model.key].append(f"size of {model.name}")
+        numbers[model.key].append(f"size of {model.title}")
     for score in results.scores:
         for key in score.keys:
             numbers[key].append(f"{score.task} {score.metric} of {name(score.model)}")
@@ -411,18 +411,3 @@ def tabulate_missing(results: Results) -> Table:
     """Return the table of cells without a number, and why."""
     rows = tuple((one.cell, one.reason) for one in results.absent)
     return Table("What is absent", ("Cell", "Reason"), rows, words=True)
-
-
-def write_headline(results: Results) -> str:
-    """Return one sentence about the final student; parts of it whose numbers are absent are left out."""
-    teacher, student = find_teacher(results), find_final_student(results)
-    if teacher is None or student is None:
-        return "This run made no student."
-    made = f"From {teacher.name} the recipe made {student.name} for {results.run.language_name}"
-    numbers = []
-    saved, kept = compute_compression(results, student), compute_retention(results, student.id)
-    if saved is not None:
-        numbers.append(f"{format_percent(saved)} % fewer parameters")
-    if kept is not None:
-        numbers.append(f"{format_retention(results, student)} % of the teacher's average score")
-    return f"{made}: {', '.join(numbers)}." if numbers else f"{made}."

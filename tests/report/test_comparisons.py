@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.report import comparisons, tables
+from harness.report.answer import write_answer
 from harness.report.render import render_markdown
 from harness.report.results import ComparisonRow, Results
 from harness.report.values import Estimate
@@ -63,7 +64,7 @@ def test_student_is_compared_with_the_baselines(compared: Results):
 def test_share_of_the_teacher_has_an_interval_after_comparison(compared: Results):
     student = tables.tabulate_scores(compared).rows[2]
     assert student[-1] == "93.0 (90.0–96.0)"
-    assert "93.0 (90.0–96.0) % of the teacher's average score" in tables.write_headline(compared)
+    assert "93.0 (90.0–96.0) % of the teacher's average score" in " ".join(write_answer(compared))
     assert tables.tabulate_scores(compared).rows[0][-1] == "100.0"
 
 

@@ -188,15 +188,6 @@ def test_remarks_on_finetuning_are_listed(results: Results):
     assert rows == (("Student", "Topic", "seed 1 was dropped"), ("all", "Topic", "90 % are 'no'"))
 
 
-def test_headline_states_compression_and_retention(results: Results):
-    assert tables.write_headline(results) == (
-        "From Teacher the recipe made Student for Maltese: 89.9 % fewer parameters, "
-        f"{percent_of(results, 'trim')} % of the teacher's average score."
-    )
-    alone = results.model_copy(update={"models": results.models[:1]})
-    assert tables.write_headline(alone) == "This run made no student."
-
-
 def test_published_numbers_state_their_source(results: Results):
     assert all(one.place and one.row and 0 <= one.low <= one.high <= 1 for one in PUBLISHED)
     assert {one.language for one in list_published("gurgurov2025@564", "mt")} == {None, "mt"}
