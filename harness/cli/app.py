@@ -34,6 +34,10 @@ ScaleName = Annotated[
     str, typer.Option("--scale", help="how much: mini, small, laptop, paper, or a YAML file")
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="data folder with your own text and tasks")]
+StrictData = Annotated[
+    bool,
+    typer.Option("--strict-data", help="refuse labelled data that has to be read otherwise than written"),
+]
 Teacher = Annotated[
     str | None,
     typer.Option("--teacher", help="another teacher: a model's folder, or ORG/NAME[@REVISION] of the hub"),
@@ -67,10 +71,16 @@ def print_table(table: Table, *, keys: int = 1) -> None:
 
 
 def plan_chosen_run(
-    language: str, recipe: str | None, scale: str, data: Path | None, teacher: str | None
+    language: str,
+    recipe: str | None,
+    scale: str,
+    data: Path | None,
+    teacher: str | None,
+    *,
+    strict_data: bool = False,
 ) -> tuple[RunPlan, str]:
     """Return the plan of the run that the options describe, and the run's name."""
-    amount = choose_scale(scale, data, teacher)
+    amount = choose_scale(scale, data, teacher, strict_data=strict_data)
     chosen = load_recipe(rename_recipe(recipe or amount.recipe or DEFAULT_RECIPE))
     return plan_run(language, chosen, amount), f"{chosen.name}-{amount.name}"
 
@@ -85,9 +95,11 @@ def rename_recipe(name: str) -> str:
     return present
 
 
-def choose_scale(name: str, data: Path | None, teacher: str | None) -> Scale:
+def choose_scale(name: str, data: Path | None, teacher: str | None, *, strict_data: bool = False) -> Scale:
     """Load a scale; replace its data folder and teacher by the user's own, where given."""
     scale = load_scale(name)
+    if strict_data:
+        scale = scale.with_strict_data()
     if data is not None:
         if not data.is_dir():
             raise HarnessError(f"--data {data}: expected a data folder; got none; name one that exists")

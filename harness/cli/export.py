@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from harness.cli.app import Data, app, err, out, print_table
+from harness.cli.app import Data, StrictData, app, err, out, print_table
 from harness.errors import UsageError
 from harness.precisions import COPIES, FP32, PRECISIONS, find_precision
 from harness.tasks import HEADS
@@ -28,6 +28,7 @@ def export(
         str | None, typer.Option(help="score copies on this language's task, and calibrate on its text")
     ] = None,
     data: Data = None,
+    strict_data: StrictData = False,
     graphs: Annotated[str, typer.Option(help="graphs to try, the preferred first")] = _GRAPHS,
     precisions: Annotated[
         str, typer.Option(help=f"in addition to fp32: {', '.join(COPIES)}; or all, or none")
@@ -50,8 +51,8 @@ def export(
 
     record = export_model(
         model, task, target, graphs=_split_names(graphs), precisions=_read_precisions(precisions, language),
-        layout=layout, language=language, data=data, allowed_drop=allowed_drop / 100, length=length,
-        seconds=seconds, licence=licence,
+        layout=layout, language=language, data=data, strict_data=strict_data,
+        allowed_drop=allowed_drop / 100, length=length, seconds=seconds, licence=licence,
         report_step=lambda line: err.print(line, markup=False, soft_wrap=True),
     ).as_dict()  # fmt: skip
     _print_files(record)

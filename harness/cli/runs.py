@@ -17,6 +17,7 @@ from harness.cli.app import (
     RecipeName,
     Runs,
     ScaleName,
+    StrictData,
     Teacher,
     app,
     choose_scale,
@@ -46,10 +47,11 @@ def reproduce(
     scale: ScaleName = "mini",
     data: Data = None,
     teacher: Teacher = None,
+    strict_data: StrictData = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Run a recipe on a language, from corpus to report; finished stages are kept."""
-    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher)
+    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher, strict_data=strict_data)
     store = Store(runs)
     _execute(chosen.plan, store, f"{language}/{name}")
     folder = publish_run(chosen, store, locate_run(runs, language, name))
@@ -88,10 +90,11 @@ def download(
     scale: ScaleName = "mini",
     data: Data = None,
     teacher: Teacher = None,
+    strict_data: StrictData = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Run only the stages that read the hub, so that the rest of the run needs no network."""
-    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher)
+    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher, strict_data=strict_data)
     if any(map(reads_hub, chosen.plan)):
         _execute(chosen.plan, Store(runs), f"{language}/{name}", reads_hub)
 
@@ -104,10 +107,11 @@ def plan(
     scale: ScaleName = "mini",
     data: Data = None,
     teacher: Teacher = None,
+    strict_data: StrictData = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Print the stages of a run and which of them are done, without running any."""
-    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher)
+    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher, strict_data=strict_data)
     print_plan(f"{language}/{name}", chosen.plan, Store(runs))
 
 
@@ -119,10 +123,11 @@ def report(
     scale: ScaleName = "mini",
     data: Data = None,
     teacher: Teacher = None,
+    strict_data: StrictData = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Print the report of a finished run."""
-    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher)
+    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher, strict_data=strict_data)
     if Store(runs).find(chosen.plan.keys["report"]) is None:
         raise HarnessError(
             f"report: expected a finished run {language}/{name} in {runs}; got none; run `harness reproduce`"

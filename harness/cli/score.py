@@ -11,7 +11,18 @@ from rich.table import Table
 
 from harness.baselines import BASELINE_NAMES, list_scorecard_baselines
 from harness.cli import doctor
-from harness.cli.app import DEFAULT_RUNS, Data, Runs, ScaleName, app, choose_scale, err, out, print_table
+from harness.cli.app import (
+    DEFAULT_RUNS,
+    Data,
+    Runs,
+    ScaleName,
+    StrictData,
+    app,
+    choose_scale,
+    err,
+    out,
+    print_table,
+)
 from harness.cli.watch import Watch
 from harness.config.load import check_scale
 from harness.config.scale import Scale
@@ -55,12 +66,15 @@ def score(
     baselines: Baselines = None,
     method: MethodName = None,
     scale: ScaleName = "paper",
+    strict_data: StrictData = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Fine-tune and score any encoders and baselines on a language's tasks, with intervals and tests."""
     from harness.plans.scorecard import collect_scores, find_model_sources, plan_evaluation  # noqa: PLC0415  loads torch
 
-    amount = _apply_options(choose_scale(scale, data, None), tasks, seeds, baselines, method)
+    amount = _apply_options(
+        choose_scale(scale, data, None, strict_data=strict_data), tasks, seeds, baselines, method
+    )
     card = plan_evaluation(find_model_sources(model), language, amount)
     name = f"{language}/score-{card.models[0].id}-{amount.name}"
     with Watch(err, len(card.plan)) as watch:
@@ -142,8 +156,20 @@ def _describe_leakage(facts: dict[str, Any]) -> str:
     leaked = facts["leakage"]
     return (
         f"leakage: {leaked['test']} of {facts['test']} test texts are also in train or dev, "
-        f"{leaked['dev']} of {facts['dev']} dev texts in train\n"
+        f"{leaked['dev']} of {facts['dev']} dev texts in train\n{_describe_repeats(facts)}"
     )
+
+
+def _describe_repeats(facts: dict[str, Any]) -> str:
+    """Return a line for duplicates and contradictions in any part, and a line for each note on the data."""
+    counts = facts.get("repeats", {})
+    named = {"duplicates": "texts that repeat an earlier one", "contradictions": "texts with two labels"}
+    lines = [
+        f"{named[kind]}: " + ", ".join(f"{part} {counts[part][kind]}" for part in counts)
+        for kind in named
+        if any(counts[part][kind] for part in counts)
+    ]
+    return "".join(f"{line}\n" for line in [*lines, *facts["notes"]])
 
 
 def _format_comparison(row: dict[str, Any]) -> list[str]:

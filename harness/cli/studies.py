@@ -14,6 +14,7 @@ from harness.cli.app import (
     Data,
     Runs,
     ScaleName,
+    StrictData,
     Teacher,
     app,
     choose_scale,
@@ -57,6 +58,7 @@ def compare(
     scale: ScaleName = "mini",
     data: Data = None,
     teacher: Teacher = None,
+    strict_data: StrictData = False,
     runs: Runs = DEFAULT_RUNS,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
@@ -65,9 +67,8 @@ def compare(
     loaded = load_entries(names)
     reference = OURS if any(one.id == OURS for one in loaded.entries) else None
     info = StudyInfo("compare", "the recipes' own sources", _QUESTION, None, reference)
-    _run_study(
-        info, loaded, languages=language, scale=choose_scale(scale, data, teacher), runs=runs, plan=plan
-    )
+    amount = choose_scale(scale, data, teacher, strict_data=strict_data)
+    _run_study(info, loaded, languages=language, scale=amount, runs=runs, plan=plan)
 
 
 @app.command()
@@ -82,6 +83,7 @@ def ablate(
     scale: ScaleName = "mini",
     data: Data = None,
     teacher: Teacher = None,
+    strict_data: StrictData = False,
     runs: Runs = DEFAULT_RUNS,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
@@ -90,9 +92,8 @@ def ablate(
     study = build_study(name, vary) if vary else _load_study(name)
     built = build_entries(study)
     info = StudyInfo(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)
-    _run_study(
-        info, built, languages=language, scale=choose_scale(scale, data, teacher), runs=runs, plan=plan
-    )
+    amount = choose_scale(scale, data, teacher, strict_data=strict_data)
+    _run_study(info, built, languages=language, scale=amount, runs=runs, plan=plan)
 
 
 def _load_study(name: str) -> Study:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +22,7 @@ from harness.pipeline.manifest import Manifest
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.status import status
 from harness.pipeline.store import Store
-from harness.stages.io.facts import ScoringFacts, SizeFacts, StepFacts
+from harness.stages.io.facts import CorporaFacts, ScoringFacts, SizeFacts, StepFacts, TasksFacts
 from harness.stages.table import KINDS, read_facts
 from harness.units import format_count, format_duration, format_short
 
@@ -99,6 +99,8 @@ class Watch(Observer):
         self._print(
             f"{self._place()} {stage.id}: done in {format_duration(written.wall_s)}{_format_figures(written)}"
         )
+        for warning in _list_warnings(written):
+            self._print(warning)
 
     def stage_skipped(self, stage: Stage, folder: Path, written: Manifest) -> None:
         """Count the stage."""
@@ -120,6 +122,17 @@ class Watch(Observer):
 
     def _print(self, line: str) -> None:
         self.console.print(line, markup=False, soft_wrap=True)
+
+
+def _list_warnings(written: Manifest) -> Iterator[str]:
+    """Return a line for each note on the labelled data of a stage, and for each part that was unreadable."""
+    facts = read_facts(written, BaseModel) if written.kind in KINDS else None
+    if isinstance(facts, TasksFacts):
+        yield from (f"  {task}: {note}" for task, one in facts.root.items() for note in one.notes)
+    if isinstance(facts, CorporaFacts):
+        for one in facts.root.values():
+            for part, reason in one.unread_tasks.items():
+                yield f"  warning: the texts of {part} are not kept out of the corpus: {reason}"
 
 
 def _format_figures(written: Manifest) -> str:

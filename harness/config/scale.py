@@ -88,10 +88,12 @@ class Tasks(_Sourced):
     """The labelled tasks, and the most examples of each part (None: all of them).
 
     `others`: whether tasks that the data folder has are scored too where `names` does not name them.
+    `strict`: whether data that has to be read otherwise than it is written is an error.
     """
 
     names: tuple[str, ...]
     others: bool = False
+    strict: bool = False
     train: Count | None = None
     dev: Count | None = None
     test: Count | None = None
@@ -346,6 +348,10 @@ class Scale(Strict):
                 "tasks": self.tasks.model_copy(update=place | {"others": True}),
             }
         )
+
+    def with_strict_data(self) -> Scale:
+        """Return a scale that refuses labelled data that has to be read otherwise than it is written."""
+        return self.model_copy(update={"tasks": self.tasks.model_copy(update={"strict": True})})
 
     def with_teacher(self, folder: str, origin: str | None = None) -> Scale:
         """Return a scale that takes its teacher from a folder, which may be the hub's cache of an origin."""

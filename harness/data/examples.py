@@ -78,7 +78,7 @@ class TaskData:
         language: its code.
         labels: the label set.
         train: examples to learn from; likewise dev and test.
-        notes: where the reader departed from the file, one line each; for the manifest.
+        notes: where the reader departed from the file, one line for each kind; for manifest and report.
         provenance: data set, commit, digests of files; for the manifest.
     """
 
@@ -105,6 +105,19 @@ def count_leakage(data: TaskData) -> dict[str, int]:
     train, dev, test = ([_key(one) for one in part] for part in (data.train, data.dev, data.test))
     trained, seen = set(train), {*train, *dev}
     return {"dev": sum(text in trained for text in dev), "test": sum(text in seen for text in test)}
+
+
+def count_repeats(data: TaskData, part: str) -> tuple[int, int]:
+    """Count the duplicates and the contradictions of a part.
+
+    A duplicate is an item whose text an earlier item of the part has; a contradiction is an item whose text
+    has another label elsewhere in the part. Case and the width of spaces are ignored.
+    """
+    examples: tuple[Example, ...] = getattr(data, part)
+    labels: defaultdict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
+    for example in examples:
+        labels[_key(example)].add(example.labels)
+    return len(examples) - len(labels), sum(len(labels[_key(example)]) > 1 for example in examples)
 
 
 def _key(example: Example) -> tuple[str, ...]:
@@ -162,11 +175,11 @@ def assemble(
                 f"{places[split]}: expected only labels of the training part ({', '.join(labels)}); "
                 f"got '{strange[0]}'; relabel or remove its examples"
             )
-    train, dev, test = (tuple(map(_composed, parts[split])) for split in SPLITS)
+    train, dev, test = (tuple(map(compose, parts[split])) for split in SPLITS)
     return TaskData(task, language, labels, train, dev, test, tuple(notes), provenance)
 
 
-def _composed(example: Example) -> Example:
+def compose(example: Example) -> Example:
     """Return the example with its words or texts in NFC."""
     if isinstance(example, TokenExample):
         return replace(example, words=tuple(map(_nfc, example.words)), written=_nfc_or_none(example.written))
@@ -196,13 +209,14 @@ def limit(
     """
     return replace(
         data,
-        train=_sample(data.train, train, f"{seed}/train"),
-        dev=_sample(data.dev, dev, f"{seed}/dev"),
-        test=_sample(data.test, test, f"{seed}/test"),
+        train=limit_part(data.train, train, "train", seed),
+        dev=limit_part(data.dev, dev, "dev", seed),
+        test=limit_part(data.test, test, "test", seed),
     )
 
 
-def _sample(examples: tuple[Example, ...], size: int | None, seed: str) -> tuple[Example, ...]:
+def limit_part(examples: tuple[Example, ...], size: int | None, part: str, seed: int) -> tuple[Example, ...]:
+    """Return at most ``size`` examples of one part, as ``limit`` chooses them."""
     if size is None or size >= len(examples):
         return examples
     if size < 1:
@@ -210,7 +224,7 @@ def _sample(examples: tuple[Example, ...], size: int | None, seed: str) -> tuple
     strata: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
         strata[example.label if isinstance(example, TextExample) else ""].append(index)
-    shuffle = random.Random(seed)
+    shuffle = random.Random(f"{seed}/{part}")
     chosen: list[int] = []
     for label, quota in _quotas({label: len(strata[label]) for label in sorted(strata)}, size).items():
         shuffle.shuffle(strata[label])

@@ -1,4 +1,4 @@
-"""The data folder: a user's own corpus and tasks in plain formats, read strictly.
+"""The data folder: a user's own corpus and tasks in plain formats.
 
 ::
 
@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness.data.corpus import Document, group
-from harness.data.examples import SPLITS, Absent, TaskData, assemble
+from harness.data.examples import SPLITS, Absent, TaskData, assemble, compose, limit_part
 from harness.data.formats import READERS
+from harness.data.notes import ReadingNotes
 from harness.data.text import COMPRESSIONS, read_lines
 from harness.errors import HarnessError, unknown
 from harness.tasks import find_task
@@ -94,11 +96,12 @@ def _has_gaps(path: Path) -> bool:
     return False
 
 
-def read_task(root: Path, task: str, lang: str) -> TaskData | Absent:
+def read_task(root: Path, task: str, lang: str, *, strict: bool = False) -> TaskData | Absent:
     """Read a task in one language, or return why the folder has none.
 
     Absent is legal: a folder without ``<task>/<lang>``, or with one that has no training part. A training
-    part without dev or test is an error, as is every line that does not fit the format.
+    part without dev or test is an error, as is every line that cannot be read. What is read otherwise than
+    it is written is in the notes; with ``strict`` it is an error.
 
     Raises:
         HarnessError: names the file and the line.
@@ -116,7 +119,21 @@ def read_task(root: Path, task: str, lang: str) -> TaskData | Absent:
             raise HarnessError(
                 f"{paths[split]}: expected this file next to {paths['train'].name}; got none; add it"
             )
-    notes: list[str] = []
+    notes = ReadingNotes(f"{root}{os.sep}", strict=strict)
     parts = {split: list(read(path, notes)) for split, path in paths.items()}
     places = {split: str(path) for split, path in paths.items()}
-    return assemble(row, lang, parts, places, notes=notes, provenance={"source": str(root)})
+    return assemble(row, lang, parts, places, notes=notes.list_lines(), provenance={"source": str(root)})
+
+
+def read_part_texts(
+    root: Path, task: str, lang: str, part: str, *, size: int | None = None, seed: int = 0
+) -> set[str]:
+    """Return the texts of one part of a task, without a look at the other parts; at most ``size`` examples.
+
+    Raises:
+        HarnessError: names the file and the line.
+    """
+    form = find_task(task).format
+    examples = READERS[form.name](root / task / lang / f"{part}{form.ending}", ReadingNotes())
+    kept = limit_part(tuple(map(compose, examples)), size, part, seed)
+    return {text for example in kept for text in example.texts}

@@ -1,7 +1,7 @@
 """The three formats of labelled text: CoNLL-U, IOB2 columns, TSV.
 
-A line that does not fit is named with its file and number. Every reader takes a path and a list, to which it
-adds a note where it departs from the file.
+A line that does not fit is named with its file and number. Every reader takes a path and notes, in which it
+counts where it departs from the file.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import TypeAlias
 
 from harness.data.examples import Example, TextExample, TokenExample
+from harness.data.notes import Departure, ReadingNotes, clean_label
+from harness.data.tag_schemes import DOCSTART, convert_to_iob2, is_tag
 from harness.data.text import read_lines
 from harness.errors import HarnessError
 from harness.tasks import UPOS
 
-Reader: TypeAlias = Callable[[Path, list[str]], Iterator[Example]]
+Reader: TypeAlias = Callable[[Path, ReadingNotes], Iterator[Example]]
 
 _CONLLU_COLUMNS = 10
 _RANGE_OR_EMPTY = re.compile(r"\d+-\d+|\d+\.\d+")
 _WRITTEN = "# text = "
+_COMMENT = re.compile(r"# ?\w+ ?= ")
+_IOB2_LINE = "a token, a tab and an IOB2 tag"
 _TEXT = ("text", "label")
 _PAIR = ("premise", "hypothesis", "label")
 
@@ -29,7 +33,7 @@ def _line_error(place: str, expected: str, got: str) -> HarnessError:
     return HarnessError(f"{place}: expected {expected}; got {got}; correct the line")
 
 
-def read_conllu(path: Path, _notes: list[str]) -> Iterator[TokenExample]:
+def read_conllu(path: Path, notes: ReadingNotes) -> Iterator[TokenExample]:
     """Yield sentences with their UPOS tags; skip multiword ranges (``1-2``) and empty nodes (``1.1``).
 
     Raises:
@@ -46,13 +50,13 @@ def read_conllu(path: Path, _notes: list[str]) -> Iterator[TokenExample]:
         elif line.startswith("#"):
             written = line.removeprefix(_WRITTEN) if line.startswith(_WRITTEN) else written
         else:
-            token = _conllu_token(path, number, line)
+            token = _conllu_token(path, number, line, notes)
             if token is not None:
                 words.append(token[0])
                 tags.append(token[1])
 
 
-def _conllu_token(path: Path, number: int, line: str) -> tuple[str, str] | None:
+def _conllu_token(path: Path, number: int, line: str, notes: ReadingNotes) -> tuple[str, str] | None:
     columns = line.split("\t")
     if len(columns) != _CONLLU_COLUMNS:
         raise _line_error(
@@ -64,81 +68,89 @@ def _conllu_token(path: Path, number: int, line: str) -> tuple[str, str] | None:
         raise _line_error(f"{path}:{number}", "a word number in column 1", f"'{columns[0]}'")
     if not columns[1].strip():
         raise _line_error(f"{path}:{number}", "a word in column 2", "nothing")
-    if columns[3] not in UPOS:
-        raise _line_error(
-            f"{path}:{number}", f"a UPOS tag in column 4 ({', '.join(UPOS)})", f"'{columns[3]}'"
-        )
-    return columns[1], columns[3]
+    tag = clean_label(columns[3], f"{path}:{number}", notes)
+    if tag not in UPOS:
+        raise _line_error(f"{path}:{number}", f"a UPOS tag in column 4 ({', '.join(UPOS)})", f"'{tag}'")
+    return columns[1], tag
 
 
-def read_iob2(path: Path, notes: list[str]) -> Iterator[TokenExample]:
-    """Yield sentences with their IOB2 tags.
+def read_iob2(path: Path, notes: ReadingNotes) -> Iterator[TokenExample]:
+    """Yield sentences with their tags in IOB2.
 
-    A type that changes within an entity (I-Y after B-X or I-X; published sets have a few) is read as B-Y, as
-    conlleval and seqeval count it, and noted. Any other tag that is not IOB2 is an error.
+    Noted, and an error where the notes are strict: tags of other schemes, which are converted; lines
+    ``-DOCSTART-``, which end a sentence, and comments before a sentence, which are dropped; lines with more
+    than two columns, of which the first and the last are read, or with spaces in place of tabs.
 
     Raises:
-        HarnessError: a line without two columns, without a word, or with a tag that is not IOB2 at that
-            place.
+        HarnessError: a line without two columns, without a word, or with a tag of no scheme.
     """
     words: list[str] = []
     tags: list[str] = []
+    places: list[str] = []
     for number, line in _lines_and_end(path):
-        if line.strip():
-            word, tag = _iob2_token(path, number, line)
+        place = f"{path}:{number}"
+        starts_document = re.split("[\t ]", line, maxsplit=1)[0] == DOCSTART
+        if starts_document:
+            notes.add(Departure.DOCUMENT, place, _IOB2_LINE, _quote(line))
+        if starts_document or not line.strip():
+            if words:
+                yield TokenExample(tuple(words), convert_to_iob2(tags, places, notes))
+            words, tags, places = [], [], []
+        elif not words and _is_comment(line):
+            notes.add(Departure.COMMENT, place, _IOB2_LINE, _quote(line))
+        else:
+            word, tag = _iob2_token(place, line, notes)
             words.append(word)
-            tags.append(fit_tag(f"{path}:{number}", tag, tags, notes))
-        elif words:
-            yield TokenExample(tuple(words), tuple(tags))
-            words, tags = [], []
+            tags.append(tag)
+            places.append(place)
 
 
-def _iob2_token(path: Path, number: int, line: str) -> tuple[str, str]:
-    columns = line.split("\t")
-    if len(columns) != 2 or not columns[0].strip():
-        raise _line_error(f"{path}:{number}", "a token, a tab and an IOB2 tag", f"'{line[:40]}'")
-    return columns[0], columns[1]
+def _is_comment(line: str) -> bool:
+    """Return whether a line before a sentence is a comment (``# id 7``, ``# text = …``) and no word #."""
+    last = re.split("\t" if "\t" in line else " ", line)[-1]
+    return line.startswith("# ") and (not is_tag(last) or ("\t" not in line and bool(_COMMENT.match(line))))
 
 
-def fit_tag(place: str, tag: str, before: list[str], notes: list[str]) -> str:
-    """Return the tag in valid IOB2, given the tags before it in its sentence; see ``read_iob2``.
-
-    Raises:
-        HarnessError: the tag is not IOB2 at that place.
-    """
-    kind, _, name = tag.partition("-")
-    last = before[-1] if before else "O"
-    if tag == "O" or (kind == "B" and name) or (kind == "I" and name and last in (f"B-{name}", f"I-{name}")):
-        return tag
-    if kind == "I" and name and last != "O":
-        notes.append(f"{place}: '{tag}' after '{last}', read as 'B-{name}'")
-        return f"B-{name}"
-    where = f"after '{last}'" if before else "at the start of a sentence"
-    raise _line_error(place, "an IOB2 tag (O, B-X, or I-X within an entity)", f"'{tag}' {where}")
+def _iob2_token(place: str, line: str, notes: ReadingNotes) -> tuple[str, str]:
+    """Return the word and the tag of a line."""
+    columns = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
+    while len(columns) > 2 and not columns[-1].strip():
+        columns.pop()
+    if len(columns) < 2 or not columns[0].strip():
+        raise _line_error(place, _IOB2_LINE, _quote(line))
+    if "\t" not in line:
+        notes.add(Departure.SPACES, place, _IOB2_LINE, _quote(line))
+    if len(columns) > 2:
+        notes.add(Departure.COLUMNS, place, _IOB2_LINE, _quote(line))
+    return columns[0], clean_label(columns[-1], place, notes)
 
 
-def read_tsv(path: Path, _notes: list[str]) -> Iterator[TextExample]:
+def _quote(line: str) -> str:
+    return f"'{line[:40]}'"
+
+
+def read_tsv(path: Path, notes: ReadingNotes) -> Iterator[TextExample]:
     """Yield texts with their labels; a quotation mark is a letter like any other.
 
     Raises:
         HarnessError: the header is not ``text<TAB>label``, or a line lacks two columns, a text or a label.
     """
-    for text, label in _columns(path, _TEXT):
-        yield TextExample(text, label.strip())
+    for place, (text, label) in _columns(path, _TEXT):
+        yield TextExample(text, clean_label(label, place, notes))
 
 
-def read_pairs(path: Path, _notes: list[str]) -> Iterator[TextExample]:
+def read_pairs(path: Path, notes: ReadingNotes) -> Iterator[TextExample]:
     """Yield pairs of texts with their labels.
 
     Raises:
         HarnessError: the header is not ``premise<TAB>hypothesis<TAB>label``, or a line lacks one of them.
     """
-    for premise, hypothesis, label in _columns(path, _PAIR):
-        yield TextExample(premise, label.strip(), hypothesis)
+    for place, (premise, hypothesis, label) in _columns(path, _PAIR):
+        yield TextExample(premise, clean_label(label, place, notes), hypothesis)
 
 
-def _columns(path: Path, names: tuple[str, ...]) -> Iterator[list[str]]:
-    """Return the columns of each line after the header, none of them empty."""
+def _columns(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the place and the columns of each line after the header, no column empty."""
     number = {2: "two", 3: "three"}[len(names)]
     for place, line in ((f"{path}:{row}", line) for row, line in read_lines(path)):
         columns = line.split("\t")
@@ -152,7 +164,7 @@ def _columns(path: Path, names: tuple[str, ...]) -> Iterator[list[str]]:
         for position, (name, column) in enumerate(zip(names, columns, strict=True), start=1):
             if not column.strip():
                 raise _line_error(place, f"a {name} in column {position}", "nothing")
-        yield columns
+        yield place, columns
 
 
 def _lines_and_end(path: Path) -> Iterator[tuple[int, str]]:

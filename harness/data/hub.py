@@ -23,6 +23,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 
 from harness.data.corpus import Document
 from harness.data.examples import SPLITS, Absent, Example, TaskData, assemble
+from harness.data.notes import ReadingNotes
 from harness.data.rows import to_examples
 from harness.errors import HarnessError
 from harness.languages import Source, language
@@ -112,8 +113,10 @@ def _read_text(row: dict[str, Any], source: Source) -> str:
     return str(row[column])
 
 
-def read_task(task: str, lang: str) -> TaskData | Absent:
+def read_task(task: str, lang: str, *, strict: bool = False) -> TaskData | Absent:
     """Read a task in one language, or return that no source is known.
+
+    What is read otherwise than it is written is in the notes; with ``strict`` it is an error.
 
     Raises:
         HarnessError: the hub and its cache lack the data set, its commit, its files or its columns.
@@ -124,13 +127,13 @@ def read_task(task: str, lang: str) -> TaskData | Absent:
         return Absent(row, lang, f"no source on the hub is known for {task} in '{lang}'")
     listing = list_files(source)
     provenance: dict[str, str] = {}
-    notes: list[str] = []
+    notes = ReadingNotes(strict=strict)
     parts: dict[str, list[Example]] = {}
     places = {split: f"hub: {source.hub}@{listing.revision[:7]} {source.pattern(split)}" for split in SPLITS}
     for split in SPLITS:
         paths = [fetch(listing, name, provenance) for name in listing.matching(split)]
         parts[split] = to_examples(load_rows(paths), row, source, places[split], notes)
-    return assemble(row, lang, parts, places, notes=notes, provenance=provenance)
+    return assemble(row, lang, parts, places, notes=notes.list_lines(), provenance=provenance)
 
 
 def list_files(source: Source) -> Listing:

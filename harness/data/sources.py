@@ -64,7 +64,13 @@ def open_corpus(source: DataSource, lang: str, lines: int | None = None, seed: i
 
 
 def open_task(
-    source: DataSource, task: str, lang: str, sizes: Sizes = (None, None, None), seed: int = 0
+    source: DataSource,
+    task: str,
+    lang: str,
+    sizes: Sizes = (None, None, None),
+    seed: int = 0,
+    *,
+    strict: bool = False,
 ) -> TaskData | Absent:
     """Open a task in one language, or return why the source has none.
 
@@ -74,6 +80,7 @@ def open_task(
         lang: code of the language.
         sizes: most examples of train, dev and test; None reads all. The built-in languages need all three.
         seed: of the choice.
+        strict: whether data that has to be read otherwise than it is written is an error.
 
     Raises:
         UsageError: the source, the task or the language does not exist; the message lists what exists.
@@ -83,11 +90,11 @@ def open_task(
     if where == "builtin":
         return _open_builtin(task, lang, sizes, seed)
     if isinstance(where, Path):
-        data = folder.read_task(where, task, lang)
+        data = folder.read_task(where, task, lang, strict=strict)
     else:
         from harness.data import hub  # noqa: PLC0415
 
-        data = hub.read_task(task, lang)
+        data = hub.read_task(task, lang, strict=strict)
     return data if isinstance(data, Absent) else limit(data, *sizes, seed=seed)
 
 

@@ -46,13 +46,16 @@ class EvaluationText:
         return encode_calibration(lines, source.tokenizer, length=length, inputs=source.inputs)
 
 
-def read_evaluation_text(task: str, language: str, data: Path | None) -> EvaluationText:
+def read_evaluation_text(
+    task: str, language: str, data: Path | None, *, strict: bool = False
+) -> EvaluationText:
     """Read the task that scores the copies of an export.
 
     Args:
         task: of the model's head.
         language: code.
         data: the data folder; None takes the built-in languages.
+        strict: whether data that has to be read otherwise than it is written is an error.
 
     Raises:
         UsageError: no such language.
@@ -61,7 +64,7 @@ def read_evaluation_text(task: str, language: str, data: Path | None) -> Evaluat
     source: DataSource = data or "builtin"
     if task not in TASKS:
         return EvaluationText(language, source, None)
-    scored = open_task(source, task, language, (None, None, None) if data else BUILTIN_SIZES)
+    scored = open_task(source, task, language, (None, None, None) if data else BUILTIN_SIZES, strict=strict)
     if isinstance(scored, Absent):
         raise HarnessError(
             f"export: expected the task '{task}' in '{language}' to score copies on; got none, "

@@ -40,6 +40,7 @@ def export_model(
     layout: str = "plain",
     language: str | None = None,
     data: Path | None = None,
+    strict_data: bool = False,
     allowed_drop: float = ALLOWED_DROP,
     length: int = 128,
     seconds: float = 3.0,
@@ -61,6 +62,7 @@ def export_model(
         layout: a row of ``harness.export.layouts.LAYOUTS``.
         language: whose task the gate scores and whose text calibrates; None scores nothing.
         data: the data folder; None takes the built-in languages.
+        strict_data: whether labelled data that has to be read otherwise than it is written is an error.
         allowed_drop: how much of its score a copy may lose, as a share.
         length: tokens of the longest probe, of the timed row, and of scored sentences.
         seconds: how long each file is timed; the graphs likewise.
@@ -75,7 +77,7 @@ def export_model(
     """
     _check_names(layout, graphs)
     check_output_folder(out)
-    text = _read_text(task, precisions, language, data)
+    text = _read_text(task, precisions, language, data, strict=strict_data)
     source = load_source(model, task)
     length = min(length, source.max_tokens)
     checker = build_checker(source, length=length, seconds=seconds, threads=threads)
@@ -144,10 +146,10 @@ def _check_names(layout: str, graphs: Sequence[str]) -> None:
 
 
 def _read_text(
-    task: str, precisions: Sequence[str], language: str | None, data: Path | None
+    task: str, precisions: Sequence[str], language: str | None, data: Path | None, *, strict: bool
 ) -> EvaluationText | None:
     if language is not None:
-        return read_evaluation_text(task, language, data)
+        return read_evaluation_text(task, language, data, strict=strict)
     if needs_text(precisions):
         raise HarnessError(
             "export: expected text to calibrate static int8 with; got none; add --language (and --data)"

@@ -16,7 +16,7 @@ from harness.languages import LANGUAGES
 from harness.pipeline.plan import Stage
 from harness.plans.stage import make_stage
 from harness.stages.io.data import data_inputs
-from harness.tasks import TASKS, find_task
+from harness.tasks import CONLLU, TASKS, find_task
 
 KEPT_OUT = ("dev", "test")
 """Parts of a task whose text no corpus may contain."""
@@ -85,13 +85,17 @@ def list_text_languages(scale: Scale) -> list[str]:
 
 def plan_tasks(language: str, tasks: Sequence[str], scale: Scale) -> Stage:
     """Return the stage ``tasks``, which reads the tasks of a language."""
-    config = {
+    config: dict[str, Any] = {
         "source": scale.tasks.source,
         "language": language,
         "names": list(tasks),
         "sizes": _list_sizes(scale),
         "seed": scale.seed,
     }
+    if scale.tasks.strict:
+        config["strict"] = True
+    if _reads_written_text(scale, tasks):
+        config["written_text"] = True
     inputs = _name_inputs(scale.tasks.folder, [f"{task}/{language}" for task in tasks])
     return make_stage("tasks", "tasks", config, inputs)
 
@@ -124,6 +128,8 @@ def plan_corpus(
         "excluded_tasks": excluded,
         "sizes": _list_sizes(scale),
     }
+    if any(_reads_written_text(scale, names) for names in excluded.values()):
+        config["written_text"] = True
     if source_language:
         config["source_language"] = source_language
     inputs = _name_inputs(scale.corpus.folder, [f"corpus/{language}" for language in tasks])
@@ -161,6 +167,14 @@ def name_mixed_corpus(source_language: str) -> str:
 
 def _name_inputs(folder: str | None, names: Sequence[str]) -> dict[str, Path]:
     return data_inputs(Path(folder), list(names)) if folder else {}
+
+
+def _reads_written_text(scale: Scale, tasks: Sequence[str]) -> bool:
+    """Return whether the written text of sentences is read from the hub, which it formerly was not.
+
+    The keys of the stages that read it differ from those of stages that did not read it.
+    """
+    return scale.tasks.source == "hub" and any(TASKS[task].format == CONLLU for task in tasks)
 
 
 def _list_sizes(scale: Scale) -> list[int | None]:

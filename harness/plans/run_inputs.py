@@ -37,7 +37,7 @@ class RunInputs:
         tasks: that the data has in the language.
         start: the stage of the model that recipes call the teacher: the teacher itself, or the teacher with a
             masked-language head that was fitted here, where it was published without a head.
-        stages: the teacher, the tasks, the corpus and the head.
+        stages: the tasks, the teacher, the corpus and the head.
     """
 
     language: str
@@ -59,8 +59,8 @@ def plan_inputs(language: str, recipe: Recipe, scale: Scale) -> RunInputs:
     _check_lengths(teacher.shape, scale)
     tasks = find_tasks(language, scale)
     stages = (
+        plan_tasks(language, tasks.scored, scale),  # first: a bad line is refused before anything is trained
         *_plan_teacher(teacher, scale),
-        plan_tasks(language, tasks.scored, scale),
         plan_corpus("corpus", {language: tasks}, scale),
     )
     if teacher.mlm_head:

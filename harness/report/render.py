@@ -73,6 +73,8 @@ def _list_sections(results: Results) -> dict[str, list[Part]]:
         "Where the numbers come from": [
             tables.tabulate_missing(results),
             tables.tabulate_leakage(results),
+            tables.tabulate_repeats(results),
+            tables.tabulate_reading(results),
             tables.tabulate_all_scores(results),
             comparisons.tabulate_comparisons(results),
             comparisons.tabulate_signatures(results),

@@ -16,7 +16,7 @@ from pydantic import Field, JsonValue, model_validator
 from harness.errors import HarnessError
 from harness.report.exported import ExportResult, PrecisionResult
 from harness.report.finetuning import FinetuningNote
-from harness.report.texts import HeldOut, Leakage
+from harness.report.texts import HeldOut, Leakage, ReadingNote, Repeats
 from harness.report.values import (
     Amount,
     Cost,
@@ -237,6 +237,8 @@ class Results(ReportModel):
     training: tuple[TrainingRecord, ...] = ()
     held_out: tuple[HeldOut, ...] = ()
     leakage: tuple[Leakage, ...] = ()
+    repeats: tuple[Repeats, ...] = ()
+    reading: tuple[ReadingNote, ...] = ()
     finetuning: tuple[FinetuningNote, ...] = ()
     costs: tuple[Cost, ...] = ()
     study: StudyDescription | None = None
@@ -258,7 +260,7 @@ class Results(ReportModel):
 
     def list_keys(self) -> set[str]:
         """Return the keys of all manifests that numbers came from."""
-        files, texts = (self.exports, self.copies), (self.held_out, self.leakage)
+        files, texts = (self.exports, self.copies), (self.held_out, self.leakage, self.repeats, self.reading)
         listed = (self.models, self.training, self.comparisons, self.finetuning, *files, *texts)
         single = [one.key for rows in listed for one in rows]
         timed = [one.latency_key for one in self.exports if one.latency_key is not None]

@@ -11,6 +11,7 @@ from typing import TypeVar
 from pydantic import JsonValue
 
 from harness.report.exported import ExportResult
+from harness.report.finetuning import FinetuningNote
 from harness.report.published import Published
 from harness.report.results import ModelResult, Results, TaskScore
 from harness.report.summary import (
@@ -22,6 +23,7 @@ from harness.report.summary import (
     find_final_student,
     find_teacher,
 )
+from harness.report.texts import Leakage, ReadingNote, Repeats, TaskPart
 from harness.report.values import Estimate, SpeedRatio
 from harness.tasks import TASKS
 from harness.units import format_bytes, format_count, format_duration
@@ -284,6 +286,33 @@ def tabulate_leakage(results: Results) -> Table:
     return Table("Leakage", ("Task", "Dev texts in train", "Test texts in train or dev"), rows, note)
 
 
+def tabulate_repeats(results: Results) -> Table:
+    """Return the table of texts that occur more than once in a part of a task."""
+    counted = {(one.task, one.part): one for one in results.repeats}
+
+    def count(task: str, part: TaskPart) -> str:
+        row = counted.get((task, part))
+        return ABSENT if row is None else f"{row.duplicates} and {row.contradictions} of {row.items}"
+
+    parts: tuple[TaskPart, ...] = ("train", "dev", "test")
+    rows = tuple(
+        (format_task(task), *(count(task, part) for part in parts))
+        for task in dict.fromkeys(one.task for one in results.repeats)
+    )
+    note = (
+        "First the items whose text an earlier item of the part has, then the items whose text has another "
+        "label elsewhere in the part. Compared without case and white space; none is dropped."
+    )
+    return Table("Duplicates and contradictions", ("Task", *(part.title() for part in parts)), rows, note)
+
+
+def tabulate_reading(results: Results) -> Table:
+    """Return the table of notes on labelled data that was read otherwise than it is written."""
+    rows = tuple((format_task(one.task), one.note) for one in results.reading)
+    note = "With --strict-data all of these but unreadable texts of tasks that are not scored are errors."
+    return Table("Labelled data read otherwise than written", ("Task", "Note"), rows, note, words=True)
+
+
 def tabulate_finetuning(results: Results) -> Table:
     """Return the table of remarks about fine-tunings."""
     rows = tuple(
@@ -380,10 +409,15 @@ def tabulate_provenance(results: Results) -> Table:
         numbers[row.key].append(f"training of {row.step}")
     for loss in results.held_out:
         numbers[loss.key].append(f"held-out loss of {name(loss.model)}")
-    for leak in results.leakage:
-        numbers[leak.key].append(f"leakage of {leak.task}")
-    for remark in results.finetuning:
-        numbers[remark.key].append(f"a remark on fine-tuning on {remark.task}")
+    by_words: dict[str, Sequence[Leakage | Repeats | ReadingNote | FinetuningNote]] = {
+        "leakage of": results.leakage,
+        "duplicates of": results.repeats,
+        "a note on the data of": results.reading,
+        "a remark on fine-tuning on": results.finetuning,
+    }
+    for words, marked in by_words.items():
+        for one in marked:
+            numbers[one.key].append(f"{words} {one.task}")
     rows = tuple((key, "; ".join(dict.fromkeys(listed))) for key, listed in sorted(numbers.items()))
     note = "`harness verify` hashes the files of these stages again."
     return Table("Provenance", ("Manifest", "Numbers"), rows, note, words=True)

@@ -1,8 +1,15 @@
-"""The rows of results about text: the loss on held-out text, and the leakage between parts of a task."""
+"""The rows of results about text: loss on held-out text, leakage, repeated texts, notes on labelled data."""
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import Field
+
 from harness.report.values import Amount, Count, Key, ReportModel
+
+TaskPart = Literal["train", "dev", "test"]
+"""A part of a task."""
 
 
 class HeldOut(ReportModel):
@@ -35,4 +42,34 @@ class Leakage(ReportModel):
     n_dev: Count
     test: Count
     n_test: Count
+    key: Key
+
+
+class Repeats(ReportModel):
+    """The number of items of one part of a task that repeat a text of the part.
+
+    Attributes:
+        items: all items of the part.
+        duplicates: items whose text an earlier item has.
+        contradictions: items whose text has another label elsewhere in the part.
+        key: of the manifest of the stage that read the tasks.
+    """
+
+    task: str
+    part: TaskPart
+    items: Count
+    duplicates: Count
+    contradictions: Count
+    key: Key
+
+
+class ReadingNote(ReportModel):
+    """One remark about labelled data that was read otherwise than it is written, or could not be read.
+
+    Attributes:
+        key: of the manifest of the stage that read the data.
+    """
+
+    task: str
+    note: Annotated[str, Field(min_length=1)]
     key: Key

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data import corpus
-from harness.data.examples import Absent
+from harness.data.examples import SPLITS, Absent
+from harness.data.folder import read_part_texts
 from harness.data.sources import open_corpus, open_task
 from harness.errors import HarnessError
 from harness.stages.io.artifacts import locate_corpus
@@ -31,7 +33,7 @@ def run(context: Context) -> CorporaFacts:
     mixed in from the source language.
     """
     languages = context.config["languages"]
-    scored = _read_scored_texts(context)
+    scored, unread = _read_scored_texts(context)
     facts = {}
     for done, language in enumerate(languages):
         context.progress(done, len(languages), "languages", {})
@@ -44,20 +46,38 @@ def run(context: Context) -> CorporaFacts:
             source, facts[source_language] = _prepare(context, source_language, scored | held_out)
             split = _mix(split, source, context.config["seed"])
         corpus.write(split, folder)
+    if unread:
+        first = languages[0]
+        facts[first] = facts[first].model_copy(update={"unread_tasks": unread})
     return CorporaFacts(facts)
 
 
-def _read_scored_texts(context: Context) -> set[str]:
-    """Return the texts of the dev and test parts of all tasks in all languages."""
+def _read_scored_texts(context: Context) -> tuple[set[str], dict[str, str]]:
+    """Return the texts of the dev and test parts of all tasks in all languages, and the tasks left out.
+
+    A part of a data folder that cannot be read is left out with its reason: where its task is scored, the
+    stage `tasks` refuses it. A fault of the hub may be gone at the next try, and is an error.
+    """
     config = context.config
     scored: set[str] = set()
+    unread: dict[str, str] = {}
+    sizes = dict(zip(SPLITS, config["sizes"], strict=True))
     for language, tasks in config["excluded_tasks"].items():
         for task in tasks:
             source = find_source(context, task, config["tasks_source"])
+            if isinstance(source, Path):
+                for part in ("dev", "test"):
+                    try:
+                        scored |= read_part_texts(
+                            source, task, language, part, size=sizes[part], seed=config["seed"]
+                        )
+                    except HarnessError as fault:
+                        unread[f"{task}/{language}/{part}"] = str(fault)
+                continue
             data = open_task(source, task, language, tuple(config["sizes"]), config["seed"])
             if not isinstance(data, Absent):
                 scored |= data.scored_texts()
-    return scored
+    return scored, unread
 
 
 def _mix(split: corpus.Split, source: corpus.Split, seed: int) -> corpus.Split:
@@ -75,4 +95,6 @@ def _prepare(context: Context, language: str, exclude: Collection[str]) -> tuple
             f"corpus: expected at least two documents in '{language}', of which one is held out; got "
             f"{len(split.train)}; add text, or separate documents by blank lines"
         )
-    return split, CorpusFacts(**split.statistics.as_dict(), provenance=dict(text.provenance))
+    return split, CorpusFacts.model_validate(
+        {**split.statistics.as_dict(), "provenance": dict(text.provenance)}
+    )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.data.examples import Absent, TaskData, count_leakage
+from harness.data.examples import SPLITS, Absent, TaskData, count_leakage, count_repeats
 from harness.data.sources import open_task
 from harness.errors import HarnessError
 from harness.stages.io.artifacts import write_task
 from harness.stages.io.data import find_source
-from harness.stages.io.facts import LeakageCounts, TaskFacts, TasksFacts
+from harness.stages.io.facts import LeakageCounts, RepeatCounts, TaskFacts, TasksFacts
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -19,14 +19,19 @@ def run(context: Context) -> TasksFacts:
     """Write ``<task>.json`` for each task of the plan.
 
     Raises:
-        HarnessError: the source has no such task.
+        HarnessError: the source has no such task, or the task cannot be read.
     """
     config = context.config
     facts = {}
     for done, name in enumerate(config["names"]):
         context.progress(done, len(config["names"]), "tasks", {})
         data = open_task(
-            find_source(context, name), name, config["language"], tuple(config["sizes"]), config["seed"]
+            find_source(context, name),
+            name,
+            config["language"],
+            tuple(config["sizes"]),
+            config["seed"],
+            strict=config.get("strict", False),
         )
         if isinstance(data, Absent):
             raise HarnessError(f"tasks: expected '{name}' in '{config['language']}'; {data.reason}")
@@ -42,6 +47,11 @@ def _describe(data: TaskData) -> TaskFacts:
         test=len(data.test),
         labels=list(data.labels),
         leakage=LeakageCounts(**count_leakage(data)),
+        repeats={
+            part: RepeatCounts(duplicates=duplicates, contradictions=contradictions)
+            for part in SPLITS
+            for duplicates, contradictions in [count_repeats(data, part)]
+        },
         notes=list(data.notes),
         provenance=dict(data.provenance),
     )

@@ -108,6 +108,27 @@ def test_damaged_data_file_is_named_with_its_line(refused, data, file, content, 
     assert line in said
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reproduce", "mt"),
+        ("score", "--lang", "mt", "--model", "teacher", "--tasks", "ner"),
+        ("export", "teacher", "--out", "out", "--task", "ner", "--language", "mt"),
+    ],
+)
+def test_strict_data_refuses_tags_that_are_not_iob2(words, refused, data, write_teacher, monkeypatch):
+    monkeypatch.chdir(data.parent)
+    write_teacher(data.parent / "teacher")
+    (data / "ner/mt").mkdir(parents=True)
+    for part in ("train", "dev", "test"):
+        (data / f"ner/mt/{part}.conll").write_text("hi\tO\nAna\tI-PER\n", encoding="utf-8")
+    code, said = refused(*words, "--data", data, "--strict-data")
+    assert code == 1
+    assert (
+        "train.conll:2: expected an IOB2 tag (O, B-X, or I-X within an entity); got 'I-PER' after 'O'" in said
+    )
+
+
 def test_data_folder_without_the_language_is_refused(refused, data, tmp_path):
     code, said = refused("reproduce", "sl", "--data", data)
     assert code in {1, 2}

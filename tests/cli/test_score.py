@@ -244,7 +244,7 @@ def not_iob2(data):
         path = data / f"ner/mt/{split}.conll"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(
-            "Ana\tB-PER\nkadin\tI-PER\n\n" if split != "test" else "Ana\tO\nMifa\tI-PER\n", encoding="utf-8"
+            "Ana\tB-PER\nkadin\tI-PER\n\n" if split != "test" else "Ana\tO\nMifa\tPER\n", encoding="utf-8"
         )
 
 
@@ -255,7 +255,7 @@ def not_iob2(data):
         (empty, "topic/mt/dev.tsv: expected at least one example; got none"),
         (
             not_iob2,
-            "ner/mt/test.conll:2: expected an IOB2 tag (O, B-X, or I-X within an entity); got 'I-PER'",
+            "ner/mt/test.conll:2: expected an IOB2 tag (O, B-X, or I-X within an entity); got 'PER'",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from harness.data.examples import (
     TokenExample,
     assemble,
     count_leakage,
+    count_repeats,
     limit,
 )
 from harness.errors import HarnessError, UsageError
@@ -80,3 +81,29 @@ def test_a_pair_leaks_only_where_both_its_texts_do() -> None:
         for split, second in zip(PLACES, ("a", "b", "a"), strict=True)
     }
     assert count_leakage(assemble(TASKS["nli"], "mt", parts, PLACES)) == {"dev": 0, "test": 1}
+
+
+def test_duplicates_and_contradictions_are_counted_by_part() -> None:
+    parts = {
+        "train": [
+            TextExample("A b", "x"),
+            TextExample("a  B", "y"),
+            TextExample("a b", "x"),
+            TextExample("c", "x"),
+        ],
+        "dev": [TextExample("d", "x"), TextExample("d", "x")],
+        "test": [TextExample("A b", "y"), TextExample("c", "y")],
+    }
+    data = assemble(TASKS["topic"], "mt", parts, PLACES)
+    assert {part: count_repeats(data, part) for part in PLACES} == {
+        "train": (2, 3),
+        "dev": (1, 0),
+        "test": (0, 0),
+    }
+
+
+def test_sentences_with_other_tags_contradict() -> None:
+    tags = (("B-X",), ("O",))
+    sentences = [TokenExample(("Ana",), one) for one in tags]
+    data = assemble(TASKS["ner"], "mt", dict.fromkeys(PLACES, sentences), PLACES)
+    assert count_repeats(data, "test") == (1, 2)

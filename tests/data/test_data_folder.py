@@ -12,6 +12,7 @@ from harness.data import folder
 from harness.data.corpus import fold
 from harness.data.examples import Absent, TaskData, TextExample, TokenExample
 from harness.data.formats import read_pairs
+from harness.data.notes import ReadingNotes
 from harness.errors import HarnessError
 from harness.tasks import TASKS, UPOS
 
@@ -139,8 +140,8 @@ def test_a_type_that_changes_within_an_entity_is_corrected_and_noted(tmp_path: P
     make_task(tmp_path, "ner", test="x\tB-LOC\ny\tI-PER\nz\tI-PER\n")
     data = read(tmp_path, "ner")
     assert data.test == (TokenExample(("x", "y", "z"), ("B-LOC", "B-PER", "I-PER")),)
-    assert len(data.notes) == 1
-    assert data.notes[0].endswith("test.conll:2: 'I-PER' after 'B-LOC', read as 'B-PER'")
+    first = "the first 'I-PER' after 'B-LOC' at ner/mt/test.conll:2"
+    assert data.notes == (f"tags I- that open an entity, read as B-: 1, {first}",)
 
 
 def test_pairs_have_three_columns(tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ def test_a_bad_pair_is_refused_by_line(tmp_path: Path, content: str, message: st
     path = tmp_path / "test.tsv"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(HarnessError, match=re.escape(message)):
-        list(read_pairs(path, []))
+        list(read_pairs(path, ReadingNotes()))
 
 
 LETTERS = ("\u09b9\u09df", "o\u0323\u0301ba\u0300", "toqgħod")
@@ -227,22 +228,8 @@ FAULTS = {
     ),
     "other tag": ("pos", conllu("1 Il NN"), r"train.conllu:1: expected a UPOS tag in column 4 .*; got 'NN'"),
     "no sentence": ("pos", "# only a comment\n\n", r"train.conllu: expected at least one example; got none"),
-    "one column": (
-        "ner",
-        "Ana B-PER\n",
-        r"train.conll:1: expected a token, a tab and an IOB2 tag; got 'Ana B-PER'",
-    ),
+    "one column": ("ner", "Ana\n", r"train.conll:1: expected a token, a tab and an IOB2 tag; got 'Ana'"),
     "no token": ("ner", "Ana\tO\n\tO\n", r"train.conll:2: expected a token, a tab and an IOB2 tag"),
-    "no start": (
-        "ner",
-        "i\tO\nAna\tI-PER\n",
-        r"train.conll:2: expected an IOB2 tag .*; got 'I-PER' after 'O'",
-    ),
-    "not joined": (
-        "ner",
-        "A\tB-PER\n\nB\tI-PER\n",
-        r"train.conll:3: .*; got 'I-PER' at the start of a sentence",
-    ),
     "not IOB2": ("ner", "Ana\tPER\n", r"train.conll:1: expected an IOB2 tag .*; got 'PER'"),
     "no type": ("ner", "Ana\tB-\n", r"train.conll:1: expected an IOB2 tag .*; got 'B-'"),
     "no header": (
@@ -279,6 +266,125 @@ def test_a_bad_line_is_refused_by_file_and_number(tmp_path: Path, fault: str) ->
     with pytest.raises(HarnessError, match=message) as raised:
         folder.read_task(tmp_path, task, "mt")
     assert "\n" not in str(raised.value)
+
+
+FORMS = {
+    "IOB1": (
+        "John\tI-PER\nSmith\tI-PER\nAna\tB-PER\nin\tO\nMalta\tI-LOC\n",
+        ("B-PER", "I-PER", "B-PER", "O", "B-LOC"),
+        ("tags in IOB1, converted to IOB2: 6, the first 'I-PER' at the start of a sentence at",),
+        "1: expected an IOB2 tag (O, B-X, or I-X within an entity); got 'I-PER' at the start of a sentence",
+    ),
+    "BIOES": (
+        "Paris\tS-LOC\nNew\tB-LOC\nYork\tI-LOC\nCity\tE-LOC\nRome\tS-LOC\n",
+        ("B-LOC", "B-LOC", "I-LOC", "I-LOC", "B-LOC"),
+        ("tags in BIOES or BILOU, converted to IOB2: 9, the first 'S-LOC' at the start of a sentence at",),
+        "1: expected an IOB2 tag (O, B-X, or I-X within an entity); got 'S-LOC' at the start of a sentence",
+    ),
+    "BILOU": (
+        "Paris\tU-LOC\nNew\tB-LOC\nYork\tL-LOC\nit\tO\n",
+        ("B-LOC", "B-LOC", "I-LOC", "O"),
+        ("tags in BIOES or BILOU, converted to IOB2: 6, the first 'U-LOC' at the start of a sentence at",),
+        "1: expected an IOB2 tag (O, B-X, or I-X within an entity); got 'U-LOC' at the start of a sentence",
+    ),
+    "I- after O": (
+        "Ana\tB-PER\nu\tO\nmaju\tI-DATE\n",
+        ("B-PER", "O", "B-DATE"),
+        ("tags I- that open an entity, read as B-: 3, the first 'I-DATE' after 'O' at",),
+        "3: expected an IOB2 tag (O, B-X, or I-X within an entity); got 'I-DATE' after 'O'",
+    ),
+    "documents": (
+        "-DOCSTART-\t-X-\tO\n\nJohn\tB-PER\n",
+        ("B-PER",),
+        ("lines -DOCSTART-, dropped: 3, the first '-DOCSTART-\t-X-\tO' at",),
+        "1: expected a token, a tab and an IOB2 tag; got '-DOCSTART-\t-X-\tO'",
+    ),
+    "four columns": (
+        "New York\tNNP\tI-NP\tB-LOC\n",
+        ("B-LOC",),
+        ("lines of more than two columns, read by the first and the last: 3, the first 'New York\tNNP",),
+        "1: expected a token, a tab and an IOB2 tag; got 'New York\tNNP\tI-NP\tB-LOC'",
+    ),
+    "spaces": (
+        "Ana B-PER\n",
+        ("B-PER",),
+        ("lines with spaces between columns, read as if with tabs: 3, the first 'Ana B-PER' at",),
+        "1: expected a token, a tab and an IOB2 tag; got 'Ana B-PER'",
+    ),
+    "margin": (
+        "a\tB-PER \nb\tI-PER\n",
+        ("B-PER", "I-PER"),
+        ("labels with white space around them, which was dropped: 3, the first 'B-PER ' at",),
+        "1: expected a label without white space around it; got 'B-PER '",
+    ),
+    "NFC": (
+        "a\tB-CITTA\u0300\n",
+        ("B-CITTÀ",),
+        (r"labels that are not in NFC, normalised: 3, the first 'B-CITTA\u0300' at",),
+        r"1: expected a label in NFC; got 'B-CITTA\u0300'",
+    ),
+    "comment": (
+        "# id 1\tdomain=en\n# text = I saw O\n#\tO\n",
+        ("O",),
+        ("comments, dropped: 6, the first '# id 1\tdomain=en' at",),
+        "1: expected a token, a tab and an IOB2 tag; got '# id 1\tdomain=en'",
+    ),
+}
+"""By form: a file, its tags in IOB2, the beginning of each note, and the message of strict reading."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_published_forms_are_read_and_noted(tmp_path: Path, form: str) -> None:
+    text, tags, notes, _ = FORMS[form]
+    make_task(tmp_path, "ner", train=text, dev=text, test=text)
+    data = read(tmp_path, "ner")
+    assert data.test[0].labels == tags
+    assert [note[: len(start)] for note, start in zip(data.notes, notes, strict=True)] == list(notes)
+    assert all(note.split(" at ")[-1].startswith("ner/mt/train.conll:") for note in data.notes)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_strict_reading_refuses_published_forms(tmp_path: Path, form: str) -> None:
+    text, _, _, message = FORMS[form]
+    make_task(tmp_path, "ner", train=text, dev=text, test=text)
+    with pytest.raises(HarnessError) as raised:
+        folder.read_task(tmp_path, "ner", "mt", strict=True)
+    ending = "; correct the line, or read without --strict-data"
+    assert str(raised.value) == f"{tmp_path}/ner/mt/train.conll:{message}{ending}"
+
+
+def test_clean_data_reads_the_same_in_strict_mode(tmp_path: Path) -> None:
+    for task in GOOD:
+        make_task(tmp_path, task)
+        data = read(tmp_path, task)
+        assert folder.read_task(tmp_path, task, "mt", strict=True) == data
+        assert data.notes == ()
+
+
+def test_line_ends_of_windows_are_no_departure(tmp_path: Path) -> None:
+    make_task(tmp_path, "ner")
+    unix = read(tmp_path, "ner")
+    for path in (tmp_path / "ner/mt").iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert folder.read_task(tmp_path, "ner", "mt", strict=True) == unix
+
+
+def test_notes_count_each_kind_once(tmp_path: Path) -> None:
+    make_task(tmp_path, "topic", train="text\tlabel\na\tx \nb\t y\n", test="text\tlabel\nc\tx \n")
+    make_task(tmp_path, "pos", dev=conllu("1 Il DET").replace("DET", "DET "))
+    (tmp_path / "topic/mt/dev.tsv").write_text("text\tlabel\nd\ty\n")
+    data = read(tmp_path, "topic")
+    assert data.labels == ("x", "y")
+    kind = "labels with white space around them, which was dropped"
+    assert data.notes == (f"{kind}: 3, the first 'x ' at topic/mt/train.tsv:2",)
+    assert read(tmp_path, "pos").notes == (f"{kind}: 1, the first 'DET ' at pos/mt/dev.conllu:1",)
+
+
+def test_texts_of_one_part_do_not_depend_on_the_others(tmp_path: Path) -> None:
+    make_task(tmp_path, "sentiment", train="no header\n", dev=TSV)
+    assert folder.read_part_texts(tmp_path, "sentiment", "mt", "dev") == {'"Tajjeb" ħafna', "Ħażin"}
+    with pytest.raises(HarnessError, match=r"train\.tsv:1: expected the header"):
+        folder.read_part_texts(tmp_path, "sentiment", "mt", "train")
 
 
 def test_a_label_that_training_lacks_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from harness import languages
 from harness.data import hub
 from harness.data.examples import Absent, TaskData, TextExample, TokenExample
+from harness.data.folder import read_task as read_local_task
 from harness.errors import HarnessError
 from harness.languages import LANGUAGES, Source, language
 
@@ -137,7 +138,48 @@ def test_a_tag_that_is_not_iob2_names_its_row(cache: Cache) -> None:
     with pytest.raises(
         HarnessError, match=r"mt/train/\*\.parquet:2: expected an IOB2 tag .*; got 'I-PER' after 'O'"
     ):
-        hub.read_task("ner", "mt")
+        hub.read_task("ner", "mt", strict=True)
+    (note,) = task("ner", "mt").notes
+    assert note.startswith(
+        "tags in IOB1, converted to IOB2: 3, the first 'I-PER' after 'O' at hub: unimelb-nlp"
+    )
+
+
+def test_hub_rows_are_repaired_as_files_are(cache: Cache) -> None:
+    text = datasets.Value("string")
+    words, tags = [["-DOCSTART-"], ["New York", "x"]], [["O"], ["S-LOC ", "O"]]
+    rows = sentences(words, tags, "ner_tags", text)
+    cache.put_parts(
+        language("mt").tasks["ner"], "mt/{split}/0000.parquet", dict.fromkeys(("train", "dev", "test"), rows)
+    )
+    data = task("ner", "mt")
+    assert data.train == (TokenExample(("New York", "x"), ("B-LOC", "O")),)
+    assert [note.split(":")[0] for note in data.notes] == [
+        "tags in BIOES or BILOU, converted to IOB2",
+        "lines -DOCSTART-, dropped",
+        "labels with white space around them, which was dropped",
+    ]
+
+
+def test_written_sentence_of_a_treebank_is_its_column_text(cache: Cache, tmp_path: Path) -> None:
+    rows = sentences(
+        [["Id-", "dar", "."], ["x"]], [["DET", "NOUN", "PUNCT"], ["X"]], "upos", datasets.Value("string")
+    ).add_column("text", ["Id-dar.", None])
+    source = language("mt").tasks["pos"]
+    cache.put_parts(source, "parquet/mt_mudt/{split}.parquet", dict.fromkeys(("train", "dev", "test"), rows))
+    place = tmp_path / "data/pos/mt"
+    place.mkdir(parents=True)
+    lines = ["# text = Id-dar.", "1 Id- DET", "2 dar NOUN", "3 . PUNCT", "", "1 x X", ""]
+    columns = (
+        line if line[:1] in ("#", "") else "{}\t{}\t_\t{}".format(*line.split()) + "\t_" * 6 for line in lines
+    )
+    text = "\n".join(columns) + "\n"
+    for split in ("train", "dev", "test"):
+        (place / f"{split}.conllu").write_text(text, encoding="utf-8")
+    local = read_local_task(tmp_path / "data", "pos", "mt")
+    assert isinstance(local, TaskData)
+    assert task("pos", "mt").train == local.train
+    assert [one.text for one in local.train] == ["Id-dar.", "x"]
 
 
 def test_treebanks_come_from_a_tag_and_lose_rows_that_are_no_words(cache: Cache) -> None:

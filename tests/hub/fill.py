@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from harness.data.tasks import SPLITS, Absent, TaskData, TextExample, TokenExample
 
 from harness.config.shape import KNOWN_TEACHERS
 from harness.data import folder
+from harness.data.examples import SPLITS, Absent, TaskData, TextExample, TokenExample
 from harness.languages import LANGUAGES, Source
+from harness.tasks import CONLLU
 
 SHARD_DOCUMENTS = 20_000
 
@@ -70,7 +71,9 @@ def _fill_task(data: TaskData, source: Source, root: Path) -> None:
         examples = getattr(data, split)
         path = _place(source, root, split)
         names = list(source.columns)
-        columns = list(zip(*(_row(example, source) for example in examples), strict=True))
+        if data.task.format == CONLLU:
+            names.append("text")
+        columns = list(zip(*(_row(example, source)[: len(names)] for example in examples), strict=True))
         if path.suffix == ".parquet":
             pq.write_table(pa.table(dict(zip(names, columns, strict=True))), path)
         else:
@@ -80,7 +83,7 @@ def _fill_task(data: TaskData, source: Source, root: Path) -> None:
 def _row(example: TokenExample | TextExample, source: Source) -> tuple[object, ...]:
     """Return an example as the data set's columns; labels are numbers where the table names them."""
     if isinstance(example, TokenExample):
-        return list(example.words), [_code(label, source) for label in example.labels]
+        return list(example.words), [_code(label, source) for label in example.labels], example.written
     texts = [example.text] if example.second is None else [example.text, example.second]
     return *texts, _code(example.label, source)
 

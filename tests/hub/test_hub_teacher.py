@@ -59,7 +59,7 @@ def test_the_manifest_names_the_commit(run_harness, scale, recipe, published, tm
     ended = run_harness(
         "reproduce", "mt", "--recipe", recipe, "--scale", scale, "--teacher", "org/small-encoder"
     )
-    (manifest,) = tmp_path.glob("runs/mt/trim-tiny/01-teacher-*/manifest.json")
+    (manifest,) = tmp_path.glob("runs/mt/trim-tiny/??-teacher-*/manifest.json")
     written = json.loads(manifest.read_text())
     assert written["facts"]["teacher"] == {"name": "org/small-encoder", "revision": published.commit}, ended
     assert written["config"]["revision"] == published.commit

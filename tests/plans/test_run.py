@@ -62,7 +62,7 @@ def test_builtin_run_goes_from_corpus_to_report(make_run_plan):
     scores = [f"score.{task}.{model}" for task in ("pos", "topic") for model in SCORED]
     exports = [f"export.{task}.{role}" for task in ("pos", "topic") for role in ("teacher", "student")]
     assert [stage.id for stage in run_plan.plan] == [
-        "corpora", "teacher", "tasks", "corpus", *STEPS, "random-teacher", "random-student",
+        "tasks", "corpora", "teacher", "corpus", *STEPS, "random-teacher", "random-student",
         "trimmed-teacher", "static", *scores, "compare", *exports, "latency", "report",
     ]  # fmt: skip
     assert {stage.kind for stage in run_plan.plan} <= set(RUNNERS)
@@ -232,7 +232,7 @@ def test_hub_teacher_is_pinned():
     assert len(teacher.config["revision"]) == 40
     assert teacher.config["shape"]["vocabulary"] == 119_547
     assert run_plan.tasks == ("pos", "ner", "topic", "sentiment")
-    assert [stage.id for stage in run_plan.plan][:3] == ["teacher", "tasks", "corpus"]
+    assert [stage.id for stage in run_plan.plan][:3] == ["tasks", "teacher", "corpus"]
 
 
 def test_missing_hub_tasks_have_a_reason():
@@ -273,6 +273,31 @@ def test_path_of_data_folder_changes_no_key(make_run_plan, data, teacher, monkey
     one = make_run_plan(data=data, teacher=teacher, changes=changes)
     monkeypatch.chdir(data.parent)
     assert not changed(one, make_run_plan(data=data.name, teacher=teacher, changes=changes))
+
+
+def test_strict_data_changes_the_key_of_tasks_and_not_of_text(make_run_plan, data, teacher):
+    plain, strict = (
+        make_run_plan(changes={"tasks.strict": value}, data=data, teacher=teacher) for value in (False, True)
+    )
+    assert "strict" not in of(plain, "tasks").config
+    assert of(strict, "tasks").config["strict"] is True
+    assert {"tasks", "score.topic.teacher"} <= changed(plain, strict)
+    assert not {"teacher", "corpus", *STEPS} & changed(plain, strict)
+
+
+def test_tasks_are_read_before_anything_is_trained(make_run_plan):
+    assert next(iter(make_run_plan().plan)).id == "tasks"
+
+
+def test_written_text_of_hub_treebanks_is_part_of_the_key():
+    def find_configs(names):
+        scale = load_scale("paper")
+        scale = scale.model_copy(update={"tasks": scale.tasks.model_copy(update={"names": names})})
+        run_plan = plan_run("mt", load_recipe("gurgurov2025"), scale)
+        return [of(run_plan, name).config for name in ("tasks", "corpus")]
+
+    assert all(config["written_text"] for config in find_configs(("pos", "topic")))
+    assert not any("written_text" in config for config in find_configs(("topic",)))
 
 
 def test_two_languages_share_the_teacher_alone(make_run_plan):

@@ -17,6 +17,7 @@ from harness.report.finetuning import FinetuningNote
 from harness.report.published import PUBLISHED, list_published
 from harness.report.render import render_html, render_markdown, write_report
 from harness.report.results import Results
+from harness.report.texts import ReadingNote, Repeats
 from harness.report.values import IntervalValue, SpeedRatio
 
 
@@ -176,6 +177,21 @@ def test_loss_per_byte_and_leakage_are_listed(results: Results):
     assert tables.tabulate_held_out(results).rows[0] == ("Teacher", "2.500", "0.6250")
     assert tables.tabulate_leakage(results).rows == (("Topic", "0 of 99", "3 of 204"),)
     assert "| Topic | 0 of 99 | 3 of 204 |" in render_markdown(results)
+
+
+def test_duplicates_and_notes_on_data_are_listed(results: Results):
+    key = results.leakage[0].key
+    repeats = [
+        Repeats(task="topic", part=part, items=204, duplicates=number, contradictions=2, key=key)
+        for number, part in enumerate(("train", "test"))
+    ]
+    notes = [ReadingNote(task="ner", note="tags in IOB1, converted to IOB2: 3", key=key)]
+    noted = results.model_copy(update={"repeats": tuple(repeats), "reading": tuple(notes)})
+    assert tables.tabulate_repeats(noted).rows == (("Topic", "0 and 2 of 204", "–", "1 and 2 of 204"),)
+    text = render_markdown(noted)
+    assert "| NER | tags in IOB1, converted to IOB2: 3 |" in text
+    assert "| Topic | 0 and 2 of 204 | – | 1 and 2 of 204 |" in text
+    assert "Labelled data read otherwise than written" not in render_markdown(results)
 
 
 def test_remarks_on_finetuning_are_listed(results: Results):

@@ -6,6 +6,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.stages import corpus
+from harness.stages.io.facts import CorporaFacts, to_json
 
 
 def test_one_document_cannot_be_split(corpus_config, data, make_context):
@@ -85,3 +86,38 @@ def test_held_out_lines_are_not_mixed_in_from_source_language(corpus_config, dat
     )
     assert held_out
     assert not train & held_out
+
+
+def test_unreadable_task_is_a_warning_and_its_readable_part_is_kept_out(corpus_config, data, make_context):
+    lines = (data / "corpus/mt/text.txt").read_text(encoding="utf-8").splitlines()
+    scored = next(line for line in lines if line)
+    (data / "topic/mt/train.tsv").write_text("no header\n", encoding="utf-8")
+    (data / "topic/mt/dev.tsv").write_text("no header\n", encoding="utf-8")
+    (data / "topic/mt/test.tsv").write_text(f"text\tlabel\n{scored}\tx\n", encoding="utf-8")
+    names = ("corpus/mt", "topic/mt/dev.tsv", "topic/mt/test.tsv")
+    config = corpus_config | {"excluded_tasks": {"mt": ["topic"]}}
+    context = make_context(config, {f"data:{name}": data / name for name in names})
+    facts = corpus.run(context).root["mt"]
+    reason = "dev.tsv:1: expected the header 'text<TAB>label'; got 'no header'"
+    assert list(facts.unread_tasks) == ["topic/mt/dev"]
+    assert reason in facts.unread_tasks["topic/mt/dev"]
+    assert facts.excluded >= 1
+    written = "".join(path.read_text(encoding="utf-8") for path in context.out.rglob("*.txt"))
+    assert scored not in written.splitlines()
+
+
+def test_facts_of_readable_tasks_name_no_unread_task(corpus_config, data, make_context):
+    context = make_context(corpus_config, {"data:corpus/mt": data / "corpus/mt"})
+    facts = to_json(corpus.run(context))
+    assert "unread_tasks" not in facts["mt"]
+    assert to_json(CorporaFacts.model_validate(facts)) == facts
+
+
+def test_task_of_the_hub_that_cannot_be_read_is_an_error(corpus_config, data, make_context, monkeypatch):
+    def fail(*_):
+        raise HarnessError("hub: expected an answer; got none")
+
+    monkeypatch.setattr(corpus, "open_task", fail)
+    config = corpus_config | {"tasks_source": "hub", "excluded_tasks": {"mt": ["topic"]}}
+    with pytest.raises(HarnessError, match="hub: expected an answer"):
+        corpus.run(make_context(config, {"data:corpus/mt": data / "corpus/mt"}))

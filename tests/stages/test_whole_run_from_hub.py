@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import datasets
 import pytest
 from huggingface_hub import constants
@@ -186,7 +188,15 @@ def test_table_of_teachers_is_as_published():
     assert shape.KNOWN_TEACHERS["mbert"].shape.num_parameters == 177_974_523
 
 
-def test_unreachable_hub_is_one_line(hub, known, go):
+def test_unreachable_data_set_is_one_line(hub, known, go):
+    with pytest.raises(HarnessError, match=r"^hub: expected the data set commul/universal_") as raised:
+        go()
+    assert "\n" not in str(raised.value)
+
+
+def test_unreachable_teacher_is_one_line(filled, hub, known, go):
+    for folder in hub.glob("models--*"):
+        shutil.rmtree(folder)
     with pytest.raises(
         HarnessError, match=r"'google-bert/bert-base-multilingual-cased': expected revision 3f076fd"
     ) as raised:

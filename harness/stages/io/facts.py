@@ -21,8 +21,9 @@ class Facts(BaseModel):
 
 def to_json(facts: BaseModel) -> dict[str, Any]:
     """Return a stage's facts as JSON types; a fact that the stage did not set is left out."""
-    given = None if isinstance(facts, RootModel) else facts.model_fields_set
-    content: dict[str, Any] = facts.model_dump(mode="json", include=given)
+    whole = isinstance(facts, RootModel)
+    given = None if whole else facts.model_fields_set
+    content: dict[str, Any] = facts.model_dump(mode="json", include=given, exclude_unset=whole)
     return content
 
 
@@ -33,14 +34,25 @@ class LeakageCounts(Facts):
     test: int
 
 
+class RepeatCounts(Facts):
+    """Items of a part whose text an earlier item has, and items whose text has another label elsewhere."""
+
+    duplicates: int
+    contradictions: int
+
+
 class TaskFacts(Facts):
-    """One labelled task: the number of examples of each part, its labels and where it comes from."""
+    """One labelled task: the number of examples of each part, its labels and where it comes from.
+
+    `repeats` are by part; empty in manifests from before they were counted.
+    """
 
     train: int
     dev: int
     test: int
     labels: list[str]
     leakage: LeakageCounts
+    repeats: dict[str, RepeatCounts] = {}
     notes: list[str]
     provenance: dict[str, JsonValue]
 
@@ -50,7 +62,10 @@ class TasksFacts(RootModel[dict[str, TaskFacts]]):
 
 
 class CorpusFacts(Facts):
-    """The text of one language: the counts of `harness.data.corpus.Statistics`, and where it comes from."""
+    """The text of one language: the counts of `harness.data.corpus.Statistics`, and where it comes from.
+
+    `unread_tasks`: why the texts of a part of a task, as ``topic/mt/dev``, could not be read and kept out.
+    """
 
     documents: int
     lines: int
@@ -62,6 +77,7 @@ class CorpusFacts(Facts):
     train_lines: int
     held_out_documents: int
     held_out_lines: int
+    unread_tasks: dict[str, str] = {}
     provenance: dict[str, JsonValue]
 
 

@@ -16,10 +16,11 @@ from harness.report import results as schema
 from harness.report.exported import ExportResult, PrecisionResult
 from harness.report.finetuning import FinetuningNote
 from harness.report.render import write_results
-from harness.report.texts import HeldOut, Leakage
+from harness.report.texts import HeldOut, Leakage, ReadingNote, Repeats, TaskPart
 from harness.report.values import Cost, Estimate, IntervalValue, SpeedRatio, StudyDescription
 from harness.stages.io.facts import (
     CompareFacts,
+    CorporaFacts,
     ExportFacts,
     FetchFacts,
     FinetunedScoresFacts,
@@ -159,6 +160,8 @@ def collect_results(config: Mapping[str, Any], read: Manifests) -> schema.Result
         copies=tuple(_collect_copies(settings.final_student, read.get("precisions"))),
         held_out=tuple(_collect_held_out(settings, read)),
         leakage=tuple(_collect_leakage(settings.tasks, read["tasks"])),
+        repeats=tuple(_collect_repeats(settings.tasks, read["tasks"])),
+        reading=tuple(_collect_reading_notes(settings.tasks, read)),
         finetuning=tuple(_collect_finetuning_notes(settings, read)),
         training=tuple(_collect_training(name, read[name]) for name in trained),
         costs=tuple(_add_costs(model, stages, read) for model, stages in settings.made_by.items()),
@@ -365,6 +368,30 @@ def _collect_leakage(tasks: tuple[str, ...], manifest: Manifest) -> Iterator[Lea
             n_test=facts.test,
             key=manifest.key,
         )
+
+
+def _collect_repeats(tasks: tuple[str, ...], manifest: Manifest) -> Iterator[Repeats]:
+    """Return a row for each part of each task, where the manifest has the counts."""
+    for task in tasks:
+        facts = read_facts(manifest, TasksFacts).root[task]
+        sizes: dict[TaskPart, int] = {"train": facts.train, "dev": facts.dev, "test": facts.test}
+        for part, items in sizes.items():
+            if part in facts.repeats:
+                counts = facts.repeats[part].model_dump()
+                yield Repeats(task=task, part=part, items=items, **counts, key=manifest.key)
+
+
+def _collect_reading_notes(tasks: tuple[str, ...], read: Manifests) -> Iterator[ReadingNote]:
+    """Return the notes on the scored tasks, then the parts of other tasks that could not be read."""
+    for task in tasks:
+        for note in read_facts(read["tasks"], TasksFacts).root[task].notes:
+            yield ReadingNote(task=task, note=note, key=read["tasks"].key)
+    for manifest in read.values():
+        facts = read_facts(manifest, BaseModel)
+        if isinstance(facts, CorporaFacts):
+            for part, reason in (pair for one in facts.root.values() for pair in one.unread_tasks.items()):
+                note = f"the texts of {part} are not kept out of the corpus: {reason}"
+                yield ReadingNote(task=part.partition("/")[0], note=note, key=manifest.key)
 
 
 def _explain_missing_cells(
