@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import math
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, NullLocator
 
 from harness.report.exported import ExportResult
-from harness.report.results import Results
+from harness.report.label_placement import Box, Label, place_labels
+from harness.report.results import ModelResult, Results
 from harness.report.summary import average_interval, average_score
 from harness.report.tables import format_percent
 from harness.units import format_count, format_short
@@ -20,6 +25,11 @@ from harness.units import format_count, format_short
 INK, LINE = "#1b1b1b", "#d9d9d9"
 COLOURS = {"teacher": "#0b5394", "student": "#b45309", "baseline": "#6b7280"}
 MARKERS = {"teacher": "s", "student": "o", "baseline": "^"}
+_DPI = 72
+"""Of SVG, so that the texts are measured at the size in which they are drawn."""
+_WIDTH_OF_LABEL = 26
+_FAR = 9
+"""The gap in points from which a thin line connects a label with its point."""
 _STYLE = {
     "svg.hashsalt": "report",
     "font.family": "DejaVu Sans",
@@ -50,7 +60,7 @@ class Picture:
 
 
 def _create_axes(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7.2, height), layout="constrained")
+    figure = Figure(figsize=(7.2, height), layout="constrained", dpi=_DPI)
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -65,47 +75,129 @@ def _render_svg(figure: Figure) -> bytes:
 
 
 def draw_score_by_size(results: Results) -> Picture | None:
-    """Draw the average score of each model against its parameters; None where no model has both."""
-    points = [
-        (one, one.num_parameters, centre)
-        for one in results.models
-        if one.num_parameters and (centre := average_score(results, one.id)) is not None
+    """Draw the average score of each model against its parameters, and models without any as lines.
+
+    Return None where no model has both a score and parameters.
+    """
+    scored = [
+        (one, centre) for one in results.models if (centre := average_score(results, one.id)) is not None
     ]
+    points = [(one, one.num_parameters, centre) for one, centre in scored if one.num_parameters]
+    levels = [(one, centre) for one, centre in scored if not one.num_parameters]
     if not points:
         return None
     with mpl.rc_context(_STYLE):
-        figure, axes = _create_axes(4.2)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(lambda size, _: format_short(size))
-        axes.xaxis.set_minor_locator(NullLocator())
-        for place, (model, size, centre) in enumerate(points):
-            bounds = average_interval(results, model.id)
-            spread = (
-                None if bounds is None else [[100 * (centre - bounds.low)], [100 * (bounds.high - centre)]]
-            )
-            axes.errorbar(
-                size, 100 * centre, yerr=spread, fmt=MARKERS[model.role], color=COLOURS[model.role], capsize=3
-            )
-            lift = 7 if place % 2 == 0 else -13
-            axes.annotate(
-                model.name, (size, 100 * centre), textcoords="offset points", xytext=(7, lift), fontsize=9
-            )
-        axes.margins(x=0.22, y=0.15)
-        axes.grid(color=LINE, linewidth=0.6)
-        axes.set_xlabel("Parameters (log scale)")
-        axes.set_ylabel("Average score, %")
+        figure, _ = _draw_points(results, points, levels)
         svg = _render_svg(figure)
     values = "; ".join(
-        f"{one.name}: {format_count(size)} parameters, {format_percent(c)} %" for one, size, c in points
+        [f"{one.title}: {format_count(size)} parameters, {format_percent(c)} %" for one, size, c in points]
+        + [f"{one.title}: a line at {format_percent(centre)} %" for one, centre in levels]
     )
     title = "Average score against size, with 95 % intervals"
     return Picture("score-by-size", title, f"{title}. {values}.", svg)
 
 
+def _draw_points(
+    results: Results,
+    points: Sequence[tuple[ModelResult, int, float]],
+    levels: Sequence[tuple[ModelResult, float]],
+) -> tuple[Figure, list[Annotation]]:
+    """Return the figure of scores by size, and its labels."""
+    figure, axes = _create_axes(4.6)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda size, _: format_short(size))
+    axes.xaxis.set_minor_locator(NullLocator())
+    for model, size, centre in points:
+        low, high = _find_bounds(results, model, centre)
+        axes.errorbar(
+            size,
+            100 * centre,
+            yerr=[[100 * (centre - low)], [100 * (high - centre)]] if high > low else None,
+            fmt=MARKERS[model.role],
+            color=COLOURS[model.role],
+            capsize=3,
+        )
+    for _, centre in levels:
+        axes.axhline(100 * centre, color=COLOURS["baseline"], linestyle="--", linewidth=1.2)
+    axes.margins(x=0.22, y=0.15)
+    axes.grid(color=LINE, linewidth=0.6)
+    axes.set_xlabel("Parameters (log scale)")
+    axes.set_ylabel("Average score, %")
+    return figure, _write_labels(results, axes, points, levels)
+
+
+def _find_bounds(results: Results, model: ModelResult, centre: float) -> tuple[float, float]:
+    bounds = average_interval(results, model.id)
+    return (centre, centre) if bounds is None else (bounds.low, bounds.high)
+
+
+def _write_labels(
+    results: Results,
+    axes: Axes,
+    points: Sequence[tuple[ModelResult, int, float]],
+    levels: Sequence[tuple[ModelResult, float]],
+) -> list[Annotation]:
+    """Write the name of every point and line where it covers nothing; return the texts.
+
+    Measures the texts, so that it must be called after everything else was drawn.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    extent = axes.get_window_extent()
+    area = Box(extent.x0 + 2, extent.y0 + 2, extent.width - 4, extent.height - 4)
+
+    def locate(x: float, y: float) -> tuple[float, float]:
+        left, bottom = axes.transData.transform((x, y))
+        return float(left), float(bottom)
+
+    named = [(one, points[0][1], centre, True) for one, centre in levels]
+    named += [(one, size, centre, False) for one, size, centre in points]
+    texts, labels, markers, lines = [], [], [], []
+    for model, size, centre, along in named:
+        name = textwrap.fill(model.title, _WIDTH_OF_LABEL)
+        x, y = locate(size, 100 * centre)
+        text = axes.annotate(name, (0, 0), xycoords="figure points", fontsize=9, color=COLOURS[model.role])
+        own = text.get_window_extent()
+        texts.append(text)
+        labels.append(Label(x, y, own.width + 4, own.height + 2, along))
+        if along:
+            lines.append(Box(extent.x0, y - 1, extent.width, 2))
+        else:
+            low, high = (locate(size, 100 * end)[1] for end in _find_bounds(results, model, centre))
+            markers.append(Box(x - 4, y - 4, 8, 8))
+            lines.append(Box(x - 3, low, 6, high - low))
+    boxes = place_labels(labels, area, markers, lines)
+    for text, label, box in zip(texts, labels, boxes, strict=True):
+        text.set_position((box.left + 2, box.bottom + 1))
+        if not label.along and _measure_gap(label, box) > _FAR:
+            end = (
+                min(max(label.x, box.left), box.left + box.width),
+                min(max(label.y, box.bottom), box.bottom + box.height),
+            )
+            axes.annotate(
+                "",
+                (label.x, label.y),
+                xycoords="figure points",
+                xytext=end,
+                textcoords="figure points",
+                arrowprops={"arrowstyle": "-", "color": COLOURS["baseline"], "linewidth": 0.6, "shrinkB": 4},
+                zorder=1,
+            )
+    return texts
+
+
+def _measure_gap(label: Label, box: Box) -> float:
+    """Return the distance from an anchor to its box."""
+    across = max(box.left - label.x, 0, label.x - box.left - box.width)
+    return math.hypot(across, max(box.bottom - label.y, 0, label.y - box.bottom - box.height))
+
+
 def draw_latency_by_model(results: Results) -> Picture | None:
     """Draw the median latency of every ONNX file, with the 90th percentile; None where no file was timed."""
-    names, roles = {one.id: one.name for one in results.models}, {one.id: one.role for one in results.models}
+    names, roles = {one.id: one.title for one in results.models}, {one.id: one.role for one in results.models}
     bars = [(one, one.p50_ms) for one in results.exports if one.p50_ms is not None]
     if not bars:
         return None
@@ -164,11 +256,11 @@ def draw_score_by_variant(results: Results) -> Picture | None:
                 100 * value, color=COLOURS["teacher"], linestyle="--", linewidth=1.2, label="teacher"
             )
             axes.legend(frameon=False)
-        axes.set_yticks(range(len(points)), [one.name for one, _, _ in points])
+        axes.set_yticks(range(len(points)), [one.title for one, _, _ in points])
         axes.invert_yaxis()
         axes.grid(axis="x", color=LINE, linewidth=0.6)
         axes.set_xlabel("Average score, %, with 95 % interval")
         svg = _render_svg(figure)
-    values = "; ".join(f"{one.name}: {format_percent(centre)} %" for one, centre, _ in points)
+    values = "; ".join(f"{one.title}: {format_percent(centre)} %" for one, centre, _ in points)
     title = "Average score by variant, with 95 % intervals"
     return Picture("score-by-variant", title, f"{title}. {values}.", svg)

@@ -228,6 +228,11 @@ def test_pictures_are_reproducible_svg_with_a_text(results: Results):
     assert plots.draw_latency_by_model(empty) is None
 
 
+def test_models_without_parameters_are_lines_with_a_label(results: Results):
+    picture = plots.draw_score_by_size(results)
+    assert "Most frequent label: a line at 17.5 %" in picture.text
+
+
 def test_report_is_written_with_its_pictures(results: Results, tmp_path: Path):
     markdown, html = write_report(results, tmp_path / "new")
     names = {one.name for one in markdown.parent.iterdir()}
