@@ -66,7 +66,7 @@ class Kind:
 
 _KINDS = (
     # Data
-    Kind("tasks", 3, ("data:*/*",), ("*.json",), TasksFacts, "Read the labelled tasks of the language."),
+    Kind("tasks", 4, ("data:*/*",), ("*.json",), TasksFacts, "Read the labelled tasks of the language."),
     Kind(
         "corpus", 2, ("data:*/*",), ("*train.txt", "*held_out.txt"), CorporaFacts,
         "Read, clean and split text; drop every line that the dev or test part of a task contains.",
