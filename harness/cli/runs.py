@@ -35,6 +35,7 @@ from harness.pipeline.verify import verify as find_damage
 from harness.plans.run import reads_hub
 from harness.plans.run_inputs import plan_pretraining
 from harness.report.answer import write_answer
+from harness.report.escaping import drop_control_characters
 from harness.report.render import read_results
 from harness.stages import RUNNERS
 
@@ -64,7 +65,7 @@ def reproduce(
     if chosen.tasks:
         out.print(f"model:  {folder / MODELS}  (ONNX files of each task)", soft_wrap=True)
     for sentence in write_answer(read_results(folder / "results.json")):
-        out.print(sentence, soft_wrap=True, markup=False)
+        out.print(drop_control_characters(sentence), soft_wrap=True, markup=False, highlight=False)
 
 
 def _execute(

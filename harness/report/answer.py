@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.baselines import BASELINES
 from harness.precisions import FP32
 from harness.report.comparisons import format_points
 from harness.report.results import ModelResult, Results
@@ -30,6 +31,8 @@ Recommendation = Literal[
     "a larger model is better",
     "take the student",
 ]
+LINEAR = frozenset(row.id for row in BASELINES if row.kind == "linear")
+"""The ids of the linear models, which are alternatives to a student whatever their size."""
 _REMEDY = "To get past it, try more text, a larger student, a stronger teacher, or more labels."
 
 
@@ -41,7 +44,7 @@ class Rival:
         name: in tables.
         verdict: on the student, over the average of all tasks, or on the only task.
         worse_on: tasks on which the student is worse.
-        larger: whether the model has more parameters than the student.
+        larger: whether it is an encoder with more parameters than the student.
     """
 
     name: str
@@ -53,7 +56,7 @@ class Rival:
 def decide_recommendation(teacher: Rival | None, baselines: Sequence[Rival]) -> Recommendation:
     """Return whether to take the student, from its significant differences to the other models.
 
-    A baseline with more parameters than the student is an alternative to the teacher, not to the student.
+    An encoder with more parameters than the student is an alternative to the teacher, not to the student.
     """
     small = [one for one in baselines if not one.larger]
     large = [one for one in (teacher, *baselines) if one is not None and one not in small]
@@ -140,7 +143,7 @@ def find_rival(results: Results, student: ModelResult, other: ModelResult) -> Ri
         name=other.title,
         verdict=whole.verdict,
         worse_on=tuple(task for task, row in rows if row is not None and row.verdict == "worse"),
-        larger=bool(own and size and size > own),
+        larger=other.id not in LINEAR and bool(own and size and size > own),
     )
 
 

@@ -93,7 +93,7 @@ def tabulate_comparisons(results: Results) -> Table:
         "p: approximate randomisation of the items' predictions, two-sided; corrected by Holm over all rows; "
         "Wilcoxon's signed-rank test is over the items' own scores. The average has an interval and no test."
     )
-    return Table("Every comparison", header, rows, note, words=True)
+    return Table("Every comparison", header, rows, note, words=True, folded=True)
 
 
 def _format_probability(value: float) -> str:
@@ -106,4 +106,4 @@ def tabulate_signatures(results: Results) -> Table:
     rows = tuple(
         (find_model_name(results, model), format_task(task), line) for (model, task), line in lines.items()
     )
-    return Table("Signatures", ("Model", "Task", "Signature"), rows, words=True)
+    return Table("Signatures", ("Model", "Task", "Signature"), rows, words=True, folded=True)

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, NullLocator
 
+from harness.report.escaping import drop_control_characters
 from harness.report.exported import ExportResult
 from harness.report.label_placement import Box, Label, place_labels
 from harness.report.results import ModelResult, Results
@@ -157,9 +158,11 @@ def _write_labels(
     named += [(one, size, centre, False) for one, size, centre in points]
     texts, labels, markers, lines = [], [], [], []
     for model, size, centre, along in named:
-        name = textwrap.fill(model.title, _WIDTH_OF_LABEL)
+        name = textwrap.fill(str(drop_control_characters(model.title)), _WIDTH_OF_LABEL)
         x, y = locate(size, 100 * centre)
-        text = axes.annotate(name, (0, 0), xycoords="figure points", fontsize=9, color=COLOURS[model.role])
+        text = axes.annotate(
+            name, (0, 0), xycoords="figure points", fontsize=9, color=COLOURS[model.role], parse_math=False
+        )
         own = text.get_window_extent()
         texts.append(text)
         labels.append(Label(x, y, own.width + 4, own.height + 2, along))

@@ -13,19 +13,17 @@ from pydantic import ValidationError
 from harness.errors import HarnessError
 from harness.report import comparisons, tables
 from harness.report.answer import write_answer
+from harness.report.escaping import drop_control_characters, escape_markdown, split_student
 from harness.report.plots import Picture, draw_latency_by_model, draw_score_by_size
 from harness.report.published import list_published
 from harness.report.results import Results
 from harness.report.tables import Table
+from harness.report.usage import write_snippets
 
 RESULTS, MARKDOWN, HTML = "results.json", "report.md", "report.html"
 MARKDOWN_TEMPLATE, HTML_TEMPLATE = "report.md.j2", "report.html.j2"
 Part = Table | Picture
 _HERE = Path(__file__).parent
-
-
-def _escape_pipes(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
 
 
 def _encode_as_url(picture: Picture) -> str:
@@ -41,8 +39,13 @@ def load_templates(*folders: Path) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
+        finalize=drop_control_characters,
     )
-    environment.filters |= {"pipes": _escape_pipes, "data": _encode_as_url}
+    environment.filters |= {
+        "markdown": escape_markdown,
+        "data": _encode_as_url,
+        "split_student": split_student,
+    }
     return environment
 
 
@@ -68,6 +71,7 @@ def _list_sections(results: Results) -> dict[str, list[Part]]:
             tables.tabulate_training(results),
             tables.tabulate_held_out(results),
             tables.tabulate_finetuning(results),
+            tables.tabulate_teacher_notes(results),
         ],
         "The paper": [tables.tabulate_published(results, numbers)],
         "Where the numbers come from": [
@@ -105,6 +109,7 @@ def render_page(
             run=results.run,
             headline=headline,
             sections=sections,
+            snippets=write_snippets(results),
             css=(_HERE / "report.css").read_text(encoding="utf-8"),
             is_table=lambda part: isinstance(part, Table),
         )

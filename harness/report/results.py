@@ -27,6 +27,7 @@ from harness.report.values import (
     ReportModel,
     Share,
     StudyDescription,
+    TeacherNote,
 )
 from harness.verdict import Verdict, decide_verdict
 
@@ -240,6 +241,7 @@ class Results(ReportModel):
     repeats: tuple[Repeats, ...] = ()
     reading: tuple[ReadingNote, ...] = ()
     finetuning: tuple[FinetuningNote, ...] = ()
+    teacher_notes: tuple[TeacherNote, ...] = ()
     costs: tuple[Cost, ...] = ()
     study: StudyDescription | None = None
     absent: tuple[MissingCell, ...] = ()
@@ -261,7 +263,15 @@ class Results(ReportModel):
     def list_keys(self) -> set[str]:
         """Return the keys of all manifests that numbers came from."""
         files, texts = (self.exports, self.copies), (self.held_out, self.leakage, self.repeats, self.reading)
-        listed = (self.models, self.training, self.comparisons, self.finetuning, *files, *texts)
+        listed = (
+            self.models,
+            self.training,
+            self.comparisons,
+            self.finetuning,
+            self.teacher_notes,
+            *files,
+            *texts,
+        )
         single = [one.key for rows in listed for one in rows]
         timed = [one.latency_key for one in self.exports if one.latency_key is not None]
         scored = (key for one in self.scores for key in one.keys)

@@ -44,6 +44,7 @@ class Table:
         rows: cells; each row as long as the header.
         note: how to read it.
         words: whether the columns after the first contain words, which are left-aligned.
+        folded: whether a page shows the title alone until it is opened.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
     words: bool = False
+    folded: bool = False
 
 
 def format_optional(value: T | None, form: Callable[[T], str]) -> str:
@@ -330,6 +332,12 @@ def tabulate_finetuning(results: Results) -> Table:
     return Table("Fine-tuning", ("Model", "Task", "Remark"), rows, note, words=True)
 
 
+def tabulate_teacher_notes(results: Results) -> Table:
+    """Return the table of changes that were made to the teacher before it was used."""
+    rows = tuple((results.run.teacher, one.note) for one in results.teacher_notes)
+    return Table("Notes on the teacher", ("Teacher", "Note"), rows, words=True)
+
+
 def _format_published(number: Published) -> str:
     """Print a published number with all its digits."""
     low, high = (f"{round(100 * end, 2):g}" for end in (number.low, number.high))
@@ -382,7 +390,7 @@ def tabulate_all_scores(results: Results) -> Table:
         )
         for one in results.scores
     ]
-    return Table("Every score", header, tuple(rows), _METRICS, words=True)
+    return Table("Every score", header, tuple(rows), _METRICS, words=True, folded=True)
 
 
 _METRICS = (
@@ -395,6 +403,7 @@ _METRICS = (
 def tabulate_provenance(results: Results) -> Table:
     """Return the table of manifests, with the numbers of this report that came from each."""
     numbers: dict[str, list[str]] = defaultdict(list)
+    numbers.update({one.key: ["a note on the teacher"] for one in results.teacher_notes})
     name = partial(find_model_name, results)
     for model in results.models:
         numbers[model.key].append(f"size of {model.title}")
@@ -420,7 +429,7 @@ def tabulate_provenance(results: Results) -> Table:
             numbers[one.key].append(f"{words} {one.task}")
     rows = tuple((key, "; ".join(dict.fromkeys(listed))) for key, listed in sorted(numbers.items()))
     note = "`harness verify` hashes the files of these stages again."
-    return Table("Provenance", ("Manifest", "Numbers"), rows, note, words=True)
+    return Table("Provenance", ("Manifest", "Numbers"), rows, note, words=True, folded=True)
 
 
 def tabulate_environment(results: Results) -> Table:

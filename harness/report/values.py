@@ -1,4 +1,4 @@
-"""The kinds of values in ``results.json``, and its two parts that only a leaderboard has."""
+"""The kinds of values in ``results.json``, and three of its smaller parts."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ class Estimate(IntervalValue):
     """A number with its interval."""
 
     value: float
+
+
+class TeacherNote(ReportModel):
+    """A change that was made to a teacher before it was used: a head that was fitted, rows left out."""
+
+    note: Annotated[str, Field(min_length=1)]
+    key: Key
 
 
 class Cost(ReportModel):

@@ -130,11 +130,11 @@ _KINDS = (
         "Time the exports against each other in interleaved rounds.",
     ),
     Kind(
-        "report", 8, ("*",), ("results.json", "report.md", "report.html", "*.svg"), ReportFacts,
+        "report", 9, ("*",), ("results.json", "report.md", "report.html", "*.svg"), ReportFacts,
         "Collect the numbers of a run in one report.",
     ),
     Kind(
-        "leaderboard", 4, ("*",), ("results.json", "leaderboard.md", "leaderboard.html", "*.svg"),
+        "leaderboard", 5, ("*",), ("results.json", "leaderboard.md", "leaderboard.html", "*.svg"),
         ReportFacts,
         "Collect the numbers of several recipes, or of one recipe's variants.",
     ),

@@ -117,6 +117,15 @@ def test_answer_names_a_task_on_which_a_baseline_is_better(results: Results):
     assert answer[-1].startswith("Do not take this student for NER, where “Most frequent label” is better")
 
 
+@pytest.mark.parametrize(("name", "words"), [("static", "Do not take"), ("other", "where its size or speed")])
+def test_linear_model_is_an_alternative_whatever_its_size(name, words, results: Results):
+    teacher, majority = results.models[0], results.models[-1]
+    large = teacher.model_copy(update={"id": name, "name": name, "role": "baseline"})
+    rows = (compare(name, "average", -0.1, WORSE), compare(majority.id, "average", 0.6, BETTER))
+    changed = results.model_copy(update={"models": (*results.models, large), "comparisons": rows})
+    assert words in write_answer(changed)[-1]
+
+
 def test_answer_without_tasks_is_the_held_out_loss(results: Results):
     bare = keep_tasks(results).model_copy(update={"scores": (), "exports": ()})
     assert write_answer(bare) == (

@@ -18,7 +18,7 @@ from harness.report.published import PUBLISHED, list_published
 from harness.report.render import render_html, render_markdown, write_report
 from harness.report.results import Results
 from harness.report.texts import ReadingNote, Repeats
-from harness.report.values import IntervalValue, SpeedRatio
+from harness.report.values import IntervalValue, SpeedRatio, TeacherNote
 
 
 class Page(HTMLParser):
@@ -79,6 +79,55 @@ def test_markup_in_names_is_text(results: Results):
     run = results.run.model_copy(update={"teacher": "<b>&|bold|"})
     changed = results.model_copy(update={"run": run})
     assert "<dd>&lt;b&gt;&amp;|bold|</dd>" in render_html(changed)
+
+
+def test_markup_in_data_is_text_in_markdown(results: Results):
+    hostile = "<script>x</script> ![i](http://evil/x.png) \x1b[31m\u202e `a`"
+    run = results.run.model_copy(update={"recipe_source": hostile, "teacher": hostile, "data": hostile})
+    models = tuple(one.model_copy(update={"name": f"{one.name} {hostile}"}) for one in results.models)
+    changed = results.model_copy(update={"run": run, "models": models})
+    text = render_markdown(changed)
+    assert "&lt;script&gt;x&lt;/script&gt; !\\[i\\](http://evil/x.png)" in text
+    for page in (text, render_html(changed)):
+        assert "<script" not in page
+        assert "\x1b" not in page
+        assert "\u202e" not in page
+
+
+def test_signatures_and_provenance_are_folded(results: Results):
+    signed = [one.model_copy(update={"signature": f"task:{one.task}"}) for one in results.scores]
+    page = render_html(results.model_copy(update={"scores": tuple(signed)}))
+    folded = re.findall(r"<details>\n<summary>(.*?)</summary>", page)
+    assert {"Signatures", "Provenance"} <= set(folded)
+    assert page.count("</details>") == len(folded)
+    assert "Size and scores" not in folded
+
+
+def test_page_is_legible_in_the_dark_and_on_a_phone(results: Results):
+    page = render_html(results)
+    assert "prefers-color-scheme: dark" in page
+    assert "max-width: 45cqw" in page
+
+
+def test_final_student_is_called_student_with_its_step(results: Results):
+    models = [
+        one.model_copy(update={"name": "trim (final student)"}) if one.id == "trim" else one
+        for one in results.models
+    ]
+    changed = results.model_copy(update={"models": tuple(models)})
+    assert '<th scope="row">student <small>trim</small></th>' in render_html(changed)
+    assert "| student (trim) |" in render_markdown(changed)
+    assert "final student)" not in render_markdown(changed)
+
+
+def test_notes_on_the_teacher_are_listed_with_their_manifest(results: Results):
+    assert tables.tabulate_teacher_notes(results).rows == ()
+    note = TeacherNote(note="35 rows were left out", key="ab" * 6)
+    noted = results.model_copy(update={"teacher_notes": (note,)})
+    assert tables.tabulate_teacher_notes(noted).rows == (("BERT, 12 layers", "35 rows were left out"),)
+    assert ("ab" * 6, "a note on the teacher") in tables.tabulate_provenance(noted).rows
+    assert "ab" * 6 in noted.list_keys()
+    assert "35 rows were left out" in render_html(noted)
 
 
 def test_markdown_tables_are_rectangular(results: Results):

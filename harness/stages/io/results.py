@@ -17,7 +17,7 @@ from harness.report.exported import ExportResult, PrecisionResult
 from harness.report.finetuning import FinetuningNote
 from harness.report.render import write_results
 from harness.report.texts import HeldOut, Leakage, ReadingNote, Repeats, TaskPart
-from harness.report.values import Cost, Estimate, IntervalValue, SpeedRatio, StudyDescription
+from harness.report.values import Cost, Estimate, IntervalValue, SpeedRatio, StudyDescription, TeacherNote
 from harness.stages.io.facts import (
     CompareFacts,
     CorporaFacts,
@@ -41,6 +41,7 @@ from harness.stages.io.facts import (
 from harness.stages.io.finetuning_notes import describe_finetunings, describe_imbalance
 from harness.stages.table import KINDS, read_facts
 from harness.tasks import TASKS
+from harness.units import format_count
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -163,6 +164,7 @@ def collect_results(config: Mapping[str, Any], read: Manifests) -> schema.Result
         repeats=tuple(_collect_repeats(settings.tasks, read["tasks"])),
         reading=tuple(_collect_reading_notes(settings.tasks, read)),
         finetuning=tuple(_collect_finetuning_notes(settings, read)),
+        teacher_notes=tuple(_collect_teacher_notes(read)),
         training=tuple(_collect_training(name, read[name]) for name in trained),
         costs=tuple(_add_costs(model, stages, read) for model, stages in settings.made_by.items()),
         study=settings.study,
@@ -379,6 +381,24 @@ def _collect_repeats(tasks: tuple[str, ...], manifest: Manifest) -> Iterator[Rep
             if part in facts.repeats:
                 counts = facts.repeats[part].model_dump()
                 yield Repeats(task=task, part=part, items=items, **counts, key=manifest.key)
+
+
+def _collect_teacher_notes(read: Manifests) -> Iterator[TeacherNote]:
+    """Return what was added to a teacher and left out of it before it was used."""
+    for manifest in read.values():
+        facts = read_facts(manifest, BaseModel)
+        if manifest.kind == "head" and isinstance(facts, TrainedStepFacts):
+            note = (
+                "the teacher has no masked-language head; one was fitted on "
+                f"{format_count(facts.training.tokens)} tokens with the encoder frozen"
+            )
+            yield TeacherNote(note=note, key=manifest.key)
+        if isinstance(facts, FetchFacts) and facts.dropped_rows:
+            note = (
+                f"{format_count(facts.dropped_rows)} rows of the teacher's embeddings belong to no token "
+                "and were left out"
+            )
+            yield TeacherNote(note=note, key=manifest.key)
 
 
 def _collect_reading_notes(tasks: tuple[str, ...], read: Manifests) -> Iterator[ReadingNote]:

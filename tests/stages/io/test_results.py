@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.stages.io.results import collect_results
+from harness.stages.table import KINDS
+from harness.units import format_count
 
 
 @pytest.fixture
@@ -35,3 +37,24 @@ def test_export_records_the_batch_size_of_its_timing(report):
     latency = manifests["latency"].model_copy(update={"facts": {"latency": rows}})
     results = collect_results(config, manifests | {"latency": latency})
     assert {one.batch_size for one in results.exports} == {4}
+
+
+def test_fitted_head_and_dropped_rows_are_notes_on_the_teacher(report):
+    config, manifests = report
+    assert collect_results(config, manifests).teacher_notes == ()
+    facts = manifests["teacher"].facts | {"new_head": True, "dropped_rows": 1035}
+    teacher = manifests["teacher"].model_copy(update={"facts": facts})
+    head = manifests["adapt"].model_copy(update={"kind": "head", "version": KINDS["head"].version})
+    notes = collect_results(config, manifests | {"teacher": teacher, "adapt": head}).teacher_notes
+    tokens = format_count(manifests["adapt"].facts["training"]["tokens"])
+    assert {(one.note, one.key) for one in notes} == {
+        (
+            "1,035 rows of the teacher's embeddings belong to no token and were left out",
+            manifests["teacher"].key,
+        ),
+        (
+            f"the teacher has no masked-language head; one was fitted on {tokens} tokens with the encoder "
+            "frozen",
+            manifests["adapt"].key,
+        ),
+    }
