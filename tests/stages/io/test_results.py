@@ -58,3 +58,33 @@ def test_fitted_head_and_dropped_rows_are_notes_on_the_teacher(report):
             manifests["adapt"].key,
         ),
     }
+
+
+def test_notes_and_repeats_of_tasks_and_unread_parts_are_listed(report):
+    config, manifests = report
+    tasks, corpus = manifests["tasks"], manifests["corpus"]
+    assert {(one.task, one.part) for one in collect_results(config, manifests).repeats} == {
+        (task, part) for task in config["tasks"] for part in ("train", "dev", "test")
+    }
+    noted = {name: one | {"notes": ["a note"]} for name, one in tasks.facts.items()}
+    unread = {name: one | {"unread_tasks": {"nli/mt/dev": "a reason"}} for name, one in corpus.facts.items()}
+    changed = {
+        "tasks": tasks.model_copy(update={"facts": noted}),
+        "corpus": corpus.model_copy(update={"facts": unread}),
+    }
+    results = collect_results(config, manifests | changed)
+    assert results.find_problems() == []
+    assert [(one.task, one.note) for one in results.reading] == [
+        *((task, "a note") for task in config["tasks"]),
+        ("nli", "the texts of nli/mt/dev are not kept out of the corpus: a reason"),
+    ]
+
+
+def test_facts_of_tasks_without_repeats_have_no_rows(report):
+    config, manifests = report
+    old = {
+        name: {key: value for key, value in one.items() if key != "repeats"}
+        for name, one in manifests["tasks"].facts.items()
+    }
+    changed = {"tasks": manifests["tasks"].model_copy(update={"facts": old})}
+    assert collect_results(config, manifests | changed).repeats == ()
