@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
@@ -77,7 +78,9 @@ def copied(undisturbed, tmp_path):
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """Run a command in this process, and return its exit code and output."""
+    """Run a command in this process, on one thread as the others, and return its exit code and output."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
 
     def call(*given):
         monkeypatch.setattr(sys, "argv", ["harness", *map(str, given)])
@@ -85,7 +88,8 @@ def call(monkeypatch, capsys):
             cli.main()
         return ended.value.code, *capsys.readouterr()
 
-    return call
+    yield call
+    torch.set_num_threads(threads)
 
 
 class Launched:
