@@ -119,8 +119,7 @@ def choose_scale(name: str, data: Path | None, teacher: str | None, *, strict_da
 
 def _take_from_hub(scale: Scale, source: str) -> Scale:
     """Return a scale whose teacher is a model of the hub, at the commit that its revision has now."""
-    from harness.models.loading.hub import locate_model  # noqa: PLC0415 - planning imports no torch
+    from harness.models.loading.hub import locate_pinned  # noqa: PLC0415 - planning imports no torch
 
-    hub_id, _, revision = source.partition("@")
-    folder = locate_model(hub_id, revision or "main")
-    return scale.with_teacher(str(folder), f"{hub_id}@{folder.resolve().name}")
+    origin, folder = locate_pinned(source)
+    return scale.with_teacher(str(folder), origin)

@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.families import max_input_tokens
 from harness.models.loading.encoder import load_task_tokenizer
 from harness.models.loading.folder import open_model_folder
-from harness.models.loading.hub import locate_model
+from harness.models.loading.hub import locate_pinned
 from harness.pipeline.execute import Finished
 from harness.pipeline.plan import Plan, Stage
 from harness.plans.data_stages import find_tasks, plan_tasks
@@ -81,9 +81,7 @@ def _locate(source: str) -> tuple[str, Path]:
     """Return the resolved folder or the hub id with its commit, and the folder of the files."""
     if Path(source).is_dir():
         return str(Path(source).resolve()), Path(source)
-    hub_id, _, revision = source.partition("@")
-    folder = locate_model(hub_id, revision or "main")
-    return f"{hub_id}@{folder.resolve().name}", folder
+    return locate_pinned(source)
 
 
 def _make_id(name: str) -> str:

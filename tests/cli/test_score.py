@@ -153,13 +153,14 @@ def test_lora_is_a_separate_protocol_that_names_its_library(place, tmp_path):
 
 
 def test_hub_model_is_named_with_its_commit(monkeypatch, tmp_path, place):
+    from harness.models.loading import hub
     from harness.plans import scorecard
 
     commit = "1" * 40
     folder = tmp_path / "snapshots" / commit
     shutil.copytree(place / "teacher", folder)
     monkeypatch.setattr(
-        scorecard, "locate_model", lambda name, revision: {("org/Base_X", "main"): folder}[name, revision]
+        hub, "locate_model", lambda name, revision: {("org/Base_X", "main"): folder}[name, revision]
     )
     first, second = scorecard.find_model_sources(["org/Base_X", "org/Base_X"])
     assert (first.id, first.source, second.id) == ("base-x", f"org/Base_X@{commit}", "base-x-2")

@@ -38,6 +38,19 @@ def locate_model(source: str | Path, revision: str | None = None) -> Path:
     return _find_cached(name, revision) or _fetch(name, revision)
 
 
+def locate_pinned(source: str) -> tuple[str, Path]:
+    """Return the local folder of ``organisation/name[@revision]``, and the hub id with the commit.
+
+    Without a revision it is the commit that the main branch has now.
+
+    Raises:
+        HarnessError: the hub does not have it, and no copy of it is in the cache.
+    """
+    hub_id, _, revision = source.partition("@")
+    folder = locate_model(hub_id, revision or "main")
+    return f"{hub_id}@{folder.resolve().name}", folder
+
+
 def _find_cached(hub_id: str, revision: str) -> Path | None:
     """Return the snapshot in the cache where it holds weights; a pinned commit never changes."""
     try:
