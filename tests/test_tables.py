@@ -28,6 +28,13 @@ def page(name: str) -> str:
     return (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
+def test_the_tensor_that_shows_a_head_is_the_first_of_the_familys_head():
+    from harness.models.families.table import LAYOUTS
+
+    for name, layout in LAYOUTS.items():
+        assert FAMILIES[name].mlm_head_tensor == f"{layout.head_dense}.weight", name
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_has_a_reader_a_score_a_head_and_a_title(name):
     from harness.data.formats import READERS

@@ -44,7 +44,13 @@ def find_teacher(recipe: Recipe, scale: Scale) -> TeacherSource:
     if teacher.pretrain is not None:
         return TeacherSource(teacher.pretrain.shape)
     if teacher.hub is not None:
-        known = KNOWN_TEACHERS[recipe.teacher if teacher.hub == "recipe" else teacher.hub]
+        name = recipe.teacher if teacher.hub == "recipe" else teacher.hub
+        known = KNOWN_TEACHERS.get(name)
+        if known is None:
+            raise HarnessError(
+                f"teacher {name}: expected its folder in the hub's cache; got a hub id alone; fetch it, and "
+                "call the scale's with_teacher"
+            )
         return TeacherSource(known.shape, known, known.mlm_head)
     folder = Path(str(teacher.folder))
     shape = _read_shape(folder)

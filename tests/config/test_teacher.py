@@ -44,6 +44,12 @@ def test_hub_teacher_is_of_recipe_or_scale(recipe, paper):
     assert find_teacher(recipe, other).shape == KNOWN_TEACHERS["xlmr"].shape
 
 
+def test_hub_id_that_was_not_looked_up_is_refused(recipe, paper):
+    scale = paper.model_copy(update={"teacher": Teacher(hub="organisation/name")})
+    with pytest.raises(HarnessError, match="organisation/name: expected its folder in the hub's cache"):
+        find_teacher(recipe, scale)
+
+
 def test_folder_teacher_has_shape_of_config(recipe, paper, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     shape = find_teacher(recipe, paper.with_teacher(str(tmp_path))).shape
