@@ -216,8 +216,11 @@ def test_the_first_best_epoch_is_kept(tune, sorted_texts, monkeypatch, weights_o
     monkeypatch.setattr(finetuning, "load_task_model", load_task_model)
     tuned = tune(sorted_texts, epochs=4, score=score)
     assert (tuned.best_epoch, tuned.dev_scores) == (2, [0.1, 0.5, 0.5, 0.2])
+    table = "bert.embeddings.word_embeddings.weight"  # while it is trained, only the used rows
     same = [
-        all(torch.equal(one[name], value) for name, value in tuned.model.state_dict().items())
+        all(
+            torch.equal(one[name], value) for name, value in tuned.model.state_dict().items() if name != table
+        )
         for one in states
     ]
     assert same == [False, True, False, False]

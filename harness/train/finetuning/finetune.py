@@ -35,6 +35,7 @@ from harness.train.finetuning.encoding import EncodedExamples, encode_examples, 
 from harness.train.finetuning.prediction import Labels, predict_labels
 from harness.train.finetuning.protocol import Protocol
 from harness.train.finetuning.sparse import SparseUpdate, choose_most_moved, copy_encoder_weights
+from harness.train.finetuning.used_rows import train_used_rows
 from harness.train.trainer import FiniteTrainer, OneDeviceArguments, fastest_attention, override_dropout
 
 
@@ -100,6 +101,7 @@ def finetune(
         for part in (data.train, data.dev)
     )
     best = _BestEpoch(lambda: predict_labels(model, dev, data, protocol.batch_size), score, protocol)
+    used_rows = train_used_rows(model, (train, dev)) if protocol.method == "full" else None
 
     fit = partial(_fit, trainer_class, model, train, arguments=_make_arguments(folder, protocol, seed))
     with override_dropout(model, protocol.dropout), fastest_attention(model, protocol.precision):
@@ -108,9 +110,11 @@ def finetune(
             trained += update.num_chosen - update.num_weights
             fit(update, best)
         else:
-            fit(best)
+            fit(best, *([used_rows] if used_rows is not None else []))
     model.__dict__.pop("forward", None)  # the autocast that the library leaves around it
     model.to("cpu").load_state_dict(best.weights)
+    if used_rows is not None:
+        used_rows.put_back(model)
     shutil.rmtree(folder, ignore_errors=True)
     if protocol.method == "lora":
         model = merge_lora(model)
