@@ -53,28 +53,32 @@ def save(make_model, tokenizer, tmp_path):
     return save
 
 
-def tune_both(monkeypatch, folder, tokenizer, data, *, scores, distillation=None, **changes):
-    """Fine-tune with the used rows, and with the whole table."""
-    tuned, used = [], []
-    real = finetuning.train_used_rows
-    for replacement in (lambda *given: used.append(real(*given)) or used[-1], lambda *_: None):
-        monkeypatch.setattr(finetuning, "train_used_rows", replacement)
-        remaining = iter(scores)
-        tuned.append(
-            finetune(
-                folder,
-                tokenizer,
-                data,
-                protocol=replace(PROTOCOL, **changes),
-                seed=1,
-                score=lambda _, remaining=remaining: next(remaining),
-                folder=folder.parent / "scratch",
-                distillation=distillation,
+@pytest.fixture
+def tune_both(monkeypatch, tokenizer, few_words):
+    """Return a function that fine-tunes with the used rows, and with the whole table."""
+
+    def tune_both(folder, scores, distillation=None, **changes):
+        tuned, used = [], []
+        real = finetuning.train_used_rows
+        for replacement in (lambda *given: used.append(real(*given)) or used[-1], lambda *_: None):
+            monkeypatch.setattr(finetuning, "train_used_rows", replacement)
+            remaining = iter(scores)
+            tuned.append(
+                finetune(
+                    folder,
+                    tokenizer,
+                    few_words,
+                    protocol=replace(PROTOCOL, **changes),
+                    seed=1,
+                    score=lambda _, remaining=remaining: next(remaining),
+                    folder=folder.parent / "scratch",
+                    distillation=distillation,
+                )
             )
-        )
-    monkeypatch.undo()
-    assert len(used[0].ids_U) < len(tokenizer) / 2
-    return tuned
+        assert len(used[0].ids_U) < len(tokenizer) / 2
+        return tuned
+
+    return tune_both
 
 
 def assert_equal_results(one, other, tokenizer, data):
@@ -91,18 +95,16 @@ def assert_equal_results(one, other, tokenizer, data):
 
 @pytest.mark.parametrize("scores", [(0.1, 0.2, 0.3), (0.1, 0.5, 0.2)], ids=["last epoch", "earlier epoch"])
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
-def test_used_rows_give_the_predictions_and_weights_of_the_whole_table(
-    family, scores, save, tokenizer, few_words, monkeypatch
-):
+def test_used_rows_give_the_results_of_the_whole_table(family, scores, save, tune_both, tokenizer, few_words):
     folder = save(family)
-    one, other = tune_both(monkeypatch, folder, tokenizer, few_words, scores=scores)
+    one, other = tune_both(folder, scores)
     assert_equal_results(one, other, tokenizer, few_words)
     before = load_task_model(folder, few_words).get_input_embeddings().weight
     shrunk = one.model.get_input_embeddings().weight / before
     assert shrunk.median() < 0.99, "the rows that no text uses shrink by the weight decay"
 
 
-def test_used_rows_serve_a_distilled_task_in_bf16(save, tokenizer, few_words, monkeypatch):
+def test_used_rows_serve_a_distilled_task_in_bf16(save, tune_both, tokenizer, few_words):
     folder = save("bert")
     teacher = finetune(
         folder,
@@ -115,16 +117,7 @@ def test_used_rows_serve_a_distilled_task_in_bf16(save, tokenizer, few_words, mo
     )
     checkpoint.save_checkpoint(teacher.model, tokenizer, folder.parent / "teacher")
     distillation = TaskDistillation(folder.parent / "teacher", {"class_mse": 1.0, "embedding_mse": 1.0})
-    one, other = tune_both(
-        monkeypatch,
-        folder,
-        tokenizer,
-        few_words,
-        scores=(0.1, 0.2, 0.3),
-        distillation=distillation,
-        weight_decay=0.0,
-        precision="bf16",
-    )
+    one, other = tune_both(folder, (0.1, 0.2, 0.3), distillation, weight_decay=0.0, precision="bf16")
     assert_equal_results(one, other, tokenizer, few_words)
 
 
@@ -143,7 +136,7 @@ def test_padding_is_among_the_used_rows(save, tokenizer, few_words):
     model = load_task_model(save("xlm-roberta"), few_words)
     encoded = encode_examples(few_words.train, few_words, tokenizer, 16)
     training = train_used_rows(model, [encoded])
-    named = {id for row in encoded.rows for id in row["input_ids"]}
+    named = {token for row in encoded.rows for token in row["input_ids"]}
     assert {*training.ids_U.tolist()} == named | {encoded.pad_id, model.config.pad_token_id}
 
 

@@ -50,8 +50,8 @@ class UsedRows(nn.Embedding):
 class UsedRowsTraining(TrainerCallback):  # type: ignore[misc]
     """Replace a model's word embeddings by their used rows for a training, and put the whole table back.
 
-    Invariants: the model then holds what training the whole table gives, up to the rounding of sums: used rows
-    as they were trained, the others shrunk by the weight decay of the steps before the loaded weights.
+    Invariants: the model then holds what training the whole table gives, up to the rounding of sums: the used
+    rows are as trained, the others shrunk by the weight decay of the steps before the loaded weights.
 
     Args:
         model: a task model whose word embeddings are an ordinary table, used in one place.
@@ -75,7 +75,6 @@ class UsedRowsTraining(TrainerCallback):  # type: ignore[misc]
         for group in optimizer.param_groups:
             if any(parameter is self.rows.weight for parameter in group["params"]):
                 self.rows.decay *= 1 - group["lr"] * group["weight_decay"]
-        return control
 
     @torch.no_grad()
     def put_back(self, model: nn.Module) -> None:
@@ -96,7 +95,7 @@ def train_used_rows(model: Any, encoded: Iterable[EncodedExamples]) -> UsedRowsT
     if name is None:
         return None
     padding = model.get_submodule(name).padding_idx
-    ids = {id for part in encoded for row in part.rows for id in row["input_ids"]}
+    ids = {token for part in encoded for row in part.rows for token in row["input_ids"]}
     ids |= {part.pad_id for part in encoded} | ({padding} - {None})
     return UsedRowsTraining(model, name, torch.from_numpy(np.array(sorted(ids), np.int64)))
 
