@@ -68,10 +68,9 @@ class UsedRowsTraining(TrainerCallback):  # type: ignore[misc]
         self.rows = UsedRows(table, ids_U)
         model.set_submodule(name, self.rows)
 
-    def on_pre_optimizer_step(
-        self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any
-    ) -> Any:
+    def on_pre_optimizer_step(self, *trainer: Any, optimizer: Any, **_: Any) -> None:
         """Multiply into the factor of the unused rows what the step's weight decay takes from them."""
+        del trainer
         for group in optimizer.param_groups:
             if any(parameter is self.rows.weight for parameter in group["params"]):
                 self.rows.decay *= 1 - group["lr"] * group["weight_decay"]
