@@ -1,4 +1,4 @@
-"""Fine-tuning with the used rows of the word embeddings gives what fine-tuning the whole table gives."""
+"""Fine-tuning with the used rows of the word embeddings equals fine-tuning with the whole table."""
 
 from __future__ import annotations
 
