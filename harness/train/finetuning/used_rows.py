@@ -50,7 +50,7 @@ class UsedRows(nn.Embedding):
 class UsedRowsTraining(TrainerCallback):  # type: ignore[misc]
     """Replace a model's word embeddings by their used rows for a training, and put the whole table back.
 
-    Invariants: the model then holds what it holds after training the whole table, up to the rounding of sums: the used
+    Invariants: the model then equals one whose whole table was trained, up to the rounding of sums: the used
     rows are as trained, the others shrunk by the weight decay of the steps before the loaded weights.
 
     Args:
