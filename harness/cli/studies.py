@@ -14,7 +14,9 @@ from harness.cli.app import (
     Data,
     Runs,
     ScaleName,
+    ScaleOptions,
     StrictData,
+    TaskNames,
     Teacher,
     app,
     choose_scale,
@@ -59,6 +61,7 @@ def compare(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
+    tasks: TaskNames = None,
     runs: Runs = DEFAULT_RUNS,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
@@ -67,7 +70,7 @@ def compare(
     loaded = load_entries(names)
     reference = OURS if any(one.id == OURS for one in loaded.entries) else None
     info = StudyInfo("compare", "the recipes' own sources", _QUESTION, None, reference)
-    amount = choose_scale(scale, data, teacher, strict_data=strict_data)
+    amount = choose_scale(scale, ScaleOptions(data, teacher, strict_data, tasks))
     _run_study(info, loaded, languages=language, scale=amount, runs=runs, plan=plan)
 
 
@@ -84,6 +87,7 @@ def ablate(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
+    tasks: TaskNames = None,
     runs: Runs = DEFAULT_RUNS,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
@@ -92,7 +96,7 @@ def ablate(
     study = build_study(name, vary) if vary else _load_study(name)
     built = build_entries(study)
     info = StudyInfo(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)
-    amount = choose_scale(scale, data, teacher, strict_data=strict_data)
+    amount = choose_scale(scale, ScaleOptions(data, teacher, strict_data, tasks))
     _run_study(info, built, languages=language, scale=amount, runs=runs, plan=plan)
 
 
