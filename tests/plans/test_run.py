@@ -240,8 +240,8 @@ def test_none_scores_nothing_and_keeps_the_text_of_tasks_out_of_the_corpus(make_
     assert none.plan.keys["trim"] == every.plan.keys["trim"]
 
 
-def test_chosen_tasks_are_scored_and_no_others(data, teacher):
-    scale = load_scale("mini").with_data(str(data)).with_teacher(str(teacher))
+def test_chosen_tasks_are_scored_and_no_others(data, teacher, tmp_path, write_scale):
+    scale = load_scale(write_scale(tmp_path, None)).with_data(str(data)).with_teacher(str(teacher))
     every, chosen = (
         plan_run("mt", load_recipe("gurgurov2025"), one) for one in (scale, scale.with_tasks(["topic"]))
     )
