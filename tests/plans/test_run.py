@@ -240,11 +240,10 @@ def test_none_scores_nothing_and_keeps_the_text_of_tasks_out_of_the_corpus(make_
     assert none.plan.keys["trim"] == every.plan.keys["trim"]
 
 
-def test_chosen_tasks_are_scored_and_no_others(data, teacher, tmp_path, write_scale):
+def test_chosen_tasks_are_scored_and_no_others(data, teacher, tmp_path, write_scale, write_recipe):
+    recipe = load_recipe(write_recipe(tmp_path, None))
     scale = load_scale(write_scale(tmp_path, None)).with_data(str(data)).with_teacher(str(teacher))
-    every, chosen = (
-        plan_run("mt", load_recipe("gurgurov2025"), one) for one in (scale, scale.with_tasks(["topic"]))
-    )
+    every, chosen = (plan_run("mt", recipe, one) for one in (scale, scale.with_tasks(["topic"])))
     assert (every.tasks, chosen.tasks) == (("pos", "topic"), ("topic",))
     assert chosen.plan.keys["corpus"] == every.plan.keys["corpus"]
     with pytest.raises(UsageError, match="unknown task 'parsing'"):
