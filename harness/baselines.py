@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-TRIMMED = "trimmed"
-"""The name of the baseline that is the teacher with the language's tokens alone."""
-
 
 @dataclass(frozen=True)
 class Baseline:
@@ -74,7 +71,7 @@ BASELINES = (
     Baseline("majority", "majority", "most frequent label", "majority", title_of_first="most frequent label"),
     Baseline(
         "trimmed-teacher",
-        TRIMMED,
+        "trimmed",
         "teacher, trimmed only",
         "score",
         made_by="trim",

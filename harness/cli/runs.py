@@ -12,15 +12,13 @@ from rich.markdown import Markdown
 from harness.cli import doctor
 from harness.cli.app import (
     DEFAULT_RUNS,
+    CheckpointEvery,
     Data,
     Language,
     RecipeName,
     Runs,
     ScaleName,
-    ScaleOptions,
-    Scored,
     StrictData,
-    TaskNames,
     Teacher,
     app,
     choose_scale,
@@ -52,15 +50,13 @@ def reproduce(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
-    tasks: TaskNames = None,
-    score: Scored = None,
     runs: Runs = DEFAULT_RUNS,
+    checkpoint_every: CheckpointEvery = None,
 ) -> None:
     """Run a recipe on a language, from corpus to report; finished stages are kept."""
-    options = ScaleOptions(data, teacher, strict_data, tasks, score)
-    chosen, name = plan_chosen_run(language, recipe, scale, options)
+    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher, strict_data=strict_data)
     store = Store(runs)
-    _execute(chosen.plan, store, f"{language}/{name}")
+    _execute(chosen.plan, store, f"{language}/{name}", checkpoint_s=checkpoint_every)
     folder = publish_run(chosen, store, locate_run(runs, language, name))
     for task, reason in chosen.missing_tasks.items():
         err.print(f"not scored: {task}, since {reason}", markup=False)
@@ -75,7 +71,11 @@ def reproduce(
 
 
 def _execute(
-    plan: Plan, store: Store, folder: str, selected: Callable[[Stage], bool] = lambda _: True
+    plan: Plan,
+    store: Store,
+    folder: str,
+    selected: Callable[[Stage], bool] = lambda _: True,
+    checkpoint_s: float | None = None,
 ) -> None:
     with Watch(err, sum(map(selected, plan))) as watch:
         execute(
@@ -86,6 +86,7 @@ def _execute(
             observer=watch,
             environment=doctor.describe_environment,
             selected=selected,
+            checkpoint_s=checkpoint_s,
         )
 
 
@@ -98,13 +99,10 @@ def download(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
-    tasks: TaskNames = None,
-    score: Scored = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Run only the stages that read the hub, so that the rest of the run needs no network."""
-    options = ScaleOptions(data, teacher, strict_data, tasks, score)
-    chosen, name = plan_chosen_run(language, recipe, scale, options)
+    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher, strict_data=strict_data)
     if any(map(reads_hub, chosen.plan)):
         _execute(chosen.plan, Store(runs), f"{language}/{name}", reads_hub)
 
@@ -118,13 +116,10 @@ def plan(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
-    tasks: TaskNames = None,
-    score: Scored = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Print the stages of a run and which of them are done, without running any."""
-    options = ScaleOptions(data, teacher, strict_data, tasks, score)
-    chosen, name = plan_chosen_run(language, recipe, scale, options)
+    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher, strict_data=strict_data)
     print_plan(f"{language}/{name}", chosen.plan, Store(runs))
 
 
@@ -137,13 +132,10 @@ def report(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
-    tasks: TaskNames = None,
-    score: Scored = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Print the report of a finished run."""
-    options = ScaleOptions(data, teacher, strict_data, tasks, score)
-    chosen, name = plan_chosen_run(language, recipe, scale, options)
+    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher, strict_data=strict_data)
     if Store(runs).find(chosen.plan.keys["report"]) is None:
         raise HarnessError(
             f"report: expected a finished run {language}/{name} in {runs}; got none; run `harness reproduce`"
@@ -159,14 +151,15 @@ def pretrain(
     scale: ScaleName = "mini",
     data: Data = None,
     runs: Runs = DEFAULT_RUNS,
+    checkpoint_every: CheckpointEvery = None,
 ) -> None:
     """Train a multilingual teacher of the scale's size, on a data folder or on the built-in languages."""
-    amount = choose_scale(scale, ScaleOptions(data))
+    amount = choose_scale(scale, data, None)
     stages = Plan(plan_pretraining(amount))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise HarnessError(f"--out {target}: expected a new or empty folder; got one in use; name another")
     store = Store(runs)
-    _execute(stages, store, f"teachers/{amount.name}")
+    _execute(stages, store, f"teachers/{amount.name}", checkpoint_s=checkpoint_every)
     publish_model(stages, store, target)
     out.print(f"teacher: {target}", soft_wrap=True)
 

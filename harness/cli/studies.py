@@ -11,12 +11,11 @@ import typer
 from harness.cli import doctor
 from harness.cli.app import (
     DEFAULT_RUNS,
+    CheckpointEvery,
     Data,
     Runs,
     ScaleName,
-    ScaleOptions,
     StrictData,
-    TaskNames,
     Teacher,
     app,
     choose_scale,
@@ -61,8 +60,8 @@ def compare(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
-    tasks: TaskNames = None,
     runs: Runs = DEFAULT_RUNS,
+    checkpoint_every: CheckpointEvery = None,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
     """Run all recipes on one teacher, data, seeds and machine, and print the leaderboard."""
@@ -70,8 +69,10 @@ def compare(
     loaded = load_entries(names)
     reference = OURS if any(one.id == OURS for one in loaded.entries) else None
     info = StudyInfo("compare", "the recipes' own sources", _QUESTION, None, reference)
-    amount = choose_scale(scale, ScaleOptions(data, teacher, strict_data, tasks))
-    _run_study(info, loaded, languages=language, scale=amount, runs=runs, plan=plan)
+    amount = choose_scale(scale, data, teacher, strict_data=strict_data)
+    _run_study(
+        info, loaded, languages=language, scale=amount, runs=runs, plan=plan, checkpoint_s=checkpoint_every
+    )
 
 
 @app.command()
@@ -87,8 +88,8 @@ def ablate(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
-    tasks: TaskNames = None,
     runs: Runs = DEFAULT_RUNS,
+    checkpoint_every: CheckpointEvery = None,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
     """Run variants of a recipe, or an included study, and print their differences."""
@@ -96,8 +97,10 @@ def ablate(
     study = build_study(name, vary) if vary else _load_study(name)
     built = build_entries(study)
     info = StudyInfo(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)
-    amount = choose_scale(scale, ScaleOptions(data, teacher, strict_data, tasks))
-    _run_study(info, built, languages=language, scale=amount, runs=runs, plan=plan)
+    amount = choose_scale(scale, data, teacher, strict_data=strict_data)
+    _run_study(
+        info, built, languages=language, scale=amount, runs=runs, plan=plan, checkpoint_s=checkpoint_every
+    )
 
 
 def _load_study(name: str) -> Study:
@@ -124,6 +127,7 @@ def _run_study(
     scale: Scale,
     runs: Path,
     plan: bool,
+    checkpoint_s: float | None,
 ) -> None:
     """Plan a study, refuse entries that cannot be run, run the study and print its table."""
     if len(languages) != 1:
@@ -143,6 +147,7 @@ def _run_study(
             RUNNERS,
             observer=watch,
             environment=doctor.describe_environment,
+            checkpoint_s=checkpoint_s,
         )
     folder = locate_run(runs, languages[0], name)
     publish_stage(study.plan, store, "leaderboard", folder)

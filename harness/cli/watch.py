@@ -112,6 +112,10 @@ class Watch(Observer):
         """Print the holder of the lock."""
         self._print(f"{self._place(1)} {stage.id}: waiting for {holder}, which is running it")
 
+    def remark(self, stage: Stage, line: str) -> None:
+        """Print what was found damaged and passed over."""
+        self._print(f"{self._place(1)} {stage.id}: {line}")
+
     def _place(self, ahead: int = 0) -> str:
         return f"[{self.num_seen + ahead}/{self.num_stages}]"
 

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.errors import unknown
 from harness.pipeline import manifest
+from harness.pipeline.checkpoints import CannotResumeError
 from harness.pipeline.faults import explain_disk_faults
+from harness.pipeline.folders import is_folder, remove
 from harness.pipeline.manifest import Environment, Input, Manifest
 from harness.pipeline.memory import read_peak_bytes, reset_peak
 from harness.pipeline.plan import Plan, Stage
-from harness.pipeline.store import CHECKPOINTS, Store, open_partial, publish, seal, write_manifest
+from harness.pipeline.store import (
+    CHECKPOINTS,
+    Store,
+    has_checkpoints,
+    open_partial,
+    publish,
+    seal,
+    write_manifest,
+)
 
 _Step = TypeVar("_Step")
 
@@ -31,6 +41,7 @@ class Context:
         facts: filled by the runner, for the manifest; JSON types.
         progress: called by the runner with done, total, unit and further values to show.
         resuming: whether an interrupted attempt left checkpoints to resume from.
+        checkpoint_s: seconds between checkpoints; None leaves them to the runner.
         step: the typed object that the config was written from, where there is one; see `get_step`.
     """
 
@@ -40,6 +51,7 @@ class Context:
     facts: dict[str, Any]
     progress: Callable[[int, int, str, dict[str, Any]], None]
     resuming: bool
+    checkpoint_s: float | None = None
     step: object = None
 
     def get_step(self, schema: type[_Step]) -> _Step:
@@ -79,6 +91,9 @@ class Observer:
     def waiting(self, stage: Stage, holder: str) -> None:
         """Receive that another process is running the stage."""
 
+    def remark(self, stage: Stage, line: str) -> None:
+        """Receive what was found damaged and passed over."""
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -97,6 +112,7 @@ def execute(
     observer: Observer,
     environment: Callable[[], Environment],
     selected: Callable[[Stage], bool] = lambda _: True,
+    checkpoint_s: float | None = None,
 ) -> dict[str, Finished]:
     """Run the selected stages of a plan that are missing, broken or out of date; return all selected stages.
 
@@ -112,6 +128,7 @@ def execute(
         observer: receives the events.
         environment: called once for each stage that is run, for the machine in its manifest.
         selected: the stages to run; a selected stage's inputs must be selected too.
+        checkpoint_s: seconds between the checkpoints of a training; None leaves them to the runners.
 
     Raises:
         HarnessError: an input is missing, the disk is full, the runs folder cannot be written, or what a
@@ -124,7 +141,7 @@ def execute(
     for number, stage in enumerate(plan, start=1):
         if not selected(stage):
             continue
-        work = _Work(plan, store, stage, finished, observer)
+        work = _Work(plan, store, stage, finished, observer, checkpoint_s)
         with explain_disk_faults(stage.id, store.root):
             finished[stage.id] = work.find_done() or work.run_locked(
                 f"{number:02d}-{stage.id}", folder, runners[stage.kind], environment
@@ -141,6 +158,7 @@ class _Work:
     stage: Stage
     finished: Mapping[str, Finished]
     observer: Observer
+    checkpoint_s: float | None
 
     @property
     def key(self) -> str:
@@ -162,11 +180,20 @@ class _Work:
         folder = self.store.find(self.key)
         done = folder and self.read(folder)
         if done:
+            self.set_unlisted_aside(done)
             self.observer.stage_skipped(self.stage, done.folder, done.manifest)
         return done or None
 
+    def set_unlisted_aside(self, done: Finished) -> None:
+        """Move what was added to a finished stage out of its folder, so that no later stage reads it."""
+        for name in manifest.list_unlisted(done.folder, done.manifest):
+            place = self.store.set_aside(done.folder, name)
+            self.observer.remark(self.stage, f"{name} is not in the manifest: it was moved to {place}")
+
     def read(self, folder: Path) -> Finished | None:
         """Return a stage's folder if it is complete and was made from the current inputs."""
+        if not is_folder(folder):
+            return None
         try:
             written = manifest.read(folder)
         except ValueError:
@@ -194,7 +221,9 @@ class _Work:
 
     def run(self, partial: Path, final: Path, runner: Runner, environment: Callable[[], Environment]) -> None:
         """Call the runner in the partial folder, and hash and flush its outputs."""
-        resuming = open_partial(partial)
+        passed_over, resuming = open_partial(partial), has_checkpoints(partial)
+        for line in passed_over:
+            self.observer.remark(self.stage, line)
         self.observer.stage_started(self.stage, final, resuming)
         context = Context(
             out=partial,
@@ -203,10 +232,18 @@ class _Work:
             facts={},
             progress=lambda *values: self.observer.progress(self.stage, *values),
             resuming=resuming,
+            checkpoint_s=self.checkpoint_s,
             step=self.stage.step,
         )
         started_at, began_s, was_reset = datetime.now(UTC), time.monotonic(), reset_peak()
-        runner(context)
+        try:
+            runner(context)
+        except CannotResumeError as error:
+            self.observer.remark(self.stage, f"{error}: the stage begins again")
+            remove(context.checkpoints)
+            open_partial(partial)
+            context = replace(context, resuming=False, facts={})
+            runner(context)
         measured = {
             "started_at": started_at.isoformat(timespec="seconds"),
             "wall_s": round(time.monotonic() - began_s, 3),

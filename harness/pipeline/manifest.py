@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.config.digest import digest
 from harness.errors import HarnessError
+from harness.pipeline.folders import is_file, list_entries
 from harness.pipeline.hashing import hash_file
 
 SCHEMA_VERSION = 1
 NAME = "manifest.json"
+MOST_BYTES = 1 << 26
 
 
 class _Frozen(BaseModel):
@@ -98,12 +101,17 @@ def _text(content: dict[str, Any]) -> str:
 def read(folder: Path) -> Manifest:
     """Read a stage folder's manifest.
 
-    Invariants: the text is, byte for byte, what `Manifest.to_text` wrote.
+    Invariants: the text is, byte for byte, what `Manifest.to_text` writes of its content; only the order of
+    the keys of config and facts, which means nothing, is free.
 
     Raises:
         ValueError: the manifest is missing, truncated, edited or of another schema; the message is one line.
     """
     path = folder / NAME
+    if not is_file(path):
+        raise ValueError(f"{NAME} is {'no file' if os.path.lexists(path) else 'missing'}")
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{NAME} has more than {MOST_BYTES} bytes")
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)
@@ -112,9 +120,12 @@ def read(folder: Path) -> Manifest:
             raise ValueError(f"{NAME} has schema {content.get('schema_version')}, expected {SCHEMA_VERSION}")
         if digest(content) != recorded or text != _text(content | {"digest": recorded}):
             raise ValueError(f"{NAME} is not as it was written")
-        return Manifest.model_validate(content)
-    except FileNotFoundError:
-        raise ValueError(f"{NAME} is missing") from None
+        manifest = Manifest.model_validate(content)
+        if manifest.to_text() != text:
+            raise ValueError(f"{NAME} is not as it was written")
+        return manifest
+    except OSError as error:
+        raise ValueError(f"{NAME} is not readable ({error.strerror or error})") from None
     except ValidationError as error:
         raise ValueError(f"{NAME} lacks or has a wrong {error.errors()[0]['loc'][0]}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError, TypeError, RecursionError):
@@ -122,20 +133,44 @@ def read(folder: Path) -> Manifest:
 
 
 def find_problems(folder: Path, manifest: Manifest, *, rehash: bool = True) -> list[tuple[Path, str]]:
-    """Return each output that differs from the manifest: missing, of another size, or with other bytes.
+    """Return each output that differs from the manifest: missing, a link, or with other bytes.
 
     Args:
         folder: the stage's folder.
         manifest: its manifest.
         rehash: whether to read every byte; otherwise only sizes are compared.
     """
+    try:
+        present = set(list_entries(folder))
+    except OSError as error:
+        return [(folder, f"is not readable ({error.strerror or error})")]
     problems = []
     for name, output in manifest.outputs.items():
         path = folder / name
-        if not path.is_file():
-            problems.append((path, "is missing"))
-        elif path.stat().st_size != output.bytes:
-            problems.append((path, f"has {path.stat().st_size} bytes, {output.bytes} were written"))
-        elif rehash and hash_file(path) != output.sha256:
-            problems.append((path, "has other bytes than were written"))
+        try:
+            problem = _find_problem(path, output, rehash) if name in present else "is missing"
+        except OSError as error:
+            problem = f"is not readable ({error.strerror or error})"
+        if problem is not None:
+            problems.append((path, problem))
     return problems
+
+
+def _find_problem(path: Path, output: Output, rehash: bool) -> str | None:
+    if not is_file(path):
+        return "is no file"
+    size = path.stat().st_size
+    if size != output.bytes:
+        return f"has {size} bytes, {output.bytes} were written"
+    return "has other bytes than were written" if rehash and hash_file(path) != output.sha256 else None
+
+
+def list_unlisted(folder: Path, manifest: Manifest) -> list[str]:
+    """Return what is in a stage's folder but not in its manifest; of an unlisted folder only itself."""
+    folders = {f"{parent.as_posix()}/" for name in manifest.outputs for parent in PurePosixPath(name).parents}
+    listed = folders | set(manifest.outputs) | {NAME}
+    try:
+        extra = sorted(name for name in list_entries(folder) if name not in listed)
+    except OSError:
+        return []
+    return [name for name in extra if not any(name != one and name.startswith(one) for one in extra)]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from harness.pipeline import lock
-from harness.pipeline.hashing import hash_file, list_files
+from harness.pipeline.checkpoints import drop_broken
+from harness.pipeline.folders import flush, is_file, is_folder, list_entries, remove
+from harness.pipeline.hashing import hash_file
 from harness.pipeline.manifest import NAME, Manifest, Output
 
 PARTIAL = ".partial-"
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints in a stage's own folder, until the stage is finished."""
+SET_ASIDE = ".set-aside"
+"""The folder, in the runs folder, of what was added to finished stages."""
 
 
 class Store:
@@ -24,8 +26,8 @@ class Store:
         self.root = root
 
     def list_stages(self) -> list[Path]:
-        """Return the folders of the finished stages of all runs, sorted."""
-        return sorted(path for path in self.root.glob("*/*/[0-9]*-*-*") if path.is_dir())
+        """Return the folders of the finished stages of all runs, sorted; a file in the place of one too."""
+        return sorted(self.root.glob("*/*/[0-9]*-*-*"))
 
     def find(self, key: str) -> Path | None:
         """Return the folder of the finished stage with a key, in whichever run it is."""
@@ -55,38 +57,69 @@ class Store:
         """Return the lock of a key, to be held while the stage runs."""
         return lock.hold(self.root / ".locks" / f"{key}.lock", waiting)
 
+    def set_aside(self, stage: Path, name: str) -> Path:
+        """Move what was added to a finished stage out of its folder; return its new place."""
+        target = self.root / SET_ASIDE / stage.name / name
+        remove(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # another process was faster
+            (stage / name).rename(target)
+        return target
 
-def open_partial(partial: Path) -> bool:
-    """Empty a partial folder except for its checkpoints; return whether there are any to resume from."""
+
+def open_partial(partial: Path) -> list[str]:
+    """Empty a partial folder except for its whole checkpoints; return a line for each passed over."""
+    if not is_folder(partial):
+        remove(partial)
     partial.mkdir(parents=True, exist_ok=True)
     for path in partial.iterdir():
         if path.name != CHECKPOINTS:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove(path)
+    return drop_broken(partial / CHECKPOINTS)
+
+
+def has_checkpoints(partial: Path) -> bool:
+    """Return whether a partial folder has checkpoints to resume from."""
     checkpoints = partial / CHECKPOINTS
-    return checkpoints.is_dir() and any(checkpoints.iterdir())
+    return is_folder(checkpoints) and any(checkpoints.iterdir())
 
 
 def seal(partial: Path) -> dict[str, Output]:
-    """Hash every output in a partial folder and flush it to disk; checkpoints are not outputs."""
+    """Hash every output in a partial folder and flush it to disk; checkpoints are not outputs.
+
+    Raises:
+        ValueError: a runner left something that is neither a file nor a folder, such as a link.
+    """
     outputs = {}
-    for name in list_files(partial):
-        if name == NAME or name.split("/")[0] == CHECKPOINTS:
-            continue
+    for name in sorted(list_entries(partial)):
         path = partial / name
-        _flush(path)
+        if name == NAME or name.split("/")[0] == CHECKPOINTS or is_folder(path):
+            continue
+        if not is_file(path):
+            raise ValueError(f"{path}: expected files as the outputs of a stage; got something else")
+        flush(path)
         outputs[name] = Output(sha256=hash_file(path), bytes=path.stat().st_size)
+    _remove_empty_folders(partial, outputs)
     for folder in {(partial / name).parent for name in outputs}:
-        _flush(folder)
+        flush(folder)
     return outputs
+
+
+def _remove_empty_folders(partial: Path, outputs: Collection[str]) -> None:
+    """Remove folders without outputs, which a manifest cannot list."""
+    for name in sorted(list_entries(partial), reverse=True):
+        own = name.endswith("/") and name.split("/")[0] != CHECKPOINTS
+        if own and not any(output.startswith(name) for output in outputs):
+            (partial / name).rmdir()
 
 
 def write_manifest(partial: Path, manifest: Manifest) -> None:
     """Write the manifest, whole or not at all."""
     path = partial / f"{NAME}.part"
     path.write_text(manifest.to_text(), encoding="utf-8")
-    _flush(path)
-    path.rename(partial / NAME)
-    _flush(partial)
+    flush(path)
+    path.replace(partial / NAME)
+    flush(partial)
 
 
 def publish(partial: Path, final: Path) -> None:
@@ -95,17 +128,7 @@ def publish(partial: Path, final: Path) -> None:
     A kill at any point leaves either the finished stage, or a partial folder with a valid manifest, which the
     next run publishes.
     """
-    shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
-    if final.exists():
-        shutil.rmtree(final)
+    remove(partial / CHECKPOINTS)
+    remove(final)
     partial.rename(final)
-    _flush(final.parent)
-
-
-def _flush(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(final.parent)

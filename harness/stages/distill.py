@@ -26,7 +26,7 @@ def run(context: Context) -> TrainedStepFacts:
         packed,
         objective=_make_objective(step),
         teacher=read_model(context, "teacher").model,
-        budget=make_budget(amount, packed),
+        budget=make_budget(amount, packed, checkpoint_s=context.checkpoint_s),
         folder=context.out,
         progress=context.progress,
     )

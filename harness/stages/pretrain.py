@@ -10,6 +10,7 @@ from harness.data import corpus
 from harness.json_files import read_json, write_json
 from harness.models.loading import checkpoint
 from harness.models.surgery.stacking import stack_layers
+from harness.pipeline.checkpoints import is_sealed, seal_checkpoint
 from harness.stages.io.artifacts import locate_corpus, make_budget, write_model
 from harness.stages.io.facts import PretrainFacts, PretrainingFacts, TrainingFacts, TrainingHalf
 from harness.train.language_model import teacher, training
@@ -41,7 +42,7 @@ def run(context: Context) -> PretrainFacts:
         embeddings=step.embeddings or "random",
         attention=step.attention or "random",
     )
-    halves, budget = [], make_budget(step.training)
+    halves, budget = [], make_budget(step.training, checkpoint_s=context.checkpoint_s)
     if shallow:
         smaller = replace(budget, tokens=shallow.tokens, learning_rate=shallow.learning_rate)
         halves.append(_train_shallow(context, setup, smaller))
@@ -67,9 +68,8 @@ def _train(context: Context, setup: PretrainingSetup, budget: Budget) -> Trainin
 def _train_shallow(context: Context, setup: PretrainingSetup, budget: Budget) -> TrainingFacts:
     """Train the shallow model once, and keep it among the checkpoints, whole or not at all."""
     folder = context.checkpoints / "shallow"
-    facts = folder / "model" / "training.json"
-    if not facts.is_file():
-        part = folder / "model.part"
+    model = folder / "model"
+    if not is_sealed(model):
         trained = training.train(
             setup.model,
             setup.tokenizer,
@@ -78,10 +78,10 @@ def _train_shallow(context: Context, setup: PretrainingSetup, budget: Budget) ->
             folder=folder,
             progress=context.progress,
         )
-        checkpoint.save_checkpoint(setup.model, setup.tokenizer, part)
-        write_json(part / facts.name, trained)
-        part.rename(folder / "model")
-    return TrainingFacts(**read_json(facts))
+        checkpoint.save_checkpoint(setup.model, setup.tokenizer, model)
+        write_json(model / "training.json", trained)
+        seal_checkpoint(model)
+    return TrainingFacts(**read_json(model / "training.json"))
 
 
 def _join(halves: list[TrainingFacts]) -> PretrainingFacts:

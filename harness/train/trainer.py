@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from harness.errors import HarnessError
+from harness.pipeline.checkpoints import is_sealed, seal_checkpoint
 from harness.pipeline.store import CHECKPOINTS
 from harness.train.language_model.budget import Budget
 
@@ -28,27 +29,38 @@ Progress = Callable[[int, int, str, dict[str, Any]], None]
 _LOGGED = {"loss": "loss", "grad_norm": "norm of the gradient", "train_loss": "loss"}
 """Key of the library's log → name in messages; ``train_loss`` is the mean of all steps, at the end."""
 
-_COMPLETE = "whole"
-"""A checkpoint that holds this file was written to its end."""
+USUAL_INTERVAL_S = 60.0
+"""Seconds between checkpoints, unless a user asks for others."""
+_MOST_TIME = 0.05
+"""Share of the time that checkpoints may take, unless a user asks for others."""
 
 
 class TimedCheckpoint(TrainerCallback):  # type: ignore[misc]
-    """Save a checkpoint when ``interval_s`` seconds have passed since the last one."""
+    """Save a checkpoint when some seconds have passed since the last one.
 
-    def __init__(self, interval_s: float) -> None:
-        self.interval_s = interval_s
-        self.last_s = time.monotonic()
+    Args:
+        interval_s: the seconds; None: a minute, or longer where checkpoints would take more than a twentieth
+            of the time, as those of a large model do on a slow disk.
+    """
+
+    def __init__(self, interval_s: float | None) -> None:
+        self.interval_s = USUAL_INTERVAL_S if interval_s is None else interval_s
+        self.adapts = interval_s is None
+        self.last_s = self.began_s = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002
         """Ask for a checkpoint when it is time; never at the last step, whose model the stage saves."""
         if time.monotonic() - self.last_s >= self.interval_s and state.global_step < state.max_steps:
             control.should_save = True
-            self.last_s = time.monotonic()
+            self.began_s = time.monotonic()
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Mark the checkpoint as complete: a kill may come while a checkpoint is written."""
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+        """Write the checkpoint's manifest: a kill may come while a checkpoint is written."""
+        seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        self.last_s = time.monotonic()
+        if self.adapts:
+            self.interval_s = max(USUAL_INTERVAL_S, (self.last_s - self.began_s) / _MOST_TIME)
 
 
 class ReportProgress(TrainerCallback):  # type: ignore[misc]
@@ -189,9 +201,14 @@ def make_arguments(folder: Path, budget: Budget, **overrides: Any) -> OneDeviceA
 
 def find_last_checkpoint(folder: Path) -> str | None:
     """Return the newest complete checkpoint of an interrupted stage, or ``None``."""
-    complete = (path.parent for path in (folder / CHECKPOINTS).glob(f"checkpoint-*/{_COMPLETE}"))
-    newest = max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-    return None if newest is None else str(newest)
+    complete = filter(is_sealed, (folder / CHECKPOINTS).glob("checkpoint-*"))
+    return max(map(str, complete), key=parse_step, default=None)
+
+
+def parse_step(checkpoint: str) -> int:
+    """Return the number of optimiser steps that a checkpoint was written after."""
+    number = checkpoint.rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1
 
 
 @contextmanager

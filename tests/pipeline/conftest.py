@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -12,20 +13,27 @@ from typing import ClassVar
 import pytest
 
 from harness.pipeline import Environment, Observer, Plan, Stage, Store, execute
+from harness.pipeline.checkpoints import seal_checkpoint
+
+
+def write_checkpoint(folder, done, total):
+    """Write a checkpoint after a step, and keep the one before."""
+    checkpoint = folder / f"checkpoint-{done}"
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    (checkpoint / "state.json").write_text(json.dumps([done, total]))
+    seal_checkpoint(checkpoint)
+    shutil.rmtree(folder / f"checkpoint-{done - 2}", ignore_errors=True)
 
 
 def count(context):
     """Count to a number, with a checkpoint after each step; resume from the last."""
-    state = context.checkpoints / "state.json"
     done, total = 0, context.config["seed"]
-    if context.resuming and state.exists():
-        done, total = json.loads(state.read_text())
-    context.checkpoints.mkdir(exist_ok=True)
+    if context.resuming:
+        newest = max(context.checkpoints.iterdir(), key=lambda path: int(path.name.partition("-")[2]))
+        done, total = json.loads((newest / "state.json").read_text())
     while done < context.config["steps"]:
         done, total = done + 1, (total * 31 + done) % 1_000_003
-        part = state.with_suffix(".part")
-        part.write_text(json.dumps([done, total]))
-        part.replace(state)
+        write_checkpoint(context.checkpoints, done, total)
         time.sleep(context.config.get("pause_s", 0))
         context.progress(done, context.config["steps"], "steps", {"total": total})
     (context.out / "deep").mkdir()
@@ -60,6 +68,12 @@ class Diary(Observer):
 
     def waiting(self, stage, holder):
         self.lines.append(("waiting", stage.id, holder))
+
+    def remark(self, stage, line):
+        self.lines.append(("remark", stage.id, line))
+
+    def list_remarks(self):
+        return [line[2] for line in self.lines if line[0] == "remark"]
 
     def list_stages(self, *words):
         return [line[1] for line in self.lines if line[0] in words]
@@ -109,6 +123,12 @@ class Runs:
 
     def files(self):
         return sorted(p for stage in self.store.list_stages() for p in stage.rglob("*") if p.is_file())
+
+
+@pytest.fixture(autouse=True)
+def _do_not_wait_for_the_disk(monkeypatch):
+    """Leave out the flushing of checkpoints, which no test but one about it needs."""
+    monkeypatch.setattr("harness.pipeline.checkpoints.flush", lambda _: None)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ class CutError(Exception):
     """A simulated kill."""
 
 
-def make_budget_with_all_checkpoints(settings):
+def make_budget_with_all_checkpoints(settings, checkpoint_s=None):
     """Return a budget by which a checkpoint is written after every step."""
     return replace(make_budget(settings), checkpoint_s=0.0)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,11 +19,18 @@ from harness.config.losses import DISTILL_LOSSES
 from harness.data.batches import IGNORED, pack
 from harness.errors import HarnessError
 from harness.models.loading import checkpoint
+from harness.pipeline.checkpoints import CannotResumeError, drop_broken, seal_checkpoint
 from harness.train.language_model import training
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.training import measure_held_out_loss, train
 from harness.train.losses.objective import MLM, Objective
-from harness.train.trainer import OrderedTrainer, find_last_checkpoint, make_arguments, override_dropout
+from harness.train.trainer import (
+    OrderedTrainer,
+    TimedCheckpoint,
+    find_last_checkpoint,
+    make_arguments,
+    override_dropout,
+)
 
 MSE = Objective({"mlm": 0.5, "logit_mse": 0.5}, "attended")
 INNER = Objective({"feature_mse": 1.0, "relation_vv": 1.0}, relation_split=1)
@@ -239,6 +247,83 @@ def test_an_incomplete_checkpoint_is_passed_over(run, make_model, make_budget, m
     monkeypatch.setattr(OrderedTrainer, "_save_optimizer_and_scheduler", real)
     assert run(last, make_budget(), "cut")["resumed"] is True
     assert same_weights(whole, last)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "flip": flip,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "gone": lambda path: path.unlink(),
+}
+CHECKPOINT_FILES = {
+    "model.safetensors": "flip",
+    "optimizer.pt": "flip",
+    "rng_state.pth": "gone",
+    "scheduler.pt": "cut",
+    "trainer_state.json": "empty",
+    "training_args.bin": "flip",
+}
+"""Files of a checkpoint and the damage done to each here; `make torture` does every damage to each."""
+
+
+@pytest.mark.parametrize("name", CHECKPOINT_FILES)
+def test_damaged_checkpoint_changes_no_weight(name, run, make_model, make_budget, tmp_path):
+    whole, last = make_model(), make_model()
+    run(whole, make_budget(), "whole")
+    with pytest.raises(InterruptError):
+        run(make_model(), make_budget(checkpoint_s=0.0), "cut", progress=interrupt_after(500))
+    checkpoints = tmp_path / "cut" / "checkpoints"
+    newest = Path(find_last_checkpoint(tmp_path / "cut"))
+    DAMAGES[CHECKPOINT_FILES[name]](newest / name)
+    (line,) = drop_broken(checkpoints)
+    assert line.startswith(f"{newest.name} is damaged ({name} ")
+    assert find_last_checkpoint(tmp_path / "cut") is not None
+    assert run(last, make_budget(), "cut")["resumed"] is True
+    assert same_weights(whole, last)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "trainer_state.json", "rng_state.pth"])
+def test_checkpoint_that_cannot_be_read_is_not_resumed(name, run, make_model, make_budget, tmp_path):
+    """Every byte as it was written, and yet unreadable: as a checkpoint of another torch version may be."""
+    with pytest.raises(InterruptError):
+        run(make_model(), make_budget(checkpoint_s=0.0), "cut", progress=interrupt_after(300))
+    newest = Path(find_last_checkpoint(tmp_path / "cut"))
+    (newest / name).write_bytes(b"another format")
+    seal_checkpoint(newest)
+    with pytest.raises(CannotResumeError, match=rf"^{newest.name} cannot be resumed \("):
+        run(make_model(), make_budget(), "cut")
+
+
+def test_usual_time_between_checkpoints_grows_with_their_cost(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("harness.train.trainer.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("harness.train.trainer.seal_checkpoint", lambda _: None)
+    arguments, state = SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace(global_step=1, max_steps=9)
+
+    def save_after(callback, seconds, cost):
+        control = SimpleNamespace(should_save=False)
+        clock[0] += seconds
+        callback.on_step_end(arguments, state, control)
+        clock[0] += cost
+        if control.should_save:
+            callback.on_save(arguments, state, control)
+        return control.should_save
+
+    usual, exact = TimedCheckpoint(None), TimedCheckpoint(10.0)
+    saved = [save_after(usual, 61, 6), save_after(usual, 110, 0), save_after(usual, 11, 0)]
+    assert saved == [True, False, True]
+    exact.last_s = clock[0]
+    assert [save_after(exact, 11, 6), save_after(exact, 11, 6), save_after(exact, 5, 0)] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_checkpoints_follow_time_and_two_are_kept(run, make_model, make_budget, tmp_path):

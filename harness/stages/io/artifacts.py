@@ -46,13 +46,15 @@ def choose_precision(setting: str) -> str:
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
-def make_budget(settings: TrainingSettings, packed: Packed | None = None) -> Budget:
+def make_budget(
+    settings: TrainingSettings, packed: Packed | None = None, *, checkpoint_s: float | None = None
+) -> Budget:
     """Return the budget of a training; epochs become as many tokens as the packed text has in them."""
     stated = settings.model_dump(exclude={"epochs", "text_fraction"}, exclude_none=True)
     stated["precision"] = choose_precision(settings.precision)
     if settings.epochs is not None and packed is not None:
         stated["tokens"] = int(settings.epochs * packed.lengths.sum())
-    return Budget(**stated)
+    return Budget(**stated, checkpoint_s=checkpoint_s)
 
 
 def find_model_folder(context: Context, role: str = "model") -> Path:
@@ -90,7 +92,7 @@ def train_masked(context: Context, amount: TrainingSettings) -> TrainedStepFacts
         model,
         tokenizer,
         packed,
-        budget=make_budget(amount, packed),
+        budget=make_budget(amount, packed, checkpoint_s=context.checkpoint_s),
         folder=context.out,
         progress=context.progress,
     )

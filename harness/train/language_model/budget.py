@@ -24,7 +24,7 @@ class Budget:
         weight_decay: decoupled, on matrices only (0.01: Devlin et al. 2019).
         mask_fraction: share of the positions to be predicted.
         precision: ``fp32``, or ``bf16`` (autocast; weights and optimiser stay in fp32).
-        checkpoint_s: seconds between checkpoints.
+        checkpoint_s: seconds between checkpoints; None: see `harness.train.trainer.TimedCheckpoint`.
         dropout: replaces the model's dropout while the step trains; ``None`` leaves it.
         seed: of masks, order and dropout.
         mask_smoothing: rare tokens are masked more often, in proportion to count^−mask_smoothing.
@@ -41,7 +41,7 @@ class Budget:
     seed: int
     weight_decay: float = 0.01
     dropout: float | None = None
-    checkpoint_s: float = 60.0
+    checkpoint_s: float | None = None
     device_tokens: int | None = None
     activation_checkpointing: bool = False
     mask_smoothing: float | None = None

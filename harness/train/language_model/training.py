@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from harness.data.batches import IGNORED, Packed, pack
+from harness.errors import HarnessError, first_line
 from harness.models.families.mlm_head import split_mlm_head
 from harness.models.families.table import find_layout
+from harness.pipeline.checkpoints import CannotResumeError
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
 from harness.train.losses.objective import MLM, Objective, compute_teacher_gram, total_loss
@@ -29,6 +31,7 @@ from harness.train.trainer import (
     find_last_checkpoint,
     make_arguments,
     override_dropout,
+    parse_step,
 )
 
 _HELD_OUT_SEED = 20250516  # of the masks of held-out text, equal for every model and run
@@ -116,7 +119,7 @@ def _train(
     trainer.add_callback(ReportProgress(progress, batches.tokens_at, batches.tokens_at(len(batches))))
     resumed_from = find_last_checkpoint(folder)
     started_s = time.monotonic()
-    trainer.train(resume_from_checkpoint=resumed_from)
+    _resume(trainer, resumed_from)
     train_s = time.monotonic() - started_s
     student.to("cpu").eval()
     if budget.activation_checkpointing:
@@ -130,6 +133,29 @@ def _train(
         "resumed": resumed_from is not None,
         "losses": [entry for entry in trainer.state.log_history if "loss" in entry],
     }
+
+
+def _resume(trainer: OrderedTrainer, checkpoint: str | None) -> None:
+    """Train from a checkpoint or from the beginning.
+
+    Raises:
+        CannotResumeError: the checkpoint cannot be read, such as that of another version of a library.
+    """
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except Exception as error:  # each library that reads a part of a checkpoint has errors of its own
+        moved = checkpoint is not None and trainer.state.global_step > parse_step(checkpoint)
+        if checkpoint is None or moved or _is_of_the_machine(error):
+            raise
+        name = Path(checkpoint).name
+        raise CannotResumeError(f"{name} cannot be resumed ({first_line(error)})") from error
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Return whether an error is none of a checkpoint: too little memory, a full disk, a user's mistake."""
+    in_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "memory" in str(error)
+    in_system = isinstance(error, OSError) and error.errno is not None
+    return in_memory or in_system or isinstance(error, HarnessError)
 
 
 @torch.no_grad()
