@@ -76,6 +76,8 @@ def score(
         choose_scale(scale, data, None, strict_data=strict_data), tasks, seeds, baselines, method
     )
     card = plan_evaluation(find_model_sources(model), language, amount)
+    for note in card.tokenizer_notes:
+        err.print(f"warning: {note}", markup=False, soft_wrap=True)
     name = f"{language}/score-{card.models[0].id}-{amount.name}"
     with Watch(err, len(card.plan)) as watch:
         finished = execute(

@@ -22,7 +22,7 @@ from harness.pipeline.manifest import Manifest
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.status import status
 from harness.pipeline.store import Store
-from harness.stages.io.facts import CorporaFacts, ScoringFacts, SizeFacts, StepFacts, TasksFacts
+from harness.stages.io.facts import CorporaFacts, FetchFacts, ScoringFacts, SizeFacts, StepFacts, TasksFacts
 from harness.stages.table import KINDS, read_facts
 from harness.units import format_count, format_duration, format_short
 
@@ -133,6 +133,8 @@ def _list_warnings(written: Manifest) -> Iterator[str]:
     facts = read_facts(written, BaseModel) if written.kind in KINDS else None
     if isinstance(facts, TasksFacts):
         yield from (f"  {task}: {note}" for task, one in facts.root.items() for note in one.notes)
+    if isinstance(facts, FetchFacts):
+        yield from (f"  warning: {note}" for note in facts.tokenizer_notes)
     if isinstance(facts, CorporaFacts):
         for one in facts.root.values():
             for part, reason in one.unread_tasks.items():

@@ -23,6 +23,7 @@ from harness.export.source import ExportSource, load_source
 from harness.json_files import write_json
 from harness.measure.environment import describe
 from harness.measure.gate import ALLOWED_DROP
+from harness.models.loading.tokenizer_json import list_reading_notes
 from harness.precisions import FP32, PRECISIONS
 from harness.report.model_card import render_model_card
 from harness.tasks import TASKS
@@ -79,6 +80,8 @@ def export_model(
     check_output_folder(out)
     text = _read_text(task, precisions, language, data, strict=strict_data)
     source = load_source(model, task)
+    for note in list_reading_notes(source.tokenizer):
+        report_step(f"warning: {note}")
     length = min(length, source.max_tokens)
     checker = build_checker(source, length=length, seconds=seconds, threads=threads)
     with replace_folder(out) as folder:

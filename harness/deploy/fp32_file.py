@@ -16,6 +16,7 @@ from harness.export.graphs import OPTIMIZED, WAYS, optimize_graph, write_graph
 from harness.export.source import ExportSource
 from harness.measure.onnx_evaluation import OnnxChecker
 from harness.measure.parity import probe_batches
+from harness.models.loading.tokenizer_json import save_tokenizer
 from harness.precisions import FP32, PRECISIONS
 
 CANDIDATES = ("legacy", "dynamo")
@@ -143,7 +144,7 @@ def write_fp32(
     finally:
         for path in paths.values():
             path.unlink(missing_ok=True)
-    source.tokenizer.save_pretrained(folder)
+    save_tokenizer(source.tokenizer, folder)
     source.model.config.save_pretrained(folder)
     way = WAYS[kept.name]
     return ExportedModel(

@@ -14,6 +14,7 @@ from harness.families import max_input_tokens
 from harness.models.loading.encoder import load_task_tokenizer
 from harness.models.loading.folder import open_model_folder
 from harness.models.loading.hub import locate_pinned
+from harness.models.loading.tokenizer_json import list_reading_notes
 from harness.pipeline.execute import Finished
 from harness.pipeline.plan import Plan, Stage
 from harness.plans.data_stages import find_tasks, plan_tasks
@@ -49,6 +50,7 @@ class EvaluationPlan:
         scored: the models, then the baselines.
         tasks: those that the data has, with their main metric.
         missing_tasks: tasks of the scale that the data does not have, with the reason.
+        tokenizer_notes: what in the models' tokenizer files a user may not expect, with the model's name.
     """
 
     plan: Plan
@@ -56,6 +58,7 @@ class EvaluationPlan:
     scored: tuple[EvaluatedModel, ...]
     tasks: Mapping[str, str]
     missing_tasks: Mapping[str, str]
+    tokenizer_notes: tuple[str, ...] = ()
 
 
 def find_model_sources(sources: Sequence[str]) -> list[ModelSource]:
@@ -110,7 +113,7 @@ def plan_evaluation(models: Sequence[ModelSource], language: str, scale: Scale) 
     if not tasks.scored:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in tasks.missing.items())
         raise UsageError(f"score: expected one task at least in '{language}'; got none; {reasons}")
-    scale = _fit_length(models, scale)
+    scale, notes = _fit_length(models, scale)
     first = models[0]
     scored = [EvaluatedModel(first.id, first.id, "teacher", first.id)]
     scored += [EvaluatedModel(model.id, model.id, "student", model.id) for model in models[1:]]
@@ -131,16 +134,19 @@ def plan_evaluation(models: Sequence[ModelSource], language: str, scale: Scale) 
         plan_comparison(scored, tasks.scored, compare_with(scored, first.id)),
     ]
     metrics = {task: find_task(task).metrics[0] for task in tasks.scored}
-    return EvaluationPlan(Plan(stages), tuple(models), tuple(scored), metrics, tasks.missing)
+    return EvaluationPlan(Plan(stages), tuple(models), tuple(scored), metrics, tasks.missing, notes)
 
 
-def _fit_length(models: Sequence[ModelSource], scale: Scale) -> Scale:
-    """Return the scale with inputs that every model can take; refuse a model that cannot be scored."""
+def _fit_length(models: Sequence[ModelSource], scale: Scale) -> tuple[Scale, tuple[str, ...]]:
+    """Return the scale with inputs that every model can take, and notes; refuse an unfit model."""
     folders = [open_model_folder(model.folder) for model in models]
-    for folder in folders:
-        load_task_tokenizer(folder)
+    notes = tuple(
+        f"{model.source}: {note}"
+        for model, folder in zip(models, folders, strict=True)
+        for note in list_reading_notes(load_task_tokenizer(folder))
+    )
     lengths = [length for folder in folders if (length := max_input_tokens(folder.config)) is not None]
-    return scale.model_copy(update={"sequence_length": min([scale.sequence_length, *lengths])})
+    return scale.model_copy(update={"sequence_length": min([scale.sequence_length, *lengths])}), notes
 
 
 def _plan_baselines(names: Collection[str], folder: Path, seed: int) -> list[Stage]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config.shape import Shape
 from harness.errors import HarnessError
 from harness.models.loading import checkpoint
+from harness.models.loading.tokenizer_json import list_reading_notes
 from harness.stages.io.artifacts import write_model
 from harness.stages.io.facts import FetchFacts, TeacherFacts
 
@@ -27,7 +28,11 @@ def run(context: Context) -> FetchFacts:
     )
     written = write_model(context, model, tokenizer)
     return FetchFacts(
-        teacher=teacher, new_head=loaded.new_head, dropped_rows=loaded.dropped_rows, **vars(written)
+        teacher=teacher,
+        new_head=loaded.new_head,
+        dropped_rows=loaded.dropped_rows,
+        tokenizer_notes=list(list_reading_notes(tokenizer)),
+        **vars(written),
     )
 
 

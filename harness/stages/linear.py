@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load_file
-from transformers import AutoTokenizer
 
 from harness.data.examples import TaskData, gold_labels
 from harness.measure.scores import Item, score
+from harness.models.loading.tokenizer_json import read_tokenizer
 from harness.stages.io.artifacts import STATIC_FILE, read_task
 from harness.stages.io.facts import LinearFacts, LinearScoresFacts
 from harness.stages.io.scores import name_model, write_scores
@@ -51,7 +51,7 @@ def _compute_features(context: Context, data: TaskData) -> list[Any]:
         return features.compute_tfidf(data.train, data.dev, data.test)
     folder = context.inputs["static"]
     vectors_VD = load_file(folder / STATIC_FILE)["vectors_VD"].astype(np.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = read_tokenizer(folder)
     return features.compute_static_features(vectors_VD, tokenizer, data.train, data.dev, data.test)
 
 

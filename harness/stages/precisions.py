@@ -7,13 +7,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 
 from harness.data import corpus
 from harness.deploy.calibration import CALIBRATION_LINES, encode_calibration
 from harness.deploy.precision_copy import write_copy
 from harness.deploy.quality_gate import QualityGate, fit_labels
 from harness.measure.as_module import OnnxModule
+from harness.models.loading.tokenizer_json import read_tokenizer
 from harness.precisions import FP32, PRECISIONS
 from harness.stages.io.artifacts import read_task
 from harness.stages.io.facts import CopyFacts, PrecisionsFacts
@@ -38,7 +39,7 @@ def _write_copies(context: Context, task: str, lines: list[str]) -> list[CopyFac
     folder.mkdir()
     file = PRECISIONS[FP32].file
     fp32 = Path(shutil.copyfile(exported / file, folder / file))
-    tokenizer, config = AutoTokenizer.from_pretrained(exported), AutoConfig.from_pretrained(exported)
+    tokenizer, config = read_tokenizer(exported), AutoConfig.from_pretrained(exported)
     length = int(context.config["max_length"])
     data = fit_labels(read_task(context, task), config)
     gate = QualityGate(fp32, data, tokenizer, max_length=length)

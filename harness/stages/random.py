@@ -8,6 +8,7 @@ from harness.config.shape import Shape
 from harness.models.loading import checkpoint
 from harness.models.loading.encoder import draw_encoder, load_task_tokenizer
 from harness.models.loading.folder import open_model_folder, quiet
+from harness.models.loading.tokenizer_json import save_tokenizer
 from harness.stages.io.artifacts import find_model_folder, read_model, write_model
 from harness.stages.io.facts import SizeFacts
 
@@ -24,7 +25,7 @@ def run(context: Context) -> SizeFacts:
         folder = open_model_folder(find_model_folder(context))
         with quiet():
             draw_encoder(folder, context.config["seed"]).save_pretrained(context.out / "model")
-        load_task_tokenizer(folder).save_pretrained(context.out / "model")
+        save_tokenizer(load_task_tokenizer(folder), context.out / "model")
         return SizeFacts()
     model, tokenizer = read_model(context)
     drawn = checkpoint.build_model(Shape.from_transformers(model.config.to_dict()), context.config["seed"])

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from harness.models.loading.encoder import load_encoder, load_task_tokenizer
 from harness.models.loading.folder import open_model_folder
+from harness.models.loading.tokenizer_json import save_tokenizer
 from harness.models.static_embeddings import distil_static
 from harness.stages.io.artifacts import STATIC_FILE, find_model_folder
 from harness.stages.io.facts import SizeFacts
@@ -26,5 +27,5 @@ def run(context: Context) -> SizeFacts:
     vectors_VD = distil_static(load_encoder(folder), tokenizer, WIDTH).astype(np.float16)
     path = context.out / STATIC_FILE
     save_file({"vectors_VD": vectors_VD}, path)
-    tokenizer.save_pretrained(context.out)
+    save_tokenizer(tokenizer, context.out)
     return SizeFacts(parameters={"embeddings": int(vectors_VD.size)}, size_bytes=path.stat().st_size)

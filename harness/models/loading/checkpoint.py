@@ -21,7 +21,8 @@ from harness.models.families.layout import FamilyLayout
 from harness.models.families.table import LAYOUTS, is_tied
 from harness.models.loading.folder import ModelFolder, load_stock_model, open_model_folder, quiet
 from harness.models.loading.hub import locate_model
-from harness.models.loading.tokenizer import bare_backend, check_ids_match_rows, load_tokenizer
+from harness.models.loading.tokenizer import check_ids_match_rows, load_tokenizer
+from harness.models.loading.tokenizer_json import save_tokenizer
 
 _BERT_DEVIATION, _BERT_WIDTH = 0.02, 768
 
@@ -170,10 +171,9 @@ def _drop_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> in
 def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
     """Write ``model.safetensors``, ``config.json`` and the tokenizer's files for the ``Auto`` classes."""
     check_ids_match_rows(model, tokenizer, f"model '{path}'")
-    bare_backend(tokenizer)
     with quiet():
         model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
+    save_tokenizer(tokenizer, Path(path))
 
 
 def _find_layout(folder: ModelFolder) -> FamilyLayout:

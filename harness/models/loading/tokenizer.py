@@ -1,15 +1,15 @@
-"""The tokenizer of a model folder, and the Rust backend under a transformers tokenizer."""
+"""The tokenizer of a model folder, and checks that it fits the model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
 from harness.models.loading.folder import ModelFolder, summarize_error
+from harness.models.loading.tokenizer_json import read_tokenizer
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -41,7 +41,7 @@ def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
         f"a tokenizer ({', '.join(TOKENIZER_FILES)})", "none", "save the tokenizer in the model's folder"
     )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
+        tokenizer = read_tokenizer(folder.path)
     except Exception as error:  # the tokenizers raise whatever their Rust side raised
         reason = summarize_error(error)
         broken = folder.error("a tokenizer that loads", reason, "save the tokenizer again")
@@ -52,18 +52,6 @@ def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
     if not has_file:
         raise missing
     return tokenizer
-
-
-def bare_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
-    """Return the Rust backend of a tokenizer with truncation and padding switched off.
-
-    A call with ``truncation`` or ``padding`` leaves both set in the backend: they would cut the text that is
-    counted, and be saved in ``tokenizer.json``. transformers sets them again on every call.
-    """
-    backend: Tokenizer = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    return backend
 
 
 def check_ids_match_rows(model: Any, tokenizer: PreTrainedTokenizerBase, where: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from harness.models.loading.tokenizer import bare_backend
+from harness.models.loading.tokenizer_json import bare_backend
 
 _CHUNK_LINES = 2048
 

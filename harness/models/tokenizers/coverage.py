@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.families import max_input_tokens
 from harness.models.loading.checkpoint import Checkpoint
-from harness.models.loading.tokenizer import bare_backend
+from harness.models.loading.tokenizer_json import bare_backend
 from harness.models.tokenizers.vocabulary import Ids, renumber
 
 _PROBED_LINES = 8

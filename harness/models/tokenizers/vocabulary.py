@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
-from harness.models.loading.tokenizer import bare_backend
+from harness.models.loading.tokenizer_json import bare_backend
 
 Ids = NDArray[np.int64]
 Spec = dict[str, Any]

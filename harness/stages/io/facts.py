@@ -114,11 +114,13 @@ class FetchFacts(ModelFacts):
     Attributes:
         new_head: whether it was published without a masked-language head.
         dropped_rows: rows of its embeddings that no token of its tokenizer has.
+        tokenizer_notes: what in its tokenizer's files its user may not expect.
     """
 
     teacher: TeacherFacts
     new_head: bool = False
     dropped_rows: int = 0
+    tokenizer_notes: list[str] = []
 
 
 class LoggedLoss(Facts):

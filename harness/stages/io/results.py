@@ -399,6 +399,8 @@ def _collect_teacher_notes(read: Manifests) -> Iterator[TeacherNote]:
                 "and were left out"
             )
             yield TeacherNote(note=note, key=manifest.key)
+        if isinstance(facts, FetchFacts):
+            yield from (TeacherNote(note=note, key=manifest.key) for note in facts.tokenizer_notes)
 
 
 def _collect_reading_notes(tasks: tuple[str, ...], read: Manifests) -> Iterator[ReadingNote]:
