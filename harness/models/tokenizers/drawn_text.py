@@ -1,4 +1,4 @@
-"""Text drawn at random over all of Unicode, to try tokenizers on what no corpus has; equal seeds, equal text."""
+"""Text drawn over all of Unicode, to try tokenizers on what no corpus has; equal seeds give equal text."""
 
 from __future__ import annotations
 
