@@ -17,6 +17,8 @@ SCALE ?= mini
 RUNS ?= runs
 DATA ?=
 TEACHER ?=
+TASKS ?=
+SCORE ?=
 RUNNER ?= auto
 DEVICE ?= cpu
 CHECKS ?=
@@ -33,9 +35,10 @@ LINTERS := $(VENV)/.linters
 SOURCES := setup.py pyproject.toml requirements.lock $(wildcard csrc/* csrc/*/*)
 
 OPTIONS = "$(LANG)" $(if $(RECIPE),--recipe "$(RECIPE)") --scale "$(SCALE)" --runs "$(RUNS)" \
-  $(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)")
+  $(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)") $(if $(TASKS),--tasks "$(TASKS)") \
+  $(if $(SCORE),--score "$(SCORE)")
 
-reproduce: _language ## LANG=mt: run a recipe on a language (also RECIPE SCALE DATA TEACHER RUNS RUNNER=auto|docker|local)
+reproduce: _language ## LANG=mt: run a recipe on a language (also RECIPE SCALE DATA TEACHER TASKS SCORE=all|final|none RUNS RUNNER=auto|docker|local)
 	@runner=$$(docker/runner "$(RUNNER)") && $(MAKE) --no-print-directory _reproduce-$$runner
 
 _reproduce-local: $(READY)

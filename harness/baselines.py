@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+TRIMMED = "trimmed"
+"""The name of the baseline that is the teacher with the language's tokens alone."""
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -71,7 +74,7 @@ BASELINES = (
     Baseline("majority", "majority", "most frequent label", "majority", title_of_first="most frequent label"),
     Baseline(
         "trimmed-teacher",
-        "trimmed",
+        TRIMMED,
         "teacher, trimmed only",
         "score",
         made_by="trim",

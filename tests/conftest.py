@@ -52,6 +52,7 @@ SCALE: dict[str, Any] = {
     "training": {"adapt": TRAINING, "distill": dict(TRAINING), "prune": {"tokens": 200, "batch_tokens": 96}},
     "tasks": {"source": "builtin", "names": ["pos", "topic"], "train": 12, "dev": 6, "test": 12},
     "score": {
+        "models": "all",
         "seeds": [1, 2],
         "epochs": 1,
         "learning_rate": 5e-4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.config.load import load_recipe, load_scale, update_name
-from harness.config.scale import Scale
+from harness.config.scale import SCORED_MODELS, Scale
 from harness.errors import HarnessError
 from harness.plans.run import RunPlan, plan_run
 
@@ -41,6 +42,18 @@ StrictData = Annotated[
 Teacher = Annotated[
     str | None,
     typer.Option("--teacher", help="another teacher: a model's folder, or ORG/NAME[@REVISION] of the hub"),
+]
+TaskNames = Annotated[
+    str | None,
+    typer.Option("--tasks", help="tasks, as pos,topic; default: all that --data has, or else the scale's"),
+]
+Scored = Annotated[
+    str | None,
+    typer.Option(
+        "--score",
+        help=f"models to score: {', '.join(SCORED_MODELS)}; default: the scale's. final: the teacher, the "
+        "trimmed teacher, the student and the baselines",
+    ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="where runs are kept")]
 CheckpointEvery = Annotated[
@@ -79,17 +92,30 @@ def print_table(table: Table, *, keys: int = 1) -> None:
     console.print(table)
 
 
+@dataclass(frozen=True)
+class ScaleOptions:
+    """The options that replace parts of a scale; None, and False, leave the scale as it is.
+
+    Attributes:
+        data: data folder with the corpus and the tasks.
+        teacher: a model's folder, or hub id.
+        strict_data: whether labelled data that has to be read otherwise than written is refused.
+        tasks: names of the tasks to score, separated by commas.
+        score: of the models to score, one of `SCORED_MODELS`.
+    """
+
+    data: Path | None = None
+    teacher: str | None = None
+    strict_data: bool = False
+    tasks: str | None = None
+    score: str | None = None
+
+
 def plan_chosen_run(
-    language: str,
-    recipe: str | None,
-    scale: str,
-    data: Path | None,
-    teacher: str | None,
-    *,
-    strict_data: bool = False,
+    language: str, recipe: str | None, scale: str, options: ScaleOptions
 ) -> tuple[RunPlan, str]:
     """Return the plan of the run that the options describe, and the run's name."""
-    amount = choose_scale(scale, data, teacher, strict_data=strict_data)
+    amount = choose_scale(scale, options)
     chosen = load_recipe(rename_recipe(recipe or amount.recipe or DEFAULT_RECIPE))
     return plan_run(language, chosen, amount), f"{chosen.name}-{amount.name}"
 
@@ -104,15 +130,19 @@ def rename_recipe(name: str) -> str:
     return present
 
 
-def choose_scale(name: str, data: Path | None, teacher: str | None, *, strict_data: bool = False) -> Scale:
-    """Load a scale; replace its data folder and teacher by the user's own, where given."""
-    scale = load_scale(name)
-    if strict_data:
+def choose_scale(name: str, options: ScaleOptions) -> Scale:
+    """Load a scale; replace the parts of it that the options name."""
+    scale, data, teacher = load_scale(name), options.data, options.teacher
+    if options.strict_data:
         scale = scale.with_strict_data()
     if data is not None:
         if not data.is_dir():
             raise HarnessError(f"--data {data}: expected a data folder; got none; name one that exists")
         scale = scale.with_data(str(data))
+    if options.tasks is not None:
+        scale = scale.with_tasks(options.tasks.split(","))
+    if options.score is not None:
+        scale = scale.with_scored_models(options.score)
     asked = teacher or scale.teacher.hub or ""
     if teacher is not None and Path(teacher).is_dir():
         return scale.with_teacher(teacher)

@@ -18,7 +18,10 @@ from harness.cli.app import (
     RecipeName,
     Runs,
     ScaleName,
+    ScaleOptions,
+    Scored,
     StrictData,
+    TaskNames,
     Teacher,
     app,
     choose_scale,
@@ -50,11 +53,14 @@ def reproduce(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
+    tasks: TaskNames = None,
+    score: Scored = None,
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
 ) -> None:
     """Run a recipe on a language, from corpus to report; finished stages are kept."""
-    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher, strict_data=strict_data)
+    options = ScaleOptions(data, teacher, strict_data, tasks, score)
+    chosen, name = plan_chosen_run(language, recipe, scale, options)
     store = Store(runs)
     _execute(chosen.plan, store, f"{language}/{name}", checkpoint_s=checkpoint_every)
     folder = publish_run(chosen, store, locate_run(runs, language, name))
@@ -99,10 +105,13 @@ def download(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
+    tasks: TaskNames = None,
+    score: Scored = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Run only the stages that read the hub, so that the rest of the run needs no network."""
-    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher, strict_data=strict_data)
+    options = ScaleOptions(data, teacher, strict_data, tasks, score)
+    chosen, name = plan_chosen_run(language, recipe, scale, options)
     if any(map(reads_hub, chosen.plan)):
         _execute(chosen.plan, Store(runs), f"{language}/{name}", reads_hub)
 
@@ -116,10 +125,13 @@ def plan(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
+    tasks: TaskNames = None,
+    score: Scored = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Print the stages of a run and which of them are done, without running any."""
-    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher, strict_data=strict_data)
+    options = ScaleOptions(data, teacher, strict_data, tasks, score)
+    chosen, name = plan_chosen_run(language, recipe, scale, options)
     print_plan(f"{language}/{name}", chosen.plan, Store(runs))
 
 
@@ -132,10 +144,13 @@ def report(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
+    tasks: TaskNames = None,
+    score: Scored = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Print the report of a finished run."""
-    chosen, name = plan_chosen_run(language, recipe, scale, data, teacher, strict_data=strict_data)
+    options = ScaleOptions(data, teacher, strict_data, tasks, score)
+    chosen, name = plan_chosen_run(language, recipe, scale, options)
     if Store(runs).find(chosen.plan.keys["report"]) is None:
         raise HarnessError(
             f"report: expected a finished run {language}/{name} in {runs}; got none; run `harness reproduce`"
@@ -154,7 +169,7 @@ def pretrain(
     checkpoint_every: CheckpointEvery = None,
 ) -> None:
     """Train a multilingual teacher of the scale's size, on a data folder or on the built-in languages."""
-    amount = choose_scale(scale, data, None)
+    amount = choose_scale(scale, ScaleOptions(data))
     stages = Plan(plan_pretraining(amount))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise HarnessError(f"--out {target}: expected a new or empty folder; got one in use; name another")

@@ -16,7 +16,9 @@ from harness.cli.app import (
     Data,
     Runs,
     ScaleName,
+    ScaleOptions,
     StrictData,
+    TaskNames,
     app,
     choose_scale,
     err,
@@ -38,10 +40,6 @@ Models = Annotated[
     list[str],
     typer.Option("--model", help="a model's folder, or hub id with @revision; several are compared"),
 ]
-Names = Annotated[
-    str | None,
-    typer.Option("--tasks", help="tasks, as pos,topic; default: all that --data has, or else the scale's"),
-]
 Seeds = Annotated[str | None, typer.Option("--seeds", help="seeds, as 1,2,3,4,5; default: the scale's")]
 Baselines = Annotated[
     str | None,
@@ -61,7 +59,7 @@ def score(
     language: Annotated[str, typer.Option("--lang", help="language code, as mt")],
     *,
     data: Data = None,
-    tasks: Names = None,
+    tasks: TaskNames = None,
     seeds: Seeds = None,
     baselines: Baselines = None,
     method: MethodName = None,
@@ -72,9 +70,8 @@ def score(
     """Fine-tune and score any encoders and baselines on a language's tasks, with intervals and tests."""
     from harness.plans.scorecard import collect_scores, find_model_sources, plan_evaluation  # noqa: PLC0415  loads torch
 
-    amount = _apply_options(
-        choose_scale(scale, data, None, strict_data=strict_data), tasks, seeds, baselines, method
-    )
+    options = ScaleOptions(data, strict_data=strict_data, tasks=tasks)
+    amount = _apply_options(choose_scale(scale, options), seeds, baselines, method)
     card = plan_evaluation(find_model_sources(model), language, amount)
     for note in card.tokenizer_notes:
         err.print(f"warning: {note}", markup=False, soft_wrap=True)
@@ -97,13 +94,9 @@ def score(
     out.print(f"scores, signatures and comparisons: {path}", soft_wrap=True)
 
 
-def _apply_options(
-    scale: Scale, tasks: str | None, seeds: str | None, baselines: str | None, method: str | None
-) -> Scale:
+def _apply_options(scale: Scale, seeds: str | None, baselines: str | None, method: str | None) -> Scale:
     """Return the scale with the values of the options, checked like a scale's file."""
     changed = scale.model_dump(mode="json", exclude_none=True)
-    if tasks is not None:
-        changed["tasks"] |= {"names": tasks.split(","), "others": False}
     if seeds is not None:
         changed["score"]["seeds"] = [int(seed) if seed.isdecimal() else seed for seed in seeds.split(",")]
     if method is not None:

@@ -15,7 +15,9 @@ from harness.cli.app import (
     Data,
     Runs,
     ScaleName,
+    ScaleOptions,
     StrictData,
+    TaskNames,
     Teacher,
     app,
     choose_scale,
@@ -60,6 +62,7 @@ def compare(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
+    tasks: TaskNames = None,
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
@@ -69,7 +72,7 @@ def compare(
     loaded = load_entries(names)
     reference = OURS if any(one.id == OURS for one in loaded.entries) else None
     info = StudyInfo("compare", "the recipes' own sources", _QUESTION, None, reference)
-    amount = choose_scale(scale, data, teacher, strict_data=strict_data)
+    amount = choose_scale(scale, ScaleOptions(data, teacher, strict_data, tasks))
     _run_study(
         info, loaded, languages=language, scale=amount, runs=runs, plan=plan, checkpoint_s=checkpoint_every
     )
@@ -88,6 +91,7 @@ def ablate(
     data: Data = None,
     teacher: Teacher = None,
     strict_data: StrictData = False,
+    tasks: TaskNames = None,
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
@@ -97,7 +101,7 @@ def ablate(
     study = build_study(name, vary) if vary else _load_study(name)
     built = build_entries(study)
     info = StudyInfo(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)
-    amount = choose_scale(scale, data, teacher, strict_data=strict_data)
+    amount = choose_scale(scale, ScaleOptions(data, teacher, strict_data, tasks))
     _run_study(
         info, built, languages=language, scale=amount, runs=runs, plan=plan, checkpoint_s=checkpoint_every
     )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from harness.baselines import BASELINE_NAMES, DEFAULT_BASELINES
+from harness.baselines import BASELINE_NAMES, DEFAULT_BASELINES, TRIMMED
 from harness.config.amounts import Amounts, Precision, TrainingAmounts
 from harness.config.pretraining import Pretrain
 from harness.config.shape import KNOWN_TEACHERS
 from harness.config.steps import KINDS
 from harness.config.steps.base import TextStep
 from harness.config.values import Count, Portion, Rate, Share, Strict, describe_unknown, refusal
+from harness.errors import unknown
 from harness.precisions import COPIES
 from harness.tasks import TASKS
 
@@ -27,6 +28,9 @@ BLANK = "blank"
 Source = Literal["builtin", "folder", "hub"]
 Method = Literal["full", "adapter", "lora", "sft"]
 """How a model is fine-tuned: all its weights; bottleneck adapters; low-rank products (peft)."""
+ScoredModels = Literal["all", "final", "none"]
+"""The models of a run that are scored; see `ScoreSettings.models`."""
+SCORED_MODELS: tuple[str, ...] = get_args(ScoredModels)
 
 
 def _read_rates(value: Any) -> tuple[Any, ...]:
@@ -144,6 +148,9 @@ class ScoreSettings(Strict):
     """The protocol of fine-tuning and scoring, the same for every model in a report.
 
     Attributes:
+        models: of a run: ``final`` scores the teacher, the trimmed teacher, the final student and the
+            baselines; ``all`` also the models in between, and the trimmed teacher only where it is named
+            among the baselines; ``none`` scores nothing and makes no baselines.
         learning_rates: rates of which the best on dev is chosen with the first seed, for each model and task;
             in place of ``learning_rate``.
         patience: epochs without a better score on dev after which fine-tuning stops; None: all epochs.
@@ -152,10 +159,11 @@ class ScoreSettings(Strict):
         min_steps: the fewest optimiser steps: a task with few rows takes more epochs; None: no bound.
         method: None: ``full``. An adapter is ``reduction`` times narrower than the model (16 by default),
             LoRA's products have a ``rank`` (8 by default).
-        baselines: to compare the models with; the trimmed teacher costs as much as the teacher and is no
-            default.
+        baselines: to compare the models with; the trimmed teacher costs as much as the teacher and is a
+            default only where ``models`` is ``final``.
     """
 
+    models: ScoredModels = "final"
     seeds: tuple[int, ...]
     epochs: Count
     learning_rate: Rate | None = None
@@ -213,6 +221,14 @@ class ScoreSettings(Strict):
             if name not in TASKS:
                 raise refusal(describe_unknown("task", name, TASKS))
         return value
+
+    def choose_baselines(self) -> tuple[str, ...]:
+        """Return the names of a run's baselines; those that the scale names win."""
+        if self.models == "none":
+            return ()
+        if self.models == "final" and "baselines" not in self.model_fields_set:
+            return (TRIMMED, *self.baselines)
+        return self.baselines
 
     def for_task(self, task: str) -> dict[str, Any]:
         """Return how a task is fine-tuned: the score's settings, with the task's own in their place."""
@@ -356,3 +372,26 @@ class Scale(Strict):
     def with_teacher(self, folder: str, origin: str | None = None) -> Scale:
         """Return a scale that takes its teacher from a folder, which may be the hub's cache of an origin."""
         return self.model_copy(update={"teacher": Teacher(folder=folder, origin=origin)})
+
+    def with_scored_models(self, models: str) -> Scale:
+        """Return a scale that scores other models of a run.
+
+        Raises:
+            UsageError: the word is not one of `SCORED_MODELS`.
+        """
+        if models not in SCORED_MODELS:
+            raise unknown("choice of models to score", models, SCORED_MODELS)
+        return self.model_copy(update={"score": self.score.model_copy(update={"models": models})})
+
+    def with_tasks(self, names: Sequence[str]) -> Scale:
+        """Return a scale that scores these tasks and no others.
+
+        Raises:
+            UsageError: there is no such task.
+        """
+        for name in names:
+            if name not in TASKS:
+                raise unknown("task", name, TASKS)
+        return self.model_copy(
+            update={"tasks": self.tasks.model_copy(update={"names": tuple(names), "others": False})}
+        )

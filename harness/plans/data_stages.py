@@ -46,7 +46,8 @@ def find_tasks(language: str, scale: Scale) -> LanguageTasks:
         unnamed = (name for name in TASKS if name not in names)
         others = tuple(name for name in unnamed if _find_reason_missing(name, language, scale) is None)
     scored = present + others if scale.tasks.others else present
-    return LanguageTasks(scored, present + others, missing)
+    excluded = tuple(name for name in TASKS if name in (*present, *others))
+    return LanguageTasks(scored, excluded, missing)
 
 
 def _find_reason_missing(task: str, language: str, scale: Scale) -> str | None:

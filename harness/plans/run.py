@@ -16,6 +16,7 @@ from harness.config.recipe import Recipe
 from harness.config.scale import Scale
 from harness.config.steps.base import TEACHER, PlannedStep
 from harness.pipeline.plan import Plan, Stage
+from harness.plans.data_stages import LanguageTasks
 from harness.plans.evaluation import (
     TEACHER_MODEL,
     EvaluatedModel,
@@ -42,7 +43,7 @@ class RunPlan:
     Attributes:
         plan: its stages.
         steps: the recipe's steps with every number stated.
-        scored: the models of the report, in its order.
+        scored: the models that are scored, in the report's order; all of the report's where none is.
         tasks: those scored: of the scale's those that the data has, then the others of a data folder.
         missing_tasks: tasks of the scale that the data does not have, with the reason.
     """
@@ -68,10 +69,10 @@ def plan_run(language: str, recipe: Recipe, scale: Scale) -> RunPlan:
     """
     inputs = plan_inputs(language, recipe, scale)
     steps = plan_recipe(recipe, inputs, scale)
-    tasks = inputs.tasks
+    tasks = LanguageTasks((), (), {}) if scale.score.models == "none" else inputs.tasks
     models = _choose_models(steps, tasks.scored, scale)
-    report = _describe_run(recipe, inputs, models.evaluated, scale)
-    stages = _chain_stages(inputs, steps, models, scale)
+    report = _describe_run(recipe, inputs.language, tasks, models, scale)
+    stages = _chain_stages(inputs, steps, tasks.scored, models, scale)
     stages.append(make_stage("report", "report", report, {stage.id: stage.id for stage in stages}))
     return RunPlan(Plan(stages), steps.steps, models.evaluated, tasks.scored, tasks.missing)
 
@@ -80,53 +81,70 @@ class _ChosenModels(NamedTuple):
     """The models of a report.
 
     Attributes:
-        evaluated: in the report's order; the final student is the last student.
+        described: all of them, in the report's order; the final student is the last student.
+        unscored: ids of the models that are described without scores, where others are scored.
         final: id of the final student.
         trim: the step by which a baseline trims the teacher; None where there is no such baseline.
     """
 
-    evaluated: tuple[EvaluatedModel, ...]
+    described: tuple[EvaluatedModel, ...]
+    unscored: tuple[str, ...]
     final: str
     trim: PlannedStep | None
 
+    @property
+    def evaluated(self) -> tuple[EvaluatedModel, ...]:
+        """The models that are scored; all where nothing is."""
+        return tuple(model for model in self.described if model.id not in self.unscored)
+
 
 def _choose_models(steps: RecipePlan, tasks: Sequence[str], scale: Scale) -> _ChosenModels:
-    """Choose the teacher, the model of every step that no distillation follows, and the scale's baselines."""
+    """Choose the teacher, the model of every step that no distillation follows, and the scale's baselines.
+
+    Where the scale scores the final student alone, the models in between are described without scores, but
+    for the model of a first step that trims: it is the trimmed teacher.
+    """
     encoders, final = steps.encoders, steps.steps[-1].id
     shown = [step.id for step, after in pairwise(encoders) if after.kind != "distill"]
     if steps.distillation is not None:
         shown.append(encoders[-1].id)
+    trimmed = encoders[0].id if encoders[0].kind == "trim" else None
+    if scale.score.models == "final" and trimmed is not None and trimmed not in (*shown, final):
+        shown.insert(0, trimmed)
     students = [EvaluatedModel(name, name, "student", name) for name in shown]
     students.append(EvaluatedModel(final, f"{final} (final student)", "student", encoders[-1].id))
     # A recipe whose first step trims has the trimmed teacher among its own models.
     trim = next((step for step in encoders[1:] if step.kind == "trim"), None)
-    rows = select_baselines(scale.score.baselines)
-    if not tasks:
-        rows = [row for row in rows if row.made_by == "random"]
+    rows = select_baselines(scale.score.choose_baselines()) if tasks else []
     if trim is None:
         rows = [row for row in rows if row.made_by != "trim"]
     baselines = [evaluate_baseline(row, tasks) for row in rows]
-    return _ChosenModels((TEACHER_MODEL, *students, *baselines), final, trim)
+    unscored = [name for name in shown if name != trimmed] if scale.score.models == "final" else []
+    described = (TEACHER_MODEL, *students, *baselines)
+    return _ChosenModels(described, tuple(unscored) if tasks else (), final, trim)
 
 
 def _describe_run(
-    recipe: Recipe, inputs: RunInputs, evaluated: Sequence[EvaluatedModel], scale: Scale
+    recipe: Recipe, language: str, tasks: LanguageTasks, models: _ChosenModels, scale: Scale
 ) -> dict[str, Any]:
     """Return what the report states of the run."""
-    return {
-        "language": inputs.language,
+    described = {
+        "language": language,
         "recipe": recipe.name,
         "recipe_source": recipe.source,
-        "scored": [vars(model) for model in evaluated],
-        "tasks": list(inputs.tasks.scored),
-        "missing_tasks": dict(inputs.tasks.missing),
+        "scored": [vars(model) for model in models.described],
+        "tasks": list(tasks.scored),
+        "missing_tasks": dict(tasks.missing),
         **make_report_header(scale),
     }
+    return described | ({"unscored": list(models.unscored)} if models.unscored else {})
 
 
-def _chain_stages(inputs: RunInputs, steps: RecipePlan, models: _ChosenModels, scale: Scale) -> list[Stage]:
+def _chain_stages(
+    inputs: RunInputs, steps: RecipePlan, tasks: Sequence[str], models: _ChosenModels, scale: Scale
+) -> list[Stage]:
     """Return all stages but the report, each after the stages that it reads."""
-    evaluated, final, tasks = models.evaluated, models.final, inputs.tasks.scored
+    evaluated, final = models.evaluated, models.final
     mixed_corpus = [] if steps.mixed_corpus is None else [steps.mixed_corpus]
     stages = [*inputs.stages, *mixed_corpus, *steps.stages]
     stages += plan_baselines(

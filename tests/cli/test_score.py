@@ -302,7 +302,7 @@ def test_invalid_task_is_refused_by_file_and_line(refused, place, tmp_path, spoi
         ),
         (
             ["--model", "TEACHER", "--lang", "mt", "--tasks", "parsing"],
-            "score: tasks.names: unknown task 'parsing'",
+            "unknown task 'parsing'",
         ),
         (
             ["--model", "TEACHER", "--lang", "mt", "--baselines", "luck"],

@@ -180,7 +180,7 @@ def test_every_task_of_folder_is_scored_and_excluded(make_run_plan, data, teache
     run_plan = make_run_plan(data=data, teacher=teacher, changes={"tasks.names": ["topic", "ner"]})
     assert run_plan.tasks == ("topic", "pos", "nli")
     assert set(run_plan.missing_tasks) == {"ner"}
-    assert of(run_plan, "corpus").config["excluded_tasks"] == {"mt": ["topic", "pos", "nli"]}
+    assert of(run_plan, "corpus").config["excluded_tasks"] == {"mt": ["pos", "topic", "nli"]}
     assert of(run_plan, "tasks").inputs["data:nli/mt"] == pairs
     assert of(run_plan, "corpus").inputs["data:nli/mt/test.tsv"] == pairs / "test.tsv"
     assert of(run_plan, "export.nli.student").inputs == {"model": "score.nli.trim"}
@@ -191,7 +191,7 @@ def test_unscored_tasks_of_folder_are_excluded_too(make_run_plan, data, teacher,
     changes = {"tasks": {**place, "names": ["topic"]}, "corpus": {**place, "held_out_fraction": 0.1}}
     run_plan = make_run_plan(teacher=teacher, changes=changes)
     assert run_plan.tasks == ("topic",)
-    assert of(run_plan, "corpus").config["excluded_tasks"] == {"mt": ["topic", "pos", "nli"]}
+    assert of(run_plan, "corpus").config["excluded_tasks"] == {"mt": ["pos", "topic", "nli"]}
     assert of(run_plan, "corpus").inputs["data:nli/mt/dev.tsv"] == pairs / "dev.tsv"
 
 
@@ -206,7 +206,52 @@ def test_folder_without_tasks_has_no_scores(make_run_plan, data, teacher):
             path.unlink()
     run_plan = make_run_plan(data=data, teacher=teacher)
     assert run_plan.tasks == ()
-    assert [stage.kind for stage in run_plan.plan][-3:] == ["random", "random", "report"]
+    assert [stage.kind for stage in run_plan.plan][-3:] == ["narrow", "trim", "report"]
+
+
+def test_final_scores_the_teacher_trimmed_teacher_student_and_baselines(make_run_plan, data, teacher):
+    every = make_run_plan(data=data, teacher=teacher)
+    final = make_run_plan(changes={"score.models": "final"}, data=data, teacher=teacher)
+    described = of(final, "report").config
+    assert [model["id"] for model in described["scored"]] == SCORED
+    assert described["unscored"] == ["adapt", "distill", "prune", "narrow"]
+    assert [model.id for model in final.scored] == [one for one in SCORED if one not in described["unscored"]]
+    scored = {stage.id for stage in final.plan if stage.id.startswith("score.pos.")}
+    assert scored == {f"score.pos.{model.id}" for model in final.scored}
+    assert all(every.plan.keys[name] == final.plan.keys[name] for name in scored)
+
+
+def test_trimmed_teacher_of_a_recipe_that_trims_first_is_scored_once(make_run_plan, data, teacher):
+    steps = [{"trim": {"tokens": 40}}, {"adapt": {}}, {"shorten": {"layers": "1/2", "keep": "spread"}}]
+    run_plan = make_run_plan(changes={"score.models": "final"}, data=data, teacher=teacher, steps=steps)
+    scored = [model.id for model in run_plan.scored]
+    assert scored == ["teacher", "trim", "shorten", "random-teacher", "random-student", *SCORED[-3:]]
+    assert of(run_plan, "report").config["unscored"] == ["adapt"]
+
+
+def test_none_scores_nothing_and_keeps_the_text_of_tasks_out_of_the_corpus(make_run_plan, data, teacher):
+    every = make_run_plan(data=data, teacher=teacher)
+    none = make_run_plan(changes={"score.models": "none"}, data=data, teacher=teacher)
+    assert none.tasks == ()
+    assert not [
+        stage for stage in none.plan if stage.id.startswith(("score.", "export.", "random", "static"))
+    ]
+    assert none.plan.keys["corpus"] == every.plan.keys["corpus"]
+    assert none.plan.keys["trim"] == every.plan.keys["trim"]
+
+
+def test_chosen_tasks_are_scored_and_no_others(data, teacher, tmp_path, write_scale, write_recipe):
+    recipe = load_recipe(write_recipe(tmp_path, None))
+    scale = load_scale(write_scale(tmp_path, None)).with_data(str(data)).with_teacher(str(teacher))
+    every, chosen = (plan_run("mt", recipe, one) for one in (scale, scale.with_tasks(["topic"])))
+    assert (every.tasks, chosen.tasks) == (("pos", "topic"), ("topic",))
+    assert chosen.plan.keys["corpus"] == every.plan.keys["corpus"]
+    with pytest.raises(UsageError, match="unknown task 'parsing'"):
+        scale.with_tasks(["parsing"])
+    with pytest.raises(
+        UsageError, match="unknown choice of models to score 'some'; there are: all, final, none"
+    ):
+        scale.with_scored_models("some")
 
 
 def test_text_and_tasks_may_have_two_folders(make_run_plan, data, tmp_path, write_data):

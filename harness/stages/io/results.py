@@ -82,7 +82,10 @@ class _ScoredModel(_Settings):
 
 
 class _ReportSettings(_Settings):
-    """The config of the stages ``report`` and ``leaderboard``; only a leaderboard has the last four."""
+    """The config of the stages ``report`` and ``leaderboard``; only a leaderboard has the last four.
+
+    Of the models named in `scored`, those that `unscored` names are described without scores.
+    """
 
     language: str
     recipe: str
@@ -91,6 +94,7 @@ class _ReportSettings(_Settings):
     data: str
     teacher: str | None = None
     scored: tuple[_ScoredModel, ...]
+    unscored: tuple[str, ...] = ()
     tasks: tuple[str, ...]
     precisions: tuple[str, ...]
     exported: dict[str, str] | None = None
@@ -125,6 +129,7 @@ def collect_results(config: Mapping[str, Any], read: Manifests) -> schema.Result
     exported = tuple(roles) if tasks else ()
     exported_tasks = settings.exported_tasks or settings.tasks
     trained = tuple(name for name, one in read.items() if _trains(one))
+    scored = [model for model in settings.scored if model.id not in settings.unscored]
     return schema.Results(
         run=schema.Run(
             language=settings.language,
@@ -138,7 +143,7 @@ def collect_results(config: Mapping[str, Any], read: Manifests) -> schema.Result
         environment=cast("dict[str, JsonValue]", describe()),
         declared=schema.Declared(
             tasks=tasks,
-            scored=tuple(model.id for model in settings.scored) if tasks else (),
+            scored=tuple(model.id for model in scored) if tasks else (),
             exported=exported,
             exported_tasks=exported_tasks,
             precisions=settings.precisions,
@@ -146,10 +151,7 @@ def collect_results(config: Mapping[str, Any], read: Manifests) -> schema.Result
         ),
         models=tuple(_collect_model(model, read) for model in settings.scored if model.stage in read),
         scores=tuple(
-            score
-            for model in settings.scored
-            for task in tasks
-            for score in _collect_scores(model, task, read)
+            score for model in scored for task in tasks for score in _collect_scores(model, task, read)
         ),
         comparisons=tuple(_collect_comparisons(read.get("compare"))),
         exports=tuple(
