@@ -119,9 +119,12 @@ ifeq ($(and $(filter command,$(origin LANG)),$(LANG)),)
 endif
 
 $(READY): $(SOURCES)
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(VENV)/bin/python || { echo "setup: making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); } >&2
+	@echo "setup: installing $$(grep -c == requirements.lock) pinned packages into $(VENV) (a few minutes)" >&2
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@echo "setup: installing $(TORCH)" >&2
 	@$(VENV)/bin/python -m pip install --quiet $(TORCH)
+	@echo "setup: compiling the kernels and installing the harness" >&2
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@HARNESS_OPS=auto $(VENV)/bin/python -c 'from harness import ops; ops.implementation() == "compiled" or print("kernels: the reference in PyTorch runs:", ops.explanation())'
 	@touch $@

@@ -20,12 +20,17 @@ _TASKS = " or ".join(", ".join(HEADS).rsplit(", ", 1))
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="folder of a saved model: ours or any BERT-like encoder")],
+    model: Annotated[
+        str, typer.Argument(help="a model's folder, or hub id with @revision: any BERT-like encoder")
+    ],
     *,
     target: Annotated[Path, typer.Option("--out", help="the folder to make")],
     task: Annotated[str, typer.Option(help=_TASKS)],
     language: Annotated[
-        str | None, typer.Option(help="score copies on this language's task, and calibrate on its text")
+        str | None,
+        typer.Option(
+            "--lang", "--language", help="score copies on this language's task, and calibrate on its text"
+        ),
     ] = None,
     data: Data = None,
     strict_data: StrictData = False,
@@ -44,13 +49,14 @@ def export(
 ) -> None:
     """Export a model with its head to ONNX, checked against torch; the fastest graph is kept."""
     if data is not None and language is None:
-        raise UsageError("--data: expected a --language to read in it; got none; add --language")
+        raise UsageError("--data: expected a --lang to read in it; got none; add --lang")
     if data is not None and not data.is_dir():
         raise UsageError(f"--data {data}: expected a data folder; got none; name one that exists")
     from harness.deploy.export_model import export_model  # noqa: PLC0415  the other commands need no onnxruntime
 
     record = export_model(
-        model, task, target, graphs=_split_names(graphs), precisions=_read_precisions(precisions, language),
+        _locate_model(model), task, target, graphs=_split_names(graphs),
+        precisions=_read_precisions(precisions, language),
         layout=layout, language=language, data=data, strict_data=strict_data,
         allowed_drop=allowed_drop / 100, length=length, seconds=seconds, licence=licence,
         report_step=lambda line: err.print(line, markup=False, soft_wrap=True),
@@ -59,6 +65,20 @@ def export(
     out.print(f"graph: {record['graph']['reason']}", soft_wrap=True, markup=False)
     out.print(f"take:  {record['default']}, {record['default_reason']}", soft_wrap=True, markup=False)
     out.print(f"files: {target}", soft_wrap=True, markup=False)
+
+
+def _locate_model(source: str) -> Path:
+    """Return the folder of a model; a model of the hub is fetched. `export_model` refuses what is neither."""
+    if (
+        source.count("/") != 1
+        or source.startswith((".", "/"))
+        or source.endswith("/")
+        or Path(source).exists()
+    ):
+        return Path(source)
+    from harness.models.loading.hub import locate_pinned  # noqa: PLC0415  only hub ids need it
+
+    return locate_pinned(source)[1]
 
 
 def _split_names(listed: str) -> tuple[str, ...]:

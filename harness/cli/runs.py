@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -12,30 +14,39 @@ from rich.markdown import Markdown
 from harness.cli import doctor
 from harness.cli.app import (
     DEFAULT_RUNS,
+    AsJson,
     CheckpointEvery,
     Data,
+    Device,
     Language,
+    LanguageOption,
     RecipeName,
     Runs,
     ScaleName,
     ScaleOptions,
     Scored,
+    Seed,
     StrictData,
     TaskNames,
     Teacher,
     app,
+    choose_language,
     choose_scale,
     err,
     out,
     plan_chosen_run,
+    print_json,
 )
+from harness.cli.device import select_device
 from harness.cli.publish import MODELS, STUDENT, locate_run, publish_model, publish_run
 from harness.cli.watch import Watch, print_plan
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.pipeline.execute import execute
 from harness.pipeline.plan import Plan, Stage
+from harness.pipeline.status import status
 from harness.pipeline.store import Store
 from harness.pipeline.verify import verify as find_damage
+from harness.plans.estimate import estimate_plan
 from harness.plans.run import reads_hub
 from harness.plans.run_inputs import plan_pretraining
 from harness.report.answer import write_answer
@@ -43,11 +54,15 @@ from harness.report.escaping import drop_control_characters
 from harness.report.render import read_results
 from harness.stages import RUNNERS
 
+RESULTS = "results.json"
+"""The file that marks the folder of a finished run."""
+
 
 @app.command()
 def reproduce(
-    language: Language,
+    language: Language = None,
     *,
+    lang: LanguageOption = None,
     recipe: RecipeName = None,
     scale: ScaleName = "mini",
     data: Data = None,
@@ -55,11 +70,15 @@ def reproduce(
     strict_data: StrictData = False,
     tasks: TaskNames = None,
     score: Scored = None,
+    seed: Seed = None,
+    device: Device = "auto",
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
 ) -> None:
     """Run a recipe on a language, from corpus to report; finished stages are kept."""
-    options = ScaleOptions(data, teacher, strict_data, tasks, score)
+    select_device(device)
+    language = choose_language(language, lang)
+    options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
     chosen, name = plan_chosen_run(language, recipe, scale, options)
     store = Store(runs)
     _execute(chosen.plan, store, f"{language}/{name}", checkpoint_s=checkpoint_every)
@@ -83,7 +102,8 @@ def _execute(
     selected: Callable[[Stage], bool] = lambda _: True,
     checkpoint_s: float | None = None,
 ) -> None:
-    with Watch(err, sum(map(selected, plan))) as watch:
+    rows = [row for row in status(plan, store) if selected(row.stage)]
+    with Watch(err, len(rows), estimate_plan(plan, rows, store).stage_seconds) as watch:
         execute(
             plan,
             store,
@@ -98,8 +118,9 @@ def _execute(
 
 @app.command()
 def download(
-    language: Language,
+    language: Language = None,
     *,
+    lang: LanguageOption = None,
     recipe: RecipeName = None,
     scale: ScaleName = "mini",
     data: Data = None,
@@ -107,10 +128,12 @@ def download(
     strict_data: StrictData = False,
     tasks: TaskNames = None,
     score: Scored = None,
+    seed: Seed = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Run only the stages that read the hub, so that the rest of the run needs no network."""
-    options = ScaleOptions(data, teacher, strict_data, tasks, score)
+    language = choose_language(language, lang)
+    options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
     chosen, name = plan_chosen_run(language, recipe, scale, options)
     if any(map(reads_hub, chosen.plan)):
         _execute(chosen.plan, Store(runs), f"{language}/{name}", reads_hub)
@@ -118,8 +141,9 @@ def download(
 
 @app.command()
 def plan(
-    language: Language,
+    language: Language = None,
     *,
+    lang: LanguageOption = None,
     recipe: RecipeName = None,
     scale: ScaleName = "mini",
     data: Data = None,
@@ -127,18 +151,27 @@ def plan(
     strict_data: StrictData = False,
     tasks: TaskNames = None,
     score: Scored = None,
+    seed: Seed = None,
     runs: Runs = DEFAULT_RUNS,
+    as_json: AsJson = False,
 ) -> None:
-    """Print the stages of a run and which of them are done, without running any."""
-    options = ScaleOptions(data, teacher, strict_data, tasks, score)
+    """Print the stages of a run, which of them are done, and what the others need; run none."""
+    language = choose_language(language, lang)
+    options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
     chosen, name = plan_chosen_run(language, recipe, scale, options)
-    print_plan(f"{language}/{name}", chosen.plan, Store(runs))
+    print_plan(f"{language}/{name}", chosen.plan, Store(runs), as_json=as_json)
 
 
 @app.command()
 def report(
-    language: Language,
+    language: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[LANGUAGE|FOLDER]", help="language code, or the folder of a run, as runs/mt/…"
+        ),
+    ] = None,
     *,
+    lang: LanguageOption = None,
     recipe: RecipeName = None,
     scale: ScaleName = "mini",
     data: Data = None,
@@ -146,16 +179,43 @@ def report(
     strict_data: StrictData = False,
     tasks: TaskNames = None,
     score: Scored = None,
+    seed: Seed = None,
     runs: Runs = DEFAULT_RUNS,
+    as_json: AsJson = False,
 ) -> None:
-    """Print the report of a finished run."""
-    options = ScaleOptions(data, teacher, strict_data, tasks, score)
+    """Print the report of a finished run: of a run's folder, or of the run that the options describe."""
+    if language is not None and lang is None and _names_folder(language):
+        _print_report(_check_run_folder(Path(language)), as_json=as_json)
+        return
+    language = choose_language(language, lang)
+    options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
     chosen, name = plan_chosen_run(language, recipe, scale, options)
     if Store(runs).find(chosen.plan.keys["report"]) is None:
         raise HarnessError(
-            f"report: expected a finished run {language}/{name} in {runs}; got none; run `harness reproduce`"
+            f"report: expected a finished run {language}/{name} in {runs}; got none; run `harness reproduce` "
+            "with the same options, or name a run's folder"
         )
-    folder = publish_run(chosen, Store(runs), locate_run(runs, language, name))
+    _print_report(publish_run(chosen, Store(runs), locate_run(runs, language, name)), as_json=as_json)
+
+
+def _names_folder(text: str) -> bool:
+    """Whether an argument is a path, or a folder that has a report, and no language code."""
+    return "/" in text or os.sep in text or (Path(text) / RESULTS).is_file()
+
+
+def _check_run_folder(folder: Path) -> Path:
+    if not (folder / RESULTS).is_file():
+        raise UsageError(
+            f"report {folder}: expected the folder of a finished run, with {RESULTS}; got none; "
+            "name one as runs/mt/gurgurov2025-mini"
+        )
+    return folder
+
+
+def _print_report(folder: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json(json.loads((folder / RESULTS).read_text(encoding="utf-8")))
+        return
     text = (folder / "report.md").read_text(encoding="utf-8")
     out.print(Markdown(text) if out.is_terminal else text, soft_wrap=not out.is_terminal, markup=False)
 
@@ -163,13 +223,17 @@ def report(
 @app.command()
 def pretrain(
     target: Annotated[Path, typer.Option("--out", help="folder to write the teacher to")],
+    *,
     scale: ScaleName = "mini",
     data: Data = None,
+    seed: Seed = None,
+    device: Device = "auto",
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
 ) -> None:
     """Train a multilingual teacher of the scale's size, on a data folder or on the built-in languages."""
-    amount = choose_scale(scale, ScaleOptions(data))
+    select_device(device)
+    amount = choose_scale(scale, ScaleOptions(data, seed=seed))
     stages = Plan(plan_pretraining(amount))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise HarnessError(f"--out {target}: expected a new or empty folder; got one in use; name another")

@@ -13,18 +13,23 @@ from harness.baselines import BASELINE_NAMES, list_scorecard_baselines
 from harness.cli import doctor
 from harness.cli.app import (
     DEFAULT_RUNS,
+    AsJson,
     Data,
+    Device,
     Runs,
     ScaleName,
     ScaleOptions,
+    Seed,
     StrictData,
     TaskNames,
     app,
     choose_scale,
     err,
     out,
+    print_json,
     print_table,
 )
+from harness.cli.device import select_device
 from harness.cli.watch import Watch
 from harness.config.load import check_scale
 from harness.config.scale import Scale
@@ -56,7 +61,7 @@ MethodName = Annotated[
 @app.command()
 def score(
     model: Models,
-    language: Annotated[str, typer.Option("--lang", help="language code, as mt")],
+    language: Annotated[str, typer.Option("--lang", "--language", help="language code, as mt")],
     *,
     data: Data = None,
     tasks: TaskNames = None,
@@ -65,12 +70,16 @@ def score(
     method: MethodName = None,
     scale: ScaleName = "paper",
     strict_data: StrictData = False,
+    seed: Seed = None,
+    device: Device = "auto",
     runs: Runs = DEFAULT_RUNS,
+    as_json: AsJson = False,
 ) -> None:
     """Fine-tune and score any encoders and baselines on a language's tasks, with intervals and tests."""
+    select_device(device)
     from harness.plans.scorecard import collect_scores, find_model_sources, plan_evaluation  # noqa: PLC0415  loads torch
 
-    options = ScaleOptions(data, strict_data=strict_data, tasks=tasks)
+    options = ScaleOptions(data, strict_data=strict_data, tasks=tasks, seed=seed)
     amount = _apply_options(choose_scale(scale, options), seeds, baselines, method)
     card = plan_evaluation(find_model_sources(model), language, amount)
     for note in card.tokenizer_notes:
@@ -86,6 +95,9 @@ def score(
     path.write_text(json.dumps(scores, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     for task, reason in card.missing_tasks.items():
         err.print(f"not scored: {task}, since {reason}", markup=False)
+    if as_json:
+        print_json(scores)
+        return
     for task, metric in card.tasks.items():
         print_table(_tabulate(scores, task, metric))
         for remark in _list_remarks(scores, task):

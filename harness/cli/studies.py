@@ -13,9 +13,11 @@ from harness.cli.app import (
     DEFAULT_RUNS,
     CheckpointEvery,
     Data,
+    Device,
     Runs,
     ScaleName,
     ScaleOptions,
+    Seed,
     StrictData,
     TaskNames,
     Teacher,
@@ -25,6 +27,7 @@ from harness.cli.app import (
     out,
     rename_recipe,
 )
+from harness.cli.device import select_device
 from harness.cli.publish import locate_run, publish_stage
 from harness.cli.watch import Watch
 from harness.config.load import list_recipes
@@ -45,7 +48,9 @@ from harness.plans.study import RefusedError, StudyInfo, StudyPlan, plan_study
 from harness.stages import RUNNERS
 from harness.units import format_count
 
-Languages = Annotated[list[str], typer.Option("--lang", help="language code, as mt; exactly one")]
+Languages = Annotated[
+    list[str], typer.Option("--lang", "--language", help="language code, as mt; exactly one")
+]
 _QUESTION = "Which recipe gives the best model?"
 OURS = "compact2026"
 """The recipe that the others are compared with, if it is one of the compared recipes."""
@@ -63,16 +68,19 @@ def compare(
     teacher: Teacher = None,
     strict_data: StrictData = False,
     tasks: TaskNames = None,
+    seed: Seed = None,
+    device: Device = "auto",
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
     """Run all recipes on one teacher, data, seeds and machine, and print the leaderboard."""
+    select_device(device)
     names = [rename_recipe(name.strip()) for name in recipes.split(",")] if recipes else []
     loaded = load_entries(names)
     reference = OURS if any(one.id == OURS for one in loaded.entries) else None
     info = StudyInfo("compare", "the recipes' own sources", _QUESTION, None, reference)
-    amount = choose_scale(scale, ScaleOptions(data, teacher, strict_data, tasks))
+    amount = choose_scale(scale, ScaleOptions(data, teacher, strict_data, tasks, seed=seed))
     _run_study(
         info, loaded, languages=language, scale=amount, runs=runs, plan=plan, checkpoint_s=checkpoint_every
     )
@@ -92,16 +100,19 @@ def ablate(
     teacher: Teacher = None,
     strict_data: StrictData = False,
     tasks: TaskNames = None,
+    seed: Seed = None,
+    device: Device = "auto",
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
     """Run variants of a recipe, or an included study, and print their differences."""
+    select_device(device)
     name = rename_recipe(name)
     study = build_study(name, vary) if vary else _load_study(name)
     built = build_entries(study)
     info = StudyInfo(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)
-    amount = choose_scale(scale, ScaleOptions(data, teacher, strict_data, tasks))
+    amount = choose_scale(scale, ScaleOptions(data, teacher, strict_data, tasks, seed=seed))
     _run_study(
         info, built, languages=language, scale=amount, runs=runs, plan=plan, checkpoint_s=checkpoint_every
     )

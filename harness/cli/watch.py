@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from harness.cli.app import out, print_table
+from harness.cli.app import out, print_json, print_table
 from harness.config.recipe import Recipe
 from harness.config.show import RecipeRow
 from harness.pipeline.execute import Observer
@@ -22,9 +22,10 @@ from harness.pipeline.manifest import Manifest
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.status import status
 from harness.pipeline.store import Store
+from harness.plans.estimate import PlanEstimate, estimate_plan
 from harness.stages.io.facts import CorporaFacts, FetchFacts, ScoringFacts, SizeFacts, StepFacts, TasksFacts
 from harness.stages.table import KINDS, read_facts
-from harness.units import format_count, format_duration, format_short
+from harness.units import format_bytes, format_count, format_duration, format_short
 
 _QUIET_S = 30.0
 """Without a terminal, a running stage prints a line after this time."""
@@ -33,7 +34,18 @@ _QUIET_S = 30.0
 class Watch(Observer):
     """Prints a run: on a terminal a bar with rate and time left, elsewhere a line from time to time."""
 
-    def __init__(self, console: Console, num_stages: int) -> None:
+    def __init__(
+        self, console: Console, num_stages: int, stage_seconds: Mapping[str, float] | None = None
+    ) -> None:
+        """Prepare to print.
+
+        Args:
+            console: to print on.
+            num_stages: of the run.
+            stage_seconds: about how long each missing stage takes, by id, for the time left of the whole run.
+        """
+        self.left_s = dict(stage_seconds or {})
+        self.spent_s, self.expected_s = 0.0, 0.0
         self.console = console
         self.num_stages = num_stages
         self.num_seen = 0
@@ -96,15 +108,19 @@ class Watch(Observer):
         del folder
         self._close()
         self.num_seen += 1
+        self.expected_s += self.left_s.pop(stage.id, 0.0)
+        self.spent_s += written.wall_s
         self._print(
-            f"{self._place()} {stage.id}: done in {format_duration(written.wall_s)}{_format_figures(written)}"
+            f"{self._place()} {stage.id}: done in {format_duration(written.wall_s)}"
+            f"{_format_figures(written)}{self._format_left()}"
         )
         for warning in _list_warnings(written):
             self._print(warning)
 
     def stage_skipped(self, stage: Stage, folder: Path, written: Manifest) -> None:
         """Count the stage."""
-        del stage, folder, written
+        del folder, written
+        self.left_s.pop(stage.id, None)
         self.num_seen += 1
         self.num_skipped += 1
 
@@ -118,6 +134,12 @@ class Watch(Observer):
 
     def _place(self, ahead: int = 0) -> str:
         return f"[{self.num_seen + ahead}/{self.num_stages}]"
+
+    def _format_left(self) -> str:
+        """Print the time left of the run: the estimate, corrected by the stages that are finished."""
+        pace = self.spent_s / self.expected_s if self.expected_s > _QUIET_S else 1.0
+        left_s = pace * sum(self.left_s.values())
+        return f"; about {format_duration(60 * max(1, round(left_s / 60)))} left" if left_s > _QUIET_S else ""
 
     def _close(self) -> None:
         if self.bar is not None:
@@ -154,12 +176,58 @@ def _format_figures(written: Manifest) -> str:
     return f" ({', '.join(figures)})" if figures else ""
 
 
-def print_plan(name: str, plan: Plan, store: Store) -> None:
-    """Print the stages of a plan and their states."""
+def print_plan(name: str, plan: Plan, store: Store, *, as_json: bool = False) -> None:
+    """Print the stages of a plan, their states, and what the missing ones need."""
+    rows = status(plan, store)
+    estimate = estimate_plan(plan, rows, store)
+    if as_json:
+        print_json(
+            {
+                "run": name,
+                "stages": [
+                    {
+                        "id": row.stage.id,
+                        "kind": row.stage.kind,
+                        "state": row.state,
+                        "key": row.key,
+                        "folder": None if row.folder is None else str(row.folder),
+                    }
+                    for row in rows
+                ],
+                "estimate": estimate.as_dict(),
+            }
+        )
+        return
     table = Table("", "stage", "kind", "state", "key", title=name, title_justify="left")
-    for number, row in enumerate(status(plan, store), start=1):
+    for number, row in enumerate(rows, start=1):
         table.add_row(str(number), row.stage.id, row.stage.kind, row.state, row.key)
     print_table(table, keys=2)
+    for line in _describe_estimate(estimate):
+        out.print(line, soft_wrap=True, markup=False)
+
+
+def _describe_estimate(estimate: PlanEstimate) -> Iterator[str]:
+    """Return what the missing stages need, in lines."""
+    if not estimate.num_stages:
+        yield "all stages are done"
+        return
+    half, double = (format_duration(max(1.0, estimate.seconds * factor)) for factor in (0.5, 2))
+    source = (
+        f"the speed of {estimate.num_timed} finished stages here"
+        if estimate.num_timed
+        else "this processor's speed on a matrix product"
+    )
+    yield f"to do:  {estimate.num_stages} stages"
+    yield f"time:   about {format_duration(estimate.seconds)} ({half} to {double}), from {source}"
+    disk, free = format_bytes(estimate.disk_bytes), format_bytes(estimate.disk_free_bytes)
+    yield f"disk:   about {disk}; {free} are free"
+    total = estimate.memory_total_bytes
+    has = "" if total is None else f"; this machine has {format_bytes(total)}"
+    yield f"memory: about {format_bytes(estimate.memory_bytes)}{has}"
+    if estimate.disk_bytes > estimate.disk_free_bytes:
+        yield "warning: the disk is too small; name another by --runs"
+    if total is not None and estimate.memory_bytes > total:
+        yield "warning: the memory is too small; lower device_tokens in the scale"
 
 
 def print_recipe(recipe: Recipe, rows: Sequence[RecipeRow]) -> None:
@@ -184,6 +252,6 @@ def print_recipe(recipe: Recipe, rows: Sequence[RecipeRow]) -> None:
     if recipe.source_language:
         out.print(f"source language: {recipe.source_language}", markup=False)
     for note in recipe.notes:
-        out.print(f"note: {note}", markup=False)
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
     if recipe.variants:
         out.print(f"variants: {', '.join(f'{recipe.name}@{one}' for one in recipe.variants)}", markup=False)

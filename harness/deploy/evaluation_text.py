@@ -68,7 +68,7 @@ def read_evaluation_text(
     if isinstance(scored, Absent):
         raise HarnessError(
             f"export: expected the task '{task}' in '{language}' to score copies on; got none, "
-            f"since {scored.reason}; leave --language out"
+            f"since {scored.reason}; leave --lang out"
         )
     return EvaluationText(language, source, scored)
 

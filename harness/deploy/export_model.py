@@ -10,7 +10,7 @@ from typing import cast
 from harness.deploy.evaluation_text import EvaluationText, needs_text, read_evaluation_text
 from harness.deploy.file_records import describe_file, measure_files
 from harness.deploy.fp32_file import build_checker, write_fp32
-from harness.deploy.lineage import find_lineage
+from harness.deploy.lineage import find_lineage, name_model
 from harness.deploy.output_folder import check_output_folder, replace_folder
 from harness.deploy.precision_copy import write_copy
 from harness.deploy.quality_gate import QualityGate, fit_labels
@@ -115,7 +115,7 @@ def export_model(
         ]
         default, default_reason = choose_default(files)
         record = ExportRecord(
-            name=f"{model.resolve().name}-{task}",
+            name=f"{name_model(model)}-{task}",
             architecture=type(source.model).__name__,
             task=task,
             paired=task in TASKS and TASKS[task].paired,
@@ -155,7 +155,7 @@ def _read_text(
         return read_evaluation_text(task, language, data, strict=strict)
     if needs_text(precisions):
         raise HarnessError(
-            "export: expected text to calibrate static int8 with; got none; add --language (and --data)"
+            "export: expected text to calibrate static int8 with; got none; add --lang (and --data)"
         )
     return None
 

@@ -47,6 +47,18 @@ def find_lineage(model: Path) -> dict[str, Any]:
     }
 
 
+def name_model(model: Path) -> str:
+    """Return what a model is called: its run, its name on the hub, or its folder."""
+    folder = model.resolve()
+    snapshots, cached = folder.parent, folder.parent.parent
+    if snapshots.name == "snapshots" and cached.name.startswith("models--"):
+        return cached.name.rpartition("--")[2]
+    if folder.name == "model" and (folder.parent / NAME).is_file():
+        run = folder.parent.parent
+        return f"{run.parent.name}-{run.name}".replace("@", "-")
+    return folder.name
+
+
 def _read_chain(folder: Path) -> list[dict[str, Any]]:
     """Return the manifests from the teacher to this stage; none where no stage made the model."""
     chain: list[dict[str, Any]] = []

@@ -11,7 +11,7 @@ from harness.config.scale import Scale
 from harness.config.study import slugify
 from harness.data import builtin
 from harness.data.folder import list_languages
-from harness.errors import unknown
+from harness.errors import UsageError, unknown
 from harness.languages import LANGUAGES
 from harness.pipeline.plan import Stage
 from harness.plans.stage import make_stage
@@ -69,12 +69,34 @@ def _name_part(task: str, part: str) -> str:
     return f"{task}/{part}{TASKS[task.partition('/')[0]].format.ending}"
 
 
-def check_language(language: str, scale: Scale) -> None:
-    """Check that the scale's source has text of a language."""
+def check_language(language: str, scale: Scale, named_by: str = "") -> None:
+    """Check that the scale's source has text of a language.
+
+    Args:
+        language: code.
+        scale: whose source is read.
+        named_by: where the language is named, for the message; empty: on the command line.
+
+    Raises:
+        UsageError: it has none; the message says which option helps.
+    """
     corpus, known = scale.corpus, list_text_languages(scale)
-    if language not in known:
-        kinds = {"builtin": "built-in language", "hub": "language"}
-        raise unknown(kinds.get(corpus.source, f"language of {corpus.folder}"), language, known)
+    if language in known:
+        return
+    kinds = {"builtin": "built-in language", "hub": "language"}
+    error = str(unknown(kinds.get(corpus.source, f"language of {corpus.folder}"), language, known))
+    code = next((code for code, row in LANGUAGES.items() if row.name.lower() == language.lower()), None)
+    if code is not None:
+        raise UsageError(f"{error.partition(' Did you mean')[0]} Did you mean '{code}', {language}?")
+    place = f"; {named_by} names it" if named_by else ""
+    if error.endswith("?"):
+        raise UsageError(f"{error[:-1]}{place}?")
+    advice = {
+        "builtin": "use --data DIR for text of your own, or a scale that reads the hub, as --scale laptop",
+        "hub": "use --data DIR for text of your own",
+        "folder": f"put its text into {corpus.folder}/corpus/{language}",
+    }[corpus.source]
+    raise UsageError(f"{error.rstrip('.')}{place}; {advice}")
 
 
 def list_text_languages(scale: Scale) -> list[str]:

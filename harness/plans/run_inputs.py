@@ -121,7 +121,7 @@ def plan_pretraining(scale: Scale) -> tuple[Stage, ...]:
     else:
         languages = block.languages
         for language in languages:
-            check_language(language, scale)
+            check_language(language, scale, f"teacher.pretrain.languages of the scale '{scale.name}'")
     step = block.resolve(languages, scale.choose_amounts(TEACHER, "pretrain"))
     tasks = {language: find_tasks(language, scale) for language in languages}
     return (

@@ -19,7 +19,7 @@ STEP = "source: a test\nteacher: mbert\nsteps:\n  - "
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (["reproduce"], "Missing argument 'language'; add --help to see the usage"),
+        (["reproduce"], "--lang: expected a language, as mt; got none; add it"),
         (
             ["reproduce", "xx"],
             "unknown built-in language 'xx'; there are: en, fr, he, hi, mt, nl, sk, sl, sw, tl",

@@ -288,9 +288,9 @@ def test_the_command_prints_what_it_made(saved, tmp_path: Path):
             ["--task", "pos", "--layout", "zip"],
             "unknown layout 'zip'; there are: plain, transformers.js, ort",
         ),
-        (["--task", "pos", "--data", "."], "--data: expected a --language to read in it; got none"),
+        (["--task", "pos", "--data", "."], "--data: expected a --lang to read in it; got none"),
         (
-            ["--task", "pos", "--language", "mt", "--data", "none"],
+            ["--task", "pos", "--lang", "mt", "--data", "none"],
             "--data none: expected a data folder; got none",
         ),
         (["--task", "pos", "--graphs", "fx"], "unknown graph 'fx'; there are: legacy"),

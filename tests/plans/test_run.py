@@ -455,7 +455,11 @@ HUB_TEXT = {"corpus": {"source": "hub", "held_out_fraction": 0.1}}
 @pytest.mark.parametrize(
     ("language", "changes", "message"),
     [
-        ("zz", {}, r"unknown built-in language 'zz'; there are: en, fr, he, hi, mt, nl, sk, sl, sw, tl\."),
+        (
+            "zz",
+            {},
+            r"unknown built-in language 'zz'; there are: en, .*, sl, sw, tl; use --data DIR",
+        ),
         ("ar", {}, r"unknown built-in language 'ar'; there are: en"),
         ("zz", HUB_TEXT, r"unknown language 'zz'; there are: ar, ceb, cs"),
         ("mt", {"teacher.pretrain.languages": ["eu"]}, r"unknown built-in language 'eu'; there are: en"),
@@ -484,9 +488,12 @@ def test_wrong_settings_are_refused_before_the_run(language, changes, message, m
 
 def test_unknown_language_lists_those_of_folder(make_run_plan, data, write_data):
     write_data(data, ("sw",))
-    with pytest.raises(HarnessError, match=rf"unknown language of {data} 'mm'; there are: mt, sw\."):
+    with pytest.raises(HarnessError, match=rf"unknown language of {data} 'mm'; there are: mt, sw"):
         make_run_plan("mm", data=data)
-    with pytest.raises(HarnessError, match=rf"unknown language of {data} 'sk'; there are: mt, sw\."):
+    with pytest.raises(
+        HarnessError,
+        match=rf"unknown language of {data} 'sk'; .* mt, sw; teacher.pretrain.lang",
+    ):
         make_run_plan("mt", data=data)
 
 

@@ -1,0 +1,43 @@
+"""The device that the commands of this process compute on."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from harness.errors import UsageError, unknown
+
+_CHOICES = ("auto", "cpu", "cuda", "cuda:NUMBER")
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def select_device(name: str) -> str:
+    """Hide from this process the GPUs that it shall not use; return the name.
+
+    It must be called before CUDA is initialised. ``auto`` takes a GPU where torch can use one.
+
+    Raises:
+        UsageError: no such device, or a GPU that torch cannot use.
+    """
+    if name not in _CHOICES[:3] and not re.fullmatch(r"cuda:\d+", name):
+        raise unknown("device", name, _CHOICES)
+    if name == "cpu":
+        os.environ[_VISIBLE] = ""
+    elif name.startswith("cuda"):
+        _select_gpu(name)
+    return name
+
+
+def _select_gpu(name: str) -> None:
+    number = name.partition(":")[2]
+    if number:
+        visible = [one for one in os.environ.get(_VISIBLE, "").split(",") if one]
+        known = not visible or int(number) < len(visible)
+        os.environ[_VISIBLE] = (visible[int(number)] if visible else number) if known else ""
+    import torch  # noqa: PLC0415  only this choice needs it
+
+    if not torch.cuda.is_available():
+        raise UsageError(
+            f"--device {name}: expected a GPU that torch can use; got none; `harness doctor` says why, "
+            "or use --device cpu"
+        )

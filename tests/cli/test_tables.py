@@ -1,0 +1,144 @@
+"""Every table that a command prints, at 80 and at 200 columns: no cell is cut."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from harness.cli.app import app, print_table
+
+GOLDEN = Path(__file__).parent / "tables"
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Return a function that runs something and returns what a terminal of a width shows."""
+
+    def terminal(width, run):
+        file = io.StringIO()
+        console = Console(
+            file=file,
+            width=width,
+            force_terminal=True,
+            color_system=None,
+            highlight=False,
+            legacy_windows=False,
+        )
+        for module in ("app", "watch", "recipes", "machine", "export", "score"):
+            monkeypatch.setattr(sys.modules[f"harness.cli.{module}"], "out", console)
+        run()
+        return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).rstrip()
+
+    return terminal
+
+
+def make_export_record():
+    """Return the record of an export with two files, as far as its table reads it."""
+    speed = {"value": 1.71, "low": 1.62, "high": 1.8}
+    row = {
+        "file": "onnx/model_quantized.onnx", "size_bytes": 6_123_456, "compressed_bytes": 4_123_456,
+        "max_abs_delta": 1.2e-5, "argmax_agreement": 0.998, "p50_ms": 1.21, "p99_ms": 2.05,
+        "precision": "int8", "speed_ratio": speed, "scores": {"macro_f1": {"value": 0.812}}, "gate": "passed",
+        "kept_parts": ["embeddings"],
+    }  # fmt: skip
+    return {"files": [row | {"file": "onnx/model.onnx", "precision": "fp32", "kept_parts": []}, row]}
+
+
+def make_scores():
+    """Return the scores of two models on a task, as far as their table reads them."""
+    cell = {"mean": 0.7123, "std": 0.011, "low": 0.69, "high": 0.73, "values": [0.71, 0.72, 0.7]}
+    comparison = {
+        "model": "compact-student-of-a-long-name", "task": "topic", "p_holm": 0.0312, "verdict": "worse",
+        "difference": {"value": -0.02, "low": -0.03, "high": -0.01},
+    }  # fmt: skip
+    models = ("multilingual-e5-small", comparison["model"])
+    return {
+        "names": {name: name for name in models},
+        "scores": {name: {"topic": {"n_test": 204, "metrics": {"macro_f1": cell}}} for name in models},
+        "comparisons": [comparison],
+    }
+
+
+def call(*arguments):
+    """Return a function that runs a command."""
+    return lambda: app(args=list(arguments), standalone_mode=False)
+
+
+def print_export():
+    """Print the table of an export."""
+    from harness.cli.export import _print_files
+
+    _print_files(make_export_record())
+
+
+def print_scores():
+    """Print the table of a score."""
+    from harness.cli.score import _tabulate
+
+    print_table(_tabulate(make_scores(), "topic", "macro_f1"))
+
+
+TABLES = {
+    "recipe": call("recipe", "show", "gurgurov2025", "--scale", "mini"),
+    "languages": call("languages"),
+    "sources": call("languages", "--sources"),
+    "export": print_export,
+    "score": print_scores,
+}
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_look_as_kept(name, width, terminal):
+    shown = terminal(width, TABLES[name]).partition("note: ")[0].rstrip()
+    assert "…" not in shown.replace("0, 2, …", "")
+    assert max(map(len, shown.splitlines())) <= width
+    path = GOLDEN / f"{name}-{width}.txt"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{shown}\n", encoding="utf-8")
+    assert shown == path.read_text(encoding="utf-8").rstrip("\n")
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_plan_shows_every_stage_and_what_is_left(width, terminal, tmp_path):
+    shown = terminal(width, call("plan", "mt", "--runs", str(tmp_path)))
+    assert "…" not in shown
+    assert re.search(r"score\.sentiment\.random-teacher", shown)
+    assert re.search(r"^to do:  70 stages$", shown, re.MULTILINE)
+    assert re.search(r"^time:   about .* \(.* to .*\), from this processor's speed", shown, re.MULTILINE)
+    assert re.search(r"^disk:   about .*; .* are free$", shown, re.MULTILINE)
+    assert re.search(r"^memory: about .* this machine has ", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_cell_is_lost_where_a_table_is_split(width, terminal):
+    table = Table("name", *(f"column {number}" for number in range(12)))
+    for row in range(2):
+        table.add_row(f"model-{row}.onnx", *(f"{row}-{number}-value" for number in range(12)))
+    shown = terminal(width, lambda: print_table(table))
+    for row in range(2):
+        assert f"model-{row}.onnx" in shown
+        assert all(f"{row}-{number}-value" in shown for number in range(12))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys"),
+    [
+        (("languages",), {"code", "name", "script", "builtin", "in_folder", "sources"}),
+        (("doctor",), {"what", "state", "advice"}),
+        (("plan", "mt"), {"run", "stages", "estimate"}),
+        (("recipe", "show", "gurgurov2025"), {"recipe", "source", "scale", "steps"}),
+    ],
+)
+def test_json_can_be_read(arguments, keys, terminal, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    value = json.loads(terminal(80, call(*arguments, "--json")))
+    assert set(value[0] if isinstance(value, list) else value) == keys
