@@ -12,7 +12,9 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 Support: TypeAlias = Literal[
+    "pretrain",
     "teacher",
+    "blank",
     "shorten",
     "prune",
     "narrow",
@@ -20,6 +22,7 @@ Support: TypeAlias = Literal[
     "trim",
     "factorise",
     "distil",
+    "attention",
     "score",
     "export",
 ]
@@ -27,14 +30,17 @@ Tokenizer: TypeAlias = Literal["wordpiece", "unigram", "bpe"]
 
 SUPPORTED: Mapping[Support, str] = MappingProxyType(
     {
-        "teacher": "be a recipe's teacher, published or trained here",
+        "pretrain": "be trained here as a teacher, from random weights",
+        "teacher": "be a recipe's teacher, adapted, and given an MLM head where it was published without one",
+        "blank": "be a student of random weights",
         "shorten": "keep some layers",
         "prune": "keep some FFN neurons and attention heads",
         "narrow": "keep some dimensions of the hidden states",
         "narrow on text": "narrow to principal components, or fitted on text",
         "trim": "keep some tokens",
         "factorise": "split the embeddings into two maps",
-        "distil": "be the student or teacher of a language model's distillation",
+        "distil": "be the student or teacher of a distillation that compares logits or hidden states",
+        "attention": "be compared by queries, keys, values or attention scores",
         "score": "be fine-tuned and scored",
         "export": "be written as ONNX",
     }
@@ -43,7 +49,19 @@ SUPPORTED: Mapping[Support, str] = MappingProxyType(
 
 
 class EncoderSizes(NamedTuple):
-    """The sizes that a parameter formula takes; ``tied``: the decoder shares the word embeddings."""
+    """The sizes that a parameter formula takes.
+
+    Attributes:
+        layers: transformer layers.
+        hidden: width of the hidden states.
+        ffn: neurons of a layer's FFN.
+        vocabulary: tokens.
+        positions: rows of the position embeddings.
+        types: rows of the token type embeddings.
+        tied: whether the decoder shares the word embeddings.
+        embedding: width of the embeddings.
+        distances: distances to each side that relative positions tell apart; 0 without relative positions.
+    """
 
     layers: int
     hidden: int
@@ -52,6 +70,8 @@ class EncoderSizes(NamedTuple):
     positions: int
     types: int
     tied: bool
+    embedding: int
+    distances: int
 
 
 ParameterFormula: TypeAlias = Callable[[EncoderSizes], dict[str, int]]
@@ -62,14 +82,54 @@ def _count_bert(sizes: EncoderSizes) -> dict[str, int]:
 
     Legend: **V** vocabulary, **D** hidden, **F** FFN, **L** layers.
     """
-    V, D, F, L = sizes.vocabulary, sizes.hidden, sizes.ffn, sizes.layers
+    V, D = sizes.vocabulary, sizes.hidden
     return {
         "embeddings": (V + sizes.positions + sizes.types) * D + 2 * D,
-        "attention": L * 4 * (D * D + D),
-        "ffn": L * (2 * D * F + F + D),
-        "norms": L * 4 * D,
+        **_count_post_norm_layers(sizes),
         "mlm_head": D * D + D + 2 * D + V + (0 if sizes.tied else V * D + V),
     }
+
+
+def _count_distilbert(sizes: EncoderSizes) -> dict[str, int]:
+    """Count the same of DistilBERT, whose untied decoder has no second bias."""
+    V, D = sizes.vocabulary, sizes.hidden
+    return {**_count_bert(sizes), "mlm_head": D * D + D + 2 * D + V + (0 if sizes.tied else V * D)}
+
+
+def _count_electra(sizes: EncoderSizes) -> dict[str, int]:
+    """Count the same of Electra: embeddings of width **E**, and a map to D where the two differ."""
+    V, D, E = sizes.vocabulary, sizes.hidden, sizes.embedding
+    return {
+        "embeddings": (V + sizes.positions + sizes.types) * E + 2 * E + (0 if E == D else E * D + D),
+        **_count_post_norm_layers(sizes),
+        "mlm_head": D * E + E + 2 * E + V + (0 if sizes.tied else V * E),
+    }
+
+
+def _count_modernbert(sizes: EncoderSizes) -> dict[str, int]:
+    """Count the same of ModernBERT: no bias but the decoder's, a gated FFN, no first norm in layer 0."""
+    V, D, F, L = sizes.vocabulary, sizes.hidden, sizes.ffn, sizes.layers
+    return {
+        "embeddings": V * D + D,
+        "attention": L * 4 * D * D,
+        "ffn": L * 3 * D * F,
+        "norms": 2 * L * D,
+        "mlm_head": D * D + D + V + (0 if sizes.tied else V * D),
+    }
+
+
+def _count_deberta(sizes: EncoderSizes) -> dict[str, int]:
+    """Count the same of DeBERTa-v2: rows of distances to each side, with a norm, in place of positions."""
+    D = sizes.hidden
+    return {
+        **_count_bert(sizes),
+        "embeddings": (sizes.vocabulary + sizes.types + 2 * sizes.distances) * D + 4 * D,
+    }
+
+
+def _count_post_norm_layers(sizes: EncoderSizes) -> dict[str, int]:
+    D, F, L = sizes.hidden, sizes.ffn, sizes.layers
+    return {"attention": L * 4 * (D * D + D), "ffn": L * (2 * D * F + F + D), "norms": L * 4 * D}
 
 
 BERT_KEYS: Mapping[str, str] = MappingProxyType(
@@ -84,8 +144,38 @@ BERT_KEYS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Size → its key in BERT's ``config.json``, which most families share."""
+_POSITIONS_ALONE = {name: key for name, key in BERT_KEYS.items() if name != "types"}
 _DISTILBERT_KEYS = {"layers": "n_layers", "hidden": "dim", "heads": "n_heads", "ffn": "hidden_dim"}
 _SIZE_BY_BERT_KEY = {key: size for size, key in BERT_KEYS.items()}
+
+
+class Setting(NamedTuple):
+    """A setting of ``config.json`` of which one value is supported.
+
+    Attributes:
+        value: that is supported.
+        default: the value where ``config.json`` does not state the setting.
+    """
+
+    value: Any
+    default: Any
+
+
+_ENCODER: Mapping[str, Setting] = MappingProxyType({"is_decoder": Setting(False, False)})
+_ROBERTA: Mapping[str, Setting] = MappingProxyType({**_ENCODER, "pad_token_id": Setting(1, 1)})
+"""Positions are numbered from the padding token's id on, and so is their number counted here."""
+_MODERNBERT_SETTINGS = {
+    **dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), Setting(False, False)),
+    "decoder_bias": Setting(True, True),
+}
+_DEBERTA_SETTINGS = {
+    "relative_attention": Setting(True, False),
+    "share_att_key": Setting(True, False),
+    "norm_rel_ebd": Setting("layer_norm", "none"),
+    "position_biased_input": Setting(False, True),
+    "conv_kernel_size": Setting(0, 0),
+    "legacy": Setting(True, True),
+}
 
 
 @dataclass(frozen=True)
@@ -102,6 +192,10 @@ class ModelFamily:
         padding_id: id of the padding token in a fresh model.
         positions_follow_padding: whether positions are numbered from the padding token's id on.
         mlm_head_tensor: a tensor that a checkpoint with a masked-language head has, and no other has.
+        first_layer_stays: whether layer 0 differs from the others and must stay the first.
+        whole_heads: whether heads can be dropped only, since positions rotate their dimensions in pairs.
+        values_of: the family whose value it takes where a recipe states values by family and not its own.
+        settings: of ``config.json`` of which one value is supported.
         count_parameters: the parameters of each part from the sizes; None where no formula is written.
     """
 
@@ -114,6 +208,10 @@ class ModelFamily:
     padding_id: int = 0
     positions_follow_padding: bool = False
     mlm_head_tensor: str = "lm_head.dense.weight"
+    first_layer_stays: bool = False
+    whole_heads: bool = False
+    values_of: str = ""
+    settings: Mapping[str, Setting] = field(default_factory=lambda: _ENCODER, hash=False)
     count_parameters: ParameterFormula | None = None
 
     @property
@@ -127,17 +225,24 @@ class ModelFamily:
 
 
 _SCORED: frozenset[Support] = frozenset({"score"})
-_EXPORTED: frozenset[Support] = _SCORED | {"export"}
-_CUT: frozenset[Support] = _EXPORTED | {"shorten", "prune", "narrow", "trim", "distil"}
-_FITTED: frozenset[Support] = _CUT | {"narrow on text"}
-_TAUGHT: frozenset[Support] = _FITTED | {"teacher"}
+_CUT: frozenset[Support] = _SCORED | {
+    "export",
+    "teacher",
+    "blank",
+    "shorten",
+    "prune",
+    "narrow",
+    "trim",
+    "distil",
+}
+_FITTED: frozenset[Support] = _CUT | {"narrow on text", "attention"}
 
 _ROWS = (
     ModelFamily(
         "bert",
         "BERT",
         ("wordpiece", "unigram"),
-        _TAUGHT | {"factorise"},
+        _FITTED | {"pretrain", "factorise"},
         token_types=2,
         mlm_head_tensor="cls.predictions.transform.dense.weight",
         count_parameters=_count_bert,
@@ -146,30 +251,35 @@ _ROWS = (
         "xlm-roberta",
         "XLM-R",
         ("unigram",),
-        _TAUGHT,
+        _FITTED | {"pretrain"},
         token_types=1,
         padding_id=1,
         positions_follow_padding=True,
+        settings=_ROBERTA,
         count_parameters=_count_bert,
     ),
     ModelFamily(
         "roberta",
         "RoBERTa",
         ("bpe",),
-        _EXPORTED,
+        _FITTED,
         token_types=1,
         padding_id=1,
         positions_follow_padding=True,
+        values_of="xlm-roberta",
+        settings=_ROBERTA,
         count_parameters=_count_bert,
     ),
     ModelFamily(
         "camembert",
         "CamemBERT",
         ("unigram",),
-        _EXPORTED,
+        _FITTED,
         token_types=1,
         padding_id=1,
         positions_follow_padding=True,
+        values_of="xlm-roberta",
+        settings=_ROBERTA,
         count_parameters=_count_bert,
     ),
     ModelFamily(
@@ -177,25 +287,46 @@ _ROWS = (
         "DistilBERT",
         ("wordpiece",),
         _FITTED,
-        keys={name: _DISTILBERT_KEYS.get(name, key) for name, key in BERT_KEYS.items() if name != "types"},
+        keys={name: _DISTILBERT_KEYS.get(name, key) for name, key in _POSITIONS_ALONE.items()},
         mlm_head_tensor="vocab_transform.weight",
+        values_of="bert",
+        count_parameters=_count_distilbert,
+    ),
+    ModelFamily(
+        "electra",
+        "Electra",
+        ("wordpiece",),
+        _FITTED,
+        keys={**BERT_KEYS, "embedding": "embedding_size"},
+        token_types=2,
+        mlm_head_tensor="generator_predictions.dense.weight",
+        values_of="bert",
+        count_parameters=_count_electra,
     ),
     ModelFamily(
         "modernbert",
         "ModernBERT",
         ("bpe",),
         _CUT,
-        keys={name: key for name, key in BERT_KEYS.items() if name != "types"},
+        keys=_POSITIONS_ALONE,
         padding_id=50283,
         mlm_head_tensor="head.dense.weight",
+        first_layer_stays=True,
+        whole_heads=True,
+        values_of="xlm-roberta",
+        settings={**_ENCODER, **_MODERNBERT_SETTINGS},
+        count_parameters=_count_modernbert,
     ),
     ModelFamily(
-        "electra",
-        "Electra",
-        ("wordpiece",),
+        "deberta-v2",
+        "DeBERTa-v2 and v3",
+        ("unigram",),
         _CUT,
-        token_types=2,
-        mlm_head_tensor="generator_predictions.dense.weight",
+        keys={**BERT_KEYS, "distances": "position_buckets"},
+        mlm_head_tensor="cls.predictions.transform.dense.weight",
+        values_of="xlm-roberta",
+        settings={**_ENCODER, **_DEBERTA_SETTINGS},
+        count_parameters=_count_deberta,
     ),
     ModelFamily(
         "xlm-roberta-xl",
@@ -216,7 +347,22 @@ def list_families(support: Support) -> tuple[str, ...]:
 
 
 TEACHERS = list_families("teacher")
-"""The families that a recipe, a scale and a shape may name."""
+"""The families that a recipe and a shape may name."""
+
+
+def find_unsupported_setting(config: Mapping[str, Any]) -> str | None:
+    """Return which setting of a ``config.json`` is not supported, as the rest of a message; None if all are.
+
+    A family without a row has no such setting.
+    """
+    row = FAMILIES.get(str(config.get("model_type")))
+    for name, setting in (row.settings if row else {}).items():
+        got = config.get(name, setting.default)
+        if got != setting.value:
+            return (
+                f"expected {name} {setting.value}; got {got}; take another {row.title if row else ''} model"
+            )
+    return None
 
 
 def max_input_tokens(config: Mapping[str, Any]) -> int | None:

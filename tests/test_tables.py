@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -81,9 +82,10 @@ def test_the_page_on_export_shows_every_precision():
 def test_the_families_whose_tensors_are_known_can_be_cut():
     from harness.models.families.table import LAYOUTS
 
-    for support in ("shorten", "prune", "narrow", "trim", "distil"):
+    for support in ("teacher", "blank", "shorten", "prune", "narrow", "trim", "distil"):
         assert set(list_families(support)) == LAYOUTS.keys()
-    assert set(list_families("narrow on text")) == {name for name, row in LAYOUTS.items() if row.post_norm}
+    for support in ("narrow on text", "attention"):
+        assert set(list_families(support)) == LAYOUTS.keys() - {"modernbert", "deberta-v2"}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -92,7 +94,9 @@ def test_a_family_says_what_its_configuration_says(name):
 
     row, config = FAMILIES[name], AutoConfig.for_model(name)
     assert row.supports <= set(SUPPORTED)
-    written = config.to_dict()
+    written = config.to_dict() | ({"position_buckets": -1} if name == "deberta-v2" else {})
+    defaults = {key: setting.default for key, setting in row.settings.items() if key in written}
+    assert defaults == {key: written[key] for key in defaults}
     assert set(row.keys.values()) <= written.keys()
     assert ("types" in row.keys) == ("type_vocab_size" in written)
     assert row.config_key("intermediate_size") == row.keys["ffn"]
@@ -101,13 +105,20 @@ def test_a_family_says_what_its_configuration_says(name):
 
 
 @pytest.mark.parametrize("name", TEACHERS)
-def test_a_recipes_teacher_has_all_that_planning_and_training_need(name):
+def test_a_recipes_teacher_has_all_that_planning_needs(name):
+    row = FAMILIES[name]
+    assert row.keys.keys() >= BERT_KEYS.keys() - {"types"}
+    assert row.count_parameters is not None
+    assert row.values_of in {"", "bert", "xlm-roberta"}
+    assert bool(row.values_of) == (name not in {"bert", "xlm-roberta"})
+
+
+@pytest.mark.parametrize("name", list_families("pretrain"))
+def test_a_teacher_that_is_trained_here_has_all_that_training_needs(name):
     from harness.models.families.table import LAYOUTS
     from harness.train.language_model.teacher import TOKENIZER_TRAINERS
 
     row = FAMILIES[name]
-    assert row.keys.keys() == BERT_KEYS.keys()
-    assert row.count_parameters is not None
     assert row.token_types >= 1
     assert row.tokenizers[0] in TOKENIZER_TRAINERS
     assert LAYOUTS[name].fixed["pad_token_id"] == row.padding_id
@@ -123,12 +134,25 @@ def test_an_exported_folder_and_the_page_read_positions_as_the_table_does():
     assert set(re.findall(r'"([\w-]+)"', listed)) == families
 
 
-def test_the_page_on_surgery_shows_every_family():
+def test_the_page_on_families_shows_every_family_and_what_each_column_means():
+    titles = {"wordpiece": "WordPiece", "unigram": "Unigram", "bpe": "BPE"}
+    rows = []
+    for name, row in FAMILIES.items():
+        cells = ("yes" if support in row.supports else "no" for support in SUPPORTED)
+        rows.append([row.title, f"`{name}`", ", ".join(titles[one] for one in row.tokenizers), *cells])
+    text = page("families.md")
+    assert table(["family", "`model_type`", "usual tokenizers", *SUPPORTED], rows) in text
+    assert table(["column", "its models can"], [list(row) for row in SUPPORTED.items()]) in text
+
+
+def test_the_page_on_families_states_the_settings_that_are_supported():
     rows = [
-        [row.title, f"`{name}`", *("yes" if support in row.supports else "–" for support in SUPPORTED)]
-        for name, row in FAMILIES.items()
+        [row.title, f"`{name}`", f"`{json.dumps(setting.value)}`"]
+        for row in FAMILIES.values()
+        for name, setting in row.settings.items()
+        if name != "is_decoder"
     ]
-    assert table(["family", "`model_type`", *SUPPORTED], rows) in page("surgery.md")
+    assert table(["family", "setting", "supported value"], rows) in page("families.md")
 
 
 def test_the_recipes_name_families_of_the_table():

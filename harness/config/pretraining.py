@@ -10,7 +10,7 @@ from pydantic import field_validator, model_validator
 from harness.config.amounts import Amounts, Settings, TrainingSettings
 from harness.config.shape import Shape
 from harness.config.values import Count, Portion, Rate, Share, Strict, describe_unknown, refusal
-from harness.families import FAMILIES, TEACHERS
+from harness.families import FAMILIES, list_families
 
 
 class ShallowStart(Strict):
@@ -57,8 +57,8 @@ class Pretrain(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Pretrain:
-        if self.family not in TEACHERS:
-            raise refusal(describe_unknown("model family", self.family, TEACHERS))
+        if self.family not in (trained := list_families("pretrain")):
+            raise refusal(describe_unknown("model family", self.family, trained))
         if self.hidden % self.heads:
             raise refusal(f"hidden {self.hidden} is no multiple of the {self.heads} heads")
         if self.attention == "neighbours" and (self.heads < 2 or self.hidden // self.heads % 2):

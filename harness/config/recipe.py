@@ -11,7 +11,7 @@ from harness.config.shape import KNOWN_TEACHERS
 from harness.config.steps import KINDS
 from harness.config.steps.base import Step
 from harness.config.values import Strict, describe_unknown, refusal
-from harness.families import TEACHERS
+from harness.families import FAMILIES, TEACHERS
 
 
 class WrittenStep(Strict):
@@ -56,12 +56,13 @@ def build_step(step: WrittenStep, family: str) -> Step:
 
 
 def _choose_value(value: Any, family: str) -> Any:
-    """Return a per-family value's entry for the family; any other value as it is."""
+    """Return a per-family value's entry for the family, or for its relative; any other value as it is."""
     if not isinstance(value, Mapping) or not value or not set(value) & set(TEACHERS):
         return value
     for name in value:
         if name not in TEACHERS:
             raise refusal(describe_unknown("model family", name, TEACHERS))
-    if family not in value:
-        raise refusal(f"states no value for the model family '{family}'; it has: {', '.join(value)}")
-    return value[family]
+    for name in (family, FAMILIES[family].values_of):
+        if name in value:
+            return value[name]
+    raise refusal(f"states no value for the model family '{family}'; it has: {', '.join(value)}")

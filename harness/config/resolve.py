@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from harness.config.recipe import Recipe, WrittenStep, build_step
 from harness.config.scale import Scale
 from harness.config.shape import Shape
-from harness.config.steps.base import EarlierModels, PlannedStep, TaughtStep, check_teacher
+from harness.config.steps.base import EarlierModels, PlannedStep, TaughtStep, check_family, check_teacher
 from harness.config.values import refusal
 from harness.errors import UsageError
 
@@ -49,6 +49,7 @@ def _resolve_step(
     step = build_step(written, models.teacher.family)
     if not step.makes_encoder and not (is_last and models.steps):
         raise refusal("expected it last, after the steps that make the student; move it there")
+    check_family(step, models.current.family)
     if isinstance(step, TaughtStep):
         check_teacher(step, models)
     from_scratch = step.learns_from_scratch(models)

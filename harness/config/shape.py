@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from harness.config.values import Count, Strict, refusal
 from harness.errors import HarnessError, unknown
-from harness.families import FAMILIES, TEACHERS, EncoderSizes, ParameterFormula
+from harness.families import FAMILIES, TEACHERS, EncoderSizes, ParameterFormula, find_unsupported_setting
 
 
 class Shape(Strict):
-    """The sizes of an encoder's parts; it says nothing of the weights."""
+    """The sizes of an encoder's parts; it says nothing of the weights.
+
+    Attributes:
+        types: token types; 0 where the family has none.
+        embedding: width of the embeddings where it is another than that of the hidden states, as in Electra.
+        distances: distances to each side that relative positions tell apart, as in DeBERTa.
+    """
 
     family: str
     layers: Count
@@ -22,8 +28,10 @@ class Shape(Strict):
     ffn: Count
     vocabulary: Count
     positions: Count
-    types: Count
+    types: Annotated[int, Field(ge=0)]
     tied: bool = True
+    embedding: Count | None = None
+    distances: Count | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Shape:
@@ -31,7 +39,19 @@ class Shape(Strict):
             raise refusal(f"unknown model family '{self.family}'; there are: {', '.join(TEACHERS)}")
         if self.hidden % self.heads:
             raise refusal(f"hidden {self.hidden} is no multiple of the {self.heads} heads")
+        if self.embedding == self.hidden:
+            raise refusal(f"embedding {self.embedding} is the width of the hidden states; leave it out")
         return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if value is not None}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Every size by its name, with the width of the embeddings."""
+        numbers = self.model_dump(exclude={"family", "tied"})
+        return numbers | {"embedding": self.embedding or self.hidden}
 
     @property
     def head_size(self) -> int:
@@ -47,11 +67,14 @@ class Shape(Strict):
         """Count the parameters of each part, as the family's ``ForMaskedLM`` class holds them.
 
         Invariants: the sum equals ``sum(p.numel() for p in model.parameters())`` of the stock class: a tied
-        decoder counts once, an untied decoder has its rows and a second bias; there is no pooler. The norm
-        after the embeddings belongs to them; ``norms`` are the two of each layer.
+        decoder counts once, an untied decoder has its rows too; there is no pooler. The norm after the
+        embeddings belongs to them; ``norms`` are those of the layers.
         """
         count = cast("ParameterFormula", FAMILIES[self.family].count_parameters)  # every teacher has one
-        return count(EncoderSizes(**self.model_dump(include=set(EncoderSizes._fields))))
+        sizes = {"distances": 0} | {
+            name: size for name, size in self.sizes.items() if name in EncoderSizes._fields
+        }
+        return count(EncoderSizes(tied=self.tied, **sizes))
 
     @property
     def num_parameters(self) -> int:
@@ -63,18 +86,23 @@ class Shape(Strict):
         """Read the shape from a transformers ``config.json`` or ``config.to_dict()``.
 
         Raises:
-            HarnessError: the family is unknown, or a number is missing.
+            HarnessError: the family is unknown, a number is missing, or a setting is not supported.
         """
         family = str(config.get("model_type"))
         if family not in TEACHERS:
             raise unknown("model family", family, TEACHERS)
+        unsupported = find_unsupported_setting(config)
+        if unsupported is not None:
+            raise HarnessError(f"config.json: {unsupported}")
         keys = FAMILIES[family].keys
         missing = [key for key in keys.values() if key not in config]
         if missing:
             raise HarnessError(
                 f"config.json: expected {', '.join(keys.values())}; lacks {', '.join(missing)}"
             )
-        numbers = {name: config[key] for name, key in keys.items()}
+        numbers = {"types": 0} | {name: config[key] for name, key in keys.items()}
+        if numbers.get("embedding") == numbers["hidden"]:
+            del numbers["embedding"]
         try:
             return cls(family=family, tied=config.get("tie_word_embeddings", True), **numbers)
         except ValidationError as error:

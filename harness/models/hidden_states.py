@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness.errors import HarnessError
+from harness.families import list_families
 from harness.models.families.table import LAYOUTS
 
 _PROJECTIONS = ("query", "key", "value")
@@ -53,7 +54,7 @@ def capture_hidden_states(
         attention: also return queries, keys and values of every layer.
 
     Raises:
-        HarnessError: ``attention`` of a family without separate query, key and value maps.
+        HarnessError: ``attention`` of a family whose attention is not made of its queries and keys alone.
     """
     encoder: Any = model.base_model
     config: Any = model.config
@@ -80,7 +81,7 @@ def record_attention(model: nn.Module, *, enabled: bool) -> Iterator[dict[str, l
     """Record queries, keys and values of every layer while the model runs, in the order of the layers.
 
     Raises:
-        HarnessError: the family has no separate query, key and value maps.
+        HarnessError: the family's attention is not made of its queries and keys alone.
     """
     config: Any = model.config
     names = _PROJECTIONS if enabled else ()
@@ -99,14 +100,13 @@ def record_attention(model: nn.Module, *, enabled: bool) -> Iterator[dict[str, l
 
 def _find_projection(model: nn.Module, name: str, layer: int) -> nn.Module:
     config: Any = model.config
-    layout = LAYOUTS.get(config.model_type)
-    path = layout and getattr(layout, name)
-    if layout is None or not path:
+    if config.model_type not in (able := list_families("attention")):
         raise HarnessError(
-            "distill: expected a model whose attention has a query, key and value map; got "
+            f"distill: expected a family of {', '.join(able)} for losses of attention or relations; got "
             f"{config.model_type}; take losses of logits or hidden states"
         )
-    return model.get_submodule(f"{layout.layers}.{layer}.{path}")
+    layout = LAYOUTS[config.model_type]
+    return model.get_submodule(f"{layout.layers}.{layer}.{getattr(layout, name)}")
 
 
 def _append_output(outputs: list[Tensor]) -> Callable[[nn.Module, Any, Tensor], None]:

@@ -48,23 +48,33 @@ def unigram(lines):
 @pytest.fixture(scope="session")
 def bpe(lines):
     """A byte-level BPE tokenizer as ModernBERT's."""
-    backend = Tokenizer(models.BPE())
+    return _train_bpe(lines, unk="[UNK]", cls="[CLS]", sep="[SEP]", pad="[PAD]", mask="[MASK]")
+
+
+@pytest.fixture(scope="session")
+def roberta_bpe(lines):
+    """A byte-level BPE tokenizer as RoBERTa's."""
+    return _train_bpe(lines, cls="<s>", pad="<pad>", sep="</s>", unk="<unk>", mask="<mask>")
+
+
+def _train_bpe(lines: list[str], **specials: str) -> PreTrainedTokenizerFast:
+    backend = Tokenizer(models.BPE(unk_token=specials["unk"]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    specials = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+        vocab_size=400,
+        special_tokens=[*specials.values()],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     backend.train_from_iterator(lines, trainer)
+    first, last = specials["cls"], specials["sep"]
     backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B [SEP]",
-        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B {last}",
+        special_tokens=[(token, backend.token_to_id(token)) for token in (first, last)],
     )
-    names = dict(
-        zip(("unk_token", "cls_token", "sep_token", "pad_token", "mask_token"), specials, strict=True)
-    )
+    names = {f"{role}_token": token for role, token in specials.items()}
     return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
 
 

@@ -17,9 +17,11 @@ from harness.config.losses import (
     check_compatible,
     find_missing_setting,
     find_unused_setting,
+    list_losses,
 )
 from harness.config.shape import Shape
 from harness.config.values import Count, Portion, Rate, Share, Strict, describe_unknown, refusal
+from harness.families import FAMILIES, SUPPORTED, Support, list_families
 
 TEACHER = "teacher"
 """What a step calls the model that the recipe starts from."""
@@ -99,12 +101,14 @@ class Step(Strict):
     Attributes:
         kind: its name in recipes, and the name of its module.
         trains: whether it trains weights.
+        needs: what a family must support for it.
         needs_teacher: whether it learns from an earlier model.
         makes_encoder: whether it makes an encoder, in a stage of its own; another step comes last.
     """
 
     kind: ClassVar[str]
     trains: ClassVar[bool] = False
+    needs: ClassVar[tuple[Support, ...]] = ()
     needs_teacher: ClassVar[bool] = False
     makes_encoder: ClassVar[bool] = True
 
@@ -117,6 +121,10 @@ class Step(Strict):
         Raises:
             PydanticCustomError: the step does not fit the models before it, or lacks a number.
         """
+
+    def list_needs(self) -> tuple[Support, ...]:
+        """Return what a family must support for this step."""
+        return self.needs
 
     def learns_from_scratch(self, models: EarlierModels) -> bool:
         """Whether random weights learn from words alone in this step."""
@@ -224,6 +232,11 @@ class TaughtStep(Step):
     temperature: Rate | None = None
     layers: LayerMap | None = None
 
+    def list_needs(self) -> tuple[Support, ...]:
+        """Return what a family must support for this step and its losses."""
+        by_attention = not set(list_losses("attention", "relations")).isdisjoint(self.loss)
+        return ("distil", "attention") if by_attention else ("distil",)
+
     @property
     def loss_settings(self) -> LossSettings:
         """The settings that some losses use."""
@@ -247,6 +260,17 @@ class TaughtStep(Step):
         if reason is not None:
             raise refusal(reason)
         return self
+
+
+def check_family(step: Step, family: str) -> None:
+    """Check that a model's family supports a step."""
+    for support in step.list_needs():
+        if support not in FAMILIES[family].supports:
+            able = ", ".join(list_families(support))
+            raise refusal(
+                f"expected a model of a family that can {SUPPORTED[support]} ({able}); got {family}; "
+                "leave the step out, or take another recipe or teacher"
+            )
 
 
 def check_teacher(step: TaughtStep, models: EarlierModels) -> None:

@@ -14,6 +14,7 @@ class Blank(Step):
     """Take a student of random weights in place of the model, its shape a share of the teacher's."""
 
     kind = "blank"
+    needs = ("blank",)
     layers: RatioValue
     width: RatioValue
     ffn: RatioValue

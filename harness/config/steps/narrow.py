@@ -10,6 +10,7 @@ from harness.config.amounts import Amounts, TextSettings
 from harness.config.shape import Shape
 from harness.config.steps.base import EarlierModels, ResolvedStep, TextStep
 from harness.config.values import RatioValue, nearest, refusal
+from harness.families import FAMILIES, Support
 
 Basis = Literal["first", "importance", "pca"]
 Heads = Literal["narrowed", "dropped"]
@@ -54,9 +55,18 @@ class Narrow(TextStep):
             raise refusal("within: svd narrows heads, heads: dropped leaves those it keeps whole; remove one")
         return self
 
+    def list_needs(self) -> tuple[Support, ...]:
+        """Return what a family must support for this step."""
+        return ("narrow", "narrow on text") if self.refits or self.basis == "pca" else ("narrow",)
+
     def resolve(self, models: EarlierModels, amounts: Amounts) -> ResolvedNarrow:
         """Return the new width, which is of whole heads, and the text that the step reads."""
         current, whole = models.current, models.teacher.hidden
+        if FAMILIES[current.family].whole_heads and self.heads != "dropped":
+            raise refusal(
+                f"expected heads: dropped for {current.family}, whose positions rotate the dimensions of a "
+                f"head in pairs; got heads: {self.heads}; change it"
+            )
         unit = current.heads if self.heads == "narrowed" else current.head_size
         hidden = unit * nearest(self.width.times(whole) / unit)
         if hidden < 1:
@@ -69,6 +79,11 @@ class Narrow(TextStep):
         if hidden > current.hidden:
             raise refusal(
                 f"width {self.width} keeps {hidden}; the model is {current.hidden} wide by now; keep less"
+            )
+        if hidden == current.embedding:
+            raise refusal(
+                f"width {self.width} keeps {hidden}, the width of the embeddings, which have a map to the "
+                "hidden states; choose another"
             )
         return ResolvedNarrow(
             hidden=hidden,

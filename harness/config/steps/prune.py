@@ -18,6 +18,7 @@ class Prune(TextStep):
     """Drop FFN neurons, the least important first; `rounds` times, an equal part each."""
 
     kind = "prune"
+    needs = ("prune",)
     width: RatioValue
     score: Importance
     rounds: Count = 1

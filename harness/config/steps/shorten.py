@@ -11,6 +11,7 @@ from harness.config.amounts import Amounts
 from harness.config.shape import Shape
 from harness.config.steps.base import EarlierModels, ResolvedStep, Step
 from harness.config.values import RatioValue, describe_unknown, nearest, refusal
+from harness.families import FAMILIES
 
 NAMED_LAYERS = ("first", "last", "strided", "strided-last", "spread")
 """Which layers a shorter model may keep, besides a list of them."""
@@ -23,6 +24,7 @@ class Shorten(Step):
     """
 
     kind = "shorten"
+    needs = ("shorten",)
     layers: RatioValue
     keep: Literal["first", "last", "strided", "strided-last", "spread"] | tuple[int, ...]
 
@@ -47,7 +49,7 @@ class Shorten(Step):
         if number > current:
             raise refusal(f"layers {self.layers} keeps {number}; the model has {current} by now; keep fewer")
         if isinstance(self.keep, str):
-            return ResolvedShorten(layers=choose_layers(self.keep, number, current))
+            return _keep_layers(choose_layers(self.keep, number, current), models)
         if len(self.keep) != number:
             raise refusal(f"keep lists {len(self.keep)} layers, the ratio keeps {number}; make them agree")
         if list(self.keep) != sorted(set(self.keep)) or self.keep[0] < 0 or self.keep[-1] >= current:
@@ -55,7 +57,17 @@ class Shorten(Step):
                 f"keep: expected a rising list of layers from 0 to {current - 1}; got {list(self.keep)}; "
                 "correct the list"
             )
-        return ResolvedShorten(layers=self.keep)
+        return _keep_layers(self.keep, models)
+
+
+def _keep_layers(layers: tuple[int, ...], models: EarlierModels) -> ResolvedShorten:
+    family = models.current.family
+    if FAMILIES[family].first_layer_stays and layers[0] != 0:
+        raise refusal(
+            f"expected layer 0 kept, as it alone has no norm in {family}; got layers "
+            f"{', '.join(map(str, layers))}; take keep: first, strided or spread"
+        )
+    return ResolvedShorten(layers=layers)
 
 
 def choose_layers(name: str, number: int, of: int) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ class Trim(Step):
     """
 
     kind = "trim"
+    needs = ("trim",)
     tokens: RatioOrCount
 
     def resolve(self, models: EarlierModels, amounts: Amounts) -> ResolvedTrim:

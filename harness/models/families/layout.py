@@ -54,9 +54,7 @@ class FamilyLayout:
         head_norm: path of its norm.
         split_head: return the MLM head of a model in its two halves.
         activation: the configuration's key of the FFN's activation function.
-        post_norm: whether a norm follows each sublayer's sum, as in BERT.
-        rotary: whether positions rotate a head's dimensions in pairs, so that no head can be narrowed.
-        first_layer_lacks_norm: whether layer 0 differs from the others and must stay the first.
+        embedding_map: path of the map from the embeddings to the residual stream; empty where there is none.
         fixed: settings of a fresh configuration that are no part of a shape.
     """
 
@@ -78,9 +76,7 @@ class FamilyLayout:
     head_norm: str
     split_head: Callable[[Any], MlmHead]
     activation: str = "hidden_act"
-    post_norm: bool = True
-    rotary: bool = False
-    first_layer_lacks_norm: bool = False
+    embedding_map: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def locate(self, parameter: str) -> tuple[str, tuple[str, ...], int | None]:

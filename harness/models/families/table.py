@@ -1,8 +1,9 @@
 """The layouts of all families as one table, and functions that look a model up in it.
 
-Axes: **V** vocabulary, **P** positions, **T** token types, **D** hidden (the residual stream), **E** the
-embeddings' own width where it is another, **F** FFN, **A** heads × head size, **N** positions. A number
-before an axis is the number of its blocks in one tensor, as the three maps of ``Wqkv``.
+Axes: **V** vocabulary, **P** positions, **T** token types, **R** relative positions, **D** hidden (the
+residual stream), **E** the embeddings' own width where it is another, **F** FFN, **A** heads × head size,
+**N** positions of a batch. A number before an axis is the number of its blocks in one tensor, as the three
+maps of ``Wqkv``.
 """
 
 from __future__ import annotations
@@ -16,19 +17,26 @@ from torch.nn import functional
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    CamembertConfig,
+    CamembertForMaskedLM,
+    DebertaV2Config,
+    DebertaV2ForMaskedLM,
     DistilBertConfig,
     DistilBertForMaskedLM,
     ElectraConfig,
     ElectraForMaskedLM,
     ModernBertConfig,
     ModernBertForMaskedLM,
+    PretrainedConfig,
     PreTrainedModel,
+    RobertaConfig,
+    RobertaForMaskedLM,
     XLMRobertaConfig,
     XLMRobertaForMaskedLM,
 )
 
 from harness.errors import HarnessError
-from harness.families import FAMILIES
+from harness.families import BERT_KEYS, FAMILIES
 from harness.models.families.layout import FamilyLayout, MlmHead
 
 
@@ -96,6 +104,94 @@ def _split_modernbert_head(model: Any) -> MlmHead:
     return MlmHead(model.head, model.decoder.weight, model.decoder.bias)
 
 
+def _arrange_roberta(
+    model_type: str, model_class: type[PreTrainedModel], config_class: type[PretrainedConfig]
+) -> FamilyLayout:
+    """Return the layout of RoBERTa, whose names XLM-R and CamemBERT share."""
+    return FamilyLayout(
+        model_type=model_type,
+        model_class=model_class,
+        config_class=config_class,
+        axes={
+            "embeddings": _embeddings("roberta"),
+            "attention": _attention("roberta"),
+            "ffn": _ffn("roberta"),
+            "norms": _norms("roberta"),
+            "mlm_head": {
+                "lm_head.dense": "D D",
+                "lm_head.layer_norm": "D",
+                "lm_head.decoder": "V D",
+                "lm_head": "V",
+            },
+        },
+        layers="roberta.encoder.layer",
+        word="roberta.embeddings.word_embeddings",
+        decoder="lm_head.decoder",
+        query="attention.self.query",
+        key="attention.self.key",
+        value="attention.self.value",
+        attention_out="attention.output.dense",
+        residual=("roberta.embeddings.LayerNorm", "attention.output.LayerNorm", "output.LayerNorm"),
+        ffn_in="intermediate.dense",
+        ffn_out="output.dense",
+        head_dense="lm_head.dense",
+        head_norm="lm_head.layer_norm",
+        split_head=_split_roberta_head,
+        fixed={"layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
+    )
+
+
+def _arrange_electra(width: str) -> FamilyLayout:
+    """Return the layout of an Electra whose embeddings have a width of their own, ``E``, or the stream's."""
+    mapped = width != "D"
+    across = {"electra.embeddings_project": f"D {width}"} if mapped else {}
+    return FamilyLayout(
+        model_type="electra",
+        model_class=ElectraForMaskedLM,
+        config_class=ElectraConfig,
+        axes={
+            "embeddings": _embeddings("electra", width) | across,
+            "attention": _attention("electra"),
+            "ffn": _ffn("electra"),
+            "norms": _norms("electra"),
+            "mlm_head": {
+                "generator_predictions.dense": f"{width} D",
+                "generator_predictions.LayerNorm": width,
+                "generator_lm_head": f"V {width}",
+            },
+        },
+        layers="electra.encoder.layer",
+        word="electra.embeddings.word_embeddings",
+        decoder="generator_lm_head",
+        query="attention.self.query",
+        key="attention.self.key",
+        value="attention.self.value",
+        attention_out="attention.output.dense",
+        residual=(
+            "electra.embeddings_project" if mapped else "electra.embeddings.LayerNorm",
+            "attention.output.LayerNorm",
+            "output.LayerNorm",
+        ),
+        ffn_in="intermediate.dense",
+        ffn_out="output.dense",
+        head_dense="generator_predictions.dense",
+        head_norm="generator_predictions.LayerNorm",
+        split_head=_split_electra_head,
+        embedding_map="electra.embeddings_project" if mapped else "",
+        fixed={"layer_norm_eps": 1e-12, "pad_token_id": 0},
+    )
+
+
+_BERT_HEAD = {
+    "cls.predictions.transform.dense": "D D",
+    "cls.predictions.transform.LayerNorm": "D",
+    "cls.predictions.decoder": "V D",
+    "cls.predictions": "V",
+}
+_MODERNBERT_IDS = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
+_SAME_WIDTHS = ("embedding_size", "pooler_hidden_size")
+"""Keys of some configurations that repeat the hidden size, and change with it."""
+
 LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
     {
         "bert": FamilyLayout(
@@ -107,12 +203,7 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
                 "attention": _attention("bert"),
                 "ffn": _ffn("bert"),
                 "norms": _norms("bert"),
-                "mlm_head": {
-                    "cls.predictions.transform.dense": "D D",
-                    "cls.predictions.transform.LayerNorm": "D",
-                    "cls.predictions.decoder": "V D",
-                    "cls.predictions": "V",
-                },
+                "mlm_head": _BERT_HEAD,
             },
             layers="bert.encoder.layer",
             word="bert.embeddings.word_embeddings",
@@ -129,37 +220,9 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
             split_head=_split_bert_head,
             fixed={"layer_norm_eps": 1e-12, "pad_token_id": 0},
         ),
-        "xlm-roberta": FamilyLayout(
-            model_type="xlm-roberta",
-            model_class=XLMRobertaForMaskedLM,
-            config_class=XLMRobertaConfig,
-            axes={
-                "embeddings": _embeddings("roberta"),
-                "attention": _attention("roberta"),
-                "ffn": _ffn("roberta"),
-                "norms": _norms("roberta"),
-                "mlm_head": {
-                    "lm_head.dense": "D D",
-                    "lm_head.layer_norm": "D",
-                    "lm_head.decoder": "V D",
-                    "lm_head": "V",
-                },
-            },
-            layers="roberta.encoder.layer",
-            word="roberta.embeddings.word_embeddings",
-            decoder="lm_head.decoder",
-            query="attention.self.query",
-            key="attention.self.key",
-            value="attention.self.value",
-            attention_out="attention.output.dense",
-            residual=("roberta.embeddings.LayerNorm", "attention.output.LayerNorm", "output.LayerNorm"),
-            ffn_in="intermediate.dense",
-            ffn_out="output.dense",
-            head_dense="lm_head.dense",
-            head_norm="lm_head.layer_norm",
-            split_head=_split_roberta_head,
-            fixed={"layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
-        ),
+        "xlm-roberta": _arrange_roberta("xlm-roberta", XLMRobertaForMaskedLM, XLMRobertaConfig),
+        "roberta": _arrange_roberta("roberta", RobertaForMaskedLM, RobertaConfig),
+        "camembert": _arrange_roberta("camembert", CamembertForMaskedLM, CamembertConfig),
         "distilbert": FamilyLayout(
             model_type="distilbert",
             model_class=DistilBertForMaskedLM,
@@ -202,37 +265,7 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
             activation="activation",
             fixed={"pad_token_id": 0},
         ),
-        "electra": FamilyLayout(
-            model_type="electra",
-            model_class=ElectraForMaskedLM,
-            config_class=ElectraConfig,
-            axes={
-                "embeddings": {**_embeddings("electra", "E"), "electra.embeddings_project": "D E"},
-                "attention": _attention("electra"),
-                "ffn": _ffn("electra"),
-                "norms": _norms("electra"),
-                "mlm_head": {
-                    "generator_predictions.dense": "E D",
-                    "generator_predictions.LayerNorm": "E",
-                    "generator_lm_head": "V E",
-                },
-            },
-            layers="electra.encoder.layer",
-            word="electra.embeddings.word_embeddings",
-            decoder="generator_lm_head",
-            query="attention.self.query",
-            key="attention.self.key",
-            value="attention.self.value",
-            attention_out="attention.output.dense",
-            residual=("electra.embeddings_project", "attention.output.LayerNorm", "output.LayerNorm"),
-            ffn_in="intermediate.dense",
-            ffn_out="output.dense",
-            head_dense="generator_predictions.dense",
-            head_norm="generator_predictions.LayerNorm",
-            split_head=_split_electra_head,
-            post_norm=False,
-            fixed={"layer_norm_eps": 1e-12, "pad_token_id": 0},
-        ),
+        "electra": _arrange_electra("E"),
         "modernbert": FamilyLayout(
             model_type="modernbert",
             model_class=ModernBertForMaskedLM,
@@ -265,12 +298,56 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
             head_norm="head.norm",
             split_head=_split_modernbert_head,
             activation="hidden_activation",
-            post_norm=False,
-            rotary=True,
-            first_layer_lacks_norm=True,
+            fixed=dict.fromkeys(_MODERNBERT_IDS, None) | {"pad_token_id": 0},
+        ),
+        "deberta-v2": FamilyLayout(
+            model_type="deberta-v2",
+            model_class=DebertaV2ForMaskedLM,
+            config_class=DebertaV2Config,
+            axes={
+                "embeddings": {
+                    "deberta.embeddings.word_embeddings": "V D",
+                    "deberta.embeddings.token_type_embeddings": "T D",
+                    "deberta.embeddings.LayerNorm": "D",
+                    "deberta.encoder.rel_embeddings": "R D",
+                    "deberta.encoder.LayerNorm": "D",
+                },
+                "attention": {
+                    "deberta.encoder.layer.#.attention.self.query_proj": "A D",
+                    "deberta.encoder.layer.#.attention.self.key_proj": "A D",
+                    "deberta.encoder.layer.#.attention.self.value_proj": "A D",
+                    "deberta.encoder.layer.#.attention.output.dense": "D A",
+                },
+                "ffn": _ffn("deberta"),
+                "norms": _norms("deberta"),
+                "mlm_head": _BERT_HEAD,
+            },
+            layers="deberta.encoder.layer",
+            word="deberta.embeddings.word_embeddings",
+            decoder="cls.predictions.decoder",
+            query="attention.self.query_proj",
+            key="attention.self.key_proj",
+            value="attention.self.value_proj",
+            attention_out="attention.output.dense",
+            residual=("deberta.embeddings.LayerNorm", "attention.output.LayerNorm", "output.LayerNorm"),
+            ffn_in="intermediate.dense",
+            ffn_out="output.dense",
+            head_dense="cls.predictions.transform.dense",
+            head_norm="cls.predictions.transform.LayerNorm",
+            split_head=_split_bert_head,
+            fixed={
+                "relative_attention": True,
+                "share_att_key": True,
+                "norm_rel_ebd": "layer_norm",
+                "position_biased_input": False,
+                "pos_att_type": ["p2c", "c2p"],
+            },
         ),
     }
 )
+
+
+_ELECTRA_WITHOUT_MAP = _arrange_electra("D")
 
 
 def config_key(layout: FamilyLayout, key: str) -> str:
@@ -285,6 +362,9 @@ def read_size(model: PreTrainedModel, key: str) -> int:
 
 def write_size(layout: FamilyLayout, config: Any, key: str, value: Any) -> None:
     """Set a size of a configuration by BERT's key."""
+    for name in _SAME_WIDTHS if key == BERT_KEYS["hidden"] else ():
+        if getattr(config, name, None) == getattr(config, config_key(layout, key)):
+            setattr(config, name, value)
     setattr(config, config_key(layout, key), value)
 
 
@@ -299,21 +379,9 @@ def find_layout(model: PreTrainedModel) -> FamilyLayout:
         known = ", ".join(row.model_class.__name__ for row in LAYOUTS.values())
         got = type(model).__name__
         raise HarnessError(f"model: expected one of {known}; got {got}; load it with its MLM head")
+    if layout.embedding_map and model.config.embedding_size == model.config.hidden_size:
+        return _ELECTRA_WITHOUT_MAP
     return layout
-
-
-def check_residual_width(model: PreTrainedModel) -> None:
-    """Check that a model's residual stream has a width of its own.
-
-    Raises:
-        HarnessError: it is an Electra whose embeddings, being as wide as the stream, are added without a map.
-    """
-    config = model.config
-    if config.model_type == "electra" and config.embedding_size == config.hidden_size:
-        raise HarnessError(
-            f"model: expected an Electra whose embeddings are narrower than its hidden states; got both "
-            f"{config.hidden_size} wide, with no map between them; prune or trim it, or take another model"
-        )
 
 
 def is_tied(model: PreTrainedModel) -> bool:

@@ -16,7 +16,7 @@ from transformers.initialization import no_init_weights
 
 from harness.config.shape import Shape
 from harness.errors import HarnessError
-from harness.families import FAMILIES
+from harness.families import FAMILIES, TEACHERS, find_unsupported_setting
 from harness.models.families.layout import FamilyLayout
 from harness.models.families.table import LAYOUTS, is_tied
 from harness.models.loading.folder import ModelFolder, load_stock_model, open_model_folder, quiet
@@ -49,7 +49,7 @@ def build_model(shape: Shape, seed: int) -> PreTrainedModel:
         raise HarnessError(
             f"model: expected a family of {', '.join(LAYOUTS)}; got '{shape.family}'; choose one of these"
         )
-    sizes = {key: getattr(shape, name) for name, key in FAMILIES[shape.family].keys.items()}
+    sizes = {key: shape.sizes[name] for name, key in FAMILIES[shape.family].keys.items()}
     deviation = _BERT_DEVIATION * math.sqrt(_BERT_WIDTH / shape.hidden)
     config = layout.config_class(
         **sizes, tie_word_embeddings=shape.tied, **layout.fixed, initializer_range=deviation
@@ -178,8 +178,11 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 
 def _find_layout(folder: ModelFolder) -> FamilyLayout:
     if folder.model_type not in LAYOUTS:
-        expected = f"a model family of {', '.join(LAYOUTS)}"
+        expected = f"a model family of {', '.join(TEACHERS)}"
         raise folder.error(expected, f"'{folder.model_type}'", "choose a model of one of these")
+    unsupported = find_unsupported_setting(folder.config)
+    if unsupported is not None:
+        raise HarnessError(f"model '{folder.name}': {unsupported}")
     return LAYOUTS[folder.model_type]
 
 

@@ -87,6 +87,16 @@ def run_embeddings(model: PreTrainedModel, sample: TextSample) -> tuple[States, 
     return before, after
 
 
+def run_embedding_map(model: PreTrainedModel, sample: TextSample) -> States:
+    """Return the stream of a model whose embeddings have a map to the stream."""
+    embeddings: Any = model.base_model.get_submodule("embeddings")
+    across = model.get_submodule(find_layout(model).embedding_map)
+    return [
+        across(embeddings(input_ids=batch["input_ids"])[attended_BL])
+        for batch, attended_BL in zip(sample.batches, sample.attended, strict=True)
+    ]
+
+
 def run_layer(model: PreTrainedModel, number: int, rows_ND: Tensor, attended_BL: Tensor) -> LayerActivations:
     """Return a layer's activations on rows; the last are equal to the layer's own forward pass."""
     part = layer_modules(model, number)

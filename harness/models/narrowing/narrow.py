@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError, unknown
+from harness.families import list_families
 from harness.models.families.table import find_layout
 from harness.models.narrowing.basis import principal_basis, selection_basis
 from harness.models.narrowing.refit import refit as refit_tensors
@@ -61,11 +62,11 @@ def narrow_on_text(
         raise unknown("basis", basis, BASES)
     check_heads(model.config, hidden, heads, heads_mode)
     sample = list(batches)
-    layout = find_layout(model)
-    if (basis == "pca" or refit) and not layout.post_norm:
+    family, fitted = find_layout(model).model_type, list_families("narrow on text")
+    if (basis == "pca" or refit) and family not in fitted:
         raise HarnessError(
-            "narrow: expected a family with norms after each sublayer for basis: pca and refit; got "
-            f"{layout.model_type}; take basis: first or importance, without refit"
+            f"narrow: expected a family of {', '.join(fitted)} for basis: pca and refit; got {family}; "
+            "take basis: first or importance, without refit"
         )
     if basis != "pca" and (not refit or hidden == model.config.hidden_size):
         kept = _choose_dimensions(model, basis, sample, hidden)

@@ -98,13 +98,43 @@ def refit(
     for number in range(model.config.num_hidden_layers):
         layer_tensors, streams = _fit_layer(task, number, streams)
         tensors |= layer_tensors
+    if task.layout.embedding_map:
+        return tensors | _keep_head(task, streams)
     word_VS = tensors[f"{task.layout.word}.weight"]
     return tensors | fit_head(model, word_VS, *streams, task.sample.loss_rows())
+
+
+def _fold_embedding_map(task: _Task) -> tuple[dict[str, Tensor], _Streams]:
+    """Keep the embeddings and their width, and fold the basis into their map to the stream: an exact fit."""
+    layout, basis_DS = task.layout, task.basis_DS
+    tensors = {
+        name: tensor.detach().clone()
+        for name, tensor in task.model.named_parameters()
+        if layout.locate(name)[0] == "embeddings"
+    }
+    across = _fold_output(task.model.get_submodule(layout.embedding_map), basis_DS)
+    teacher = activations.run_embedding_map(task.model, task.sample)
+    student = [rows_ND @ basis_DS for rows_ND in teacher]
+    return tensors | _name_tensors({layout.embedding_map: across}), _Streams(teacher, student)
+
+
+def _keep_head(task: _Task, streams: _Streams) -> dict[str, Tensor]:
+    """Return the head with its own width, its dense layer composed with the map back to the wide stream."""
+    layout = task.layout
+    tensors = {
+        name: tensor.detach().clone()
+        for name, tensor in task.model.named_parameters()
+        if layout.locate(name)[0] == "mlm_head"
+    }
+    dense = compose(task.model.get_submodule(layout.head_dense), estimate_teacher(*streams))
+    return tensors | _name_tensors({layout.head_dense: dense})
 
 
 def _fit_embeddings(task: _Task) -> tuple[dict[str, Tensor], _Streams]:
     """Fold the norm's gain into the tables, but for its mean; then fit the norm's gains and biases."""
     layout, basis_DS = task.layout, task.basis_DS
+    if layout.embedding_map:
+        return _fold_embedding_map(task)
     summed, teacher = activations.run_embeddings(task.model, task.sample)
     norm: Any = task.model.get_submodule(layout.residual[0])
     mean_S = (norm.weight.square() @ basis_DS.square()).sqrt().clamp_min(1e-6)

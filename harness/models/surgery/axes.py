@@ -17,13 +17,9 @@ from torch import LongTensor, Tensor
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError, unknown
+from harness.families import FAMILIES
 from harness.models.families.layout import FamilyLayout
-from harness.models.families.table import (
-    check_residual_width,
-    find_layout,
-    read_size,
-    write_size,
-)
+from harness.models.families.table import find_layout, read_size, write_size
 from harness.models.loading.checkpoint import assemble_model
 from harness.models.narrowing.heads import narrow_heads
 
@@ -46,7 +42,7 @@ def shorten(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
             "choose others"
         )
     layout = find_layout(model)
-    if layout.first_layer_lacks_norm and layers[0] != 0:
+    if FAMILIES[layout.model_type].first_layer_stays and layers[0] != 0:
         raise HarnessError(
             f"shorten: expected layer 0 kept as the first, as it alone has no norm in {layout.model_type}; "
             f"got {list(layers)}; begin with 0"
@@ -154,10 +150,9 @@ def narrow(
         heads_mode: ``narrowed`` requires that all heads stay, ``dropped`` that their size does.
 
     Raises:
-        HarnessError: a width that no head fits, dimensions that do not exist, or an Electra without a map.
+        HarnessError: a width that no head fits, or dimensions that do not exist.
     """
     config = model.config
-    check_residual_width(model)
     check_heads(config, hidden, heads, heads_mode)
     _check_rotary(model, hidden // heads)
     dimensions = _list_dimensions(basis, hidden, config.hidden_size)
@@ -269,7 +264,7 @@ def _check_indices(where: str, noun: str, kept: Tensor, limit: int) -> None:
 
 def _check_rotary(model: PreTrainedModel, size: int) -> None:
     old = model.config.hidden_size // model.config.num_attention_heads
-    if find_layout(model).rotary and size != old:
+    if FAMILIES[model.config.model_type].whole_heads and size != old:
         raise HarnessError(
             f"narrow: expected whole heads of {old}, as positions rotate their dimensions in pairs; got "
             f"{size}; use heads: dropped"
@@ -283,6 +278,12 @@ def check_heads(config: Any, hidden: int, heads: int, mode: str | None) -> None:
         HarnessError: one line that says why they do not fit.
     """
     size = config.hidden_size // config.num_attention_heads
+    embedding = getattr(config, "embedding_size", config.hidden_size)
+    if hidden == embedding != config.hidden_size:
+        raise HarnessError(
+            "narrow: expected another width than that of the embeddings, which have a map to the hidden "
+            f"states; got {hidden}; choose another"
+        )
     if mode not in ("narrowed", "dropped", None):
         raise unknown("way to narrow heads", str(mode), ("narrowed", "dropped"))
     if not 0 < heads <= config.num_attention_heads or not 0 < hidden <= config.hidden_size or hidden % heads:

@@ -17,7 +17,7 @@ from torch import LongTensor, Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError, unknown
-from harness.models.families.table import check_residual_width, find_layout
+from harness.models.families.table import find_layout
 from harness.ops import linear_gelu_linear
 
 Batch = Mapping[str, Tensor]
@@ -71,11 +71,7 @@ def measure_hidden_importance(
       each sublayer).
 
     The dimensions to keep are ``keep_top([importance], hidden)[0]``, for `surgery.axes.narrow`.
-
-    Raises:
-        HarnessError: an Electra whose embeddings are as wide as its hidden states.
     """
-    check_residual_width(model)
     if criterion == "magnitude":
         return _measure_hidden_magnitude(model)
     if criterion in CRITERIA:

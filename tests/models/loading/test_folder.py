@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from harness.errors import HarnessError
+from harness.families import TEACHERS
 from harness.models.loading.checkpoint import load_checkpoint
 from harness.models.loading.folder import open_model_folder
 
@@ -69,8 +70,7 @@ BAD = {
     ),
     "other family": (
         lambda f: set_keys(f / "config.json", model_type="gpt2"),
-        "expected a model family of bert, xlm-roberta, distilbert, electra, modernbert; got 'gpt2'; "
-        "choose a model of one of these",
+        f"expected a model family of {', '.join(TEACHERS)}; got 'gpt2'; choose a model of one of these",
     ),
     "no weights": (
         lambda f: (f / "model.safetensors").unlink(),
