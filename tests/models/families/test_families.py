@@ -231,8 +231,8 @@ def test_queries_and_keys_make_the_attention_or_are_refused(model, texts):
             input_ids=texts["input_ids"], attention_mask=texts["attention_mask"], output_attentions=True
         ).attentions
     attended = texts["attention_mask"].bool()
-    for query, key, weights in zip(recorded.queries, recorded.keys, expected, strict=True):
-        query, key = (one.unflatten(-1, (4, 6)).transpose(1, 2) for one in (query, key))
+    for *pair, weights in zip(recorded.queries, recorded.keys, expected, strict=True):
+        query, key = (one.unflatten(-1, (4, 6)).transpose(1, 2) for one in pair)
         scores = (query @ key.mT / 6**0.5).masked_fill(~attended[:, None, None], -1e9)
         rows = attended[:, None, :, None].expand_as(scores)
         assert torch.allclose(scores.softmax(-1)[rows], weights[rows], atol=1e-5)
