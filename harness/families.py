@@ -196,6 +196,7 @@ class ModelFamily:
         whole_heads: whether heads can be dropped only, since positions rotate their dimensions in pairs.
         values_of: the family whose value it takes where a recipe states values by family and not its own.
         settings: of ``config.json`` of which one value is supported.
+        inert_keys: keys that published configurations of the family have and no class of it ever read.
         count_parameters: the parameters of each part from the sizes; None where no formula is written.
     """
 
@@ -212,6 +213,7 @@ class ModelFamily:
     whole_heads: bool = False
     values_of: str = ""
     settings: Mapping[str, Setting] = field(default_factory=lambda: _ENCODER, hash=False)
+    inert_keys: frozenset[str] = frozenset()
     count_parameters: ParameterFormula | None = None
 
     @property
@@ -316,6 +318,7 @@ _ROWS = (
         values_of="xlm-roberta",
         settings={**_ENCODER, **_MODERNBERT_SETTINGS},
         count_parameters=_count_modernbert,
+        inert_keys=frozenset({"position_embedding_type"}),
     ),
     ModelFamily(
         "deberta-v2",

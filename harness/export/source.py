@@ -20,9 +20,12 @@ from transformers import (
 )
 
 from harness.errors import HarnessError, unknown
+from harness.export.labels import HeadLabels, Problem, read_labels
 from harness.families import list_families, max_input_tokens
 from harness.models.loading.encoder import count_token_types
-from harness.models.loading.folder import ModelFolder, load_config, load_stock_model, open_model_folder
+from harness.models.loading.folder import ModelFolder, open_model_folder
+from harness.models.loading.settings import load_config
+from harness.models.loading.stock import load_stock_model
 from harness.models.loading.tokenizer import check_ids_have_rows, load_tokenizer
 from harness.tasks import HEADS, TaskHead
 
@@ -47,6 +50,7 @@ class ExportSource:
         model: a float32 transformers model.
         tokenizer: its fast tokenizer.
         labels: the names of the classes; none where the head has no classes.
+        problem: what the outputs of a head with classes mean; None for another head.
         inputs: of the graph: what the tokenizer returns and the model takes. ``token_type_ids`` are among
             them only where the model tells one type from another.
         token_types: how many token types the model has; at least one.
@@ -58,6 +62,7 @@ class ExportSource:
     model: Any
     tokenizer: Any
     labels: tuple[str, ...]
+    problem: Problem | None
     inputs: tuple[str, ...]
     token_types: int
     max_tokens: int
@@ -79,12 +84,7 @@ def prepare_source(task: str, model: Any, tokenizer: Any) -> ExportSource:
             f"export: expected a …{head.suffix} model for the task '{task}'; got {name}; "
             f"fine-tune it on that task"
         )
-    labels = tuple(map(str, model.config.id2label.values())) if head.labelled else ()
-    if head.labelled and labels == tuple(f"LABEL_{number}" for number in range(len(labels))):
-        raise HarnessError(
-            f"export: expected the names of the classes in the model's config; got {', '.join(labels)}; "
-            f"set id2label"
-        )
+    labels = _read_head(head, model.config.to_dict(), "export")
     types = {str(weight.dtype).removeprefix("torch.") for weight in model.parameters()}
     if types != {"float32"}:
         raise HarnessError(
@@ -104,7 +104,8 @@ def prepare_source(task: str, model: Any, tokenizer: Any) -> ExportSource:
         head=head,
         model=model,
         tokenizer=tokenizer,
-        labels=labels,
+        labels=labels.names if labels else (),
+        problem=labels.problem if labels else None,
         inputs=tuple(name for name in _INPUTS if name in takes),
         token_types=token_types,
         max_tokens=cast("int", max_input_tokens(model.config.to_dict())),
@@ -129,17 +130,29 @@ def load_source(path: Path, task: str) -> ExportSource:
     if folder.model_type not in (exportable := list_families("export")):
         expected = f"an architecture of {', '.join(exportable)}"
         raise folder.error(expected, f"'{folder.model_type}'", "choose an encoder of these")
-    model, tokenizer = _load_model(folder, task), load_tokenizer(folder)
+    labels = _read_head(HEADS[task], folder.config, f"model '{folder.name}'")
+    model, tokenizer = _load_model(folder, task, labels), load_tokenizer(folder)
     check_ids_have_rows(folder, tokenizer, model.get_input_embeddings().num_embeddings)
     return prepare_source(task, model, tokenizer)
 
 
-def _load_model(folder: ModelFolder, task: str) -> Any:
+def _read_head(head: TaskHead, config: Mapping[str, Any], where: str) -> HeadLabels | None:
+    """Return the labels of a head with classes."""
+    if not head.labelled:
+        return None
+    return read_labels(config, kind="token" if "sequence" in head.axes else "sequence", where=where)
+
+
+def _load_model(folder: ModelFolder, task: str, labels: HeadLabels | None) -> Any:
     suffix = HEADS[task].suffix
     extra = {"add_pooling_layer": False} if suffix == "Model" and _has_pooler(folder) else {}
-    model, missing, _ = load_stock_model(folder, _STOCK[suffix], **extra)
+    head = labels.to_config() if labels else None
+    advice = "name the classes that the head was trained with in id2label" if labels else None
+    model, missing = load_stock_model(
+        folder, _STOCK[suffix], head=head, new_head=True, head_advice=advice, **extra
+    )
     if missing:
-        advice = f"fine-tune it on '{task}'" if suffix.endswith("Classification") else "save it again"
+        advice = f"fine-tune it on '{task}'" if labels else "save it again"
         expected = f"weights of a …{suffix} model for the task '{task}'"
         raise folder.error(expected, f"none for '{missing[0]}' ({len(missing)} missing)", advice)
     return model

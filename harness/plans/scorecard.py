@@ -14,6 +14,7 @@ from harness.families import max_input_tokens
 from harness.models.loading.encoder import load_task_tokenizer
 from harness.models.loading.folder import open_model_folder
 from harness.models.loading.hub import locate_pinned
+from harness.models.loading.settings import load_config
 from harness.models.loading.tokenizer_json import list_reading_notes
 from harness.pipeline.execute import Finished
 from harness.pipeline.plan import Plan, Stage
@@ -145,7 +146,8 @@ def _fit_length(models: Sequence[ModelSource], scale: Scale) -> tuple[Scale, tup
         for model, folder in zip(models, folders, strict=True)
         for note in list_reading_notes(load_task_tokenizer(folder))
     )
-    lengths = [length for folder in folders if (length := max_input_tokens(folder.config)) is not None]
+    longest = (max_input_tokens(load_config(folder).to_dict()) for folder in folders)
+    lengths = [length for length in longest if length is not None]
     return scale.model_copy(update={"sequence_length": min([scale.sequence_length, *lengths])}), notes
 
 

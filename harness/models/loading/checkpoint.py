@@ -19,8 +19,9 @@ from harness.errors import HarnessError
 from harness.families import FAMILIES, TEACHERS, find_unsupported_setting
 from harness.models.families.layout import FamilyLayout
 from harness.models.families.table import LAYOUTS, is_tied
-from harness.models.loading.folder import ModelFolder, load_stock_model, open_model_folder, quiet
+from harness.models.loading.folder import ModelFolder, open_model_folder, quiet
 from harness.models.loading.hub import locate_model
+from harness.models.loading.stock import load_stock_model
 from harness.models.loading.tokenizer import check_ids_match_rows, load_tokenizer
 from harness.models.loading.tokenizer_json import save_tokenizer
 
@@ -131,11 +132,10 @@ def load_teacher(source: str | Path, revision: str | None = None) -> LoadedTeach
     folder = open_model_folder(locate_model(source, revision), str(source))
     layout = _find_layout(folder)
     tokenizer = load_tokenizer(folder)
-    model, missing, _ = load_stock_model(folder, layout.model_class)
-    in_head = tuple(name for name in missing if layout.locate(name)[0] == "mlm_head")
+    model, in_head = load_stock_model(folder, layout.model_class, new_head=True)
     if in_head:
+        _check_no_head(folder, layout, model, in_head)
         _initialize(model, in_head)
-    _check_missing(folder, layout, tuple(name for name in missing if name not in in_head))
     model.config.tie_word_embeddings = is_tied(model)
     dropped = _drop_rows(model, tokenizer)
     check_ids_match_rows(model, tokenizer, f"model '{folder.name}'")
@@ -187,19 +187,20 @@ def _find_layout(folder: ModelFolder) -> FamilyLayout:
 
 
 def _load_masked_model(folder: ModelFolder, layout: FamilyLayout) -> PreTrainedModel:
-    model, missing, _ = load_stock_model(folder, layout.model_class)
-    _check_missing(folder, layout, missing)
+    model, in_head = load_stock_model(folder, layout.model_class, new_head=True)
+    if in_head:
+        got, advice = f"none for '{in_head[0]}'", f"use a checkpoint saved from {layout.model_class.__name__}"
+        raise folder.error("weights with an MLM head", got, advice)
     model.config.tie_word_embeddings = is_tied(model)
     masked_model: PreTrainedModel = model
     return masked_model
 
 
-def _check_missing(folder: ModelFolder, layout: FamilyLayout, missing: tuple[str, ...]) -> None:
-    stock = layout.model_class.__name__
-    in_head = [name for name in missing if layout.locate(name)[0] == "mlm_head"]
-    if in_head:
-        got, advice = f"none for '{in_head[0]}'", f"use a checkpoint saved from {stock}"
-        raise folder.error("weights with an MLM head", got, advice)
-    if missing:
-        got = f"none for '{missing[0]}' ({len(missing)} missing)"
-        raise folder.error(f"every weight of {stock}", got, "fetch or train it again")
+def _check_no_head(
+    folder: ModelFolder, layout: FamilyLayout, model: PreTrainedModel, missing: Sequence[str]
+) -> None:
+    """Refuse a checkpoint with a part of an MLM head."""
+    head = {name for name, _ in model.named_parameters() if layout.locate(name)[0] == "mlm_head"}
+    if not head - {*model.all_tied_weights_keys} <= {*missing}:
+        advice = "fetch it again, or take the encoder alone"
+        raise folder.error("an MLM head, whole or none", f"none for '{missing[0]}'", advice)

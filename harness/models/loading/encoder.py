@@ -7,13 +7,15 @@ from typing import Any
 import torch
 from transformers import AutoModel, PreTrainedTokenizerBase
 
-from harness.models.loading.folder import ModelFolder, load_config, load_stock_model
+from harness.models.loading.folder import ModelFolder
+from harness.models.loading.settings import load_config
+from harness.models.loading.stock import load_stock_model
 from harness.models.loading.tokenizer import check_ids_have_rows, check_task_tokens, load_tokenizer
 
 
 def load_encoder(folder: ModelFolder) -> Any:
     """Load the encoder of a model folder, without any head, in float32."""
-    return load_stock_model(folder, AutoModel).model
+    return load_stock_model(folder, AutoModel, new_head=True).model
 
 
 def draw_encoder(folder: ModelFolder, seed: int) -> Any:

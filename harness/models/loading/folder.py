@@ -10,11 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from safetensors import safe_open
-from transformers import AutoConfig
 from transformers.utils import logging
 
 from harness.errors import HarnessError
@@ -48,20 +46,6 @@ class ModelFolder:
         return model_error(self.name, expected, got, advice)
 
 
-class LoadedModel(NamedTuple):
-    """A model with the weights of a folder.
-
-    Attributes:
-        model: in evaluation mode, float32.
-        missing: parameters of the class that the folder has no tensor for, sorted; their values are random.
-        unused: tensors of the folder that the class has no parameter for, sorted.
-    """
-
-    model: Any
-    missing: tuple[str, ...]
-    unused: tuple[str, ...]
-
-
 def model_error(name: str, expected: str, got: str, advice: str) -> HarnessError:
     """Return the error that says why the model of this name cannot be used."""
     return HarnessError(f"model '{name}': expected {expected}; got {got}; {advice}")
@@ -84,50 +68,9 @@ def open_model_folder(path: Path, name: str | None = None) -> ModelFolder:
         raise model_error(name, "the folder of a saved model", got, "name the folder that holds config.json")
     folder = ModelFolder(path, name, _read_settings(path / "config.json", name))
     _check_stock(folder)
-    for file in _find_weight_files(folder):
+    for file in find_weight_files(folder):
         _check_safetensors(folder, file)
     return folder
-
-
-def load_config(folder: ModelFolder) -> Any:
-    """Return the transformers configuration of a folder.
-
-    Raises:
-        HarnessError: transformers does not know the model type, or refuses a value.
-    """
-    try:
-        return AutoConfig.from_pretrained(folder.path, local_files_only=True)
-    except Exception as error:  # transformers raises whatever its parts raise
-        reason = summarize_error(error)
-        raise folder.error("a config.json that transformers reads", reason, "save the model again") from error
-
-
-def load_stock_model(folder: ModelFolder, model_class: Any, **options: Any) -> LoadedModel:
-    """Load the weights of a folder into a stock class.
-
-    Args:
-        folder: a checked folder.
-        model_class: a class with ``from_pretrained``, an ``Auto`` class included.
-        options: more arguments of ``from_pretrained``.
-
-    Raises:
-        HarnessError: the weights do not fit the configuration.
-    """
-    try:
-        with quiet():
-            model, info = model_class.from_pretrained(
-                folder.path,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-                local_files_only=True,
-                **options,
-            )
-    except Exception as error:  # transformers raises whatever its parts raise
-        reason = summarize_error(error)
-        raise folder.error("weights that fit config.json", reason, "save the model again") from error
-    missing, unused = (tuple(sorted(info[key])) for key in ("missing_keys", "unexpected_keys"))
-    return LoadedModel(model.eval(), missing, unused)
 
 
 @contextmanager
@@ -153,8 +96,8 @@ def _read_settings(path: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         raise model_error(name, path.name, "a folder without it", "name the folder of a saved model")
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        settings = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_build_object)
+    except (ValueError, RecursionError) as error:
         reason = summarize_error(error)
         raise model_error(name, f"JSON in {path.name}", reason, "save the model again") from error
     if not isinstance(settings, dict):
@@ -163,17 +106,30 @@ def _read_settings(path: Path, name: str) -> dict[str, Any]:
     return settings
 
 
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; two values for one key would hide the first."""
+    built: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in built and built[key] != value:
+            raise ValueError(f"two values for the key '{key}'")
+        built[key] = value
+    return built
+
+
 def _check_stock(folder: ModelFolder) -> None:
     tokenizer = folder.path / "tokenizer_config.json"
     tokenizer_settings = _read_settings(tokenizer, folder.name) if tokenizer.is_file() else {}
     if "auto_map" in folder.config or "auto_map" in tokenizer_settings:
         got = "custom code (auto_map), which is never run"
         raise folder.error("a stock model", got, "convert it to a stock class")
+    if (folder.path / "adapter_config.json").is_file():
+        got = "an adapter (adapter_config.json)"
+        raise folder.error("a whole model", got, "merge the adapter into its model, and save that")
     if "model_type" not in folder.config:
         raise folder.error("a stock model", "no model_type in config.json", "save the model again")
 
 
-def _find_weight_files(folder: ModelFolder) -> list[Path]:
+def find_weight_files(folder: ModelFolder) -> list[Path]:
     """Return the safetensors that hold the weights: one file, or the parts that an index lists."""
     whole, index = (folder.path / file for file in WEIGHT_FILES)
     if whole.is_file():

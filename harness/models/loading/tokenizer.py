@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
 from harness.models.loading.folder import ModelFolder, summarize_error
+from harness.models.loading.settings import load_config
 from harness.models.loading.tokenizer_json import read_tokenizer
 
 TOKENIZER_FILES = (
@@ -40,8 +41,9 @@ def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
     missing = folder.error(
         f"a tokenizer ({', '.join(TOKENIZER_FILES)})", "none", "save the tokenizer in the model's folder"
     )
+    config = load_config(folder)  # transformers would read the file by itself, switches and labels included
     try:
-        tokenizer = read_tokenizer(folder.path)
+        tokenizer = read_tokenizer(folder.path, config)
     except Exception as error:  # the tokenizers raise whatever their Rust side raised
         reason = summarize_error(error)
         broken = folder.error("a tokenizer that loads", reason, "save the tokenizer again")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -34,24 +34,30 @@ _CAPITALS_FRACTION = 0.01
 """A vocabulary with capital letters in this share of its tokens is one of text with capital letters."""
 
 
-def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def read_tokenizer(folder: Path, config: PretrainedConfig | None = None) -> PreTrainedTokenizerBase:
     """Read the tokenizer of a folder; `list_reading_notes` returns what its reader should know.
 
     Invariants: with ``tokenizer.json``, the ids are those of ``Tokenizer.from_file``; a special token that
     the settings of the folder name and the file lacks is added after the others. Without it, the tokenizer
     is as its class makes it from the vocabulary files.
 
+    Args:
+        folder: of a model.
+        config: of the model; None lets transformers read ``config.json``.
+
     Raises:
         Exception: whatever transformers and tokenizers raise for files that cannot be read.
     """
     file = folder / TOKENIZER_JSON
     if not file.is_file():
-        made: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        made: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, config=config, local_files_only=True
+        )
         if made.is_fast:
             setattr(made, _NOTES, _describe_unused_capitals(made))
         return made
     backend, source = Tokenizer.from_file(str(file)), file.read_bytes()
-    rebuilt = _rebuild_by_class(folder)
+    rebuilt = _rebuild_by_class(folder, config)
     notes = _describe_kept_capitals(rebuilt, backend)
     if _is_same(rebuilt.backend_tokenizer, backend):
         tokenizer = rebuilt
@@ -100,10 +106,12 @@ def list_reading_notes(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     return notes
 
 
-def _rebuild_by_class(folder: Path) -> PreTrainedTokenizerBase:
+def _rebuild_by_class(folder: Path, config: PretrainedConfig | None) -> PreTrainedTokenizerBase:
     """Return the tokenizer of the class that the folder names; the plain class where that one fails."""
     try:
-        rebuilt: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        rebuilt: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, config=config, local_files_only=True
+        )
     except Exception:  # a class that cannot take this file's vocabulary raises whatever it meets
         rebuilt = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     if rebuilt.is_fast:

@@ -24,7 +24,8 @@ from transformers import (
 
 from harness.data.examples import TaskData
 from harness.models.loading.encoder import count_token_types
-from harness.models.loading.folder import quiet
+from harness.models.loading.folder import open_model_folder
+from harness.models.loading.stock import load_stock_model
 from harness.train.finetuning.adapters import add_adapters, add_lora, count_trained, merge_lora
 from harness.train.finetuning.distillation import (
     TaskDistillation,
@@ -177,14 +178,14 @@ def load_task_model(checkpoint: Path, data: TaskData) -> Any:
     stock = (
         AutoModelForTokenClassification if data.task.kind == "token" else AutoModelForSequenceClassification
     )
-    with quiet():
-        return stock.from_pretrained(
-            checkpoint,
-            id2label=dict(enumerate(data.labels)),
-            label2id={label: index for index, label in enumerate(data.labels)},
-            use_safetensors=True,
-            dtype=torch.float32,
-        )
+    head = {
+        "id2label": dict(enumerate(data.labels)),
+        "label2id": {label: index for index, label in enumerate(data.labels)},
+    }
+    advice = f"take data with the {len(data.labels)} labels of the model's head, or an encoder without a head"
+    return load_stock_model(
+        open_model_folder(checkpoint), stock, head=head, new_head=True, head_advice=advice
+    ).model
 
 
 class _BestEpoch(TrainerCallback):  # type: ignore[misc]
