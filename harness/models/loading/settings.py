@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import difflib
+import functools
+import importlib
 import inspect
 import math
 import re
@@ -58,6 +60,7 @@ _COMPUTING = re.compile(
 _INERT = re.compile(
     r"^pooler_|dropout|cache|checkpointing|flash|sdpa|memory_efficient|xformers|compile|_token_ids?$"
 )
+_READ_KEY = re.compile(r"""(?:kwargs\.(?:get|pop)\(|config, )["'](\w+)["']|config\.(\w+)""")
 _OFF = frozenset({"", "absolute", "none", "default", "full", "original_full"})
 _SYNONYMS = ({"hidden_act", "hidden_activation", "activation"}, {"layer_norm_eps", "norm_eps"})
 _BERT_EPS = 1e-12
@@ -142,9 +145,8 @@ def _check_unknown(
     folder: ModelFolder, config_class: type[PretrainedConfig], written: Mapping[str, Any]
 ) -> None:
     """Refuse keys that the class does not read, where they look as if they changed what is computed."""
-    source = inspect.getsource(inspect.getmodule(config_class) or config_class)
     names = {field.name for field in fields(config_class)}
-    known = names | {*config_class.attribute_map} | {*re.findall(r"\w+", source)}
+    known = names | {*config_class.attribute_map} | _list_read_keys(config_class)
     own = {name for name in names - _list_base_fields() if not _INERT.search(name)}
     row = FAMILIES.get(folder.model_type)
     for key, value in written.items():
@@ -156,6 +158,15 @@ def _check_unknown(
         if _COMPUTING.search(key) and not _is_off(value) and not _agrees(key, value, written, config_class):
             expected = f"settings that {config_class.__name__} computes with"
             raise _refuse_key(folder, key, expected, value, "choose a model without it")
+
+
+@functools.cache
+def _list_read_keys(config_class: type[PretrainedConfig]) -> frozenset[str]:
+    """Return the keys that the family's code reads without declaring them as fields."""
+    name = config_class.__module__
+    modules = [importlib.import_module(one) for one in (name, name.replace("configuration_", "modeling_"))]
+    sources = "\n".join(map(inspect.getsource, modules))
+    return frozenset(name for pair in _READ_KEY.findall(sources) for name in pair)
 
 
 def _list_base_fields() -> set[str]:
