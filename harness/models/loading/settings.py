@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
-import importlib
+import importlib.util
 import inspect
 import math
 import re
@@ -146,7 +146,7 @@ def _check_unknown(
 ) -> None:
     """Refuse keys that the class does not read, where they look as if they changed what is computed."""
     names = {field.name for field in fields(config_class)}
-    known = names | {*config_class.attribute_map} | _list_read_keys(config_class)
+    known = names | {*config_class.attribute_map} | _list_read_keys(config_class.__module__)
     own = {name for name in names - _list_base_fields() if not _INERT.search(name)}
     row = FAMILIES.get(folder.model_type)
     for key, value in written.items():
@@ -161,11 +161,11 @@ def _check_unknown(
 
 
 @functools.cache
-def _list_read_keys(config_class: type[PretrainedConfig]) -> frozenset[str]:
-    """Return the keys that the family's code reads without declaring them as fields."""
-    name = config_class.__module__
-    modules = [importlib.import_module(one) for one in (name, name.replace("configuration_", "modeling_"))]
-    sources = "\n".join(map(inspect.getsource, modules))
+def _list_read_keys(module: str) -> frozenset[str]:
+    """Return the keys that a family's code reads, also those that are no field of its configuration."""
+    modeling = module.replace("configuration_", "modeling_")
+    names = [name for name in (module, modeling) if importlib.util.find_spec(name)]
+    sources = "\n".join(inspect.getsource(importlib.import_module(name)) for name in names)
     return frozenset(name for pair in _READ_KEY.findall(sources) for name in pair)
 
 
