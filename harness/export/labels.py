@@ -130,7 +130,7 @@ def _read_id2label(id2label: Mapping[Any, Any], where: str) -> tuple[str, ...]:
 
 
 def _invert(label2id: Mapping[Any, Any], where: str) -> tuple[str, ...]:
-    """Return the names of a label2id that stands alone."""
+    """Return the names of a label2id without an id2label."""
     for name, place in label2id.items():
         if type(place) is not int:
             got = f"{_show(place)} for {_show(name)}"

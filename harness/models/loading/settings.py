@@ -103,8 +103,8 @@ def _find_class(folder: ModelFolder) -> type[PretrainedConfig]:
     if folder.model_type not in CONFIG_MAPPING:
         got = f"'{folder.model_type}'"
         raise folder.error("a model_type that transformers knows", got, "correct config.json")
-    found: type[PretrainedConfig] = CONFIG_MAPPING[folder.model_type]
-    return found
+    known: type[PretrainedConfig] = CONFIG_MAPPING[folder.model_type]
+    return known
 
 
 def _refuse_key(folder: ModelFolder, key: str, expected: str, value: Any, advice: str) -> HarnessError:

@@ -93,7 +93,7 @@ def _check_layers(folder: ModelFolder, config: Any, num_tensors: int) -> None:
 
 
 def _find_stock_class(folder: ModelFolder, model_class: Any, config: Any) -> Any:
-    """Return the class that an ``Auto`` class stands for in the model's family."""
+    """Return the class that an ``Auto`` class means in the model's family."""
     if not hasattr(model_class, "_model_mapping"):
         return model_class
     try:
