@@ -128,9 +128,12 @@ def split_words(words: Sequence[str], tokenizer: Any, room: int) -> list[list[in
 
 
 def _sees_spaces(tokenizer: Any) -> bool:
-    """Return whether a word is split differently after a space, as by RoBERTa's byte-level tokenizer."""
+    """Return whether a word is split differently after a space, as by RoBERTa's or Gemma's tokenizer."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
     splitter = tokenizer.backend_tokenizer.pre_tokenizer
-    return splitter is not None and len({piece for piece, _ in splitter.pre_tokenize_str("a a")}) > 1
+    text = normalizer.normalize_str("a a") if normalizer is not None else "a a"
+    pieces = [piece for piece, _ in splitter.pre_tokenize_str(text)] if splitter is not None else [text]
+    return len({*pieces}) > 1 or len(pieces) == 1
 
 
 def _split_alone(words: Sequence[str], tokenizer: Any) -> list[tuple[int, int]]:
