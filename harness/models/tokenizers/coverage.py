@@ -111,7 +111,7 @@ def certify_trimming(before: Checkpoint, after: Checkpoint, kept: Ids, lines: Se
     counts = _compare(old_lines, small_lines, new, unknown_word)
     loss, texts = find_lost_characters(spec, vocabulary.read(small)), draw_trial_texts(spec)
     drawn = [_segment(one, texts) for one in (old, small)]
-    drawn_counts = _compare(*drawn, new, unknown_word)
+    drawn_counts = _compare(drawn[0], drawn[1], new, unknown_word)
     whole = select_texts_without(loss.dropped | loss.fragile, texts, old.backend_tokenizer.normalizer)
     unknown = [
         [_has_token(lines[place], one.unk_token_id) for place in whole]
