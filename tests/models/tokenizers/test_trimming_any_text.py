@@ -99,7 +99,7 @@ def test_any_text_keeps_its_ids(trimmed, data):
     check(trimmed, ["".join(words), " ".join(words)])
 
 
-def test_trimmed_folder_gives_the_same_ids_to_the_stock_classes(trimmed):
+def test_stock_classes_have_the_ids_of_a_trimmed_folder(trimmed):
     texts = list(draw_texts(300, 13, trimmed.pieces))
     expected = [one.ids for one in trimmed.small.encode_batch_fast(texts)]
     for tokenizer in (AutoTokenizer.from_pretrained(trimmed.folder), read_tokenizer(trimmed.folder)):
