@@ -88,13 +88,25 @@ def select_stages(plan: Plan, wanted: str) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def run(encoder, published, tmp_path_factory, write_scale, write_recipe, write_data) -> Run:
-    root = tmp_path_factory.mktemp("run")
-    data = write_data(root / "data")
-    shutil.rmtree(data / "pos")
-    scale = load_scale(write_scale(root, CHANGES)).with_data(str(data)).with_teacher(str(published))
-    planned = plan_run("mt", load_recipe(write_recipe(root, list_steps(encoder.family))), scale)
-    store = Store(root / "runs")
+def data(tmp_path_factory, write_data):
+    folder = write_data(tmp_path_factory.mktemp("data") / "data")
+    shutil.rmtree(folder / "pos")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plan(encoder, published, tmp_path_factory, write_scale, write_recipe):
+    """Return a function that plans the run over a data folder."""
+    root = tmp_path_factory.mktemp("plan")
+    recipe = load_recipe(write_recipe(root, list_steps(encoder.family)))
+    scale = load_scale(write_scale(root, CHANGES)).with_teacher(str(published))
+    return lambda data: plan_run("mt", recipe, scale.with_data(str(data)))
+
+
+@pytest.fixture(scope="module")
+def run(plan, data, tmp_path_factory) -> Run:
+    planned = plan(data)
+    store = Store(tmp_path_factory.mktemp("runs"))
     stages = select_stages(planned.plan, "export.topic.student")
     execute(stages, store, "mt/steps", RUNNERS, observer=Observer(), environment=Environment)
     return Run(planned, store)
