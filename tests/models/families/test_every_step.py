@@ -76,10 +76,10 @@ class Run:
         return self.folder(self.planned.student) / "model"
 
 
-def select_stages(plan: Plan, wanted: str) -> Plan:
+def select_stages(plan: Plan, last: str) -> Plan:
     """Return a stage, and the stages that it needs."""
     by_id = {stage.id: stage for stage in plan}
-    needed, left = set(), [wanted]
+    needed, left = set(), [last]
     while left:
         stage = by_id[left.pop()]
         needed.add(stage.id)
