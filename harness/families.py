@@ -145,6 +145,20 @@ BERT_KEYS: Mapping[str, str] = MappingProxyType(
 )
 """Size → its key in BERT's ``config.json``, which most families share."""
 _POSITIONS_ALONE = {name: key for name, key in BERT_KEYS.items() if name != "types"}
+LARGEST_SIZES: Mapping[str, int] = MappingProxyType(
+    {
+        "layers": 1000,
+        "hidden": 1 << 16,
+        "embedding": 1 << 16,
+        "heads": 1 << 12,
+        "ffn": 1 << 20,
+        "vocabulary": 1 << 24,
+        "positions": 1 << 24,
+        "types": 1 << 10,
+        "num_labels": 1 << 20,
+    }
+)
+"""The largest sizes that are read; those of published encoders are far below."""
 _DISTILBERT_KEYS = {"layers": "n_layers", "hidden": "dim", "heads": "n_heads", "ffn": "hidden_dim"}
 _SIZE_BY_BERT_KEY = {key: size for size, key in BERT_KEYS.items()}
 

@@ -19,10 +19,11 @@ from benchmarks.common.programs import make_parser
 from harness.errors import HarnessError
 from harness.report import comparisons
 from harness.report.leaderboard import compares_variants, rank_models, tabulate_models, write_headline
-from harness.report.render import load_templates, read_results
+from harness.report.render import read_results
 from harness.report.results import Results
 from harness.report.summary import AVERAGE, find_teacher
 from harness.report.tables import Table, find_model_name
+from harness.report.templates import load_templates
 
 PAGE = ROOT / "docs" / "leaderboards.md"
 TEMPLATE = Path(__file__).with_suffix(".md.j2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Column, Table
 from typer.core import TyperGroup
 
@@ -20,6 +21,7 @@ from harness.config.load import load_recipe, load_scale, update_name
 from harness.config.scale import SCORED_MODELS, Scale
 from harness.errors import HarnessError, UsageError
 from harness.plans.run import RunPlan, plan_run
+from harness.report.escaping import drop_control_characters
 
 
 class Commands(TyperGroup):
@@ -41,8 +43,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+
+
+class SafeConsole(Console):
+    """A console that prints no control character of a text: file names and data may hold escape sequences."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of something to print, without control characters in their texts."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else str(drop_control_characters(text)), style, control)
+
+
+out = SafeConsole(highlight=False)
+err = SafeConsole(stderr=True, highlight=False)
 
 Language = Annotated[
     str | None,
@@ -152,7 +165,7 @@ def print_table(table: Table, *, keys: int = 1) -> None:
         table: to print.
         keys: number of leading columns, which every part has.
     """
-    console = out if out.is_terminal else Console(file=out.file, highlight=False, width=_WIDEST)
+    console = out if out.is_terminal else SafeConsole(file=out.file, highlight=False, width=_WIDEST)
     if console.measure(table, options=console.options.update(width=_WIDEST)).maximum <= console.width:
         console.print(table)
         return

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli.app import app, out
+from harness.deploy.server import HOST, DemoServer
 from harness.deploy.site import write_site
 from harness.errors import HarnessError
 from harness.export.record import read_export
-
-_HOST = "127.0.0.1"
-_TYPES = {".wasm": "application/wasm", ".mjs": "text/javascript", ".js": "text/javascript"}
 
 
 @app.command()
@@ -40,23 +36,14 @@ def demo(
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_site(model, record, Path(scratch), precision=precision)
-        with _server(folder, port) as server:
-            out.print(f"http://{_HOST}:{server.server_address[1]}/  (Ctrl-C ends it)", soft_wrap=True)
+        with _open_server(folder, port) as server:
+            out.print(f"http://{HOST}:{server.server_address[1]}/  (Ctrl-C ends it)", soft_wrap=True)
             server.serve_forever()
 
 
-class _Handler(SimpleHTTPRequestHandler):
-    """Serves files without logging."""
-
-    extensions_map = SimpleHTTPRequestHandler.extensions_map | _TYPES
-
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
-
-
-def _server(folder: Path, port: int) -> ThreadingHTTPServer:
+def _open_server(folder: Path, port: int) -> DemoServer:
     try:
-        return ThreadingHTTPServer((_HOST, port), functools.partial(_Handler, directory=str(folder)))
+        return DemoServer(folder, port)
     except OSError as error:
         raise HarnessError(
             f"--port {port}: expected a free port; got {error.strerror}; name another, or 0"

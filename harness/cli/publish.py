@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from harness.deploy.lineage import find_lineage
 from harness.errors import HarnessError
+from harness.pipeline.faults import FULL, describe_full_disk
+from harness.pipeline.folders import is_folder
 from harness.pipeline.manifest import NAME
 from harness.pipeline.plan import Plan
 from harness.pipeline.store import Store
@@ -88,14 +90,22 @@ def _replace(target: Path, content: Path | bytes) -> None:
     """Write a file's copy, or bytes, in place of a file; a reader sees the old content or the new."""
     if isinstance(content, bytes) and target.is_file() and target.read_bytes() == content:
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if is_folder(target):
+        raise HarnessError(
+            f"{target}: expected the place of a file of the run; got a folder; move it away and run again"
+        )
     half = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PART}")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, bytes):
             half.write_bytes(content)
         else:
             shutil.copyfile(content, half)
         os.replace(half, target)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise HarnessError(f"publish: {describe_full_disk(target.parent)}") from error
     finally:
         half.unlink(missing_ok=True)
 

@@ -7,9 +7,16 @@ from typing import Annotated, Any, NamedTuple, cast
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
-from harness.config.values import Count, Strict, refusal
+from harness.config.values import Count, Strict, quote_value, refusal
 from harness.errors import HarnessError, unknown
-from harness.families import FAMILIES, TEACHERS, EncoderSizes, ParameterFormula, find_unsupported_setting
+from harness.families import (
+    FAMILIES,
+    LARGEST_SIZES,
+    TEACHERS,
+    EncoderSizes,
+    ParameterFormula,
+    find_unsupported_setting,
+)
 
 
 class Shape(Strict):
@@ -37,6 +44,9 @@ class Shape(Strict):
     def _check(self) -> Shape:
         if self.family not in TEACHERS:
             raise refusal(f"unknown model family '{self.family}'; there are: {', '.join(TEACHERS)}")
+        for name, most in LARGEST_SIZES.items():
+            if (getattr(self, name, None) or 0) > most:
+                raise refusal(f"expected {name} of at most {most:,}; got {quote_value(getattr(self, name))}")
         if self.hidden % self.heads:
             raise refusal(f"hidden {self.hidden} is no multiple of the {self.heads} heads")
         if self.embedding == self.hidden:

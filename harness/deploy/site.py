@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import harness
 from harness.errors import HarnessError, unknown
+from harness.export.record import ReadExport
 from harness.languages import LANGUAGES
+from harness.paths import stays_below
 from harness.tasks import TASKS
 
 WEB = Path(harness.__file__).resolve().parent / "web"
@@ -27,7 +28,7 @@ _MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 def write_site(
-    folder: Path, record: Mapping[str, Any], target: Path, *, precision: str | None = None, web: Path = WEB
+    folder: Path, record: ReadExport, target: Path, *, precision: str | None = None, web: Path = WEB
 ) -> Path:
     """Write the page, its libraries and the model into one folder; return that folder.
 
@@ -35,27 +36,29 @@ def write_site(
 
     Args:
         folder: an export.
-        record: its ``export.json``.
+        record: its ``export.json``, as `harness.export.record.read_export` returns it.
         target: where to write; made where missing.
         precision: of the file; None takes the export's default.
         web: the folder ``harness/web``, with ``node_modules``.
 
     Raises:
         UsageError: the export has no such precision.
-        HarnessError: a task without labels or of two texts, or libraries that are not installed.
+        HarnessError: a task without labels or of two texts, a link out of the export, or libraries that are
+            not installed.
     """
-    if record["task"] not in TITLES:
+    if record.task not in TITLES:
         raise HarnessError(
-            f"demo: expected a model that labels one text; got the task '{record['task']}'; "
+            f"demo: expected a model that labels one text; got the task '{record.task}'; "
             f"export one of {', '.join(TITLES)}"
         )
-    rows = {row["precision"]: row for row in record["files"]}
-    chosen = precision or record["default"]
+    rows = {row.precision: row for row in record.files}
+    chosen = precision or record.default
     if chosen not in rows:
         raise unknown("precision of this export", chosen, rows)
     row = rows[chosen]
-    file = str(row["file"]).removesuffix(".ort") + (".onnx" if row["file"].endswith(".ort") else "")
+    file = row.file.removesuffix(".ort") + (".onnx" if row.file.endswith(".ort") else "")
     sources = {f"model/{name}": folder / name for name in (*_MODEL, file)}
+    _check_links(sources.values(), folder)
     sources |= {name: web / "page" / name for name in PAGE}
     sources |= {f"libraries/{Path(name).name}": web / "node_modules" / name for name in LIBRARIES}
     _check_files(sources)
@@ -63,12 +66,12 @@ def write_site(
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target / name)
     site = {
-        "title": _make_title(str(record["task"]), record["language"]),
-        "language": record["language"],
-        "task": record["task"],
+        "title": _make_title(record.task, record.language),
+        "language": record.language,
+        "task": record.task,
         "file": file,
         "precision": chosen,
-        "size_bytes": row["size_bytes"],
+        "size_bytes": row.size_bytes,
         "files": ["./", "site.json", *sources],
     }
     (target / "site.json").write_text(json.dumps(site, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -80,6 +83,16 @@ def _make_title(task: str, language: str | None) -> str:
     known = LANGUAGES.get(language or "")
     name = known.name if known else language
     return f"{TITLES[task]}, {name}" if name else TITLES[task]
+
+
+def _check_links(paths: Iterable[Path], folder: Path) -> None:
+    """Refuse a link out of the export: a page must not hold another file of this machine."""
+    for path in paths:
+        if not stays_below(path, folder):
+            raise HarnessError(
+                f"demo: expected files of the export {folder}; got '{path.name}', a link out of it; "
+                "export again"
+            )
 
 
 def _check_files(sources: Mapping[str, Path]) -> None:

@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError, field_validator
+
 from harness.errors import HarnessError
+from harness.paths import is_relative_name
 
 RECORD = "export.json"
 MADE_BY = "harness export"
@@ -118,24 +121,56 @@ class ExportRecord:
         return {"made_by": self.made_by} | asdict(self)
 
 
+class ExportedFile(BaseModel):
+    """The part of a `FileRecord` that a reader of ``export.json`` relies on."""
+
+    precision: str
+    file: str
+    size_bytes: int
+
+    @field_validator("file")
+    @classmethod
+    def _stay_below(cls, name: str) -> str:
+        if not is_relative_name(name):
+            raise ValueError("expected a file of the folder")
+        return name
+
+
+class ReadExport(BaseModel):
+    """The part of an `ExportRecord` that a reader of ``export.json`` relies on."""
+
+    task: str
+    language: str | None
+    default: str
+    files: list[ExportedFile]
+
+
 def is_export(folder: Path) -> bool:
     """Return whether ``harness export`` made a folder."""
     try:
         value = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         return bool(value["made_by"] == MADE_BY)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
-def read_export(folder: Path) -> dict[str, Any]:
-    """Read the record of an export.
+def read_export(folder: Path) -> ReadExport:
+    """Read the record of an export, which may be a stranger's.
 
     Raises:
-        HarnessError: no export made the folder.
+        HarnessError: no export made the folder, or its record is not as an export writes it.
     """
     if not is_export(folder):
         raise HarnessError(
             f"{folder}: expected a folder that `harness export` made, with {RECORD}; got none; "
             "export the model"
         )
-    return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+    try:
+        return ReadExport.model_validate_json((folder / RECORD).read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise HarnessError(
+            f"{folder / RECORD}: expected the record of an export; got '{first['msg']}' at {place}; "
+            "export the model again"
+        ) from None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)
 _DENIED = (errno.EACCES, errno.EPERM)
 
@@ -40,19 +40,30 @@ def _list_causes(error: BaseException) -> Iterator[BaseException]:
 
 def _explain(error: BaseException, root: Path) -> str | None:
     code = error.errno if isinstance(error, OSError) else None
-    if code in _FULL or os.strerror(errno.ENOSPC) in str(error):
+    if code in FULL or os.strerror(errno.ENOSPC) in str(error):
         path = Path(os.fsdecode(getattr(error, "filename", None) or ""))
         where = path.parent if path.is_absolute() and not _is_under(error, root) else root
-        return (
-            f"the disk of {where} is full; free some space and run the same command again: "
-            "finished stages and checkpoints are kept"
-        )
+        return describe_full_disk(where)
     if code == errno.EROFS or (code in _DENIED and _is_under(error, root)):
         reason = os.strerror(code or 0).lower()
         return f"cannot write in the runs folder {root} ({reason}); make it writable, or choose another"
     if code in _NO_FOLDER and _is_under(error, root):
-        return f"expected {root} to be the runs folder; got a file of that name; choose another"
+        file = _find_file(Path(os.fsdecode(getattr(error, "filename", ""))))
+        return f"expected {file or root} to be a folder of the runs; got a file of that name; move it away"
     return None
+
+
+def describe_full_disk(place: Path) -> str:
+    """Return what to do where a disk is full."""
+    return (
+        f"the disk of {place} is full; free some space and run the same command again: "
+        "finished stages and checkpoints are kept"
+    )
+
+
+def _find_file(path: Path) -> Path | None:
+    """Return the first part of a path that is no folder."""
+    return next((one for one in (*reversed(path.parents), path) if one.exists() and not one.is_dir()), None)
 
 
 def _is_under(error: BaseException, root: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_MARKUP = {"\\": "\\\\", "|": "\\|", "[": "\\[", "]": "\\]", "<": "&lt;", ">": "&gt;", "\n": " "}
+_MARKUP = {"\\": "\\\\", "`": "\\`", "|": "\\|", "[": "\\[", "]": "\\]", "<": "&lt;", ">": "&gt;", "\n": " "}
 _STEP = re.compile(r"student \((?P<step>[^()]+)\)")
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that reverse the text after them."""
@@ -23,9 +23,14 @@ def drop_control_characters(value: object) -> object:
     return value.translate(unsafe) if unsafe else value  # a Markup stays a Markup
 
 
-def escape_markdown(text: str) -> str:
+def escape_markdown(text: object) -> str:
     """Return a text that Markdown shows as it is, in a cell of a table too: no tag, link or image."""
-    return "".join(_MARKUP.get(one, one) for one in text)
+    return "".join(_MARKUP.get(one, one) for one in str(text))
+
+
+def escape_code(text: object) -> str:
+    """Return a text that stays between two backticks, on one line, in a cell of a table too."""
+    return str(text).replace("`", "'").replace("|", "\\|").replace("\n", " ")
 
 
 def split_student(name: str) -> tuple[str, str]:

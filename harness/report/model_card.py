@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from harness.precisions import FP32
-from harness.report.tables import format_percent
+from harness.report.templates import load_templates
 from harness.tasks import HEADS
-from harness.units import format_bytes
-
-_HERE = Path(__file__).parent
 
 
 def render_model_card(record: Mapping[str, Any]) -> str:
@@ -21,17 +15,10 @@ def render_model_card(record: Mapping[str, Any]) -> str:
 
     Invariants: every number is in the record; the card says "not stated" where the record has no entry.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"size": format_bytes, "percent": format_percent, "speed": _format_speed}
+    templates = load_templates()
+    templates.filters["speed"] = _format_speed
     files = record["files"]
-    return environment.get_template("model_card.md.j2").render(
+    return templates.get_template("model_card.md.j2").render(
         **record,
         pipeline=HEADS[record["task"]].pipeline,
         metrics=list(next((row["scores"] for row in files if row["scores"]), {})),

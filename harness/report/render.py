@@ -7,46 +7,25 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jinja2
 from pydantic import ValidationError
 
 from harness.errors import HarnessError
 from harness.report import comparisons, tables
 from harness.report.answer import write_answer
-from harness.report.escaping import drop_control_characters, escape_markdown, split_student
 from harness.report.plots import Picture, draw_latency_by_model, draw_score_by_size
 from harness.report.published import list_published
 from harness.report.results import Results
 from harness.report.tables import Table
+from harness.report.templates import FOLDER, load_templates
 from harness.report.usage import write_snippets
 
 RESULTS, MARKDOWN, HTML = "results.json", "report.md", "report.html"
 MARKDOWN_TEMPLATE, HTML_TEMPLATE = "report.md.j2", "report.html.j2"
 Part = Table | Picture
-_HERE = Path(__file__).parent
 
 
 def _encode_as_url(picture: Picture) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode("ascii")
-
-
-def load_templates(*folders: Path) -> jinja2.Environment:
-    """Return the templates of the folders and of the report; all of them can use ``table.md.j2``."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([*folders, _HERE]),
-        autoescape=lambda name: name is not None and ".html" in name,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=drop_control_characters,
-    )
-    environment.filters |= {
-        "markdown": escape_markdown,
-        "data": _encode_as_url,
-        "split_student": split_student,
-    }
-    return environment
 
 
 def _list_sections(results: Results) -> dict[str, list[Part]]:
@@ -102,17 +81,15 @@ def render_page(
     results: Results, template: str, headline: Sequence[str], sections: Mapping[str, Sequence[Part]]
 ) -> str:
     """Return a page of sections under a headline of sentences, rendered by one of the two templates."""
-    return (
-        load_templates()
-        .get_template(template)
-        .render(
-            run=results.run,
-            headline=headline,
-            sections=sections,
-            snippets=write_snippets(results),
-            css=(_HERE / "report.css").read_text(encoding="utf-8"),
-            is_table=lambda part: isinstance(part, Table),
-        )
+    templates = load_templates()
+    templates.filters["data"] = _encode_as_url
+    return templates.get_template(template).render(
+        run=results.run,
+        headline=headline,
+        sections=sections,
+        snippets=write_snippets(results),
+        css=(FOLDER / "report.css").read_text(encoding="utf-8"),
+        is_table=lambda part: isinstance(part, Table),
     )
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from harness.report.results import ModelResult, Results, TaskScore
 from harness.report.tables import format_percent
-from harness.units import format_bytes, format_short
+from harness.report.templates import load_templates
 
-_HERE = Path(__file__).parent
 _UNKNOWN = "not stated"
 
 
@@ -29,25 +25,20 @@ def render_student_card(results: Results, lineage: Mapping[str, Any]) -> str:
     teacher = next(model for model in results.models if model.role == "teacher")
     origin = lineage["teacher"]
     licence = lineage["licences"]["teacher"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"size": format_bytes, "short": format_short}
-    return environment.get_template("student_card.md.j2").render(
-        run=results.run,
-        licence=None if licence == _UNKNOWN else licence,
-        base_model=origin["name"] if origin and origin.get("revision") else None,
-        parameters=_count(student),
-        sizes=[_describe(model, results) for model in (teacher, student) if model.parameters],
-        scores=_compare(student, teacher, results),
-        seeds=max((len(score.seeds) for score in results.scores), default=0),
-        data_licences=lineage["licences"]["data"],
-        steps=lineage["steps"],
+    return (
+        load_templates()
+        .get_template("student_card.md.j2")
+        .render(
+            run=results.run,
+            licence=None if licence == _UNKNOWN else licence,
+            base_model=origin["name"] if origin and origin.get("revision") else None,
+            parameters=_count(student),
+            sizes=[_describe(model, results) for model in (teacher, student) if model.parameters],
+            scores=_compare(student, teacher, results),
+            seeds=max((len(score.seeds) for score in results.scores), default=0),
+            data_licences=lineage["licences"]["data"],
+            steps=lineage["steps"],
+        )
     )
 
 

@@ -428,7 +428,7 @@ def tabulate_provenance(results: Results) -> Table:
         for one in marked:
             numbers[one.key].append(f"{words} {one.task}")
     rows = tuple((key, "; ".join(dict.fromkeys(listed))) for key, listed in sorted(numbers.items()))
-    note = "`harness verify` hashes the files of these stages again."
+    note = "The command harness verify hashes the files of these stages again."
     return Table("Provenance", ("Manifest", "Numbers"), rows, note, words=True, folded=True)
 
 

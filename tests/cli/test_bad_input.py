@@ -8,8 +8,11 @@ import sys
 
 import pytest
 from rich.console import Console
+from rich.markdown import Markdown
+from rich.table import Table
 
 from harness import cli
+from harness.cli.app import SafeConsole
 from harness.config import KNOWN_TEACHERS, list_scales
 from harness.languages import LANGUAGES
 
@@ -230,3 +233,21 @@ def test_sources_are_listed_with_revision_and_licence(monkeypatch, capsys):
     (row,) = [line for line in printed.splitlines() if "facebook/xnli" in line and " sw " in line]
     assert "11d52e2cb57c" in row
     assert "CC-BY-NC-4.0" in row
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_escape_sequences_of_data_are_not_printed(terminal):
+    """Names of files and words of data may hold sequences that a terminal obeys."""
+    stream = io.StringIO()
+    console = SafeConsole(file=stream, force_terminal=terminal, width=200, color_system=None)
+    hostile = "a\x1b]0;title\x07b\x1b[31mc\x9b1m\u202ed"
+    console.print(hostile, markup=False)
+    console.print(Markdown(hostile))
+    table = Table(hostile)
+    table.add_row(hostile)
+    console.print(table)
+    text = stream.getvalue()
+    assert "a]0;titleb[31mc1md" in text
+    assert not {"\x07", "\x9b", "\u202e"} & set(text)
+    assert "\x1b[31m" not in text
+    assert "\x1b]" not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 
 import pytest
@@ -50,3 +51,33 @@ def test_two_processes_may_publish_at_once(tmp_path, monkeypatch):
     mirror(source, target)
     assert not others
     assert [path.name for path in target.iterdir()] == ["model.onnx"]
+
+
+def test_folder_in_the_place_of_a_published_file_is_named(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "report.html").write_text("page")
+    (target / "report.html").mkdir(parents=True)
+    with pytest.raises(HarnessError) as caught:
+        mirror(source, target)
+    assert str(caught.value) == (
+        f"{target / 'report.html'}: expected the place of a file of the run; got a folder; move it away and "
+        "run again"
+    )
+    assert [path.name for path in target.iterdir()] == ["report.html"]
+
+
+def test_full_disk_is_named_by_the_folder_that_is_written(tmp_path, monkeypatch):
+    """The system's error names the copy's source."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "model.onnx").write_text("weights")
+
+    def fill(path, half):
+        half.write_text("ha")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    with pytest.raises(HarnessError, match=rf"^publish: the disk of {target} is full; free some space"):
+        mirror(source, target)
+    assert list(target.iterdir()) == []

@@ -161,7 +161,16 @@ def test_disk_fault_of_any_call_is_one_line_and_the_next_run_succeeds(owner, nam
 def test_runs_folder_that_is_a_file_is_refused(runs):
     runs.root.write_text("")
     with pytest.raises(
-        HarnessError, match=r"^pretrain: expected .*runs to be the runs folder; got a file of"
+        HarnessError, match=r"^pretrain: expected .*runs to be a folder of the runs; got a file of"
+    ):
+        runs.run()
+
+
+def test_file_in_the_place_of_a_runs_own_folder_is_named(runs):
+    (runs.root / "mt").mkdir(parents=True)
+    (runs.root / "mt" / "paper-mini").write_text("")
+    with pytest.raises(
+        HarnessError, match=r"expected .*runs/mt/paper-mini to be a folder of the runs; got a"
     ):
         runs.run()
 

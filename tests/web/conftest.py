@@ -17,6 +17,7 @@ import transformers
 from harness.data import builtin
 from harness.deploy.export_model import export_model
 from harness.deploy.site import WEB, write_site
+from harness.export.record import read_export
 from harness.models.tokenizers.training import train_unigram, train_wordpiece
 from harness.tasks import UPOS
 
@@ -162,9 +163,7 @@ def site(tmp_path: Path) -> Any:
         for name in settings.pop("libraries"):
             (web / "node_modules" / name).parent.mkdir(parents=True, exist_ok=True)
             (web / "node_modules" / name).write_text("library")
-        record = json.loads((export / "export.json").read_text(encoding="utf-8"))
-        return write_site(
-            export, record | settings.pop("changes", {}), tmp_path / "site", web=web, **settings
-        )
+        record = read_export(export).model_copy(update=settings.pop("changes", {}))
+        return write_site(export, record, tmp_path / "site", web=web, **settings)
 
     return write

@@ -16,6 +16,8 @@ from safetensors import safe_open
 from transformers.utils import logging
 
 from harness.errors import HarnessError
+from harness.models.loading.untrusted import list_refusals
+from harness.paths import is_relative_name
 
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 _PICKLES = (".bin", ".pt", ".pth")
@@ -97,7 +99,7 @@ def _read_settings(path: Path, name: str) -> dict[str, Any]:
         raise model_error(name, path.name, "a folder without it", "name the folder of a saved model")
     try:
         settings = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_build_object)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         reason = summarize_error(error)
         raise model_error(name, f"JSON in {path.name}", reason, "save the model again") from error
     if not isinstance(settings, dict):
@@ -119,9 +121,8 @@ def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_stock(folder: ModelFolder) -> None:
     tokenizer = folder.path / "tokenizer_config.json"
     tokenizer_settings = _read_settings(tokenizer, folder.name) if tokenizer.is_file() else {}
-    if "auto_map" in folder.config or "auto_map" in tokenizer_settings:
-        got = "custom code (auto_map), which is never run"
-        raise folder.error("a stock model", got, "convert it to a stock class")
+    for refusal in list_refusals(folder.path, folder.config, tokenizer_settings):
+        raise folder.error(*refusal)
     if (folder.path / "adapter_config.json").is_file():
         got = "an adapter (adapter_config.json)"
         raise folder.error("a whole model", got, "merge the adapter into its model, and save that")
@@ -141,7 +142,14 @@ def find_weight_files(folder: ModelFolder) -> list[Path]:
     parts = _read_settings(index, folder.name).get("weight_map")
     if not isinstance(parts, dict) or not parts:
         raise folder.error(f"a weight_map in {index.name}", "none", "save the model again")
-    files = [folder.path / str(file) for file in sorted({*map(str, parts.values())})]
+    names = sorted({*map(str, parts.values())})
+    for name in names:
+        if not (is_relative_name(name) and "/" not in name and name.endswith(".safetensors")):
+            expected = f"safetensors of the folder in {index.name}"
+            raise folder.error(
+                expected, f"{name!r:.100}, which is never read", "save the model as safetensors"
+            )
+    files = [folder.path / name for name in names]
     for file in files:
         if not file.is_file():
             raise folder.error(

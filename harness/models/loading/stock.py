@@ -80,8 +80,16 @@ def load_stock_model(
     missing = {*info["missing_keys"]} - {*getattr(model, "all_tied_weights_keys", {})}
     check_missing(folder, model, missing, new_head=new_head)
     check_heads(folder, model, tensors, info["unexpected_keys"])
+    _check_finite(folder, model)
     _check_runs(folder, model.eval())
     return LoadedModel(model, tuple(sorted(missing)))
+
+
+def _check_finite(folder: ModelFolder, model: Any) -> None:
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            got = f"infinite ones or NaN in '{name}'"
+            raise folder.error("weights that are numbers", got, "fetch or train it again")
 
 
 def _check_layers(folder: ModelFolder, config: Any, num_tensors: int) -> None:

@@ -1,0 +1,95 @@
+"""The cards of a student and of an export: text from elsewhere is text, in the body and in the head."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+
+from harness.report.model_card import render_model_card
+from harness.report.results import Results
+from harness.report.student_card import render_student_card
+
+HOSTILE = (
+    "<script>x</script> <img src=x onerror=y> ![i](http://evil/x.png) [l](javascript:alert) | `\n---\n"
+    "# \x1b]0;t\x07\x1b[31m\u202e\x9b1m: '\"{{ 7 * 7 }}"
+)
+
+
+class Tags(HTMLParser):
+    """Collects the tags and attributes of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.targets: list[str | None] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.targets += [value for name, value in attrs if name in ("src", "href") or name.startswith("on")]
+
+
+def check_card(card: str) -> dict[str, object]:
+    """Check that a card has no active part; return its head."""
+    assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(card)
+    assert "{{" in card
+    head, body = card.split("---\n", 2)[1:]
+    page = Tags()
+    page.feed(MarkdownIt("commonmark").enable("table").render(body))
+    assert not {"script", "img", "iframe"} & set(page.seen)
+    assert page.targets == []
+    assert page.seen.count("h1") == 1
+    value = yaml.safe_load(head)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_student_card_escapes_what_it_quotes(results: Results):
+    fields = ("language", "language_name", "recipe", "scale", "recipe_source", "teacher")
+    run = results.run.model_copy(update=dict.fromkeys(fields, HOSTILE))
+    models = tuple(one.model_copy(update={"name": HOSTILE}) for one in results.models)
+    step = dict.fromkeys(("stage", "kind", "key", "commit"), HOSTILE)
+    lineage = {
+        "teacher": {"name": HOSTILE, "revision": HOSTILE},
+        "licences": {"teacher": HOSTILE, "data": [HOSTILE, HOSTILE]},
+        "steps": [step],
+    }
+    head = check_card(render_student_card(results.model_copy(update={"run": run, "models": models}), lineage))
+    assert head.keys() == {"language", "license", "library_name", "pipeline_tag", "base_model", "tags"}
+
+
+@pytest.fixture
+def record():
+    """The record of an export, every text of which is hostile."""
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    row = {
+        "precision": HOSTILE, "what": HOSTILE, "file": HOSTILE, "size_bytes": 1, "compressed_bytes": 1,
+        "max_abs_delta": 0.1, "argmax_agreement": 0.9, "p50_ms": 1.0, "p99_ms": 2.0, "kept_parts": [HOSTILE],
+        "speed_ratio": {"value": 2.0, "low": 1.5, "high": 2.5}, "gate": HOSTILE,
+        "scores": {HOSTILE: score}, "verdict": {"reason": HOSTILE},
+    }  # fmt: skip
+    candidate = {"name": HOSTILE, "max_abs_delta": None, "p50_ms": None, "refusal": HOSTILE}
+    return {
+        "name": HOSTILE, "architecture": HOSTILE, "task": "pos", "paired": False, "labels": [HOSTILE],
+        "layout": "plain", "language": HOSTILE, "licence": HOSTILE, "default": HOSTILE,
+        "default_reason": HOSTILE, "length": 8, "threads": 1, "files": [row], "dtypes": [],
+        "graph": {
+            "graph": HOSTILE, "attention": HOSTILE, "opset": 18, "inputs": [HOSTILE], "output": HOSTILE,
+            "reason": HOSTILE, "candidates": [candidate],
+        },
+        "allowed_drop": 0.005, "num_dev": 1, "num_test": 1, "data_source": HOSTILE,
+        "lineage": {
+            "teacher": {"name": HOSTILE, "revision": HOSTILE},
+            "licences": {"teacher": HOSTILE, "data": [HOSTILE]},
+            "data": {HOSTILE: {"source": HOSTILE, "revision": HOSTILE, "licence": HOSTILE}},
+            "steps": [dict.fromkeys(("stage", "kind", "key", "commit"), HOSTILE)],
+        },
+        "environment": {"cpu": HOSTILE, "versions": {"onnxruntime": HOSTILE}},
+    }  # fmt: skip
+
+
+def test_model_card_escapes_what_it_quotes(record):
+    head = check_card(render_model_card(record))
+    assert head.keys() == {"language", "license", "pipeline_tag", "tags"}
