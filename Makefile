@@ -61,6 +61,7 @@ check: $(READY) lint ## style, types, the import law, and lint
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/mypy --strict docs/examples
 	@$(VENV)/bin/lint-imports
 
 lint: $(LINTERS) ## the container file, the workflows and the shell scripts

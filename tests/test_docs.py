@@ -10,7 +10,8 @@ import pytest
 import typer.main
 
 from harness.cli import app
-from harness.report.render import read_results, render_markdown
+from harness.report.render import render_markdown
+from harness.report.results import read_results
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "csrc" / "README.md"])

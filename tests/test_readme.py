@@ -9,7 +9,7 @@ import pytest
 
 from harness.config.load import update_name
 from harness.report import tables
-from harness.report.render import read_results
+from harness.report.results import read_results
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

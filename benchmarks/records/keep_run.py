@@ -17,7 +17,7 @@ from benchmarks.common.paths import RECORDS
 from benchmarks.common.programs import make_parser
 from benchmarks.common.recording import name_record
 from harness.errors import HarnessError
-from harness.report.render import read_results
+from harness.report.results import read_results
 
 _PLOTS = ("score-by-variant.svg", "score-by-size.svg")
 

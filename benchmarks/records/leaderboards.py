@@ -19,8 +19,7 @@ from benchmarks.common.programs import make_parser
 from harness.errors import HarnessError
 from harness.report import comparisons
 from harness.report.leaderboard import compares_variants, rank_models, tabulate_models, write_headline
-from harness.report.render import read_results
-from harness.report.results import Results
+from harness.report.results import Results, read_results
 from harness.report.summary import AVERAGE, find_teacher
 from harness.report.tables import Table, find_model_name
 from harness.report.templates import load_templates

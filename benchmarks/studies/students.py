@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.common.programs import make_parser
 from benchmarks.common.recording import describe_environment, write_record
-from harness.cli import doctor
+from harness.api import running
 from harness.config.load import check_scale, load_recipe, load_scale
 from harness.config.scale import Scale
 from harness.measure.interval import Interval
@@ -129,7 +129,7 @@ def make_predictions(language: str, models: Sequence[str], recipe: str, scale: S
         name,
         RUNNERS,
         observer=StagePrinter(),
-        environment=doctor.describe_environment,
+        environment=running.describe_environment,
         selected=lambda stage: stage.id in stages,
     )
 

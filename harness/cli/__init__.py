@@ -19,6 +19,7 @@ import harness.cli.runs
 import harness.cli.score
 import harness.cli.recipes
 import harness.cli.export
+import harness.cli.labelling
 import harness.cli.studies
 import harness.cli.demo
 import harness.cli.machine  # noqa: F401

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +16,8 @@ from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from harness import __version__
-from harness.config.load import load_recipe, load_scale, update_name
-from harness.config.scale import SCORED_MODELS, Scale
-from harness.errors import HarnessError, UsageError
-from harness.plans.run import RunPlan, plan_run
+from harness.config.scale import SCORED_MODELS
+from harness.errors import UsageError
 from harness.report.escaping import drop_control_characters
 
 
@@ -109,8 +106,6 @@ Seed = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:NUMBER")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for other programs")]
 
-DEFAULT_RECIPE = "gurgurov2025"
-DEFAULT_RUNS = Path("runs")
 _WIDEST = 400
 _NARROWEST = 18
 """Cells with spaces are folded, but no narrower than this."""
@@ -210,82 +205,6 @@ def _take_columns(table: Table, places: Sequence[int], needed: Sequence[int], wi
     return part
 
 
-@dataclass(frozen=True)
-class ScaleOptions:
-    """The options that replace parts of a scale; None, and False, leave the scale as it is.
-
-    Attributes:
-        data: data folder with the corpus and the tasks.
-        teacher: a model's folder, or hub id.
-        strict_data: whether labelled data that has to be read otherwise than written is refused.
-        tasks: names of the tasks to score, separated by commas.
-        score: of the models to score, one of `SCORED_MODELS`.
-        seed: of everything that is drawn but the scores.
-    """
-
-    data: Path | None = None
-    teacher: str | None = None
-    strict_data: bool = False
-    tasks: str | None = None
-    score: str | None = None
-    seed: int | None = None
-
-
-def plan_chosen_run(
-    language: str, recipe: str | None, scale: str, options: ScaleOptions
-) -> tuple[RunPlan, str]:
-    """Return the plan of the run that the options describe, and the run's name."""
-    amount = choose_scale(scale, options)
-    chosen = load_recipe(rename_recipe(recipe or amount.recipe or DEFAULT_RECIPE))
-    return plan_run(language, chosen, amount), f"{chosen.name}-{amount.name}"
-
-
-def rename_recipe(name: str) -> str:
-    """Return the present name of a recipe; print a hint where a former name was given."""
-    present = update_name(name)
-    if present != name:
-        err.print(
-            f"the recipe '{name}' is now called {present}; use the new name", markup=False, soft_wrap=True
-        )
-    return present
-
-
-def choose_scale(name: str, options: ScaleOptions) -> Scale:
-    """Load a scale; replace the parts of it that the options name."""
-    scale, data, teacher = load_scale(name), options.data, options.teacher
-    if options.seed is not None:
-        scale = scale.model_copy(update={"seed": options.seed})
-    if options.strict_data:
-        scale = scale.with_strict_data()
-    if data is not None:
-        if not data.is_dir():
-            raise HarnessError(f"--data {data}: expected a data folder; got none; name one that exists")
-        scale = scale.with_data(str(data))
-    if options.tasks is not None:
-        scale = scale.with_tasks(options.tasks.split(","))
-    if options.score is not None:
-        scale = scale.with_scored_models(options.score)
-    return choose_teacher(scale, teacher)
-
-
-def choose_teacher(scale: Scale, teacher: str | None) -> Scale:
-    """Return a scale with a teacher from a folder or of the hub; None leaves the scale's own."""
-    asked = teacher or scale.teacher.hub or ""
-    if teacher is not None and Path(teacher).is_dir():
-        return scale.with_teacher(teacher)
-    if "/" in asked and not Path(asked).is_absolute():
-        return _take_from_hub(scale, asked)
-    if teacher is not None:
-        raise HarnessError(
-            f"--teacher {teacher}: expected a saved model's folder, or a hub id as ORG/NAME; got neither; "
-            "name a folder that exists"
-        )
-    return scale
-
-
-def _take_from_hub(scale: Scale, source: str) -> Scale:
-    """Return a scale whose teacher is a model of the hub, at the commit that its revision has now."""
-    from harness.models.loading.hub import locate_pinned  # noqa: PLC0415 - planning imports no torch
-
-    origin, folder = locate_pinned(source)
-    return scale.with_teacher(str(folder), origin)
+def hint(line: str) -> None:
+    """Print a line of advice."""
+    err.print(line, markup=False, soft_wrap=True)

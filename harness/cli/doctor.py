@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.measure.environment import describe
-from harness.pipeline.manifest import Environment
 
 
 @dataclass(frozen=True)
@@ -25,27 +24,6 @@ class Check:
     what: str
     state: str
     advice: str = ""
-
-
-def describe_environment() -> Environment:
-    """Return a manifest's record of the machine and the code; loads torch."""
-    import torch  # noqa: PLC0415  a run in which all is done needs neither
-
-    from harness import ops  # noqa: PLC0415
-
-    described = describe()
-    versions = described.get("versions")
-    commit, dirty = described.get("commit"), described.get("dirty")
-    return Environment(
-        commit=commit if isinstance(commit, str) else None,
-        dirty=dirty if isinstance(dirty, bool) else None,
-        versions={name: str(one) for name, one in versions.items() if one}
-        if isinstance(versions, dict)
-        else {},
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        threads=torch.get_num_threads(),
-        ops=ops.implementation(),
-    )
 
 
 def run_checks() -> list[Check]:

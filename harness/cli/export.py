@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from harness.cli.app import Data, StrictData, app, err, out, print_table
+from harness.api import deployment
+from harness.cli.app import Data, StrictData, app, hint, out, print_table
 from harness.errors import UsageError
-from harness.precisions import COPIES, FP32, PRECISIONS, find_precision
+from harness.precisions import COPIES, FP32
 from harness.tasks import HEADS
 from harness.units import format_bytes
 
-_GRAPHS = "legacy,legacy-sdpa,dynamo,dynamo-sdpa,legacy-optimized"
+_GRAPHS = ",".join(deployment.GRAPHS)
 _TASKS = " or ".join(", ".join(HEADS).rsplit(", ", 1))
 
 
@@ -52,14 +53,12 @@ def export(
         raise UsageError("--data: expected a --lang to read in it; got none; add --lang")
     if data is not None and not data.is_dir():
         raise UsageError(f"--data {data}: expected a data folder; got none; name one that exists")
-    from harness.deploy.export_model import export_model  # noqa: PLC0415  the other commands need no onnxruntime
-
-    record = export_model(
-        _locate_model(model), task, target, graphs=_split_names(graphs),
-        precisions=_read_precisions(precisions, language),
+    record = deployment.export(
+        model, task, target, graphs=_split_names(graphs),
+        precisions=() if precisions == "none" else _split_names(precisions),
         layout=layout, language=language, data=data, strict_data=strict_data,
         allowed_drop=allowed_drop / 100, length=length, seconds=seconds, licence=licence,
-        report_step=lambda line: err.print(line, markup=False, soft_wrap=True),
+        report_step=hint,
     ).as_dict()  # fmt: skip
     _print_files(record)
     out.print(f"graph: {record['graph']['reason']}", soft_wrap=True, markup=False)
@@ -67,32 +66,8 @@ def export(
     out.print(f"files: {target}", soft_wrap=True, markup=False)
 
 
-def _locate_model(source: str) -> Path:
-    """Return the folder of a model; a model of the hub is fetched. `export_model` refuses what is neither."""
-    if (
-        source.count("/") != 1
-        or source.startswith((".", "/"))
-        or source.endswith("/")
-        or Path(source).exists()
-    ):
-        return Path(source)
-    from harness.models.loading.hub import locate_pinned  # noqa: PLC0415  only hub ids need it
-
-    return locate_pinned(source)[1]
-
-
 def _split_names(listed: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))
-
-
-def _read_precisions(listed: str, language: str | None) -> tuple[str, ...]:
-    """Read the precisions; *all* leaves static int8 out where there is no language's text for calibration."""
-    if listed == "all":
-        return tuple(name for name in COPIES if language or not PRECISIONS[name].needs_text)
-    names = () if listed == "none" else _split_names(listed)
-    for name in names:
-        find_precision(name, [*COPIES, "all", "none"])
-    return names
 
 
 def _print_files(record: dict[str, Any]) -> None:

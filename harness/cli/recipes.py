@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
+from harness.api.options import choose_teacher, rename_recipe
 from harness.cli.app import (
     AsJson,
     Commands,
     ScaleName,
     app,
-    choose_teacher,
+    hint,
     out,
     print_json,
-    rename_recipe,
 )
 from harness.cli.watch import print_recipe
 from harness.config.load import list_recipes, list_scales, load_recipe, load_scale
@@ -52,7 +52,7 @@ def recipe_show(
     as_json: AsJson = False,
 ) -> None:
     """Print a recipe's steps with the parameters after each, counted from the config alone."""
-    chosen, amount = load_recipe(rename_recipe(name)), load_scale(scale)
+    chosen, amount = load_recipe(rename_recipe(name, hint)), load_scale(scale)
     shape = _find_shape(teacher, chosen, amount)
     rows = show(chosen, shape, amount)
     if as_json:

@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 from rich.markdown import Markdown
 
-from harness.cli import doctor
+from harness.api.options import DEFAULT_RUNS, ScaleOptions, choose_scale, plan_chosen_run
+from harness.api.publish import MODELS, locate_run, publish_model, publish_run
+from harness.api.running import finish_run, run_stages
 from harness.cli.app import (
-    DEFAULT_RUNS,
     AsJson,
     CheckpointEvery,
     Data,
@@ -23,7 +24,6 @@ from harness.cli.app import (
     RecipeName,
     Runs,
     ScaleName,
-    ScaleOptions,
     Scored,
     Seed,
     StrictData,
@@ -31,17 +31,14 @@ from harness.cli.app import (
     Teacher,
     app,
     choose_language,
-    choose_scale,
     err,
+    hint,
     out,
-    plan_chosen_run,
     print_json,
 )
 from harness.cli.device import select_device
-from harness.cli.publish import MODELS, STUDENT, locate_run, publish_model, publish_run
 from harness.cli.watch import Watch, print_plan
 from harness.errors import HarnessError, UsageError
-from harness.pipeline.execute import execute
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.status import status
 from harness.pipeline.store import Store
@@ -51,8 +48,6 @@ from harness.plans.run import reads_hub
 from harness.plans.run_inputs import plan_pretraining
 from harness.report.answer import write_answer
 from harness.report.escaping import drop_control_characters
-from harness.report.render import read_results
-from harness.stages import RUNNERS
 
 RESULTS = "results.json"
 """The file that marks the folder of a finished run."""
@@ -79,41 +74,24 @@ def reproduce(
     select_device(device)
     language = choose_language(language, lang)
     options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
-    chosen, name = plan_chosen_run(language, recipe, scale, options)
-    store = Store(runs)
-    _execute(chosen.plan, store, f"{language}/{name}", checkpoint_s=checkpoint_every)
-    folder = publish_run(chosen, store, locate_run(runs, language, name))
-    for task, reason in chosen.missing_tasks.items():
+    planned = plan_chosen_run(language, recipe, scale, options, hint)
+    with _watch(planned.plan.plan, Store(runs)) as watch:
+        run = finish_run(planned, runs, observer=watch, checkpoint_s=checkpoint_every)
+    for task, reason in run.missing_tasks.items():
         err.print(f"not scored: {task}, since {reason}", markup=False)
-    out.print(
-        f"report: {folder / 'report.md'}  {folder / 'report.html'}  {folder / 'results.json'}", soft_wrap=True
-    )
-    out.print(f"student: {folder / STUDENT}  (AutoModelForMaskedLM.from_pretrained loads it)", soft_wrap=True)
-    if chosen.tasks:
-        out.print(f"model:  {folder / MODELS}  (ONNX files of each task)", soft_wrap=True)
-    for sentence in write_answer(read_results(folder / "results.json")):
+    names = ("report.md", "report.html", "results.json")
+    out.print(f"report: {'  '.join(str(run.folder / name) for name in names)}", soft_wrap=True)
+    out.print(f"student: {run.student}  (AutoModelForMaskedLM.from_pretrained loads it)", soft_wrap=True)
+    if run.exports:
+        out.print(f"model:  {run.folder / MODELS}  (ONNX files of each task)", soft_wrap=True)
+    for sentence in write_answer(run.results):
         out.print(drop_control_characters(sentence), soft_wrap=True, markup=False, highlight=False)
 
 
-def _execute(
-    plan: Plan,
-    store: Store,
-    folder: str,
-    selected: Callable[[Stage], bool] = lambda _: True,
-    checkpoint_s: float | None = None,
-) -> None:
+def _watch(plan: Plan, store: Store, selected: Callable[[Stage], bool] = lambda _: True) -> Watch:
+    """Return what prints the progress of a plan's selected stages."""
     rows = [row for row in status(plan, store) if selected(row.stage)]
-    with Watch(err, len(rows), estimate_plan(plan, rows, store).stage_seconds) as watch:
-        execute(
-            plan,
-            store,
-            folder,
-            RUNNERS,
-            observer=watch,
-            environment=doctor.describe_environment,
-            selected=selected,
-            checkpoint_s=checkpoint_s,
-        )
+    return Watch(err, len(rows), estimate_plan(plan, rows, store).stage_seconds)
 
 
 @app.command()
@@ -134,9 +112,11 @@ def download(
     """Run only the stages that read the hub, so that the rest of the run needs no network."""
     language = choose_language(language, lang)
     options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
-    chosen, name = plan_chosen_run(language, recipe, scale, options)
-    if any(map(reads_hub, chosen.plan)):
-        _execute(chosen.plan, Store(runs), f"{language}/{name}", reads_hub)
+    planned = plan_chosen_run(language, recipe, scale, options, hint)
+    plan, store = planned.plan.plan, Store(runs)
+    if any(map(reads_hub, plan)):
+        with _watch(plan, store, reads_hub) as watch:
+            run_stages(plan, store, planned.folder, observer=watch, selected=reads_hub)
 
 
 @app.command()
@@ -158,8 +138,8 @@ def plan(
     """Print the stages of a run, which of them are done, and what the others need; run none."""
     language = choose_language(language, lang)
     options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
-    chosen, name = plan_chosen_run(language, recipe, scale, options)
-    print_plan(f"{language}/{name}", chosen.plan, Store(runs), as_json=as_json)
+    planned = plan_chosen_run(language, recipe, scale, options, hint)
+    print_plan(planned.folder, planned.plan.plan, Store(runs), as_json=as_json)
 
 
 @app.command()
@@ -189,13 +169,16 @@ def report(
         return
     language = choose_language(language, lang)
     options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
-    chosen, name = plan_chosen_run(language, recipe, scale, options)
-    if Store(runs).find(chosen.plan.keys["report"]) is None:
+    planned = plan_chosen_run(language, recipe, scale, options, hint)
+    if Store(runs).find(planned.plan.plan.keys["report"]) is None:
         raise HarnessError(
-            f"report: expected a finished run {language}/{name} in {runs}; got none; run `harness reproduce` "
+            f"report: expected a finished run {planned.folder} in {runs}; got none; run `harness reproduce` "
             "with the same options, or name a run's folder"
         )
-    _print_report(publish_run(chosen, Store(runs), locate_run(runs, language, name)), as_json=as_json)
+    _print_report(
+        publish_run(planned.plan, Store(runs), locate_run(runs, planned.language, planned.name)),
+        as_json=as_json,
+    )
 
 
 def _names_folder(text: str) -> bool:
@@ -238,7 +221,8 @@ def pretrain(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise HarnessError(f"--out {target}: expected a new or empty folder; got one in use; name another")
     store = Store(runs)
-    _execute(stages, store, f"teachers/{amount.name}", checkpoint_s=checkpoint_every)
+    with _watch(stages, store) as watch:
+        run_stages(stages, store, f"teachers/{amount.name}", observer=watch, checkpoint_s=checkpoint_every)
     publish_model(stages, store, target)
     out.print(f"teacher: {target}", soft_wrap=True)
 

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from harness.baselines import BASELINE_NAMES, list_scorecard_baselines
-from harness.cli import doctor
+from harness.api.options import DEFAULT_RUNS, ScaleOptions, choose_scale
+from harness.api.scoring import change_protocol, finish_scores, plan_model_scores
+from harness.baselines import list_scorecard_baselines
 from harness.cli.app import (
-    DEFAULT_RUNS,
     AsJson,
     Data,
     Device,
     Runs,
     ScaleName,
-    ScaleOptions,
     Seed,
     StrictData,
     TaskNames,
     app,
-    choose_scale,
     err,
     out,
     print_json,
@@ -31,12 +28,6 @@ from harness.cli.app import (
 )
 from harness.cli.device import select_device
 from harness.cli.watch import Watch
-from harness.config.load import check_scale
-from harness.config.scale import Scale
-from harness.errors import UsageError
-from harness.pipeline.execute import execute
-from harness.pipeline.store import Store
-from harness.stages import RUNNERS
 from harness.stages.io.facts import FinetunedScoresFacts
 from harness.stages.io.finetuning_notes import describe_finetunings, describe_imbalance
 from harness.verdict import describe_verdict
@@ -77,22 +68,16 @@ def score(
 ) -> None:
     """Fine-tune and score any encoders and baselines on a language's tasks, with intervals and tests."""
     select_device(device)
-    from harness.plans.scorecard import collect_scores, find_model_sources, plan_evaluation  # noqa: PLC0415  loads torch
-
     options = ScaleOptions(data, strict_data=strict_data, tasks=tasks, seed=seed)
-    amount = _apply_options(choose_scale(scale, options), seeds, baselines, method)
-    card = plan_evaluation(find_model_sources(model), language, amount)
-    for note in card.tokenizer_notes:
+    amount = change_protocol(
+        choose_scale(scale, options), _read_seeds(seeds), _read_baselines(baselines), method
+    )
+    planned = plan_model_scores(model, language, amount)
+    for note in planned.card.tokenizer_notes:
         err.print(f"warning: {note}", markup=False, soft_wrap=True)
-    name = f"{language}/score-{card.models[0].id}-{amount.name}"
-    with Watch(err, len(card.plan)) as watch:
-        finished = execute(
-            card.plan, Store(runs), name, RUNNERS, observer=watch, environment=doctor.describe_environment
-        )
-    scores = collect_scores(card, finished)
-    path = runs / name / "scores.json"
-    path.parent.mkdir(parents=True, exist_ok=True)  # absent where all stages belong to another run
-    path.write_text(json.dumps(scores, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    with Watch(err, len(planned.card.plan)) as watch:
+        card = finish_scores(planned, runs, observer=watch)
+    scores = card.scores
     for task, reason in card.missing_tasks.items():
         err.print(f"not scored: {task}, since {reason}", markup=False)
     if as_json:
@@ -103,29 +88,21 @@ def score(
         for remark in _list_remarks(scores, task):
             out.print(remark, markup=False, soft_wrap=True)
         out.print(_describe_leakage(scores["data"][task]), soft_wrap=True)
-    out.print(f"scores, signatures and comparisons: {path}", soft_wrap=True)
+    out.print(f"scores, signatures and comparisons: {card.path}", soft_wrap=True)
 
 
-def _apply_options(scale: Scale, seeds: str | None, baselines: str | None, method: str | None) -> Scale:
-    """Return the scale with the values of the options, checked like a scale's file."""
-    changed = scale.model_dump(mode="json", exclude_none=True)
-    if seeds is not None:
-        changed["score"]["seeds"] = [int(seed) if seed.isdecimal() else seed for seed in seeds.split(",")]
-    if method is not None:
-        changed["score"]["method"] = method
-    if baselines is not None:
-        changed["score"]["baselines"] = [] if baselines == "none" else baselines.split(",")
-        able = list_scorecard_baselines()
-        for name in changed["score"]["baselines"]:
-            if name in BASELINE_NAMES and name not in able:
-                raise UsageError(
-                    f"--baselines {name}: expected baselines that need no corpus ({', '.join(able)}); "
-                    "got one that does; run `harness reproduce`, which makes it"
-                )
-    return check_scale("score", changed)
+def _read_seeds(listed: str | None) -> list[object] | None:
+    """Read seeds as 1,2,3; what is no number is refused with the place of the seeds in a scale."""
+    return None if listed is None else [int(one) if one.isdecimal() else one for one in listed.split(",")]
 
 
-def _tabulate(scores: dict[str, Any], task: str, metric: str) -> Table:
+def _read_baselines(listed: str | None) -> list[str] | None:
+    if listed is None:
+        return None
+    return [] if listed == "none" else listed.split(",")
+
+
+def _tabulate(scores: Mapping[str, Any], task: str, metric: str) -> Table:
     first = next(iter(scores["names"]))
     n_test = scores["scores"][first][task]["n_test"]
     table = Table(
@@ -145,7 +122,7 @@ def _tabulate(scores: dict[str, Any], task: str, metric: str) -> Table:
     return table
 
 
-def _list_remarks(scores: dict[str, Any], task: str) -> Iterator[str]:
+def _list_remarks(scores: Mapping[str, Any], task: str) -> Iterator[str]:
     """Return remarks on the fine-tunings on a task, and on its labels."""
     imbalance = None
     for model, name in scores["names"].items():
@@ -159,7 +136,7 @@ def _list_remarks(scores: dict[str, Any], task: str) -> Iterator[str]:
         yield f"{task}: {imbalance}"
 
 
-def _describe_leakage(facts: dict[str, Any]) -> str:
+def _describe_leakage(facts: Mapping[str, Any]) -> str:
     leaked = facts["leakage"]
     return (
         f"leakage: {leaked['test']} of {facts['test']} test texts are also in train or dev, "
@@ -167,7 +144,7 @@ def _describe_leakage(facts: dict[str, Any]) -> str:
     )
 
 
-def _describe_repeats(facts: dict[str, Any]) -> str:
+def _describe_repeats(facts: Mapping[str, Any]) -> str:
     """Return a line for duplicates and contradictions in any part, and a line for each note on the data."""
     counts = facts.get("repeats", {})
     named = {"duplicates": "texts that repeat an earlier one", "contradictions": "texts with two labels"}
@@ -179,7 +156,7 @@ def _describe_repeats(facts: dict[str, Any]) -> str:
     return "".join(f"{line}\n" for line in [*lines, *facts["notes"]])
 
 
-def _format_comparison(row: dict[str, Any]) -> list[str]:
+def _format_comparison(row: Mapping[str, Any]) -> list[str]:
     value, low, high = (f"{100 * row['difference'][name]:+.1f}" for name in ("value", "low", "high"))
     return [f"{value} ({low} to {high})", f"{row['p_holm']:.4f}", describe_verdict(row["verdict"])]
 

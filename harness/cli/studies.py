@@ -8,27 +8,25 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import doctor
+from harness.api.options import DEFAULT_RUNS, ScaleOptions, choose_scale, rename_recipe
+from harness.api.publish import locate_run, publish_stage
+from harness.api.running import run_stages
 from harness.cli.app import (
-    DEFAULT_RUNS,
     CheckpointEvery,
     Data,
     Device,
     Runs,
     ScaleName,
-    ScaleOptions,
     Seed,
     StrictData,
     TaskNames,
     Teacher,
     app,
-    choose_scale,
     err,
+    hint,
     out,
-    rename_recipe,
 )
 from harness.cli.device import select_device
-from harness.cli.publish import locate_run, publish_stage
 from harness.cli.watch import Watch
 from harness.config.load import list_recipes
 from harness.config.scale import Scale
@@ -42,10 +40,8 @@ from harness.config.study import (
     load_study,
 )
 from harness.errors import UsageError
-from harness.pipeline.execute import execute
 from harness.pipeline.store import Store
 from harness.plans.study import RefusedError, StudyInfo, StudyPlan, plan_study
-from harness.stages import RUNNERS
 from harness.units import format_count
 
 Languages = Annotated[
@@ -76,7 +72,7 @@ def compare(
 ) -> None:
     """Run all recipes on one teacher, data, seeds and machine, and print the leaderboard."""
     select_device(device)
-    names = [rename_recipe(name.strip()) for name in recipes.split(",")] if recipes else []
+    names = [rename_recipe(name.strip(), hint) for name in recipes.split(",")] if recipes else []
     loaded = load_entries(names)
     reference = OURS if any(one.id == OURS for one in loaded.entries) else None
     info = StudyInfo("compare", "the recipes' own sources", _QUESTION, None, reference)
@@ -108,7 +104,7 @@ def ablate(
 ) -> None:
     """Run variants of a recipe, or an included study, and print their differences."""
     select_device(device)
-    name = rename_recipe(name)
+    name = rename_recipe(name, hint)
     study = build_study(name, vary) if vary else _load_study(name)
     built = build_entries(study)
     info = StudyInfo(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)
@@ -155,15 +151,8 @@ def _run_study(
         return
     store, name = Store(runs), f"{info.name}-{scale.name}"
     with Watch(err, len(study.plan)) as watch:
-        execute(
-            study.plan,
-            store,
-            f"{languages[0]}/{name}",
-            RUNNERS,
-            observer=watch,
-            environment=doctor.describe_environment,
-            checkpoint_s=checkpoint_s,
-        )
+        folder_name = f"{languages[0]}/{name}"
+        run_stages(study.plan, store, folder_name, observer=watch, checkpoint_s=checkpoint_s)
     folder = locate_run(runs, languages[0], name)
     publish_stage(study.plan, store, "leaderboard", folder)
     text = (folder / "leaderboard.md").read_text(encoding="utf-8")

@@ -7,9 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from harness.errors import HarnessError
 from harness.report import comparisons, tables
 from harness.report.answer import write_answer
 from harness.report.plots import Picture, draw_latency_by_model, draw_score_by_size
@@ -125,24 +122,3 @@ def write_results(results: Results, folder: Path) -> Path:
     data = json.dumps(results.model_dump(mode="json"), indent=1, ensure_ascii=False)
     (folder / RESULTS).write_text(data + "\n", encoding="utf-8")
     return folder / RESULTS
-
-
-def read_results(path: Path) -> Results:
-    """Read a ``results.json``.
-
-    Raises:
-        HarnessError: the file is missing or does not fit the schema; names the first place that does not.
-    """
-    try:
-        return Results.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise HarnessError(
-            f"results: expected a file at '{path}'; got {error.strerror}; run the pipeline first"
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(one) for one in first["loc"]) or "the file"
-        raise HarnessError(
-            f"results: expected '{path}' in this version's schema; got {first['msg']} at {place}; "
-            f"run the pipeline again to write a new file"
-        ) from error

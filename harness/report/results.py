@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from harness.errors import HarnessError
 from harness.report.exported import ExportResult, PrecisionResult
@@ -366,3 +367,24 @@ def _list_fields(
     for field in kind.model_fields:
         if field not in skipped:
             yield f"{name}/{field}", getattr(row, field, None) is not None
+
+
+def read_results(path: Path) -> Results:
+    """Read a ``results.json``.
+
+    Raises:
+        HarnessError: the file is missing or does not fit the schema; names the first place that does not.
+    """
+    try:
+        return Results.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise HarnessError(
+            f"results: expected a file at '{path}'; got {error.strerror}; run the pipeline first"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(one) for one in first["loc"]) or "the file"
+        raise HarnessError(
+            f"results: expected '{path}' in this version's schema; got {first['msg']} at {place}; "
+            f"run the pipeline again to write a new file"
+        ) from error

@@ -24,7 +24,7 @@ def run(context: Context) -> TrainedStepFacts:
         student,
         tokenizer,
         packed,
-        objective=_make_objective(step),
+        objective=make_objective(step),
         teacher=read_model(context, "teacher").model,
         budget=make_budget(amount, packed, checkpoint_s=context.checkpoint_s),
         folder=context.out,
@@ -34,7 +34,8 @@ def run(context: Context) -> TrainedStepFacts:
     return TrainedStepFacts(training=TrainingFacts(**trained), **vars(written))
 
 
-def _make_objective(step: ResolvedDistill) -> Objective:
+def make_objective(step: ResolvedDistill) -> Objective:
+    """Return the losses of a step with their settings."""
     return Objective(
         step.loss,
         step.positions,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,14 @@ def run(context: Context) -> TrimFacts:
     memory does not grow with it.
     """
     model, tokenizer = read_model(context)
-    keep = _choose_tokens(context, tokenizer)
-    held_out = list(islice(_stream_lines(context, "held_out"), _CERTIFIED_LINES))
-    trimmed = tokenizers.trim_vocabulary(model, tokenizer, keep, held_out)
+    trimmed = trim_to_text(
+        model,
+        tokenizer,
+        context.get_step(ResolvedTrim).vocabulary,
+        lambda: _stream_lines(context, "train"),
+        held_out=_stream_lines(context, "held_out"),
+        progress=context.progress,
+    )
     step = write_step(context, trimmed.model, trimmed.tokenizer)
     if trimmed.certificate is None:
         return TrimFacts(**vars(step))
@@ -37,15 +42,32 @@ def run(context: Context) -> TrimFacts:
     return TrimFacts(certificate=certificate, **vars(step))
 
 
-def _choose_tokens(context: Context, tokenizer: Any) -> tokenizers.Ids:
-    num_lines = sum(1 for _ in _stream_lines(context, "train"))
+def trim_to_text(
+    model: Any,
+    tokenizer: Any,
+    num_tokens: int,
+    stream_lines: Callable[[], Iterable[str]],
+    *,
+    held_out: Iterable[str],
+    progress: Callable[[int, int, str, dict[str, Any]], None],
+) -> tokenizers.Trimmed:
+    """Return a model and tokenizer with the tokens that a text uses most.
+
+    Args:
+        model: to trim; it is left as it was.
+        tokenizer: the model's.
+        num_tokens: that stay, special tokens counted.
+        stream_lines: returns the lines of the text, each time from the first.
+        held_out: lines to certify the tokenizer on; the first 512 are read.
+        progress: called with done, total, unit and further values.
+    """
+    num_lines = sum(1 for _ in stream_lines())
     counts = tokenizers.count_tokens(
-        tokenizer,
-        _stream_lines(context, "train"),
-        lambda done: context.progress(done, num_lines, "lines", {}),
+        tokenizer, stream_lines(), lambda done: progress(done, num_lines, "lines", {})
     )
-    characters = tokenizers.count_characters(tokenizer, _stream_lines(context, "train"))
-    return tokenizers.choose_tokens(counts, context.get_step(ResolvedTrim).vocabulary, tokenizer, characters)
+    characters = tokenizers.count_characters(tokenizer, stream_lines())
+    keep = tokenizers.choose_tokens(counts, num_tokens, tokenizer, characters)
+    return tokenizers.trim_vocabulary(model, tokenizer, keep, list(islice(held_out, _CERTIFIED_LINES)))
 
 
 def _stream_lines(context: Context, part: str) -> Iterator[str]:

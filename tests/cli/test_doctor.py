@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from harness import ops
+from harness.api.running import describe_environment
 from harness.cli import doctor
 
 
@@ -60,7 +61,7 @@ def test_gpu_that_torch_cannot_use_is_reported(listed, state, advice, tmp_path, 
 
 
 def test_manifest_records_the_machine():
-    recorded = doctor.describe_environment()
+    recorded = describe_environment()
     assert recorded.device in {"cpu", "cuda"}
     assert recorded.threads == torch.get_num_threads()
     assert recorded.ops in {"compiled", "reference"}

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from harness import __version__
-from harness.cli.app import ScaleOptions, app, choose_language, choose_scale, plan_chosen_run
+from harness.api.options import ScaleOptions, choose_scale, plan_chosen_run
+from harness.cli.app import app, choose_language
 from harness.cli.device import select_device
 from harness.errors import UsageError
 

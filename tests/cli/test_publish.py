@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from harness.cli.publish import mirror, publish_model, publish_run
+from harness.api.publish import mirror, publish_model, publish_run
 from harness.config.load import load_recipe, load_scale
 from harness.errors import HarnessError
 from harness.pipeline.store import Store

@@ -194,7 +194,7 @@ def test_the_program_predicts_as_torch_without_torch(scored, saved):
     code = f"""
 import runpy, sys
 sys.modules |= dict.fromkeys(["torch", "transformers", "harness"])
-sys.argv = ["x", "--file", "model.onnx", "word1 word2 word3"]
+sys.argv = ["x", "--file", "model.onnx", "--pieces", "word1 word2 word3"]
 runpy.run_path({program!r}, run_name="__main__")
 """
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
@@ -216,7 +216,7 @@ def test_a_model_without_labels_has_no_program(saved, tmp_path: Path):
 def test_bad_text_and_broken_files_are_one_line(scored, tmp_path: Path):
     cases = {
         "got an empty one": predict(scored, " "),
-        "expected 32 tokens at most; got 40": predict(scored, "word1 " * 40),
+        "expected 32 tokens at most; got 40": predict(scored, "--pieces", "word1 " * 40),
         "expected UTF-8; got byte 3": predict(scored, input=b"ab \xff"),
         "expected UTF-8; got bytes that are none": predict(scored, b"ab \xff"),
     }

@@ -9,7 +9,7 @@ import pytest
 
 from harness.report import plots
 from harness.report.label_placement import Box, Label, place_labels
-from harness.report.render import read_results
+from harness.report.results import read_results
 
 RECORDS = Path(__file__).parents[2] / "benchmarks/records"
 AREA = Box(0, 0, 400, 300)

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from harness.errors import HarnessError
-from harness.report.render import read_results, write_results
-from harness.report.results import Results, TaskScore, make_score
+from harness.report.render import write_results
+from harness.report.results import Results, TaskScore, make_score, read_results
 from harness.report.values import IntervalValue
 
 

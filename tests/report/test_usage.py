@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cli import publish
+from harness.api import publish
 from harness.report import usage
 from harness.report.render import render_html, render_markdown
 from harness.report.results import Results

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from harness import cli
-from harness.report.render import read_results
+from harness.report.results import read_results
 
 STUDY = {
     "source": "made for the tests",

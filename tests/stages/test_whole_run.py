@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness.cli.publish import FIGURES, publish_run
+from harness.api.publish import FIGURES, publish_run
 from harness.config.steps.trim import ResolvedTrim
 from harness.data import corpus
 from harness.data.examples import TextExample, TokenExample

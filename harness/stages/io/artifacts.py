@@ -134,7 +134,11 @@ def read_packed(
 
 def read_masked(context: Context, tokenizer: Any, text: TextSettings) -> Iterator[dict[str, Tensor]]:
     """Return masked batches of the corpus's training part, for models to be run on."""
-    packed = read_packed(context, tokenizer, text.sequence_length)
+    return make_masked_batches(read_packed(context, tokenizer, text.sequence_length), tokenizer, text)
+
+
+def make_masked_batches(packed: Packed, tokenizer: Any, text: TextSettings) -> Iterator[dict[str, Tensor]]:
+    """Return masked batches of packed rows, as many as the settings state."""
     stated = text.model_dump(exclude={"precision"}, exclude_none=True)
     budget = Budget(**stated, learning_rate=0.0, warmup_fraction=0.0, precision="fp32")
     batches = MaskedBatches(packed, tokenizer, budget)

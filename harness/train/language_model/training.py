@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import TrainerCallback
 
 from harness.data.batches import IGNORED, Packed, pack
 from harness.errors import HarnessError, first_line
@@ -47,6 +48,7 @@ def train(
     budget: Budget,
     folder: Path,
     progress: Progress,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, Any]:
     """Train the student in place and return the figures to record.
 
@@ -62,6 +64,7 @@ def train(
         budget: the amount of training.
         folder: where checkpoints are kept while training.
         progress: called after every step.
+        callbacks: more of them, of the library's trainer.
 
     Returns:
         ``tokens``, ``steps``, ``tokens_per_s``, ``train_s``, ``resumed``, ``losses`` (the curve).
@@ -75,7 +78,9 @@ def train(
         stack.enter_context(override_dropout(student, budget.dropout))
         stack.enter_context(fastest_attention(student, budget.precision))
         batches = MaskedBatches(packed, tokenizer, budget)
-        return _train(student, batches, objective, teacher, folder=folder, progress=progress)
+        return _train(
+            student, batches, objective, teacher, folder=folder, progress=progress, callbacks=callbacks
+        )
 
 
 @contextmanager
@@ -104,6 +109,7 @@ def _train(
     *,
     folder: Path,
     progress: Progress,
+    callbacks: Sequence[TrainerCallback],
 ) -> dict[str, Any]:
     budget, settings = batches.budget, make_arguments(folder, batches.budget)
     if teacher is not None:
@@ -117,6 +123,8 @@ def _train(
     )
     trainer.add_callback(TimedCheckpoint(budget.checkpoint_s))
     trainer.add_callback(ReportProgress(progress, batches.tokens_at, batches.tokens_at(len(batches))))
+    for callback in callbacks:
+        trainer.add_callback(callback)
     resumed_from = find_last_checkpoint(folder)
     started_s = time.monotonic()
     _resume(trainer, resumed_from)

@@ -18,7 +18,7 @@ from harness.pipeline.folders import is_folder
 from harness.pipeline.manifest import NAME
 from harness.pipeline.plan import Plan
 from harness.pipeline.store import Store
-from harness.report.render import read_results
+from harness.report.results import read_results
 from harness.report.student_card import render_student_card
 
 if TYPE_CHECKING:

@@ -1,0 +1,53 @@
+"""The functions for Python: what the commands do, as calls.
+
+::
+
+    from harness import api
+
+    teacher = api.load("intfloat/multilingual-e5-small")
+    text = api.read_text("mt.txt")
+    small = api.shorten(api.trim(teacher, text, tokens=20_000), layers=6)
+
+Each function takes all that it uses as arguments and returns a new object; none keeps anything. The commands
+are built on these functions, so that both write the same bytes.
+"""
+
+from __future__ import annotations
+
+from harness.api.compression import (
+    Model,
+    distill,
+    fit_head,
+    load,
+    narrow,
+    prune,
+    read_text,
+    shorten,
+    trim,
+)
+from harness.api.deployment import LabelledSpan, LabelledWord, Prediction, export, predict
+from harness.api.options import ScaleOptions
+from harness.api.running import FinishedRun, reproduce
+from harness.api.scoring import Scorecard, score
+
+__all__ = [
+    "FinishedRun",
+    "LabelledSpan",
+    "LabelledWord",
+    "Model",
+    "Prediction",
+    "ScaleOptions",
+    "Scorecard",
+    "distill",
+    "export",
+    "fit_head",
+    "load",
+    "narrow",
+    "predict",
+    "prune",
+    "read_text",
+    "reproduce",
+    "score",
+    "shorten",
+    "trim",
+]
