@@ -153,12 +153,13 @@ def test_run_ends_and_names_its_report(undisturbed):
     runs, done = undisturbed
     folder = runs / RUN
     lines = done.stdout.splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
         f"report: {folder / 'report.md'}  {folder / 'report.html'}  {folder / 'results.json'}",
         f"student: {folder / 'student'}  (AutoModelForMaskedLM.from_pretrained loads it)",
-        f"model:  {folder / 'onnx'}  (ONNX files of each task)",
+        f"ONNX: {folder / 'onnx/pos'}  (harness demo {folder / 'onnx/pos'})",
+        f"ONNX: {folder / 'onnx/topic'}  (harness demo {folder / 'onnx/topic'})",
     ]
-    assert tuple(lines[3:]) == write_answer(read_results(runs))
+    assert tuple(lines[4:]) == write_answer(read_results(runs))
     lines = done.stderr.splitlines()
     count = count_stages(runs)
     assert lines[0].startswith(f"[1/{count}] tasks: done in ")

@@ -42,19 +42,24 @@ def publish_run(plan: RunPlan, store: Store, folder: Path) -> Path:
 
     The student's folder is an ordinary one of transformers, with a card.
 
-    Invariants: equal files are left alone; a reader never sees half a file; no figure and no model of an
-    earlier report of the same name remains.
+    Invariants: equal files are left alone; where two stages have a file of the same name, that of the later
+    stage is copied; a reader never sees half a file; no figure and no model of an earlier report of the same
+    name remains.
     """
     keys = plan.plan.keys
     copies = [(_find_stage(store, keys["report"]), folder)]
-    for task in plan.tasks:
-        copies.append((_find_stage(store, keys[f"export.{task}.student"]) / "onnx", folder / MODELS / task))
+    for task in plan.exported:
+        target = folder / MODELS / task
+        copies.append((_find_stage(store, keys[f"export.{task}.student"]) / "onnx", target))
         if "precisions" in keys:
-            copies.append((_find_stage(store, keys["precisions"]) / task, folder / MODELS / task))
+            copies.append((_find_stage(store, keys["precisions"]) / task, target))
+        copies.append((_find_stage(store, keys[f"package.{task}"]), target))
     student = _find_stage(store, keys[plan.student])
     copies.append((student / "model", folder / STUDENT))
-    published = {path for source, target in copies for path in mirror(source, target)}
-    _remove_stale(folder, {*published, folder / STUDENT / CARD})
+    files = {file: path for source, target in copies for file, path in _pair_files(source, target)}
+    for file, path in files.items():
+        _replace(file, path)
+    _remove_stale(folder, {*files, folder / STUDENT / CARD})
     card = render_student_card(read_results(folder / "results.json"), find_lineage(student / "model"))
     _replace(folder / STUDENT / CARD, card.encode())
     return folder
@@ -78,18 +83,25 @@ def mirror(source: Path, target: Path) -> set[Path]:
     Returns:
         The copies in the target folder.
     """
-    copies = {path: target / path.relative_to(source) for path in _list_files(source)}
-    for path, copy in copies.items():
-        if copy.is_file() and filecmp.cmp(path, copy, shallow=False):
-            continue
+    copies = dict(_pair_files(source, target))
+    for copy, path in copies.items():
         _replace(copy, path)
-    return set(copies.values())
+    return set(copies)
+
+
+def _pair_files(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:
+    """Return the copy's place and the file, for every file of a folder but the manifest."""
+    return ((target / path.relative_to(source), path) for path in _list_files(source))
 
 
 def _replace(target: Path, content: Path | bytes) -> None:
-    """Write a file's copy, or bytes, in place of a file; a reader sees the old content or the new."""
-    if isinstance(content, bytes) and target.is_file() and target.read_bytes() == content:
-        return
+    """Write a file's copy, or bytes, where the target differs; a reader sees the old content or the new."""
+    if target.is_file():
+        if isinstance(content, bytes):
+            if target.read_bytes() == content:
+                return
+        elif filecmp.cmp(content, target, shallow=False):
+            return
     if is_folder(target):
         raise HarnessError(
             f"{target}: expected the place of a file of the run; got a folder; move it away and run again"

@@ -24,7 +24,7 @@ class FinishedRun:
     Attributes:
         folder: of the run.
         student: the folder of the student, which transformers loads.
-        exports: by task, the folder of the student's ONNX files.
+        exports: by task, or by head of the student where nothing is scored, the folder of its ONNX files.
         report: the report as a web page.
         results: everything that was measured.
         missing_tasks: tasks that the data does not have, with the reason.
@@ -79,7 +79,7 @@ def finish_run(
     return FinishedRun(
         folder=folder,
         student=folder / STUDENT,
-        exports={task: folder / MODELS / task for task in plan.tasks},
+        exports={task: folder / MODELS / task for task in plan.exported},
         report=folder / "report.html",
         results=read_results(folder / "results.json"),
         missing_tasks=plan.missing_tasks,

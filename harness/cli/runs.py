@@ -12,7 +12,7 @@ import typer
 from rich.markdown import Markdown
 
 from harness.api.options import DEFAULT_RUNS, ScaleOptions, choose_scale, plan_chosen_run
-from harness.api.publish import MODELS, locate_run, publish_model, publish_run
+from harness.api.publish import locate_run, publish_model, publish_run
 from harness.api.running import finish_run, run_stages
 from harness.cli.app import (
     AsJson,
@@ -38,6 +38,7 @@ from harness.cli.app import (
 )
 from harness.cli.device import select_device
 from harness.cli.watch import Watch, print_plan
+from harness.deploy.site import TITLES
 from harness.errors import HarnessError, UsageError
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.status import status
@@ -82,8 +83,9 @@ def reproduce(
     names = ("report.md", "report.html", "results.json")
     out.print(f"report: {'  '.join(str(run.folder / name) for name in names)}", soft_wrap=True)
     out.print(f"student: {run.student}  (AutoModelForMaskedLM.from_pretrained loads it)", soft_wrap=True)
-    if run.exports:
-        out.print(f"model:  {run.folder / MODELS}  (ONNX files of each task)", soft_wrap=True)
+    for task, export in run.exports.items():
+        use = f"harness demo {export}" if task in TITLES else "its README.md says how to use it"
+        out.print(f"ONNX: {export}  ({use})", soft_wrap=True)
     for sentence in write_answer(run.results):
         out.print(drop_control_characters(sentence), soft_wrap=True, markup=False, highlight=False)
 

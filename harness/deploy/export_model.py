@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
 from harness.deploy.evaluation_text import EvaluationText, needs_text, read_evaluation_text
+from harness.deploy.export_record import ExportDescription, make_record, write_record
 from harness.deploy.file_records import describe_file, measure_files
 from harness.deploy.fp32_file import build_checker, write_fp32
 from harness.deploy.lineage import find_lineage, name_model
@@ -15,20 +15,14 @@ from harness.deploy.output_folder import check_output_folder, replace_folder
 from harness.deploy.precision_copy import write_copy
 from harness.deploy.quality_gate import QualityGate, fit_labels
 from harness.errors import HarnessError, unknown
-from harness.export import predict
 from harness.export.graphs import WAYS
 from harness.export.layouts import LAYOUTS, arrange
-from harness.export.record import RECORD, ExportRecord, FileRecord
-from harness.export.source import ExportSource, load_source
-from harness.json_files import write_json
+from harness.export.record import ExportRecord
+from harness.export.source import load_source
 from harness.measure.environment import describe
 from harness.measure.gate import ALLOWED_DROP
 from harness.models.loading.tokenizer_json import list_reading_notes
-from harness.precisions import FP32, PRECISIONS
-from harness.report.model_card import render_model_card
-from harness.tasks import TASKS
-
-PROGRAM = "predict.py"
+from harness.precisions import FP32
 
 
 def export_model(
@@ -108,36 +102,27 @@ def export_model(
         paths = {FP32: exported.path} | {name: copy.path for name, copy in copies.items()}
         report_step(f"checking and timing {len(paths)} files")
         measured = measure_files(paths, checker, gate, seconds=seconds)
-        environment = describe()
-        places = arrange(layout, folder, paths, cast("list[str] | None", environment["isa"]))
-        files = [
-            describe_file(name, measured[name], copies.get(name), folder, places[name]) for name in paths
-        ]
-        default, default_reason = choose_default(files)
-        record = ExportRecord(
-            name=f"{name_model(model)}-{task}",
-            architecture=type(source.model).__name__,
-            task=task,
-            paired=task in TASKS and TASKS[task].paired,
-            labels=list(source.labels),
-            layout=layout,
-            language=language,
-            licence=licence,
-            default=default,
-            default_reason=default_reason,
-            length=checker.length,
-            threads=threads,
+        places = arrange(layout, folder, paths, cast("list[str] | None", describe()["isa"]))
+        record = make_record(
+            source,
+            [
+                describe_file(name, measured[name], copies.get(name), folder / places[name], places[name])
+                for name in paths
+            ],
+            ExportDescription(
+                name=f"{name_model(model)}-{task}",
+                layout=layout,
+                language=language,
+                licence=licence,
+                allowed_drop=allowed_drop,
+                scored=text.scored if text else None,
+                data_source=text.origin if text else None,
+                lineage=find_lineage(model),
+            ),
             graph=exported.record(),
-            files=files,
-            dtypes=[PRECISIONS[name].dtype for name in paths if PRECISIONS[name].dtype],
-            allowed_drop=allowed_drop,
-            num_dev=len(text.scored.dev) if text and text.scored else 0,
-            num_test=len(text.scored.test) if text and text.scored else 0,
-            data_source=text.origin if text else None,
-            lineage=find_lineage(model),
-            environment=environment,
+            checker=checker,
         )
-        _write_record(record, folder, source)
+        write_record(record, folder)
     return record
 
 
@@ -158,22 +143,3 @@ def _read_text(
             "export: expected text to calibrate static int8 with; got none; add --lang (and --data)"
         )
     return None
-
-
-def _write_record(record: ExportRecord, folder: Path, source: ExportSource) -> None:
-    """Write the record, the model card and, for a head with classes, the program that predicts."""
-    write_json(folder / RECORD, record.as_dict())
-    (folder / "README.md").write_text(render_model_card(record.as_dict()), encoding="utf-8")
-    if source.head.labelled:
-        shutil.copyfile(predict.__file__, folder / PROGRAM)
-
-
-def choose_default(files: Sequence[FileRecord]) -> tuple[str, str]:
-    """Return the precision to take: of those that passed and are not slower than fp32, the smallest."""
-    passed = [file for file in files if file.gate == "passed" and file.speed_ratio["high"] >= 1]
-    if passed:
-        best = min(passed, key=lambda file: file.size_bytes)
-        return best.precision, "the smallest that passed the gate and is not slower than fp32"
-    if any(file.verdict for file in files):
-        return FP32, "no smaller copy both passed the gate and kept pace with it"
-    return FP32, "no smaller copy was scored, so that none may replace it"

@@ -50,7 +50,7 @@ def measure_files(
 
 
 def describe_file(
-    precision: str, measurement: FileMeasurement, copy: PrecisionCopy | None, folder: Path, file: str
+    precision: str, measurement: FileMeasurement, copy: PrecisionCopy | None, path: Path, file: str
 ) -> FileRecord:
     """Return the record of one file.
 
@@ -58,10 +58,10 @@ def describe_file(
         precision: a row of ``harness.precisions``.
         measurement: of the file.
         copy: how it was made; None for the fp32 file.
-        folder: of the export.
-        file: relative to the folder, after the layout arranged it.
+        path: of the file.
+        file: its name in the export, relative to the export's folder.
     """
-    row, path = PRECISIONS[precision], folder / file
+    row = PRECISIONS[precision]
     return FileRecord(
         precision=precision,
         what=row.what,

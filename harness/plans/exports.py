@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness.config.scale import Scale
 from harness.pipeline.plan import Stage
 from harness.plans.stage import make_stage
 
+UNTUNED = ("encoder", "mlm")
+"""The tasks of a student's own heads, which a run exports where it scores none."""
 
-def plan_export(role: str, model_id: str, task: str, scale: Scale) -> Stage:
-    """Return the stage that exports a model fine-tuned on a task."""
+
+def plan_export(role: str, model: str, task: str, scale: Scale) -> Stage:
+    """Return the stage that exports the model of an earlier stage for a task."""
     config = {
         "task": task,
         "lengths": list(scale.latency.lengths),
@@ -20,7 +24,7 @@ def plan_export(role: str, model_id: str, task: str, scale: Scale) -> Stage:
         "seconds": scale.latency.seconds,
         "seed": scale.seed,
     }
-    return make_stage(f"export.{task}.{role}", "export", config, {"model": f"score.{task}.{model_id}"})
+    return make_stage(f"export.{task}.{role}", "export", config, {"model": model})
 
 
 def plan_precisions(role: str, tasks: Sequence[str], scale: Scale) -> Stage:
@@ -41,3 +45,32 @@ def plan_latency(roles: Sequence[str], tasks: Sequence[str], scale: Scale) -> St
         config["seconds"] *= len(roles) / 2
     inputs = {f"{role}.{task}": f"export.{task}.{role}" for task in tasks for role in roles}
     return make_stage("latency", "latency", config, inputs)
+
+
+def plan_package(
+    role: str, model: str, task: str, scale: Scale, *, language: str, name: str, scored: bool
+) -> Stage:
+    """Return the stage that makes a model's ONNX files of a task a complete export.
+
+    Args:
+        role: of the model.
+        model: the stage that was exported.
+        task: of its head.
+        scale: for the length of the rows and the time that each file is timed.
+        language: code.
+        name: of the run.
+        scored: whether the files are scored on the task.
+    """
+    config = {
+        "task": task,
+        "name": f"{language}-{name}-{task}".replace("@", "-"),
+        "language": language,
+        "data": scale.tasks.source,
+        "max_length": scale.sequence_length,
+        "seconds": scale.latency.seconds,
+        "seed": scale.seed,
+    }
+    inputs: dict[str, str | Path] = {"model": model, "exported": f"export.{task}.{role}"}
+    if scored:
+        inputs |= {"tasks": "tasks"} | ({"precisions": "precisions"} if scale.export.precisions else {})
+    return make_stage(f"package.{task}", "package", config, inputs)

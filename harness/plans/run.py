@@ -26,7 +26,7 @@ from harness.plans.evaluation import (
     plan_comparison,
     plan_scores,
 )
-from harness.plans.exports import plan_export, plan_latency, plan_precisions
+from harness.plans.exports import UNTUNED, plan_export, plan_latency, plan_package, plan_precisions
 from harness.plans.recipe_steps import RecipePlan, plan_recipe
 from harness.plans.run_inputs import RunInputs, plan_inputs
 from harness.plans.stage import make_stage
@@ -46,6 +46,7 @@ class RunPlan:
         scored: the models that are scored, in the report's order; all of the report's where none is.
         tasks: those scored: of the scale's those that the data has, then the others of a data folder.
         missing_tasks: tasks of the scale that the data does not have, with the reason.
+        exported: the heads of the student's exports: the tasks, or its own heads where nothing is scored.
     """
 
     plan: Plan
@@ -53,6 +54,7 @@ class RunPlan:
     scored: tuple[EvaluatedModel, ...]
     tasks: tuple[str, ...]
     missing_tasks: Mapping[str, str]
+    exported: tuple[str, ...]
 
     @property
     def student(self) -> str:
@@ -73,8 +75,11 @@ def plan_run(language: str, recipe: Recipe, scale: Scale) -> RunPlan:
     models = _choose_models(steps, tasks.scored, scale)
     report = _describe_run(recipe, inputs.language, tasks, models, scale)
     stages = _chain_stages(inputs, steps, tasks.scored, models, scale)
+    stages += _plan_exports(recipe, inputs.language, tasks.scored, models, scale)
     stages.append(make_stage("report", "report", report, {stage.id: stage.id for stage in stages}))
-    return RunPlan(Plan(stages), steps.steps, models.evaluated, tasks.scored, tasks.missing)
+    return RunPlan(
+        Plan(stages), steps.steps, models.evaluated, tasks.scored, tasks.missing, tasks.scored or UNTUNED
+    )
 
 
 class _ChosenModels(NamedTuple):
@@ -96,6 +101,11 @@ class _ChosenModels(NamedTuple):
     def evaluated(self) -> tuple[EvaluatedModel, ...]:
         """The models that are scored; all where nothing is."""
         return tuple(model for model in self.described if model.id not in self.unscored)
+
+    @property
+    def student(self) -> str:
+        """The stage that makes the final student."""
+        return next(model.stage for model in self.described if model.id == self.final)
 
 
 def _choose_models(steps: RecipePlan, tasks: Sequence[str], scale: Scale) -> _ChosenModels:
@@ -143,7 +153,7 @@ def _describe_run(
 def _chain_stages(
     inputs: RunInputs, steps: RecipePlan, tasks: Sequence[str], models: _ChosenModels, scale: Scale
 ) -> list[Stage]:
-    """Return all stages but the report, each after the stages that it reads."""
+    """Return the stages up to the comparison of scores, each after the stages that it reads."""
     evaluated, final = models.evaluated, models.final
     mixed_corpus = [] if steps.mixed_corpus is None else [steps.mixed_corpus]
     stages = [*inputs.stages, *mixed_corpus, *steps.stages]
@@ -157,11 +167,34 @@ def _chain_stages(
     pairs = compare_with(evaluated, TEACHER)
     pairs += [(final, model.id) for model in evaluated if model.role == "baseline"]
     stages.append(plan_comparison(evaluated, tasks, pairs))
+    return stages
+
+
+def _plan_exports(
+    recipe: Recipe, language: str, tasks: Sequence[str], models: _ChosenModels, scale: Scale
+) -> list[Stage]:
+    """Return the stages that export the teacher and the student for each task, or the student's own heads."""
+    final, name = models.final, f"{recipe.name}-{scale.name}"
+    if not tasks:
+        student = models.student
+        stages = [plan_export(STUDENT, student, task, scale) for task in UNTUNED]
+        return stages + [
+            plan_package(STUDENT, student, task, scale, language=language, name=name, scored=False)
+            for task in UNTUNED
+        ]
     exported = {TEACHER: TEACHER, STUDENT: final}
-    stages += [plan_export(role, model, task, scale) for task in tasks for role, model in exported.items()]
+    stages = [
+        plan_export(role, f"score.{task}.{model}", task, scale)
+        for task in tasks
+        for role, model in exported.items()
+    ]
     if scale.export.precisions:
         stages.append(plan_precisions(STUDENT, tasks, scale))
-    return [*stages, plan_latency(tuple(exported), tasks, scale)]
+    packages = [
+        plan_package(STUDENT, f"score.{task}.{final}", task, scale, language=language, name=name, scored=True)
+        for task in tasks
+    ]
+    return [*stages, plan_latency(tuple(exported), tasks, scale), *packages]
 
 
 def make_report_header(scale: Scale) -> dict[str, Any]:

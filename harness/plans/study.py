@@ -255,7 +255,7 @@ def _plan_evaluation(
     return [
         *plan_scores(evaluated, tasks, scale, kept=models, distillations=distillations),
         plan_comparison(evaluated, tasks, pairs),
-        *(plan_export(model, model, timed, scale) for model in models),
+        *(plan_export(model, f"score.{timed}.{model}", timed, scale) for model in models),
         plan_latency(models, [timed], scale),
     ]
 

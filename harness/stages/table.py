@@ -23,6 +23,7 @@ from harness.stages.io.facts import (
     FinetuningFacts,
     LatencyFacts,
     LinearFacts,
+    PackageFacts,
     PrecisionsFacts,
     PretrainFacts,
     PruneFacts,
@@ -128,6 +129,11 @@ _KINDS = (
     Kind(
         "latency", 1, ("*.*",), ("latency.json",), LatencyFacts,
         "Time the exports against each other in interleaved rounds.",
+    ),
+    Kind(
+        "package", 1, ("model", "exported", "precisions", "tasks"),
+        ("export.json", "README.md", "predict.py"), PackageFacts,
+        "Measure the final student's ONNX files of a task, and write their record and card.",
     ),
     Kind(
         "report", 9, ("*",), ("results.json", "report.md", "report.html", "*.svg"), ReportFacts,

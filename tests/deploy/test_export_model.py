@@ -18,8 +18,8 @@ import transformers
 import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from harness.deploy import evaluation_text, export_model
-from harness.deploy.export_model import choose_default
+from harness.deploy import evaluation_text, export_model, export_record
+from harness.deploy.export_record import choose_default
 from harness.deploy.output_folder import check_output_folder
 from harness.errors import HarnessError, UsageError
 from harness.export.record import RECORD, FileRecord
@@ -120,7 +120,7 @@ def test_an_export_that_fails_leaves_what_was_there(saved, tmp_path: Path, monke
         HarnessError, match="expected text to calibrate static int8 with; got none; add --lang"
     ):
         export(saved, out, precisions=("int8-static",))
-    monkeypatch.setattr(export_model, "render_model_card", lambda _: 1 / 0)
+    monkeypatch.setattr(export_record, "render_model_card", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(saved, out)
     assert (out / "model.onnx").read_bytes() == before

@@ -63,7 +63,8 @@ def test_builtin_run_goes_from_corpus_to_report(make_run_plan):
     exports = [f"export.{task}.{role}" for task in ("pos", "topic") for role in ("teacher", "student")]
     assert [stage.id for stage in run_plan.plan] == [
         "tasks", "corpora", "teacher", "corpus", *STEPS, "random-teacher", "random-student",
-        "trimmed-teacher", "static", *scores, "compare", *exports, "latency", "report",
+        "trimmed-teacher", "static", *scores, "compare", *exports, "latency", "package.pos", "package.topic",
+        "report",
     ]  # fmt: skip
     assert {stage.kind for stage in run_plan.plan} <= set(RUNNERS)
     assert of(run_plan, "teacher").kind == "pretrain"
@@ -206,7 +207,7 @@ def test_folder_without_tasks_has_no_scores(make_run_plan, data, teacher):
             path.unlink()
     run_plan = make_run_plan(data=data, teacher=teacher)
     assert run_plan.tasks == ()
-    assert [stage.kind for stage in run_plan.plan][-3:] == ["narrow", "trim", "report"]
+    assert [stage.kind for stage in run_plan.plan][-3:] == ["package", "package", "report"]
 
 
 def test_final_scores_the_teacher_trimmed_teacher_student_and_baselines(make_run_plan, data, teacher):
@@ -234,7 +235,7 @@ def test_none_scores_nothing_and_keeps_the_text_of_tasks_out_of_the_corpus(make_
     none = make_run_plan(changes={"score.models": "none"}, data=data, teacher=teacher)
     assert none.tasks == ()
     assert not [
-        stage for stage in none.plan if stage.id.startswith(("score.", "export.", "random", "static"))
+        stage for stage in none.plan if stage.id.startswith(("score.", "latency", "random", "static"))
     ]
     assert none.plan.keys["corpus"] == every.plan.keys["corpus"]
     assert none.plan.keys["trim"] == every.plan.keys["trim"]

@@ -57,7 +57,11 @@ def finished(tmp_path_factory, write_scale, write_recipe, write_data, write_teac
     leak = (data / "topic/mt/test.tsv").read_text(encoding="utf-8").splitlines()[1].split("\t")[0]
     with (data / "corpus/mt/text.txt").open("a", encoding="utf-8") as file:
         file.write(f"\n{leak}\nkadin mifa toki\n")
-    changes = {"tasks.names": ["pos", "ner", "topic", "sentiment"], "corpus.lines": 1000}
+    changes = {
+        "tasks.names": ["pos", "ner", "topic", "sentiment"],
+        "corpus.lines": 1000,
+        "export.precisions": ["fp16"],
+    }
     scale = load_scale(write_scale(root, changes)).with_data(str(data)).with_teacher(str(teacher))
     planned = plan_run("mt", load_recipe(write_recipe(root)), scale)
     return _run_plan(planned, root / "runs", data)

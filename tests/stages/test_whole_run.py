@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -11,15 +15,20 @@ import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM
 
 from harness.api.publish import FIGURES, publish_run
+from harness.config.load import load_recipe, load_scale
 from harness.config.steps.trim import ResolvedTrim
 from harness.data import corpus
 from harness.data.examples import TextExample, TokenExample
+from harness.export.record import RECORD, read_export
+from harness.json_files import read_json
 from harness.measure.predictions import read_predictions
 from harness.measure.scores import score
 from harness.models.loading import checkpoint
 from harness.pipeline.verify import verify
+from harness.plans.run import plan_run
 from harness.report.results import Results
 from harness.stages import trim
 from harness.stages.io.artifacts import read_task
@@ -279,15 +288,86 @@ def test_run_is_published_at_the_top_of_its_folder(finished, tmp_path):
     assert (folder / "report.md").read_bytes() == (finished.folder("report") / "report.md").read_bytes()
 
 
+def test_every_published_task_is_an_export(finished, tmp_path):
+    folder = publish_run(finished.planned, finished.store, tmp_path / "out") / "onnx"
+    for task in TASKS_THERE:
+        assert read_export(folder / task).task == task
+        record = read_json(folder / task / RECORD)
+        assert {file["precision"] for file in record["files"]} == {"fp32", "fp16", "int8"}
+        assert record["language"] == "mt"
+        assert record["labels"] == finished.facts("tasks")[task]["labels"]
+        assert record["lineage"]["steps"][-1]["stage"] == f"score.{task}.trim"
+        for file in record["files"]:
+            assert (folder / task / file["file"]).stat().st_size == file["size_bytes"]
+            assert file["max_abs_delta"] < (1e-3 if file["precision"] == "fp32" else 10)
+            assert file["gate"] == ("the measure" if file["precision"] == "fp32" else file["gate"])
+            assert file["scores"].keys() == set(TASKS[task].metrics)
+        assert record["default"] in (folder / task / "README.md").read_text(encoding="utf-8")
+        environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "predict.py", "kadin mifa"],
+            cwd=folder / task, env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert any(label in done.stdout for label in record["labels"])
+
+
+def test_scores_of_a_published_file_are_those_of_its_fine_tuned_model(finished):
+    for task in TASKS_THERE:
+        scores = finished.facts(f"score.{task}.trim")["scores"]["metrics"]
+        record = read_json(finished.folder(f"package.{task}") / RECORD)
+        for metric, found in record["files"][0]["scores"].items():
+            assert found["value"] == pytest.approx(scores[metric]["values"][0], abs=1e-6)
+
+
+def test_verdict_of_the_stage_precisions_is_kept(finished):
+    copies = {(one["task"], one["precision"]): one for one in finished.facts("precisions")["copies"]}
+    assert copies
+    for (task, precision), copy in copies.items():
+        files = read_json(finished.folder(f"package.{task}") / RECORD)["files"]
+        (file,) = [one for one in files if one["precision"] == precision]
+        assert file["verdict"] == copy["verdict"]
+        assert file["size_bytes"] == copy["size_bytes"]
+
+
+def test_run_without_scores_ends_with_student_encoder_and_mlm(
+    finished, run_plan, tmp_path, write_scale, write_recipe
+):
+    shutil.copytree(finished.store.root, tmp_path / "runs")
+    changes = {"corpus.lines": 1000, "score.models": "none"}
+    scale = load_scale(write_scale(tmp_path, changes)).with_data(str(finished.data))
+    scale = scale.with_teacher(str(finished.data.parent / "teacher"))
+    planned = plan_run("mt", load_recipe(write_recipe(tmp_path)), scale)
+    assert planned.plan.keys["trim"] == finished.planned.plan.keys["trim"]
+    run = run_plan(planned, tmp_path / "runs", finished.data)
+    folder = publish_run(planned, run.store, tmp_path / "out")
+    assert {path.name for path in (folder / "onnx").iterdir()} == {"encoder", "mlm"}
+    for head in ("encoder", "mlm"):
+        assert read_export(folder / "onnx" / head).task == head
+        record = read_json(folder / "onnx" / head / RECORD)
+        assert record["default"] == "fp32"
+        assert [file["gate"] for file in record["files"]] == ["the measure", "not scored"]
+        assert (folder / "onnx" / head / "README.md").is_file()
+    model = AutoModelForMaskedLM.from_pretrained(folder / "student")
+    session = onnxruntime.InferenceSession(folder / "onnx/mlm/model.onnx")
+    tokens = {"input_ids": np.array([[5, 6, 7]]), "attention_mask": np.ones((1, 3), np.int64)}
+    with torch.no_grad():
+        expected = model(**{name: torch.tensor(value) for name, value in tokens.items()}).logits
+    named = {one.name for one in session.get_inputs()}
+    given = tokens | {"token_type_ids": np.zeros((1, 3), np.int64)}
+    (found,) = session.run(None, {name: given[name] for name in named})
+    assert np.allclose(found, expected.numpy(), atol=1e-4)
+    assert "loss" in (folder / "student/README.md").read_text(encoding="utf-8")
+
+
 def test_publishing_removes_files_of_an_earlier_report(finished, tmp_path):
     folder = publish_run(finished.planned, finished.store, tmp_path / "out")
     for name in ("onnx/topic/model_q4.onnx", "score-by-variant.svg", "notes.txt"):
         (folder / name).write_text("earlier", encoding="utf-8")
-    publish_run(replace(finished.planned, tasks=("topic",)), finished.store, folder)
+    publish_run(replace(finished.planned, exported=("topic",)), finished.store, folder)
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     assert {"onnx/topic/model.onnx", "report.md", "notes.txt"} <= names
     assert not {"onnx/pos", "onnx/topic/model_q4.onnx", "score-by-variant.svg"} & names
-    publish_run(replace(finished.planned, tasks=()), finished.store, folder)
+    publish_run(replace(finished.planned, exported=()), finished.store, folder)
     assert not (folder / "onnx").exists()
     drawn = {path.name for path in finished.folder("report").glob("*.svg")}
     assert drawn

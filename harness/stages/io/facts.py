@@ -416,6 +416,13 @@ class PrecisionsFacts(Facts):
     copies: list[CopyFacts]
 
 
+class PackageFacts(Facts):
+    """The precision of an export to take, and why."""
+
+    default: str
+    default_reason: str
+
+
 class ReportFacts(Facts):
     """The machine and the versions that a report was written with (`harness.measure.environment`)."""
 
