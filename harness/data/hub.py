@@ -1,4 +1,4 @@
-"""Corpora and tasks from the hub: pinned to a commit, checked by hash, parquet, csv, tsv or jsonl only.
+"""Corpora and tasks from the hub: pinned to a commit, compared with its hash, parquet, csv, tsv or jsonl only.
 
 Files are fetched by ``huggingface_hub``, which names each by its content hash, and read by ``datasets`` from
 the local copy: no data-set script runs, and a fetched file reads the same without network. Where a row of the
@@ -25,6 +25,7 @@ from harness.data.corpus import Document
 from harness.data.examples import SPLITS, Absent, Example, TaskData, assemble
 from harness.data.notes import ReadingNotes
 from harness.data.rows import to_examples
+from harness.downloads import ANSWER_S, ask_hub, fetch_checked
 from harness.errors import HarnessError
 from harness.languages import Source, language
 from harness.tasks import find_task
@@ -145,7 +146,7 @@ def list_files(source: Source) -> Listing:
     """
     revision = source.revision or source.branch
     try:
-        info = HfApi().dataset_info(source.hub, revision=revision)
+        info = ask_hub(lambda: HfApi().dataset_info(source.hub, revision=revision, timeout=ANSWER_S))
         return Listing(source, str(info.sha), tuple(one.rfilename for one in info.siblings or ()))
     except (RepositoryNotFoundError, GatedRepoError, RevisionNotFoundError) as fault:
         raise HarnessError(
@@ -176,21 +177,28 @@ def fetch(listing: Listing, name: str, provenance: MutableMapping[str, str]) -> 
     """Fetch a file, write its commit and SHA-256 into ``provenance``, and return the local copy.
 
     Raises:
-        HarnessError: it can neither be downloaded nor read from the cache, or the branch has moved since.
+        HarnessError: it can neither be downloaded nor read from the cache, its bytes are not those that the
+            hub announced, or the branch has moved since.
     """
     source = listing.source
     revision = source.revision or source.branch  # by its branch: the cache then knows it without network
+    where = f"{name} of {source.hub}@{listing.revision[:7]}"
     try:
-        path = Path(hf_hub_download(source.hub, name, repo_type="dataset", revision=revision))
+        path = fetch_checked(
+            lambda: Path(hf_hub_download(source.hub, name, repo_type="dataset", revision=revision)),
+            where,
+            "try again later, or use a data folder",
+        )
+    except HarnessError:
+        raise
     except Exception as fault:  # as above
         raise HarnessError(
-            f"hub: expected {name} of {source.hub}@{listing.revision[:7]}; got '{type(fault).__name__}'; "
-            "try again, or use a data folder"
+            f"hub: expected {where}; got '{type(fault).__name__}'; try again, or use a data folder"
         ) from fault
     if listing.revision not in path.parts:
         raise HarnessError(
-            f"hub: expected {name} of {source.hub}@{listing.revision[:7]}; got another commit: the branch "
-            f"'{revision}' moved while reading; run again"
+            f"hub: expected {where}; got another commit: the branch '{revision}' moved while reading; "
+            "run again"
         )
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -324,9 +324,10 @@ class Hub:
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
-    def dataset_info(self, name: str, revision: str) -> Any:
+    def dataset_info(self, name: str, revision: str, timeout: float) -> Any:
         assert name
         assert revision
+        assert timeout
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer

@@ -39,7 +39,8 @@ class Fault:
         part: a piece of the path; every request that contains it is touched.
         status: the status to answer instead, as 500 or 429.
         delay_s: how long to wait before answering.
-        change: what to do with the bytes before they are sent; the announced hash and size stay.
+        change: what to do with the bytes before they are sent; the announced hash stays.
+        cut_at: how many bytes to send before the connection is closed.
         times: how many requests are touched; none: all of them.
     """
 
@@ -47,6 +48,7 @@ class Fault:
     status: int | None = None
     delay_s: float = 0.0
     change: Callable[[bytes], bytes] | None = None
+    cut_at: int | None = None
     times: int | None = None
 
     def take(self, path: str) -> bool:
@@ -77,7 +79,7 @@ class Repository:
         """Describe a file as the hub's tree listing does."""
         path = self.folder / name
         digest, size = sha256(path, path.stat().st_mtime_ns), path.stat().st_size
-        return {"type": "file", "path": name, "size": size, "oid": digest[:40]} | (
+        return {"type": "file", "path": name, "size": size, "oid": hash_as_git(path)} | (
             {"lfs": {"oid": digest, "size": size, "pointerSize": 134}} if is_large(name) else {}
         )
 
@@ -95,6 +97,12 @@ def sha256(path: Path, changed_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hash_as_git(path: Path) -> str:
+    """Hash a small file as git does, which names it so."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
 @dataclass
 class Mirror:
     """A running server.
@@ -104,12 +112,14 @@ class Mirror:
         commits: the commit of a repository by ``kind/organisation/name``.
         faults: what goes wrong.
         requests: every request so far, as ``GET /path``.
+        ranges: the header ``Range`` of those that have it.
     """
 
     root: Path
     commits: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
     endpoint: str = ""
 
     def find(self, kind: str, name: str) -> Repository | None:
@@ -143,13 +153,16 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         asked = parse_qs(self.rfile.read(length).decode()) if length else {}
         self.mirror.requests.append(f"{self.command} {path}")
+        if "Range" in self.headers:
+            self.mirror.ranges.append(self.headers["Range"])
         change = None
+        self.cut_at: int | None = None
         for fault in self.mirror.faults:
             if fault.take(path):
                 time.sleep(fault.delay_s)
                 if fault.status is not None:
                     return self._error(fault.status, "the mirror was asked to fail")
-                change = fault.change
+                change, self.cut_at = fault.change, fault.cut_at
         parts = [part for part in path.split("/") if part]
         if parts[:1] == ["api"] and len(parts) >= 4 and parts[1] in ("models", "datasets"):
             return self._api(parts[1], parts[2:], asked, body=body)
@@ -210,7 +223,8 @@ class Handler(BaseHTTPRequestHandler):
         if len(revision) == 40 and revision != repository.commit:
             return self._error(404, "Revision not found", code="RevisionNotFound")
         digest = sha256(path, path.stat().st_mtime_ns)
-        headers |= {"ETag": f'"{digest if is_large(name) else digest[:40]}"', "Accept-Ranges": "bytes"}
+        etag = digest if is_large(name) else hash_as_git(path)
+        headers |= {"ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         if is_large(name):
             headers |= {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(path.stat().st_size)}
         content = path.read_bytes()
@@ -229,7 +243,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if body:
+        if body and self.cut_at is not None:
+            self.wfile.write(content[: self.cut_at])
+            self.close_connection = True
+        elif body:
             for start in range(0, len(content), CHUNK_BYTES):
                 self.wfile.write(content[start : start + CHUNK_BYTES])
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
+from harness.downloads import discard_damaged, fetch_checked
+from harness.errors import HarnessError
 from harness.models.loading.folder import WEIGHT_FILES, model_error
 from harness.models.loading.tokenizer import TOKENIZER_FILES
 
@@ -52,19 +54,26 @@ def locate_pinned(source: str) -> tuple[str, Path]:
 
 
 def _find_cached(hub_id: str, revision: str) -> Path | None:
-    """Return the snapshot in the cache where it holds weights; a pinned commit never changes."""
+    """Return the snapshot in the cache where it is whole; a pinned commit never changes."""
     try:
         folder = Path(
             snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED), local_files_only=True)
         )
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    return folder if any((folder / file).is_file() for file in WEIGHT_FILES) else None
+    whole = any((folder / file).is_file() for file in WEIGHT_FILES) and not discard_damaged(folder)
+    return folder if whole else None
 
 
 def _fetch(hub_id: str, revision: str) -> Path:
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED)))
+        return fetch_checked(
+            lambda: Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED))),
+            f"the model {hub_id}",
+            "try again later, or name a local folder",
+        )
+    except HarnessError:
+        raise
     except Exception as error:  # the hub's client raises whatever its transport raises
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
