@@ -87,7 +87,7 @@ def discard_damaged(place: Path) -> list[str]:
     """Remove files of the cache whose bytes are not as announced; return a line for each.
 
     Args:
-        place: a file, or a folder of files, in the cache. A file that is no link into the cache's store has no
+        place: a file, or a folder of files, in the cache. A file that is no link into its store has no
             announced hash; it is left alone.
     """
     files = [place] if not place.is_dir() else sorted(place.rglob("*"))

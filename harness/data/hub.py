@@ -1,4 +1,4 @@
-"""Corpora and tasks from the hub: pinned to a commit, compared with its hash, parquet, csv, tsv or jsonl only.
+"""Corpora and tasks from the hub: pinned to a commit, compared with its hash; parquet, csv, tsv, jsonl only.
 
 Files are fetched by ``huggingface_hub``, which names each by its content hash, and read by ``datasets`` from
 the local copy: no data-set script runs, and a fetched file reads the same without network. Where a row of the

@@ -119,14 +119,15 @@ def test_hub_that_stays_broken_is_one_line(mirror, corpus):
 
 def test_silent_hub_ends_within_the_time_limit(mirror, corpus, monkeypatch):
     monkeypatch.setattr(reader, "ANSWER_S", 0.2)
-    add_fault(mirror, "/api/", delay_s=2.0)
+    add_fault(mirror, "/api/", delay_s=20.0)
     began_s = time.monotonic()
     with pytest.raises(HarnessError, match=r"got no answer \(\w*Timeout\w*\) and no cached"):
         read()
-    assert time.monotonic() - began_s < 2.0
+    assert time.monotonic() - began_s < 15.0
 
 
-def test_cut_connection_resumes_where_it_was(mirror, corpus):
+def test_cut_connection_resumes_where_it_was(mirror, corpus, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100)
     add_fault(mirror, FILE, cut_at=300, times=2)  # the question for the hash, and the file
     assert read() == WHOLE
     assert mirror.ranges[-1] == "bytes=300-"
