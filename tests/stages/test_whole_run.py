@@ -315,8 +315,8 @@ def test_scores_of_a_published_file_are_those_of_its_fine_tuned_model(finished):
     for task in TASKS_THERE:
         scores = finished.facts(f"score.{task}.trim")["scores"]["metrics"]
         record = read_json(finished.folder(f"package.{task}") / RECORD)
-        for metric, found in record["files"][0]["scores"].items():
-            assert found["value"] == pytest.approx(scores[metric]["values"][0], abs=1e-6)
+        for metric, measured in record["files"][0]["scores"].items():
+            assert measured["value"] == pytest.approx(scores[metric]["values"][0], abs=1e-6)
 
 
 def test_verdict_of_the_stage_precisions_is_kept(finished):
@@ -354,8 +354,8 @@ def test_run_without_scores_ends_with_student_encoder_and_mlm(
         expected = model(**{name: torch.tensor(value) for name, value in tokens.items()}).logits
     named = {one.name for one in session.get_inputs()}
     given = tokens | {"token_type_ids": np.zeros((1, 3), np.int64)}
-    (found,) = session.run(None, {name: given[name] for name in named})
-    assert np.allclose(found, expected.numpy(), atol=1e-4)
+    (logits,) = session.run(None, {name: given[name] for name in named})
+    assert np.allclose(logits, expected.numpy(), atol=1e-4)
     assert "loss" in (folder / "student/README.md").read_text(encoding="utf-8")
 
 
