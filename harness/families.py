@@ -326,7 +326,7 @@ _ROWS = (
         _CUT,
         keys=_POSITIONS_ALONE,
         padding_id=50283,
-        mlm_head_tensor="head.dense.weight",
+        mlm_head_tensor="decoder.bias",
         first_layer_stays=True,
         whole_heads=True,
         values_of="xlm-roberta",

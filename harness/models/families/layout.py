@@ -52,6 +52,8 @@ class FamilyLayout:
         ffn_out: path, within a layer, of the FFN's map after it.
         head_dense: path of the dense layer of the MLM head.
         head_norm: path of its norm.
+        shared_head: path of the part of the MLM head that the family's classifiers have too; empty where they
+            have none.
         split_head: return the MLM head of a model in its two halves.
         activation: the configuration's key of the FFN's activation function.
         embedding_map: path of the map from the embeddings to the residual stream; empty where there is none.
@@ -77,6 +79,7 @@ class FamilyLayout:
     split_head: Callable[[Any], MlmHead]
     activation: str = "hidden_act"
     embedding_map: str = ""
+    shared_head: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def locate(self, parameter: str) -> tuple[str, tuple[str, ...], int | None]:

@@ -298,6 +298,7 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
             head_norm="head.norm",
             split_head=_split_modernbert_head,
             activation="hidden_activation",
+            shared_head="head",
             fixed=dict.fromkeys(_MODERNBERT_IDS, None) | {"pad_token_id": 0},
         ),
         "deberta-v2": FamilyLayout(

@@ -127,7 +127,8 @@ def load_teacher(source: str | Path, revision: str | None = None) -> LoadedTeach
         revision: the commit (or tag) of a hub id; a folder has none.
 
     Raises:
-        HarnessError: a file is missing or unfit, or the tokenizer has an id without a row.
+        HarnessError: a file is missing or unfit, a part of the MLM head is missing, or the tokenizer has an id
+            without a row.
     """
     folder = open_model_folder(locate_model(source, revision), str(source))
     layout = _find_layout(folder)
@@ -199,8 +200,13 @@ def _load_masked_model(folder: ModelFolder, layout: FamilyLayout) -> PreTrainedM
 def _check_no_head(
     folder: ModelFolder, layout: FamilyLayout, model: PreTrainedModel, missing: Sequence[str]
 ) -> None:
-    """Refuse a checkpoint with a part of an MLM head."""
-    head = {name for name, _ in model.named_parameters() if layout.locate(name)[0] == "mlm_head"}
+    """Refuse a checkpoint with a part of an MLM head, but for what a classifier's head may be."""
+    shared = f"{layout.shared_head}." if layout.shared_head else None
+    head = {
+        name
+        for name, _ in model.named_parameters()
+        if layout.locate(name)[0] == "mlm_head" and not (shared and name.startswith(shared))
+    }
     if not head - {*model.all_tied_weights_keys} <= {*missing}:
         advice = "fetch it again, or take the encoder alone"
         raise folder.error("an MLM head, whole or none", f"none for '{missing[0]}'", advice)

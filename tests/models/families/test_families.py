@@ -83,6 +83,21 @@ def test_pruned_neuron_equals_zeroed_neuron(model, texts):
     assert read_shape(small).num_parameters == sum(one.numel() for one in small.parameters())
 
 
+def test_importance_is_the_effect_of_a_neurons_gate(model, texts):
+    """To first order, by the gradient of a factor on the neuron's activation."""
+    family, gates, hooks = find_layout(model), [], []
+    for number in range(3):
+        gates.append(torch.ones(30, requires_grad=True))
+        ffn_out = model.get_submodule(f"{family.layers}.{number}.{family.ffn_out}")
+        hooks.append(ffn_out.register_forward_pre_hook(lambda _, inputs, gate=gates[-1]: (inputs[0] * gate,)))
+    gradients = torch.autograd.grad(model(**texts).loss, gates)
+    for hook in hooks:
+        hook.remove()
+    measured = measure_ffn_importance(model, [texts], "taylor")
+    for one, expected in zip(measured, gradients, strict=True):
+        assert torch.allclose(one, expected.abs(), rtol=1e-3, atol=1e-6)
+
+
 def test_pruned_head_has_no_output(model, tokenizer, texts, tmp_path):
     family = find_layout(model)
     for kind in ("magnitude", "taylor", "taylor_logits"):

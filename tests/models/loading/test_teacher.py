@@ -9,11 +9,17 @@ from transformers import (
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
+    ElectraForMaskedLM,
+    ElectraForPreTraining,
     GPT2Config,
     ModernBertConfig,
+    ModernBertForMaskedLM,
+    ModernBertForSequenceClassification,
     XLMRobertaConfig,
 )
 
+from harness.config.load import load_recipe, load_scale
+from harness.config.teacher import find_teacher
 from harness.errors import HarnessError
 from harness.models.loading.checkpoint import load_checkpoint, load_teacher, save_checkpoint
 
@@ -32,6 +38,7 @@ PUBLISHED = {
     "ModernBERT": ("bpe", ModernBertConfig, MANY | {"global_attn_every_n_layers": 2}),
 }
 PADDING_ROWS = 37
+RECIPE, SCALE = load_recipe("trimmer2023"), load_scale("paper")
 
 
 @pytest.fixture(params=PUBLISHED)
@@ -86,6 +93,33 @@ def test_complete_checkpoint_is_taken_as_it_is(encoder, folder):
     assert (loaded.new_head, loaded.dropped_rows) == (False, 0)
     state = loaded.checkpoint.model.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in encoder.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("stock", "new_head"),
+    [
+        (ElectraForPreTraining, True),
+        (ElectraForMaskedLM, False),
+        (ModernBertForSequenceClassification, True),
+        (ModernBertForMaskedLM, False),
+    ],
+)
+def test_a_head_for_another_purpose_is_no_masked_language_head(stock, new_head, wordpiece, tmp_path):
+    """A discriminator of Electra, and a classifier of ModernBERT, whose head has an MLM head's dense layer."""
+    settings = {"embedding_size": 16} if stock.config_class is ElectraConfig else {"eos_token_id": None}
+    ids = {"pad_token_id": 0, "bos_token_id": None, "cls_token_id": None, "sep_token_id": None}
+    torch.manual_seed(5)
+    model = stock(stock.config_class(vocab_size=len(wordpiece), **MANY, **settings, **ids)).eval()
+    model.save_pretrained(tmp_path)
+    wordpiece.save_pretrained(tmp_path)
+    assert find_teacher(RECIPE, SCALE.with_teacher(str(tmp_path))).mlm_head != new_head
+    loaded = load_teacher(tmp_path)
+    assert loaded.new_head == new_head
+    if not new_head:
+        state = model.state_dict()
+        assert all(
+            torch.equal(value, state[name]) for name, value in loaded.checkpoint.model.state_dict().items()
+        )
 
 
 def test_tokenizer_with_more_tokens_than_rows_is_refused(wordpiece, tmp_path):
