@@ -154,6 +154,7 @@ LARGEST_SIZES: Mapping[str, int] = MappingProxyType(
         "ffn": 1 << 20,
         "vocabulary": 1 << 24,
         "positions": 1 << 24,
+        "distances": 1 << 24,
         "types": 1 << 10,
         "num_labels": 1 << 20,
     }

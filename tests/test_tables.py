@@ -11,7 +11,15 @@ import yaml
 
 import harness
 from harness.baselines import BASELINE_NAMES, BASELINES, select_baselines
-from harness.families import BERT_KEYS, FAMILIES, SUPPORTED, TEACHERS, list_families, max_input_tokens
+from harness.families import (
+    BERT_KEYS,
+    FAMILIES,
+    LARGEST_SIZES,
+    SUPPORTED,
+    TEACHERS,
+    list_families,
+    max_input_tokens,
+)
 from harness.precisions import COPIES, FP32, PRECISIONS
 from harness.tasks import HEADS, TASKS
 
@@ -100,6 +108,7 @@ def test_a_family_says_what_its_configuration_says(name):
     assert set(row.keys.values()) <= written.keys()
     assert ("types" in row.keys) == ("type_vocab_size" in written)
     assert row.config_key("intermediate_size") == row.keys["ffn"]
+    assert row.keys.keys() <= LARGEST_SIZES.keys()
     if row.positions_follow_padding:
         assert max_input_tokens(written | {"pad_token_id": 1}) == written["max_position_embeddings"] - 2
 

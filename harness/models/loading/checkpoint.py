@@ -127,8 +127,8 @@ def load_teacher(source: str | Path, revision: str | None = None) -> LoadedTeach
         revision: the commit (or tag) of a hub id; a folder has none.
 
     Raises:
-        HarnessError: a file is missing or unfit, a part of the MLM head is missing, or the tokenizer has an id
-            without a row.
+        HarnessError: a file is missing or unfit, a part of the MLM head is missing, or the tokenizer has an
+            id without a row.
     """
     folder = open_model_folder(locate_model(source, revision), str(source))
     layout = _find_layout(folder)

@@ -105,7 +105,7 @@ def test_complete_checkpoint_is_taken_as_it_is(encoder, folder):
     ],
 )
 def test_a_head_for_another_purpose_is_no_masked_language_head(stock, new_head, wordpiece, tmp_path):
-    """A discriminator of Electra, and a classifier of ModernBERT, whose head has an MLM head's dense layer."""
+    """Electra's discriminator, and ModernBERT's classifier, whose head has an MLM head's dense layer."""
     settings = {"embedding_size": 16} if stock.config_class is ElectraConfig else {"eos_token_id": None}
     ids = {"pad_token_id": 0, "bos_token_id": None, "cls_token_id": None, "sep_token_id": None}
     torch.manual_seed(5)
