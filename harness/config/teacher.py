@@ -90,16 +90,15 @@ def _read_object(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _count_tokens(folder: Path) -> int | None:
-    """Count the ids of ``tokenizer.json`` or the lines of ``vocab.txt``; None without either file."""
+    """Count the tokens of ``tokenizer.json`` or of ``vocab.txt``, each once; None without either file."""
     if not (folder / "tokenizer.json").is_file():
         lines = folder / "vocab.txt"
-        return lines.read_bytes().rstrip(b"\n").count(b"\n") + 1 if lines.is_file() else None
+        return len({*lines.read_bytes().rstrip(b"\n").split(b"\n")}) if lines.is_file() else None
     content = _read_object(folder, "tokenizer.json")
     try:
         vocabulary = content["model"]["vocab"]
-        ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
-        added = [token["id"] for token in content.get("added_tokens") or ()]
-        return 1 + int(max([max(ids, default=-1), *added]))
+        tokens = [*vocabulary] if isinstance(vocabulary, dict) else [piece for piece, _ in vocabulary]
+        return len({*tokens, *(token["content"] for token in content.get("added_tokens") or ())})
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
         raise HarnessError(
             f"teacher {folder}: tokenizer.json has no vocabulary that can be read; save the tokenizer again"

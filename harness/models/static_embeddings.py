@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from harness.models.loading.tokenizer import count_ids
+
 Vectors = NDArray[np.float32]
 _BATCH = 1024
 
@@ -33,9 +35,9 @@ def distil_static(model: nn.Module, tokenizer: Any, width: int) -> Vectors:
     device = next(encoder.parameters()).device
     first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
     last = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-    vectors = []
-    for start in range(0, len(tokenizer), _BATCH):
-        ids_B = torch.arange(start, min(start + _BATCH, len(tokenizer)))
+    vectors, num_ids = [], count_ids(tokenizer)
+    for start in range(0, num_ids, _BATCH):
+        ids_B = torch.arange(start, min(start + _BATCH, num_ids))
         ends = [torch.full_like(ids_B, int(token)) for token in (first, last)]
         ids_B3 = torch.stack([ends[0], ids_B, ends[1]], dim=1).to(device)
         states = encoder(input_ids=ids_B3, attention_mask=torch.ones_like(ids_B3)).last_hidden_state

@@ -138,7 +138,7 @@ def load_teacher(source: str | Path, revision: str | None = None) -> LoadedTeach
         _check_no_head(folder, layout, model, in_head)
         _initialize(model, in_head)
     model.config.tie_word_embeddings = is_tied(model)
-    dropped = _drop_rows(model, tokenizer)
+    model, tokenizer, dropped = _drop_rows(model, tokenizer)
     check_ids_match_rows(model, tokenizer, f"model '{folder.name}'")
     return LoadedTeacher(Checkpoint(model.eval(), tokenizer), bool(in_head), dropped)
 
@@ -158,15 +158,21 @@ def _initialize(model: PreTrainedModel, names: Sequence[str]) -> None:
     model.tie_weights()
 
 
-def _drop_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Leave out the last rows of the embeddings and of the decoder that no token has; return their number."""
-    rows = model.get_input_embeddings().num_embeddings
-    tokens = 1 + max(tokenizer.get_vocab().values(), default=-1)
-    if tokens >= rows:
-        return 0
-    with quiet():
-        model.resize_token_embeddings(tokens, mean_resizing=False)
-    return int(rows - tokens)
+def _drop_rows(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
+    """Leave out the rows of the embeddings and of the decoder that no token has; return their number too."""
+    rows, ids = model.get_input_embeddings().num_embeddings, {*tokenizer.get_vocab().values()}
+    tokens = 1 + max(ids, default=-1)
+    if len(ids) < tokens <= rows:
+        from harness.models.tokenizers.trimming import drop_unnamed_rows  # noqa: PLC0415  it imports this module
+
+        small = drop_unnamed_rows(model, tokenizer)
+        return small.model, small.tokenizer, int(rows - len(ids))
+    if tokens < rows:
+        with quiet():
+            model.resize_token_embeddings(tokens, mean_resizing=False)
+    return model, tokenizer, max(0, int(rows - tokens))
 
 
 def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:

@@ -7,7 +7,12 @@ import re
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from harness.downloads import discard_damaged, fetch_checked
 from harness.errors import HarnessError
@@ -78,5 +83,13 @@ def _fetch(hub_id: str, revision: str) -> Path:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         expected = f"revision {revision} from the hub or its cache"
-        advice = "check the name, the revision and the network, or name a local folder"
-        raise model_error(hub_id, expected, type(error).__name__, advice) from error
+        raise model_error(hub_id, expected, type(error).__name__, _advise(error)) from error
+
+
+def _advise(error: Exception) -> str:
+    """Return what to do about a model that the hub does not hand out."""
+    if isinstance(error, GatedRepoError):
+        return "accept the licence on the model's page and set HF_TOKEN, or name another model"
+    if isinstance(error, RepositoryNotFoundError):
+        return "check the name, set HF_TOKEN where the model needs a login, or name a local folder"
+    return "check the name, the revision and the network, or name a local folder"

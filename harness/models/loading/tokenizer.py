@@ -74,10 +74,16 @@ def check_ids_match_rows(model: Any, tokenizer: PreTrainedTokenizerBase, where: 
 
 
 def check_ids_have_rows(folder: ModelFolder, tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
-    """Refuse a tokenizer with more ids than the model has embedding rows."""
-    if len(tokenizer) > rows:
-        expected, got = f"a tokenizer of at most {rows:,} ids", f"{len(tokenizer):,}"
+    """Refuse a tokenizer with an id beyond the model's embedding rows."""
+    last = count_ids(tokenizer)
+    if last > rows:
+        expected, got = f"a tokenizer of at most {rows:,} ids", f"{last:,}"
         raise folder.error(expected, got, "use the tokenizer the model was trained with")
+
+
+def count_ids(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the number of ids up to the last, those that no token has included."""
+    return 1 + max(tokenizer.get_vocab().values(), default=-1)
 
 
 def check_task_tokens(folder: ModelFolder, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -1,4 +1,4 @@
-"""Measure on held-out text what a trimmed vocabulary changed.
+"""Measure on held-out text and on drawn text what a trimmed vocabulary changed.
 
 Shapes: **L** length, **V** vocabulary.
 """
@@ -6,8 +6,8 @@ Shapes: **L** length, **V** vocabulary.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from harness.families import max_input_tokens
 from harness.models.loading.checkpoint import Checkpoint
 from harness.models.loading.tokenizer_json import bare_backend
+from harness.models.tokenizers import vocabulary
+from harness.models.tokenizers.lost_characters import (
+    count_by_script,
+    draw_trial_texts,
+    find_lost_characters,
+    select_texts_without,
+)
 from harness.models.tokenizers.vocabulary import Ids, renumber
 
 _PROBED_LINES = 8
@@ -25,10 +32,12 @@ _PROBED_TOKENS = 128
 
 @dataclass(frozen=True)
 class Certificate:
-    """The differences that trimming made on held-out text.
+    """The differences that trimming made on held-out text, and on text drawn over all of Unicode.
 
     A *word* is a piece that the tokenizer's pre-tokeniser cuts. It *needs no dropped token* when all its old
-    tokens were kept; then it must have the same tokens still, so that ``num_words_altered`` must be 0.
+    tokens were kept; then it must have the same tokens still, so that ``num_words_altered`` must be 0. A
+    WordPiece word that was unknown needs the tokens on which the search for its pieces ended, too: one that
+    is known now is counted in ``num_words_newly_known`` and is not altered.
 
     Attributes:
         num_tokens_before: size of the vocabulary before.
@@ -45,6 +54,12 @@ class Certificate:
         tokens_per_word_after: mean number of tokens of a word after.
         max_logit_difference: the greatest |Δlogit| of the kept tokens, new ids against old; ``None`` when no
             line has a kept token.
+        num_words_newly_known: words that were unknown as a whole and are known now.
+        num_drawn_texts: texts drawn over all of Unicode that were compared as well.
+        num_drawn_words_altered: words in them that need no dropped token, yet have other tokens.
+        num_drawn_newly_unknown: of these texts, those that became unknown without a dropped character.
+        dropped_characters: how many characters of each script lost the token of their own, so that text with
+            them may be unknown; empty where they become bytes.
     """
 
     num_tokens_before: int
@@ -60,11 +75,16 @@ class Certificate:
     tokens_per_word_before: float
     tokens_per_word_after: float
     max_logit_difference: float | None
+    num_words_newly_known: int = 0
+    num_drawn_texts: int = 0
+    num_drawn_words_altered: int = 0
+    num_drawn_newly_unknown: int = 0
+    dropped_characters: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
-        """Whether every word that needs no dropped token kept its tokens."""
-        return self.num_words_altered == 0
+        """Whether text that needs no dropped token kept its tokens, and only dropped characters are lost."""
+        return not (self.num_words_altered or self.num_drawn_words_altered or self.num_drawn_newly_unknown)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields and ``exact``, ready for JSON."""
@@ -86,7 +106,17 @@ def certify_trimming(before: Checkpoint, after: Checkpoint, kept: Ids, lines: Se
     old, small = before.tokenizer, after.tokenizer
     old_lines, small_lines = _segment(old, lines), _segment(small, lines)
     new = renumber(kept, len(old))
-    counts = _compare(old_lines, small_lines, new)
+    spec = vocabulary.read(old)
+    unknown_word = old.unk_token_id if spec["model"]["type"] == "WordPiece" else None
+    counts = _compare(old_lines, small_lines, new, unknown_word)
+    loss, texts = find_lost_characters(spec, vocabulary.read(small)), draw_trial_texts(spec)
+    drawn = [_segment(one, texts) for one in (old, small)]
+    drawn_counts = _compare(drawn[0], drawn[1], new, unknown_word)
+    whole = select_texts_without(loss.dropped | loss.fragile, texts, old.backend_tokenizer.normalizer)
+    unknown = [
+        [_has_token(lines[place], one.unk_token_id) for place in whole]
+        for lines, one in zip(drawn, (old, small), strict=True)
+    ]
     num_words = max(1, counts["words"])
     return Certificate(
         num_tokens_before=len(old),
@@ -102,15 +132,28 @@ def certify_trimming(before: Checkpoint, after: Checkpoint, kept: Ids, lines: Se
         tokens_per_word_before=_count_tokens(old_lines) / num_words,
         tokens_per_word_after=_count_tokens(small_lines) / num_words,
         max_logit_difference=_logit_difference(before.model, after.model, kept, new, old_lines),
+        num_words_newly_known=counts["words_newly_known"],
+        num_drawn_texts=len(texts),
+        num_drawn_words_altered=drawn_counts["words_altered"],
+        num_drawn_newly_unknown=sum(after > before for before, after in zip(*unknown, strict=True)),
+        dropped_characters=count_by_script(loss.dropped),
     )
 
 
-def _compare(old_lines: Sequence[_Line], small_lines: Sequence[_Line], new: Ids) -> Counter[str]:
+def _compare(
+    old_lines: Sequence[_Line], small_lines: Sequence[_Line], new: Ids, unknown: int | None
+) -> Counter[str]:
     counts: Counter[str] = Counter()
     numbers = new.tolist()
     for old_line, small_line in zip(old_lines, small_lines, strict=True):
         mapped = {word: tuple(numbers[number] for number in ids) for word, ids in old_line.items()}
-        whole = [word for word, ids in mapped.items() if min(ids) >= 0]
+        known_now = {
+            word
+            for word, ids in old_line.items()
+            if ids == (unknown,) and small_line.get(word) != mapped[word]
+        }
+        whole = [word for word, ids in mapped.items() if min(ids) >= 0 and word not in known_now]
+        counts["words_newly_known"] += len(known_now)
         unchanged = sum(small_line.get(word) == ids for word, ids in mapped.items())
         counts["words"] += len(mapped)
         counts["words_unchanged"] += unchanged
@@ -129,6 +172,10 @@ def _segment(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> list[_
             words.setdefault(word, []).append(number)
         segmented.append({word: tuple(ids) for word, ids in words.items()})
     return segmented
+
+
+def _has_token(line: _Line, number: int | None) -> bool:
+    return any(number in ids for ids in line.values())
 
 
 def _count_tokens(lines: Sequence[_Line]) -> int:

@@ -69,10 +69,53 @@ def trim_vocabulary(
     kept = _checked(keep, tokenizer, spec)
     new = vocabulary.renumber(kept, len(tokenizer))
     _check_padding(model, tokenizer, new)
-    small = vocabulary.replace_backend(tokenizer, vocabulary.rewrite(spec, kept, new))
+    small = _replace_vocabulary(tokenizer, spec, kept, new)
     result = _trim_model(model, kept, new)
     before, after = Checkpoint(model, tokenizer), Checkpoint(result, small)
     return Trimmed(result, small, certify_trimming(before, after, kept, lines) if lines else None, kept)
+
+
+def drop_unnamed_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Trimmed:
+    """Return the model without the rows of its embeddings that no token has, also between rows of tokens.
+
+    Invariants: every text has the tokens that it had.
+
+    Raises:
+        HarnessError: two tokens have one id, or a row before the padding token has none while positions are
+            numbered from its id.
+    """
+    spec, tokens = vocabulary.read(tokenizer), tokenizer.get_vocab()
+    own = vocabulary.number_tokens(spec)
+    names: dict[int, str] = {}
+    for token, number in tokens.items():
+        if number in names:
+            raise HarnessError(
+                f"trim: expected an id of its own for each token; got {number:,} for '{names[number]}' "
+                f"and '{token}'; give each another id"
+            )
+        names[number] = token
+    added = sorted(number for token, number in tokens.items() if token not in own)
+    kept = np.array([*sorted({*names} - {*added}), *added], dtype=np.int64)
+    new = vocabulary.renumber(kept, 1 + max(names))
+    _check_padding(model, tokenizer, new)
+    small = _replace_vocabulary(tokenizer, spec, kept, new)
+    return Trimmed(_trim_model(model, kept, new), small, None, kept)
+
+
+def _replace_vocabulary(
+    tokenizer: PreTrainedTokenizerBase, spec: Spec, kept: Ids, new: Ids
+) -> PreTrainedTokenizerBase:
+    """Return the tokenizer with only the kept ids, after a check that each token has its new id."""
+    small = vocabulary.replace_backend(tokenizer, vocabulary.rewrite(spec, kept, new))
+    numbers, expected = small.get_vocab(), new.tolist()
+    for token, old in tokenizer.get_vocab().items():
+        number = numbers.get(token, -1)
+        if number != expected[old]:
+            raise HarnessError(
+                f"trim: expected the id {expected[old]:,} for the token '{token}'; got {number:,}, since the "
+                "tokenizer numbers its added tokens by itself; number them after all others"
+            )
+    return small
 
 
 def _checked(keep: ArrayLike, tokenizer: PreTrainedTokenizerBase, spec: Spec) -> Ids:
@@ -85,11 +128,19 @@ def _checked(keep: ArrayLike, tokenizer: PreTrainedTokenizerBase, spec: Spec) ->
             f"trim: expected ids of 0 to {len(tokenizer) - 1:,} in the keep-list; "
             f"got {kept[0]:,} to {kept[-1]:,}; use the ids of this tokenizer"
         )
-    lacking = sorted(vocabulary.special_ids(tokenizer, spec) - set(kept.tolist()))
+    ids = set(kept.tolist())
+    lacking = sorted(vocabulary.special_ids(tokenizer, spec) - ids)
     if lacking:
         token = tokenizer.convert_ids_to_tokens(lacking[0])
         raise HarnessError(
             f"trim: the keep-list lacks the special token '{token}'; add it, or choose by count"
+        )
+    lacking = sorted(vocabulary.byte_ids(spec) - ids)
+    if lacking:
+        token = tokenizer.convert_ids_to_tokens(lacking[0])
+        raise HarnessError(
+            f"trim: the keep-list lacks the byte '{token}', without which text becomes unknown; add it, or "
+            "choose by count"
         )
     return kept.astype(np.int64)
 

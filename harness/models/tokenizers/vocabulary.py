@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
@@ -24,6 +25,8 @@ Ids = NDArray[np.int64]
 Spec = dict[str, Any]
 
 KINDS = ("WordPiece", "Unigram", "BPE")
+_BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+_BYTE_OR_LETTER = re.compile(r"<0x[0-9A-F]{2}>|.", re.DOTALL)
 
 
 def read(tokenizer: PreTrainedTokenizerBase) -> Spec:
@@ -52,28 +55,85 @@ def special_ids(tokenizer: PreTrainedTokenizerBase, spec: Spec) -> set[int]:
 def required(tokenizer: PreTrainedTokenizerBase, spec: Spec) -> Ids:
     """Return the ids that no choice may drop.
 
-    These are the special tokens; for Unigram also the piece of the lowest score, which sets the cost of an
-    unknown character; for BPE the single characters, from which all other tokens are merged.
+    These are the special tokens; the token of every byte, where characters without a token become bytes; the
+    characters that normaliser and pre-tokeniser put into any text; for Unigram the piece of the lowest
+    score, which sets the cost of an unknown character; for BPE without such bytes the single characters,
+    from which all other tokens are merged.
     """
-    model = spec["model"]
-    ids = special_ids(tokenizer, spec)
+    model, tokens = spec["model"], number_tokens(spec)
+    ids = special_ids(tokenizer, spec) | byte_ids(spec)
+    for character in _created_characters(spec):
+        ids |= {tokens[form] for form in character_forms(spec, character) if form in tokens}
     if model["type"] == "Unigram":
         ids.add(int(np.argmin([score for _, score in model["vocab"]])))
-    if model["type"] == "BPE":
-        ids |= {number for token, number in model["vocab"].items() if len(token) == 1}
+    if model["type"] == "BPE" and not falls_back_to_bytes(spec):
+        ids |= {number for token, number in tokens.items() if len(strip_marks(spec, token)) == 1}
     return np.array(sorted(ids), dtype=np.int64)
+
+
+def number_tokens(spec: Spec) -> dict[str, int]:
+    """Return the ids of the model's own tokens, without those that were added to it."""
+    pieces = spec["model"]["vocab"]
+    return pieces if isinstance(pieces, dict) else {piece: place for place, (piece, _) in enumerate(pieces)}
+
+
+def byte_ids(spec: Spec) -> set[int]:
+    """Return the ids of the tokens of bytes that characters without a token become."""
+    tokens = number_tokens(spec) if spec["model"].get("byte_fallback") else {}
+    return {tokens[name] for name in _BYTES if name in tokens}
+
+
+def falls_back_to_bytes(spec: Spec) -> bool:
+    """Return whether no character is ever unknown, since every byte has a token."""
+    return len(byte_ids(spec)) == len(_BYTES)
 
 
 def character_ids(tokenizer: PreTrainedTokenizerBase, spec: Spec, characters: Iterable[str]) -> Ids:
-    """Return the ids of the tokens of single characters, on their own, within a word or at its start."""
+    """Return the ids of the tokens of single characters, on their own, within a word, at its start or end."""
     characters = list(characters)
     if not characters:
         return np.empty(0, dtype=np.int64)
-    prefix = spec["model"].get("continuing_subword_prefix") or "▁"
     vocabulary: dict[str, int] = tokenizer.get_vocab()
-    forms = (form for character in characters for form in (character, prefix + character))
+    spaced = () if _marks(spec)[0] else ("▁",)
+    forms = (
+        form
+        for character in characters
+        for form in (*character_forms(spec, character), *(space + character for space in spaced))
+    )
     ids = {vocabulary[form] for form in forms if form in vocabulary}
     return np.array(sorted(ids), dtype=np.int64)
+
+
+def character_forms(spec: Spec, character: str) -> tuple[str, ...]:
+    """Return the tokens that a model without bytes needs for a character, wherever it is in a word."""
+    prefix, suffix = _marks(spec)
+    starts, ends = dict.fromkeys(("", prefix)), dict.fromkeys(("", suffix))
+    return tuple(start + character + end for start in starts for end in ends)
+
+
+def strip_marks(spec: Spec, token: str) -> str:
+    """Return a token without the marks of a place within a word, as ``##`` of WordPiece."""
+    prefix, suffix = _marks(spec)
+    bare = token.removeprefix(prefix).removesuffix(suffix)
+    return bare or token
+
+
+def _marks(spec: Spec) -> tuple[str, str]:
+    model = spec["model"]
+    return model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
+
+
+def _created_characters(spec: Spec) -> set[str]:
+    """Return the characters that normaliser and pre-tokeniser may put into a text that has none of them."""
+    created: set[str] = set()
+    steps = [spec.get("normalizer"), spec.get("pre_tokenizer")]
+    while steps:
+        step = steps.pop() or {}
+        steps += step.get("normalizers", step.get("pretokenizers", []))
+        if step.get("type") == "ByteLevel":
+            created.update(pre_tokenizers.ByteLevel.alphabet())
+        created.update(*(str(step.get(key, "")) for key in ("content", "prepend", "replacement")))
+    return created
 
 
 def parents(spec: Spec) -> dict[int, tuple[int, int]]:
@@ -85,26 +145,42 @@ def parents(spec: Spec) -> dict[int, tuple[int, int]]:
     if spec["model"]["type"] != "BPE":
         return {}
     vocabulary, merges = spec["model"]["vocab"], _merges(spec)
-    ranks = {pair: rank for rank, pair in enumerate(merges)}
+    prefix, ranks = _marks(spec)[0], {pair: rank for rank, pair in enumerate(merges)}
     merged_from: dict[int, tuple[int, int]] = {}
     for pair in merges:
-        token = "".join(pair)
+        token = _join(prefix, *pair)
         if vocabulary[token] not in merged_from:
-            left, right = _last_merge(token, ranks) or pair
+            left, right = _last_merge(spec, token, ranks) or pair
             merged_from[vocabulary[token]] = (vocabulary[left], vocabulary[right])
     return merged_from
 
 
-def _last_merge(token: str, ranks: Mapping[tuple[str, str], int]) -> tuple[str, str] | None:
+def _join(prefix: str, left: str, right: str) -> str:
+    """Return the token that BPE merges two tokens into: the mark of the second goes."""
+    return left + right[len(prefix) :]
+
+
+def _split_letters(spec: Spec, token: str) -> list[str]:
+    """Return the tokens of single characters, or of bytes, that BPE begins a token with."""
+    prefix, suffix = _marks(spec)
+    first = prefix if prefix and token.startswith(prefix) and token != prefix else ""
+    last = suffix if suffix and token.endswith(suffix) and token != suffix else ""
+    bare = token[len(first) : len(token) - len(last)]
+    letters = _BYTE_OR_LETTER.findall(bare) if spec["model"].get("byte_fallback") else list(bare)
+    marked = [(first if place == 0 else prefix) + letter for place, letter in enumerate(letters)]
+    return [*marked[:-1], marked[-1] + last] if marked else [token]
+
+
+def _last_merge(spec: Spec, token: str, ranks: Mapping[tuple[str, str], int]) -> tuple[str, str] | None:
     """Return the pair that BPE merges last in a token's letters; None where several parts are left."""
-    parts, last = list(token), None
+    prefix, parts, last = _marks(spec)[0], _split_letters(spec, token), None
     while len(parts) > 1:
         ranked = [(ranks[pair], place) for place, pair in enumerate(pairwise(parts)) if pair in ranks]
         if not ranked:
             return None
         _, place = min(ranked)
         last = (parts[place], parts[place + 1])
-        parts[place : place + 2] = ["".join(last)]
+        parts[place : place + 2] = [_join(prefix, *last)]
     return last
 
 
@@ -156,11 +232,11 @@ def _unigram(spec: Spec, kept: Ids, new: Ids) -> Spec:
 
 def _bpe(spec: Spec, kept: Ids, new: Ids) -> Spec:
     model = _wordpiece(spec, kept, new)
-    known = model["vocab"]
+    known, prefix = model["vocab"], _marks(spec)[0]
     merges = [
         [left, right]
         for left, right in _merges(spec)
-        if left in known and right in known and left + right in known
+        if left in known and right in known and _join(prefix, left, right) in known
     ]
     return {**model, "merges": merges}
 

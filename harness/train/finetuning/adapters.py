@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from harness.errors import HarnessError
 
 _FFN_OUT = re.compile(r"\.\d+\.(output\.dense|ffn\.lin2|mlp\.Wo)$")
-"""The last linear map of each layer's FFN: BERT's and XLM-R's, DistilBERT's, ModernBERT's."""
-_ATTENTION = r".*\.\d+\..*(query|value|q_lin|v_lin|Wqkv)$"
+"""The last linear map of each layer's FFN: of families with BERT's names, of DistilBERT, of ModernBERT."""
+_ATTENTION = r".*\.\d+\..*(query|value|query_proj|value_proj|q_lin|v_lin|Wqkv)$"
 """The maps that LoRA changes: queries and values (Hu et al. 2022, section 4.2)."""
 HEAD_NAMES = ("classifier", "pre_classifier", "score", "head", "pooler")
 """Names of a task head's parts in the stock classes; they are trained whole. A pooler is newly drawn too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -128,9 +129,12 @@ def split_words(words: Sequence[str], tokenizer: Any, room: int) -> list[list[in
 
 
 def _sees_spaces(tokenizer: Any) -> bool:
-    """Return whether a word is split differently after a space, as by RoBERTa's byte-level tokenizer."""
+    """Return whether a word is split differently after a space, as by RoBERTa's or Gemma's tokenizer."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
     splitter = tokenizer.backend_tokenizer.pre_tokenizer
-    return splitter is not None and len({piece for piece, _ in splitter.pre_tokenize_str("a a")}) > 1
+    text = normalizer.normalize_str("a a") if normalizer is not None else "a a"
+    pieces = [piece for piece, _ in splitter.pre_tokenize_str(text)] if splitter is not None else [text]
+    return len({*pieces}) > 1 or len(pieces) == 1
 
 
 def _split_alone(words: Sequence[str], tokenizer: Any) -> list[tuple[int, int]]:
@@ -140,11 +144,14 @@ def _split_alone(words: Sequence[str], tokenizer: Any) -> list[tuple[int, int]]:
 
 
 def _split_in_text(words: Sequence[str], tokenizer: Any) -> list[tuple[int, int]]:
-    """Return tokens with the index of their word; a space belongs to the word after it."""
+    """Return tokens with the index of the last word in them; a space alone belongs to the word after it."""
     encoded = tokenizer(" ".join(words), add_special_tokens=False, return_offsets_mapping=True)
     owners = [place for place, word in enumerate(words) for _ in range(len(word) + (place > 0))]
+    gaps = {place for place, (one, two) in enumerate(pairwise(owners), start=1) if one != two}
     ends = (min(max(start, end - 1), len(owners) - 1) for start, end in encoded["offset_mapping"])
-    return [(token, owners[end]) for token, end in zip(encoded["input_ids"], ends, strict=True)]
+    starts = (start for start, _ in encoded["offset_mapping"])
+    lasts = (end - 1 if end in gaps and start < end else end for start, end in zip(starts, ends, strict=True))
+    return [(token, owners[last]) for token, last in zip(encoded["input_ids"], lasts, strict=True)]
 
 
 def _cut_windows(pieces: Sequence[Sequence[int]], room: int) -> list[list[int]]:

@@ -186,7 +186,8 @@ def bytes_whole(lines: list[str]) -> tuple[Tokenizer, dict[str, Any]]:
 
 def letters_gemma(lines: list[str]) -> tuple[Tokenizer, dict[str, Any]]:
     marked = normalizers.Replace(" ", "▁")
-    backend = train_letters(lines, marked, pre_tokenizers.Split(" ", "merged_with_previous"), fuse_unk=True)
+    backend = train_letters(lines, marked, pre_tokenizers.Split("▁", "merged_with_next"), fuse_unk=True)
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     return edit(backend, add_bytes), XLMR | {"tokenizer_class": "GemmaTokenizerFast"}
 
 
@@ -205,7 +206,7 @@ def letters_prefix(lines: list[str]) -> tuple[Tokenizer, dict[str, Any]]:
 def letters_bare(lines: list[str]) -> tuple[Tokenizer, dict[str, Any]]:
     """No pre-tokeniser at all, a normaliser that creates a character, and ids given to merged bytes."""
     marked = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    backend = edit(train_letters(lines, marked, pre_tokenizers.Split(" ", "isolated")), add_bytes)
+    backend = edit(train_letters(lines, marked, pre_tokenizers.Split("▁", "merged_with_next")), add_bytes)
 
     def join_bytes(spec: dict[str, Any]) -> None:
         spec["pre_tokenizer"] = None

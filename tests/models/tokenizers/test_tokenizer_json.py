@@ -13,6 +13,7 @@ from harness.deploy.export_model import export_model
 from harness.models.loading.checkpoint import load_checkpoint, save_checkpoint
 from harness.models.loading.tokenizer_json import list_reading_notes, read_tokenizer
 from harness.models.tokenizers.drawn_text import draw_texts
+from harness.train.finetuning.encoding import split_words
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,16 @@ def test_layout_of_the_file_is_kept(configuration, tmp_path):
     tokenizer = read_tokenizer(tmp_path)
     save_checkpoint(configuration.model, tokenizer, tmp_path / "saved")
     assert (tmp_path / "saved" / "tokenizer.json").read_text() == text
+
+
+def test_words_are_split_as_in_their_text(configuration, lines):
+    """Tagging sees the sub-words that the whole text has, so that training and the page agree."""
+    for line in lines[:12]:
+        words = ["".join(filter(str.isalpha, word)) for word in line.split()]
+        words = [word for word in words if word]
+        pieces = split_words(words, configuration.tokenizer, 100)
+        text = configuration.tokenizer(" ".join(words), add_special_tokens=False).input_ids
+        assert [number for piece in pieces for number in piece] == text
 
 
 def test_vocabulary_files_alone_are_read_as_the_class_makes_them(tmp_path, wordpiece):
