@@ -176,6 +176,15 @@ def setup_arguments() -> dict[str, Any]:
             **common,
         )
     ]
+    if sys.platform == "linux":  # the memory pool, whose sources need torch's C++ headers
+        extensions.append(
+            torch.utils.cpp_extension.CppExtension(
+                "harness.ops._kernels_memory",
+                find_sources(".cc"),
+                extra_compile_args={"cxx": CPU_FLAGS},
+                **common,
+            )
+        )
     if needs_cuda(torch):
         extensions.append(Extension("harness.ops._kernels_cuda", find_sources(".cu"), **common))
     return {"ext_modules": extensions, "cmdclass": {"build_ext": build_class(torch)}}

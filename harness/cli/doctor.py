@@ -8,7 +8,9 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.limits import Limits
 from harness.measure.environment import describe
+from harness.units import format_bytes
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Check:
 
 def run_checks() -> list[Check]:
     """Return every check, the most often needed first."""
-    return [check() for check in (_compiler, _extension, _cpu, _gpu, _engine, _hub, _node)]
+    return [check() for check in (_compiler, _extension, _cpu, _memory, _gpu, _engine, _hub, _node)]
 
 
 def _compiler() -> Check:
@@ -53,6 +55,16 @@ def _extension() -> Check:
 def _cpu() -> Check:
     described = describe()
     return Check("processor", f"{described.get('cpu')}, {described.get('cores')} cores")
+
+
+def _memory() -> Check:
+    from harness.ops.pool import explain_pool  # noqa: PLC0415
+
+    used, reason = explain_pool()
+    limit, free = Limits().read_memory_limit(), Limits().read_free_memory()
+    sizes = [] if limit is None or free is None else [f"{format_bytes(limit)}, {format_bytes(free)} free"]
+    state = "; ".join([*sizes, reason if used else f"no pool for trainings: {reason}"])
+    return Check("memory", state, "" if used else "trainings need several times the memory without the pool")
 
 
 def _gpu() -> Check:

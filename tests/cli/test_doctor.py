@@ -10,18 +10,49 @@ import torch
 from harness import ops
 from harness.api.running import describe_environment
 from harness.cli import doctor
+from harness.limits import Limits
+from harness.ops import pool
 
 
 def test_doctor_checks_everything_a_user_may_need(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     checks = {check.what: check for check in doctor.run_checks()}
-    assert list(checks) == ["C++ compiler", "kernels", "processor", "GPU", "container engine", "hub", "node"]
+    assert list(checks) == [
+        "C++ compiler",
+        "kernels",
+        "processor",
+        "memory",
+        "GPU",
+        "container engine",
+        "hub",
+        "node",
+    ]
     assert all(check.state for check in checks.values())
     assert checks["hub"].state == "switched off by HF_HUB_OFFLINE"
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CXX", raising=False)
     checks = {check.what: check for check in doctor.run_checks()}
     assert checks["node"].state == "none"
+
+
+@pytest.mark.parametrize(
+    ("explained", "state", "advice"),
+    [
+        ((True, "from a pool"), "4.00 GiB, 1.00 GiB free; from a pool", ""),
+        (
+            (False, "HARNESS_POOL=0"),
+            "4.00 GiB, 1.00 GiB free; no pool for trainings: HARNESS_POOL=0",
+            "trainings need several times the memory without the pool",
+        ),
+    ],
+)
+def test_doctor_says_whether_trainings_use_the_memory_pool(explained, state, advice, monkeypatch):
+    monkeypatch.setattr(pool, "explain_pool", lambda: explained)
+    monkeypatch.setattr(Limits, "read_memory_limit", lambda _: 4 * 2**30)
+    monkeypatch.setattr(Limits, "read_free_memory", lambda _: 2**30)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    memory = {check.what: check for check in doctor.run_checks()}["memory"]
+    assert (memory.state, memory.advice) == (state, advice)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from harness.data.examples import TaskData
 from harness.models.loading.encoder import count_token_types
 from harness.models.loading.folder import open_model_folder
 from harness.models.loading.stock import load_stock_model
+from harness.ops.pool import memory_pool
 from harness.train.finetuning.adapters import add_adapters, add_lora, count_trained, merge_lora
 from harness.train.finetuning.distillation import (
     TaskDistillation,
@@ -105,7 +106,11 @@ def finetune(
     used_rows = train_used_rows(model, (train, dev)) if protocol.method == "full" else None
 
     fit = partial(_fit, trainer_class, model, train, arguments=_make_arguments(folder, protocol, seed))
-    with override_dropout(model, protocol.dropout), fastest_attention(model, protocol.precision):
+    with (
+        memory_pool(),
+        override_dropout(model, protocol.dropout),
+        fastest_attention(model, protocol.precision),
+    ):
         if protocol.method == "sft":
             update = _choose_update(model, fit, protocol.density)
             trained += update.num_chosen - update.num_weights

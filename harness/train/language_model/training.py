@@ -18,6 +18,7 @@ from harness.data.batches import IGNORED, Packed, pack
 from harness.errors import HarnessError, first_line
 from harness.models.families.mlm_head import split_mlm_head
 from harness.models.families.table import find_layout
+from harness.ops.pool import memory_pool
 from harness.pipeline.checkpoints import CannotResumeError
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
@@ -70,6 +71,7 @@ def train(
         ``tokens``, ``steps``, ``tokens_per_s``, ``train_s``, ``resumed``, ``losses`` (the curve).
     """
     with ExitStack() as stack:
+        stack.enter_context(memory_pool())
         stack.enter_context(freeze_parts(student, budget.freeze))
         if teacher is not None:
             teacher.eval().requires_grad_(False)
