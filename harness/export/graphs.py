@@ -92,8 +92,17 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _set_attention(model: Any, attention: str) -> Iterator[None]:
-    """Put the model in evaluation mode with one attention, and both back afterwards."""
+    """Put the model in evaluation mode with one attention, and both back afterwards.
+
+    Raises:
+        HarnessError: the model's class has one attention alone, as DeBERTa's.
+    """
     before, was_training = model.config._attn_implementation, model.training
+    if attention != before and not model._can_set_attn_implementation():
+        raise HarnessError(
+            f"export: expected a model whose attention can be {attention}; got {type(model).__name__}, which "
+            f"has {before} alone; take a graph with {before}"
+        )
     model.eval()
     model.set_attn_implementation(attention)
     try:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    XLMRobertaXLConfig,
+)
 
 from harness.config.losses import LOSSES, TASK_LOSSES
 from harness.data.examples import TaskData, TextExample
@@ -14,7 +19,7 @@ from harness.models.surgery.axes import shorten
 from harness.tasks import TASKS
 from harness.train.finetuning.adapters import add_adapters, add_lora, count_trained, merge_lora
 from harness.train.finetuning.distillation import TaskDistillation, copy_layers
-from harness.train.finetuning.finetune import finetune, load_task_model
+from harness.train.finetuning.finetune import finetune, load_task_model, predict_test
 from harness.train.finetuning.protocol import Protocol
 
 PROTOCOL = Protocol(
@@ -58,6 +63,25 @@ def test_student_learns_a_task_by_every_loss_that_fits(encoder, tokenizer, folde
     )
     assert tuned.model.config.num_hidden_layers == 2
     assert all(one.isfinite().all() for one in tuned.model.parameters())
+
+
+def test_encoder_that_is_only_scored_learns_a_task(unigram, topics, tmp_path):
+    torch.manual_seed(5)
+    config = XLMRobertaXLConfig(
+        vocab_size=len(unigram),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=40,
+    )
+    AutoModel.from_config(config).save_pretrained(tmp_path / "large")
+    scratch = tmp_path / "scratch"
+    tuned = finetune(
+        tmp_path / "large", unigram, topics, protocol=PROTOCOL, seed=1, score=len, folder=scratch
+    )
+    assert tuned.model.config.model_type == "xlm-roberta-xl"
+    assert len(predict_test(tuned.model, unigram, topics, PROTOCOL)) == 2
 
 
 def test_student_that_begins_as_the_tuned_teacher_has_its_layers(folders, topics, texts):
