@@ -19,11 +19,13 @@ def parse_count(text: str | int | float) -> int:
         UsageError: the text is not a whole number of zero or more.
     """
     try:
-        number = float(str(text).replace("_", ""))
-    except ValueError:
-        number = -1.0
+        written = str(text)
+        number = float(written.replace("_", "")) if written.isascii() else -1.0
+    except (ValueError, OverflowError):  # also of a number of more than 4,300 digits
+        written, number = "another", -1.0
     if not math.isfinite(number) or number < 0 or number != int(number):
-        raise UsageError(f"count: expected a whole number of zero or more, as 1600 or 1.6e9; got '{text}'")
+        got = f"'{text}'" if written != "another" or isinstance(text, str) else "a number of too many digits"
+        raise UsageError(f"count: expected a whole number of zero or more, as 1600 or 1.6e9; got {got}")
     return int(number)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -18,6 +17,7 @@ from harness.config.recipe import Recipe, WrittenStep, build_step
 from harness.config.scale import Scale
 from harness.config.steps import KINDS
 from harness.config.values import Strict, describe_unknown, quote_value
+from harness.config.yaml_file import read_yaml
 from harness.errors import UsageError, unknown
 from harness.families import TEACHERS
 
@@ -123,43 +123,13 @@ def _find(kind: str, name: str, known: list[str], folder: str) -> Path:
     return Path(name)
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice, of which YAML would take the later."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [str(self.construct_object(key)) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key '{key}' is given twice", problem_mark=node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{path.name}: expected UTF-8 text; byte {error.start} is not; save it as UTF-8"
-        ) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UsageError(f"{path.name}: {line}not valid YAML: {problem}") from None
+    document = read_yaml(path)
     if not isinstance(document, dict):
         raise UsageError(f"{path.name}: expected keys and values; got {quote_value(document)}")
     if "name" in document:
         raise UsageError(f"{path.name}: the key 'name' is no setting: the name is the file's own; remove it")
-    return {str(key): _text_keys(value) for key, value in document.items()}
-
-
-def _text_keys(value: Any) -> Any:
-    """Return the document with every key as text: an unquoted ``564:`` is a number to YAML."""
-    if isinstance(value, dict):
-        return {str(key): _text_keys(inner) for key, inner in value.items()}
-    return [_text_keys(entry) for entry in value] if isinstance(value, list) else value
+    return document
 
 
 def _number_steps(file: str, steps: Any, taken: Iterable[str] = ()) -> tuple[WrittenStep, ...]:
@@ -296,6 +266,7 @@ def _format_error(place: str, error: ErrorDetails, joint: str) -> str:
 _EXPECTED = {
     "dict_type": "keys and values",
     "tuple_type": "a list, as [1, 2]",
+    "too_short": "a list with at least one entry",
     "string_type": "text",
     "int_type": "a whole number",
     "int_parsing": "a whole number",

@@ -243,8 +243,8 @@ class ScoreSettings(Strict):
 class Latency(Strict):
     """How long, and on how long inputs, each model is timed."""
 
-    lengths: tuple[Count, ...]
-    threads: tuple[Count, ...]
+    lengths: Annotated[tuple[Count, ...], Field(min_length=1)]
+    threads: Annotated[tuple[Count, ...], Field(min_length=1)]
     batch_size: Count
     seconds: Rate
     warmup_seconds: Rate

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
 from pydantic import Field, model_validator
 
 from harness.config.digest import digest
 from harness.config.load import ROOT, list_recipes, load_recipe, read_checked, vary
 from harness.config.recipe import Recipe
 from harness.config.values import Strict, describe_unknown, quote_value, refusal
+from harness.config.yaml_file import parse_yaml
 from harness.errors import HarnessError, UsageError
 
 _DIGEST_LENGTH = 6
@@ -122,8 +122,8 @@ def build_study(recipe: str, varied: Sequence[str]) -> Study:
 
 def _read_values(target: str, text: str) -> tuple[Any, ...]:
     try:
-        values = yaml.safe_load(f"[{text}]")
-    except yaml.YAMLError:
+        values = parse_yaml(f"[{text}]", f"--vary {target}")
+    except UsageError:
         raise UsageError(
             f"--vary {target}: expected values as a, b or [0, 2] or {{mlm: 1}}; got {quote_value(text)}"
         ) from None

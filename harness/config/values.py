@@ -18,6 +18,10 @@ from pydantic_core import PydanticCustomError
 from harness.errors import UsageError
 from harness.units import parse_count
 
+MOST = 10**15
+"""The largest number of tokens, lines, neurons or anything else."""
+_MOST_DIGITS = 30
+
 
 def refusal(reason: str) -> PydanticCustomError:
     """Return an error that pydantic passes on, with the place, to `harness.config.load`."""
@@ -53,7 +57,10 @@ class Strict(BaseModel):
 
 def quote_value(value: object) -> str:
     """Return a value as a message quotes it, cut at 60 letters."""
-    text = "nothing" if value is None else f"'{value}'"
+    try:
+        text = "nothing" if value is None else f"'{value}'"
+    except ValueError:  # Python prints no number of more than 4,300 digits
+        return "a number of too many digits"
     return text if len(text) <= 60 else f"{text[:56]}…'"
 
 
@@ -63,6 +70,8 @@ def _count(value: Any) -> int:
             count = parse_count(value)
         except UsageError:
             count = 0
+        if count > MOST:
+            raise refusal(f"expected a whole number of at most {MOST:.0e}; got {quote_value(value)}")
         if count >= 1:
             return count
     raise refusal(f"expected a whole number of one or more, as 1600 or 1.6e9; got {quote_value(value)}")
@@ -72,7 +81,7 @@ def _number(expected: str, is_valid: Callable[[float], bool]) -> Callable[[Any],
     def read(value: Any) -> float:
         try:
             number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number) or not is_valid(number):
             raise refusal(f"expected {expected}; got {quote_value(value)}")
@@ -104,8 +113,9 @@ def nearest(number: Fraction) -> int:
 def _ratio(value: Any) -> Ratio:
     if isinstance(value, Ratio):
         return value
-    kept, slash, of = str(value).replace(" ", "").partition("/")
-    if not slash or not kept.isdecimal() or not of.isdecimal() or int(of) == 0:
+    kept, slash, of = quote_value(value).strip("'").replace(" ", "").partition("/")
+    digits = (kept + of).isascii() and len(kept + of) <= _MOST_DIGITS
+    if not slash or not digits or not kept.isdecimal() or not of.isdecimal() or int(of) == 0:
         raise refusal(f"expected a ratio of whole numbers, as 6/12; got {quote_value(value)}")
     if int(kept) > int(of):
         raise refusal(f"expected a ratio of at most 1; got '{value}', which keeps more than there is")
@@ -113,7 +123,7 @@ def _ratio(value: Any) -> Ratio:
 
 
 def _ratio_or_count(value: Any) -> Ratio | int:
-    return _ratio(value) if isinstance(value, Ratio) or "/" in str(value) else _count(value)
+    return _ratio(value) if isinstance(value, Ratio) or "/" in quote_value(value) else _count(value)
 
 
 Count = Annotated[int, BeforeValidator(_count)]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import math
+import os
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +19,15 @@ from harness.errors import HarnessError
 
 _BOM = "\ufeff"
 _READ_BYTES = 1 << 20
+_ZSTD_READ_BYTES = 1 << 10
+"""So few, since each may become thousands of bytes at once."""
+LONGEST_LINE_BYTES = 1 << 24
+LONGEST_VARIABLE = "HARNESS_LONGEST_LINE"
+"""The environment variable that replaces the longest line, in bytes."""
+LARGEST_RATIO = 200
+"""The most bytes of text for each byte of a compressed file; prose has about 3, lists of names 30."""
+_SMALL_BYTES = 1 << 26
+"""A compressed file may hold this much text, whatever its own size."""
 
 
 class _ZstdFile(io.RawIOBase):
@@ -25,7 +37,7 @@ class _ZstdFile(io.RawIOBase):
         self._file = path.open("rb")
         self._frame = zstandard.ZstdDecompressor().decompressobj()
         self._started = False
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -44,13 +56,13 @@ class _ZstdFile(io.RawIOBase):
         rest: bytes = self._frame.unused_data if self._frame.eof else b""
         if self._frame.eof:
             self._frame, self._started = zstandard.ZstdDecompressor().decompressobj(), False
-        packed = rest or self._file.read(_READ_BYTES)
+        packed = rest or self._file.read(_ZSTD_READ_BYTES)
         if not packed:
             if self._started:
                 raise EOFError("the last frame is cut off")
             return False
         self._started = True
-        self._ready = self._frame.decompress(packed)
+        self._ready = memoryview(self._frame.decompress(packed))
         return True
 
     def close(self) -> None:
@@ -90,14 +102,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     byte-order mark at the start is dropped.
 
     Raises:
-        HarnessError: the file is missing, empty, not UTF-8 (names the line), holds a NUL, or its compression
-            is broken.
+        HarnessError: the file is missing, empty, not UTF-8 (names the line), holds a NUL or a line that is
+            too long, or its compression is broken or holds too much.
     """
     number = 0
     opener = COMPRESSIONS.get(path.suffix, _open_plain)
     try:
         with opener(path) as file:
-            for number, raw in enumerate(file, start=1):
+            for number, raw in enumerate(_read_bounded(file, path), start=1):
                 yield number, _decode(raw, path, number)
     except _BROKEN as fault:
         raise HarnessError(
@@ -108,6 +120,38 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise HarnessError(f"{path}: expected a file to read; got '{fault.strerror or fault}'") from fault
     if number == 0:
         raise HarnessError(f"{path}: expected lines of text; got an empty file; fill it or remove it")
+
+
+def _read_bounded(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    """Yield the lines of an open file; refuse what would fill the memory or never end.
+
+    Raises:
+        HarnessError: a line is too long, or a compressed file holds far more than text compresses to.
+    """
+    longest = _read_longest()
+    packed = path.suffix in COMPRESSIONS
+    most = max(_SMALL_BYTES, LARGEST_RATIO * path.stat().st_size) if packed else math.inf
+    total = number = 0
+    while line := file.readline(longest + 1):
+        number, total = number + 1, total + len(line)
+        if len(line) > longest:
+            raise HarnessError(
+                f"{path}:{number}: expected lines of at most {longest:,} bytes; got a longer one; split it, "
+                f"or set {LONGEST_VARIABLE} to more"
+            )
+        if total > most:
+            raise HarnessError(
+                f"{path}:{number}: expected at most {LARGEST_RATIO} times the bytes of the compressed file; "
+                "got more; if that is right, unpack it: a plain file has no such bound"
+            )
+        yield line
+
+
+def _read_longest() -> int:
+    given = os.environ.get(LONGEST_VARIABLE, "")
+    if not re.fullmatch(r"\d{0,12}", given, re.ASCII):
+        raise HarnessError(f"{LONGEST_VARIABLE}: expected a number of bytes; got '{given}'; correct it")
+    return int(given or LONGEST_LINE_BYTES)
 
 
 def _decode(raw: bytes, path: Path, number: int) -> str:

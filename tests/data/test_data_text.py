@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +83,54 @@ def test_bad_bytes_are_refused_with_their_line(tmp_path: Path, raw: bytes, messa
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"none\.txt: expected a file to read; got 'No such file"):
         list(read_lines(tmp_path / "none.txt"))
+
+
+BOMBS = {
+    ".txt.gz": gzip.compress,
+    ".txt.xz": lambda raw: lzma.compress(raw, preset=0),
+    ".txt.zst": zstandard.compress,
+}
+
+
+def read_in_process(path: Path) -> tuple[int, str, int]:
+    """Read a file in a process of its own; return the lines, the error, and the peak memory in bytes."""
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom harness.data.text import read_lines\n"
+        "from harness.pipeline.memory import read_peak_bytes\n"
+        "n, said = 0, ''\n"
+        "try:\n    for n, _ in read_lines(Path(sys.argv[1])): pass\n"
+        "except Exception as error: said = f'{type(error).__name__} {error}'\n"
+        "print(n); print(said); print(read_peak_bytes() or 0)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    number, said, peak = ended.stdout.splitlines()
+    return int(number), said, int(peak)
+
+
+@pytest.mark.parametrize("lines", [True, False], ids=["many lines", "one line"])
+@pytest.mark.parametrize("ending", BOMBS)
+def test_decompression_bomb_is_one_line_in_little_memory(tmp_path: Path, ending: str, lines: bool) -> None:
+    path = tmp_path / f"bomb{ending}"
+    path.write_bytes(BOMBS[ending]((b"a" * 79 + b"\n" if lines else b"a" * 80) * 2_000_000))
+    number, said, peak = read_in_process(path)
+    assert said.startswith(f"HarnessError {path}:")
+    expected = "times the bytes of the compressed file" if lines else "lines of at most 16,777,216 bytes"
+    assert expected in said
+    assert number < 1_500_000
+    assert peak < 300e6
+
+
+def test_longest_line_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text("a" * 200 + "\nb\n")
+    monkeypatch.setenv("HARNESS_LONGEST_LINE", "100")
+    with pytest.raises(HarnessError, match=r"long\.txt:1: expected lines of at most 100 bytes; got a longer"):
+        list(read_lines(path))
+    monkeypatch.setenv("HARNESS_LONGEST_LINE", "201")
+    assert len(list(read_lines(path))) == 2
+    monkeypatch.setenv("HARNESS_LONGEST_LINE", "many")
+    with pytest.raises(HarnessError, match="HARNESS_LONGEST_LINE: expected a number of bytes; got 'many'"):
+        list(read_lines(path))
