@@ -85,7 +85,7 @@ def _print_files(record: dict[str, Any]) -> None:
             format_bytes(row["size_bytes"]),
             format_bytes(row["compressed_bytes"]),
             f"{row['max_abs_delta']:.1e}",
-            f"{100 * row['argmax_agreement']:.1f}",
+            "–" if row["argmax_agreement"] is None else f"{100 * row['argmax_agreement']:.1f}",
             f"{row['p50_ms']:.2f}",
             f"{row['p99_ms']:.2f}",
             "–" if row["precision"] == FP32 else speed_up if certain else "no significant difference",

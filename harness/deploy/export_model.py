@@ -18,7 +18,7 @@ from harness.errors import HarnessError, unknown
 from harness.export.graphs import WAYS
 from harness.export.layouts import LAYOUTS, arrange
 from harness.export.record import ExportRecord
-from harness.export.source import load_source
+from harness.export.source import ExportSource, load_source
 from harness.measure.environment import describe
 from harness.measure.gate import ALLOWED_DROP
 from harness.models.loading.tokenizer_json import list_reading_notes
@@ -74,6 +74,7 @@ def export_model(
     check_output_folder(out)
     text = _read_text(task, precisions, language, data, strict=strict_data)
     source = load_source(model, task)
+    _check_scored(source, text)
     for note in list_reading_notes(source.tokenizer):
         report_step(f"warning: {note}")
     length = min(length, source.max_tokens)
@@ -143,3 +144,12 @@ def _read_text(
             "export: expected text to calibrate static int8 with; got none; add --lang (and --data)"
         )
     return None
+
+
+def _check_scored(source: ExportSource, text: EvaluationText | None) -> None:
+    """Refuse to score a head whose outputs are not one label for each item, as the tasks' data has it."""
+    if text and text.scored and source.problem != "single_label_classification":
+        raise HarnessError(
+            f"export: expected a head with one label for each text, to score it on '{source.task}'; got "
+            f"{source.problem}; leave --lang out"
+        )

@@ -65,6 +65,8 @@ def make_record(
         task=source.task,
         paired=source.task in TASKS and TASKS[source.task].paired,
         labels=list(source.labels),
+        problem=source.problem,
+        meaning=source.meaning,
         layout=described.layout,
         language=described.language,
         licence=described.licence,

@@ -61,7 +61,7 @@ class ExportedModel:
         output: name of the graph's output.
         size_bytes: size of the file.
         max_abs_delta: largest difference of a logit from torch.
-        argmax_agreement: share of positions with torch's best class.
+        argmax_agreement: share of positions with torch's best class; None for a regression.
         reason: why this graph was kept.
         candidates: every graph that was tried.
     """
@@ -76,7 +76,7 @@ class ExportedModel:
     output: str
     size_bytes: int
     max_abs_delta: float
-    argmax_agreement: float
+    argmax_agreement: float | None
     reason: str
     candidates: tuple[Candidate, ...]
 
@@ -158,7 +158,7 @@ def write_fp32(
         output=source.head.output,
         size_bytes=target.stat().st_size,
         max_abs_delta=cast("float", kept.max_abs_delta),
-        argmax_agreement=cast("float", kept.argmax_agreement),
+        argmax_agreement=kept.argmax_agreement,
         reason=reason,
         candidates=tuple(replace(one, p50_ms=p50_ms.get(one.name)) for one in tried),
     )

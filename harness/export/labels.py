@@ -12,10 +12,10 @@ from harness.errors import HarnessError
 Problem: TypeAlias = Literal["single_label_classification", "multi_label_classification", "regression"]
 """What transformers calls ``problem_type``: one label a text, any number of labels, or numbers."""
 
-MEANINGS: Mapping[Problem, str] = {
-    "single_label_classification": "one label for each input: the largest logit, its share by softmax",
-    "multi_label_classification": "a probability for each label by itself (sigmoid); any number may hold",
-    "regression": "numbers, as the model was trained to give them; no label",
+_MEANINGS: Mapping[Problem, str] = {
+    "single_label_classification": "one label a text, with its probability by softmax",
+    "multi_label_classification": "a probability for each label by itself, by sigmoid; several may hold",
+    "regression": "the logits as they are: numbers, not labels",
 }
 _INDEX = re.compile(r"0|[1-9][0-9]*")
 _UNNAMED = re.compile(r"LABEL_[0-9]+")
@@ -28,10 +28,17 @@ class HeadLabels(NamedTuple):
     Attributes:
         names: of the outputs, in their order; as transformers makes them up for one number without a name.
         problem: what the outputs mean.
+        kind: ``token`` or ``sequence``.
     """
 
     names: tuple[str, ...]
     problem: Problem
+    kind: str
+
+    @property
+    def meaning(self) -> str:
+        """What the outputs mean, for the model card."""
+        return "one label a token" if self.kind == "token" else _MEANINGS[self.problem]
 
     def to_config(self) -> dict[str, Any]:
         """Return the configuration's keys of the head."""
@@ -63,7 +70,7 @@ def read_labels(config: Mapping[str, Any], *, kind: str, where: str) -> HeadLabe
             f"{where}: expected the names of the classes in the model's config; got {_list(names)}; "
             "set id2label"
         )
-    return HeadLabels(names, problem)
+    return HeadLabels(names, problem, kind)
 
 
 def _read_problem(given: Any, num_outputs: int, kind: str, where: str) -> Problem:

@@ -4,11 +4,13 @@
 
 Without a text it reads lines from standard input. For a model of two texts, put a tab between them. It prints
 a JSON object for each text: of a tagger the words with a label and its probability each, and the spans that
-the labels form; of a classifier the label. With --pieces it prints sub-words and their ids.
+the labels form; of a classifier the label, or a probability for each label where several may hold; of a
+regression its value. With --pieces it prints sub-words and their ids.
 """
 
 import argparse
 import json
+import signal
 import sys
 import unicodedata
 from pathlib import Path
@@ -52,10 +54,12 @@ class Predictor:
         self.tokenizer.no_truncation()
         self.paired = bool(_read_record(folder).get("paired"))
         self.labels = {int(place): name for place, name in self.config["id2label"].items()}
+        given = self.config.get("problem_type")
+        self.problem = None if given == "single_label_classification" else given
         self.max_tokens = max_input_tokens(self.config)
 
     def predict(self, text: str) -> dict[str, object]:
-        """Return the sub-words with their labels, or the label of the text, of a text that fits the model.
+        """Return the sub-words with their labels, or what the head says of a text that fits the model.
 
         Raises:
             ValueError: an empty text, no second text where the model takes two, or too many tokens.
@@ -67,13 +71,7 @@ class Predictor:
             )
         logits = self._run(encoded.ids, encoded.type_ids)
         if logits.ndim == 1:
-            shares = _softmax(logits)
-            best = int(shares.argmax())
-            return {
-                "ids": encoded.ids,
-                "label": self.labels[best],
-                "probability": round(float(shares[best]), 4),
-            }
+            return {"ids": encoded.ids, **self._name_outputs(self._activate(logits))}
         kept = [place for place, special in enumerate(encoded.special_tokens_mask) if not special]
         return {
             "tokens": [encoded.tokens[place] for place in kept],
@@ -96,13 +94,14 @@ class Predictor:
                 raise ValueError(
                     f"expected {self.max_tokens} tokens at most; got {len(encoded.ids)}; cut the texts"
                 )
-            return self._name_class(_softmax(self._run(encoded.ids, encoded.type_ids)))
+            return self._name_outputs(self._activate(self._run(encoded.ids, encoded.type_ids)))
         inner = [place for place, special in enumerate(encoded.special_tokens_mask) if not special]
         windows = split_windows(len(inner), self.max_tokens - len(encoded.ids) + len(inner))
         outputs = [self._run_window(encoded, inner, window) for window in windows]
         if outputs and outputs[0].ndim == 1:
             weights = [stop - start for start, stop in windows]
-            return self._name_class(np.average([_softmax(one) for one in outputs], axis=0, weights=weights))
+            shares = [self._activate(one) for one in outputs]
+            return self._name_outputs(np.average(shares, axis=0, weights=weights))
         offsets = [encoded.offsets[place] for place in inner]
         words = [
             {"word": text[start:end], **self._label_word(start, end, offsets, windows, outputs)}
@@ -133,6 +132,21 @@ class Predictor:
         ids = [*before, *(encoded.ids[place] for place in inner[start:stop]), *after]
         logits = self._run(ids, [0] * len(ids))
         return logits if logits.ndim == 1 else logits[len(before) : len(before) + stop - start]
+
+    def _activate(self, logits: Any) -> Any:
+        """Return the probabilities of a text's labels, or the numbers of a regression."""
+        logits = logits.astype(np.float64)
+        if self.problem == "regression":
+            return logits
+        several = self.problem == "multi_label_classification"
+        return np.exp(-np.logaddexp(0, -logits)) if several else _softmax(logits)
+
+    def _name_outputs(self, outputs: Any) -> dict[str, Any]:
+        """Return what the outputs of a text mean, as ``problem_type`` of config.json says."""
+        named = {self.labels[place]: round(float(one), 4) for place, one in enumerate(outputs)}
+        if self.problem == "regression":
+            return {"values": named} if len(named) > 1 else {"value": next(iter(named.values()))}
+        return {"probabilities": named} if self.problem else self._name_class(outputs)
 
     def _name_class(self, shares: Any) -> dict[str, Any]:
         best = int(np.argmax(shares))
@@ -258,8 +272,20 @@ def _read_lines() -> list[str]:
         ) from None
 
 
+def _print_line(prediction: dict[str, object]) -> None:
+    """Print a JSON object, with escapes where the terminal cannot show its characters."""
+    line = json.dumps(prediction, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(prediction)
+    sys.stdout.write(line + "\n")
+
+
 def main() -> None:
     """Predict the texts of the command line, or the lines of standard input."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a closed pipe ends the program, as of any filter
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -276,7 +302,7 @@ def main() -> None:
             raise SystemExit("predict: expected UTF-8; got bytes that are none; convert the text") from None
         except ValueError as error:
             raise SystemExit(f"predict: {error}") from None
-        sys.stdout.write(json.dumps(prediction, ensure_ascii=False) + "\n")
+        _print_line(prediction)
 
 
 if __name__ == "__main__":

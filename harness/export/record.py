@@ -26,7 +26,7 @@ class FileRecord:
         what: see ``precision``.
         standard_operators: see ``precision``.
         max_abs_delta: largest difference of a logit from torch.
-        argmax_agreement: share of positions with torch's best class.
+        argmax_agreement: share of positions with torch's best class; None for a regression.
         p50_ms: median latency; likewise ``p90_ms`` and ``p99_ms``.
         p90_ms: see ``p50_ms``.
         p99_ms: see ``p50_ms``.
@@ -47,7 +47,7 @@ class FileRecord:
     what: str
     standard_operators: bool
     max_abs_delta: float
-    argmax_agreement: float
+    argmax_agreement: float | None
     p50_ms: float
     p90_ms: float
     p99_ms: float
@@ -72,9 +72,11 @@ class ExportRecord:
         made_by: ``harness export``.
         name: of the model and its task.
         architecture: class of the model.
-        task: the task of its head; ``paired`` and ``labels`` are the task's.
+        task: the task of its head; ``paired`` is the task's.
         paired: see ``task``.
-        labels: see ``task``.
+        labels: the names of the head's outputs; none for a head without classes.
+        problem: ``problem_type`` of the head; ``meaning`` says in words what its outputs are.
+        meaning: see ``problem``.
         layout: how the files are arranged.
         language: whose task scored the copies; None where nothing was scored.
         licence: of the model.
@@ -98,6 +100,8 @@ class ExportRecord:
     task: str
     paired: bool
     labels: Sequence[str]
+    problem: str | None
+    meaning: str | None
     layout: str
     language: str | None
     licence: str | None

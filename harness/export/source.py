@@ -50,7 +50,8 @@ class ExportSource:
         model: a float32 transformers model.
         tokenizer: its fast tokenizer.
         labels: the names of the classes; none where the head has no classes.
-        problem: what the outputs of a head with classes mean; None for another head.
+        problem: of a head with classes, transformers' name for what its outputs mean; ``meaning`` in words.
+        meaning: see ``problem``.
         inputs: of the graph: what the tokenizer returns and the model takes. ``token_type_ids`` are among
             them only where the model tells one type from another.
         token_types: how many token types the model has; at least one.
@@ -63,6 +64,7 @@ class ExportSource:
     tokenizer: Any
     labels: tuple[str, ...]
     problem: Problem | None
+    meaning: str | None
     inputs: tuple[str, ...]
     token_types: int
     max_tokens: int
@@ -106,6 +108,7 @@ def prepare_source(task: str, model: Any, tokenizer: Any) -> ExportSource:
         tokenizer=tokenizer,
         labels=labels.names if labels else (),
         problem=labels.problem if labels else None,
+        meaning=labels.meaning if labels else None,
         inputs=tuple(name for name in _INPUTS if name in takes),
         token_types=token_types,
         max_tokens=cast("int", max_input_tokens(model.config.to_dict())),

@@ -34,12 +34,13 @@ class Parity:
 
     Attributes:
         max_abs_delta: largest absolute difference of a logit.
-        argmax_agreement: share of positions (of texts, for a sequence head) with the same best class, 0 to 1.
+        argmax_agreement: share of positions (of texts, for a sequence head) with the same best class, 0 to 1;
+            of labels on the same side of one half, where several may hold; None for a regression.
         num_positions: how many positions were compared.
     """
 
     max_abs_delta: float
-    argmax_agreement: float
+    argmax_agreement: float | None
     num_positions: int
 
 
@@ -103,7 +104,8 @@ def compare_logits(model: torch.nn.Module, session: Session, batches: Iterable[B
     inputs = {one.name for one in session.get_inputs()}
     was_training = model.training
     model.eval()
-    delta, agreed, num_positions = 0.0, 0, 0
+    problem = getattr(getattr(model, "config", None), "problem_type", None)
+    delta, agreed, num_positions = 0.0, 0.0, 0
     for batch in batches:
         expected = reference_logits(model, batch)
         got = session.run(None, {name: value for name, value in batch.items() if name in inputs})[0]
@@ -114,9 +116,13 @@ def compare_logits(model: torch.nn.Module, session: Session, batches: Iterable[B
         expected_NC, got_NC = _keep_attended(expected, batch), _keep_attended(got, batch)
         worst = float(np.abs(expected_NC - got_NC).max())
         delta = max(delta, float("inf") if np.isnan(worst) else worst)
-        agreed += int((expected_NC.argmax(-1) == got_NC.argmax(-1)).sum())
+        if problem == "multi_label_classification":
+            agreed += float(((expected_NC > 0) == (got_NC > 0)).mean(-1).sum())
+        else:
+            agreed += int((expected_NC.argmax(-1) == got_NC.argmax(-1)).sum())
         num_positions += len(expected_NC)
     model.train(was_training)
     if not num_positions:
         raise HarnessError("parity: expected one attended position at least; got none; pass an encoded batch")
-    return Parity(delta, agreed / num_positions, num_positions)
+    agreement = None if problem == "regression" else agreed / num_positions
+    return Parity(delta, agreement, num_positions)

@@ -20,10 +20,17 @@ def render_model_card(record: Mapping[str, Any]) -> str:
     files = record["files"]
     return templates.get_template("model_card.md.j2").render(
         **record,
+        named=_list_names(record),
         pipeline=HEADS[record["task"]].pipeline,
         metrics=list(next((row["scores"] for row in files if row["scores"]), {})),
         chosen=next(row for row in files if row["precision"] == record["default"]),
     )
+
+
+def _list_names(record: Mapping[str, Any]) -> list[str]:
+    """Return the names of a head's outputs; none for the one number of a regression."""
+    labels = record["labels"]
+    return [] if record["problem"] == "regression" and len(labels) == 1 else list(labels)
 
 
 def _format_speed(row: Mapping[str, Any]) -> str:

@@ -333,7 +333,7 @@ class GraphFacts(Facts):
     output: str
     size_bytes: int
     max_abs_delta: float
-    argmax_agreement: float
+    argmax_agreement: float | None
     reason: str
     candidates: list[CandidateFacts]
 
@@ -344,7 +344,7 @@ class Int8Facts(Facts):
     path: str
     size_bytes: int
     max_abs_delta: float
-    argmax_agreement: float
+    argmax_agreement: float | None
 
 
 class ExportFacts(Facts):

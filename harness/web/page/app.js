@@ -2,7 +2,7 @@
 
 import * as ort from "./libraries/ort.wasm.min.mjs";
 import { Tokenizer } from "./libraries/tokenizers.min.mjs";
-import { TextError, joinWords, open } from "./model.js";
+import { TextError, describe, open } from "./model.js";
 
 const at = (id) => document.getElementById(id);
 const fetchFile = async (name) => {
@@ -43,7 +43,7 @@ async function run() {
     if (turn !== asked) return;
     at("problem").textContent = "";
     at("time").textContent = `${time_ms.toFixed(1)} ms`;
-    show(predicted.label ? [{ word: predicted.label, label: `${(100 * predicted.probability).toFixed(1)} %` }] : joinWords(predicted));
+    show(describe(predicted));
     document.body.dataset.said = text;
   } catch (error) {
     if (turn !== asked) return;

@@ -30,7 +30,10 @@ export class Model {
     this.maxTokens = config.max_position_embeddings - kept;
   }
 
-  /** Return {ids, tokens, labels} of a tagger, or {ids, label, probability} of a classifier. */
+  /**
+   * Return {ids, tokens, labels} of a tagger; of a classifier {ids, label, probability}, or {ids, probabilities}
+   * where several labels may hold; of a regression {ids, values}. Both lists are of [name, number].
+   */
   async predict(text) {
     if (!text.trim()) throw new TextError(EMPTY);
     const encoded = this.tokenizer.encode(text, { return_token_type_ids: true });
@@ -48,6 +51,10 @@ export class Model {
   }
 
   #classify(logits, { ids }) {
+    const named = (numbers) => numbers.map((number, place) => [this.config.id2label[place], number]);
+    const problem = this.config.problem_type;
+    if (problem === "regression") return { ids, values: named(Array.from(logits.data)) };
+    if (problem === "multi_label_classification") return { ids, probabilities: named(Array.from(logits.data, sigmoid)) };
     const shares = softmax(Array.from(logits.data));
     const best = shares.indexOf(Math.max(...shares));
     return { ids, label: this.config.id2label[best], probability: shares[best] };
@@ -64,6 +71,16 @@ export class Model {
       labels: kept.map((place) => this.config.id2label[argmax(logits.data, place * classes, classes)]),
     };
   }
+}
+
+/** Return what the page shows of a prediction: words or outputs, each with its label or number. */
+export function describe(predicted) {
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  if (predicted.label !== undefined) return [{ word: predicted.label, label: percent(predicted.probability) }];
+  if (predicted.probabilities) return predicted.probabilities.map(([word, share]) => ({ word, label: percent(share) }));
+  if (predicted.values?.length === 1) return [{ word: predicted.values[0][1].toFixed(3), label: "" }];
+  if (predicted.values) return predicted.values.map(([word, value]) => ({ word, label: value.toFixed(3) }));
+  return joinWords(predicted);
 }
 
 /** Join sub-words to words, each with the label of its first sub-word, as in training. */
@@ -85,6 +102,8 @@ function argmax(data, start, count) {
   for (let place = 1; place < count; place++) if (data[start + place] > data[start + best]) best = place;
   return best;
 }
+
+const sigmoid = (logit) => 1 / (1 + Math.exp(-logit));
 
 function softmax(logits) {
   const top = Math.max(...logits);
