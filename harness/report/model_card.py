@@ -17,6 +17,7 @@ def render_model_card(record: Mapping[str, Any]) -> str:
     """
     templates = load_templates()
     templates.filters["speed"] = _format_speed
+    record = {"problem": None, "meaning": None} | dict(record)  # older records have neither
     files = record["files"]
     return templates.get_template("model_card.md.j2").render(
         **record,
