@@ -93,3 +93,8 @@ def record():
 def test_model_card_escapes_what_it_quotes(record):
     head = check_card(render_model_card(record))
     assert head.keys() == {"language", "license", "pipeline_tag", "tags"}
+
+
+def test_teacher_that_was_trained_here_has_no_revision(record):
+    lineage = record["lineage"] | {"teacher": {"name": "trained by this program", "shape": None}}
+    assert "- Teacher: trained by this program; licence: " in render_model_card(record | {"lineage": lineage})
