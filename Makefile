@@ -66,7 +66,7 @@ check: $(READY) lint ## style, types, the import law, and lint
 
 lint: $(LINTERS) ## the container file, the workflows and the shell scripts
 	@$(VENV)/bin/hadolint docker/Dockerfile
-	@$(VENV)/bin/shellcheck .ci/run .ci/container .ci/aarch64 docker/image docker/reproduce docker/runner docker/slim
+	@$(VENV)/bin/shellcheck .ci/run .ci/packaging .ci/container .ci/aarch64 docker/image docker/reproduce docker/runner docker/slim
 	@$(VENV)/bin/actionlint -shellcheck $(VENV)/bin/shellcheck -pyflakes ""
 	@$(VENV)/bin/zizmor --offline --quiet .github
 
@@ -94,8 +94,11 @@ bench-compare: _base $(READY) ## BASE=<record or git revision>: is this checkout
 bench-history: $(READY) ## draw the records of make bench over time, into build/history
 	@$(VENV)/bin/python -m benchmarks.records history
 
+packaging: ## build sdist and wheel, and try them in a new environment (FULL=1: also the sdist with [train,export])
+	@.ci/packaging "$(PYTHON)"
+
 lock: ## renew requirements.lock and lint.lock from pyproject.toml (needs uv)
-	@uv pip compile pyproject.toml --extra build --extra develop --python-version 3.11 --generate-hashes \
+	@uv pip compile pyproject.toml --extra all --extra build --extra develop --python-version 3.11 --generate-hashes \
 	  --no-emit-package torch --no-header --no-annotate --upgrade -q -o requirements.lock
 	@uv pip compile --group lint --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -q -o lint.lock
 
@@ -106,7 +109,7 @@ clean: ## remove the environment, build outputs and caches; runs stay
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: reproduce compare image test check lint build gpu-check bench bench-compare bench-history web lock clean help _base _gpu _language _reproduce-local _reproduce-docker
+.PHONY: reproduce compare image test check lint build gpu-check bench bench-compare bench-history web packaging lock clean help _base _gpu _language _reproduce-local _reproduce-docker
 
 _base:
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=<record or git revision>   (as BASE=main)" >&2; exit 2; }

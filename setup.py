@@ -187,7 +187,11 @@ def setup_arguments() -> dict[str, Any]:
         )
     if needs_cuda(torch):
         extensions.append(Extension("harness.ops._kernels_cuda", find_sources(".cu"), **common))
-    return {"ext_modules": extensions, "cmdclass": {"build_ext": build_class(torch)}}
+    return {
+        "ext_modules": extensions,
+        "cmdclass": {"build_ext": build_class(torch)},
+        "options": {"bdist_wheel": {"py_limited_api": "cp311"}},  # one wheel for every later Python
+    }
 
 
 setup(**setup_arguments())

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+from types import MappingProxyType
 from typing import NoReturn
 
 import typer
@@ -25,6 +26,12 @@ import harness.cli.demo
 import harness.cli.machine  # noqa: F401
 # isort: on
 
+EXTRAS = MappingProxyType(
+    {"datasets": "hub", "onnx": "export", "onnxscript": "export"}
+    | dict.fromkeys(("accelerate", "huggingface_hub", "matplotlib", "peft", "safetensors"), "train")
+    | dict.fromkeys(("scipy", "sklearn", "torch", "transformers", "zstandard"), "train")
+)
+"""The extra that installs a package which the core does not need."""
 _INTERRUPTED = 130
 _FAULT = 70
 """``EX_SOFTWARE`` of sysexits.h."""
@@ -54,6 +61,9 @@ def _explain(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if hasattr(error, "format_message"):  # typer's own: the command line does not parse
         return f"{error.format_message().rstrip('.')}; add --help to see the usage", UsageError.exit_code
+    if isinstance(error, ModuleNotFoundError) and (extra := EXTRAS.get(str(error.name).partition(".")[0])):
+        needed = f"{error.name}: expected the package; it is not installed; "
+        return f"{needed}pip install 'harness-encoders[{extra}]'", HarnessError.exit_code
     if isinstance(error, OSError):
         where, what = error.filename or "file", error.strerror or error
         return f"{where}: {what}; fix it and run the same command again", HarnessError.exit_code

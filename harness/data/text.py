@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-import zstandard
-
 from harness.errors import HarnessError
 
 _BOM = "\ufeff"
@@ -34,6 +32,9 @@ class _ZstdFile(io.RawIOBase):
     """A zstd file as a raw stream; unlike the library's reader it refuses a truncated frame."""
 
     def __init__(self, path: Path) -> None:
+        import zstandard  # noqa: PLC0415  the core does not need it
+
+        self._library = zstandard
         self._file = path.open("rb")
         self._frame = zstandard.ZstdDecompressor().decompressobj()
         self._started = False
@@ -55,14 +56,17 @@ class _ZstdFile(io.RawIOBase):
         """Decompress one more piece; False when nothing is left."""
         rest: bytes = self._frame.unused_data if self._frame.eof else b""
         if self._frame.eof:
-            self._frame, self._started = zstandard.ZstdDecompressor().decompressobj(), False
+            self._frame, self._started = self._library.ZstdDecompressor().decompressobj(), False
         packed = rest or self._file.read(_ZSTD_READ_BYTES)
         if not packed:
             if self._started:
                 raise EOFError("the last frame is cut off")
             return False
         self._started = True
-        self._ready = memoryview(self._frame.decompress(packed))
+        try:
+            self._ready = memoryview(self._frame.decompress(packed))
+        except self._library.ZstdError as error:
+            raise EOFError(str(error)) from error
         return True
 
     def close(self) -> None:
@@ -92,7 +96,7 @@ COMPRESSIONS: dict[str, Callable[[Path], IO[bytes]]] = {
     ".xz": _open_xz,
     ".zst": _open_zstd,
 }
-_BROKEN = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, zstandard.ZstdError)
+_BROKEN = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
