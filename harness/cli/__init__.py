@@ -12,6 +12,7 @@ from typing import NoReturn
 import typer
 
 from harness.cli.app import app, err
+from harness.cli.terminal import prepare_terminal
 from harness.errors import HarnessError, UsageError
 
 # Each of these adds its commands to the app, in the order in which --help shows them.
@@ -33,6 +34,8 @@ EXTRAS = MappingProxyType(
 )
 """The extra that installs a package which the core does not need."""
 _INTERRUPTED = 130
+_NO_MEMORY = "can't allocate memory"
+"""A part of torch's message."""
 _FAULT = 70
 """``EX_SOFTWARE`` of sysexits.h."""
 
@@ -67,6 +70,15 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError):
         where, what = error.filename or "file", error.strerror or error
         return f"{where}: {what}; fix it and run the same command again", HarnessError.exit_code
+    if isinstance(error, UnicodeError):
+        advice = "rename the file or folder, or convert the text"
+        return f"text: expected UTF-8; got bytes that are none ({error}); {advice}", HarnessError.exit_code
+    if isinstance(error, MemoryError) or _NO_MEMORY in str(error):
+        advice = "free memory, or take a smaller model or scale"
+        return (
+            f"memory: expected room for the model and its data; got none left; {advice}",
+            HarnessError.exit_code,
+        )
     return f"internal error: {type(error).__name__}: {error}; --debug shows where", _FAULT
 
 
@@ -86,6 +98,7 @@ def _prepare_process() -> None:
     In a container the harness is process 1, for which the system ignores SIGTERM unless it is handled.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    prepare_terminal()
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages: eager training is up to twice as fast
     os.environ.setdefault(
         "TOKENIZERS_PARALLELISM", "false"

@@ -50,7 +50,8 @@ class ModelFolder:
 
 def model_error(name: str, expected: str, got: str, advice: str) -> HarnessError:
     """Return the error that says why the model of this name cannot be used."""
-    return HarnessError(f"model '{name}': expected {expected}; got {got}; {advice}")
+    line = f"model '{name}': expected {expected}; got {got}; {advice}"
+    return HarnessError("".join(one if one.isprintable() else ascii(one)[1:-1] for one in line))
 
 
 def open_model_folder(path: Path, name: str | None = None) -> ModelFolder:
@@ -128,6 +129,9 @@ def _check_stock(folder: ModelFolder) -> None:
         raise folder.error("a whole model", got, "merge the adapter into its model, and save that")
     if "model_type" not in folder.config:
         raise folder.error("a stock model", "no model_type in config.json", "save the model again")
+    if not isinstance(folder.config["model_type"], str):
+        got = type(folder.config["model_type"]).__name__
+        raise folder.error("a name as model_type in config.json", got, "save the model again")
 
 
 def find_weight_files(folder: ModelFolder) -> list[Path]:
