@@ -67,19 +67,24 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, ModuleNotFoundError) and (extra := EXTRAS.get(str(error.name).partition(".")[0])):
         needed = f"{error.name}: expected the package; it is not installed; "
         return f"{needed}pip install 'harness-encoders[{extra}]'", HarnessError.exit_code
+    line = _explain_environment(error)
+    if line is not None:
+        return line, HarnessError.exit_code
+    return f"internal error: {type(error).__name__}: {error}; --debug shows where", _FAULT
+
+
+def _explain_environment(error: Exception) -> str | None:
+    """Return the line for what a machine or its files lack; None for any other error."""
     if isinstance(error, OSError):
         where, what = error.filename or "file", error.strerror or error
-        return f"{where}: {what}; fix it and run the same command again", HarnessError.exit_code
+        return f"{where}: {what}; fix it and run the same command again"
     if isinstance(error, UnicodeError):
         advice = "rename the file or folder, or convert the text"
-        return f"text: expected UTF-8; got bytes that are none ({error}); {advice}", HarnessError.exit_code
+        return f"text: expected UTF-8; got bytes that are none ({error}); {advice}"
     if isinstance(error, MemoryError) or _NO_MEMORY in str(error):
         advice = "free memory, or take a smaller model or scale"
-        return (
-            f"memory: expected room for the model and its data; got none left; {advice}",
-            HarnessError.exit_code,
-        )
-    return f"internal error: {type(error).__name__}: {error}; --debug shows where", _FAULT
+        return f"memory: expected room for the model and its data; got none left; {advice}"
+    return None
 
 
 def _fail(message: str, code: int) -> NoReturn:
