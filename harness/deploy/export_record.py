@@ -10,11 +10,13 @@ from typing import Any
 
 from harness.data.examples import TaskData
 from harness.export import predict
+from harness.export.javascript import list_javascript_differences
 from harness.export.record import RECORD, ExportRecord, FileRecord
 from harness.export.source import ExportSource
 from harness.json_files import write_json
 from harness.measure.environment import describe
 from harness.measure.onnx_evaluation import OnnxChecker
+from harness.models.loading.tokenizer_json import list_reading_notes, read_spec
 from harness.precisions import FP32, PRECISIONS
 from harness.report.model_card import render_model_card
 from harness.tasks import HEADS, TASKS
@@ -83,6 +85,10 @@ def make_record(
         data_source=described.data_source,
         lineage=described.lineage,
         environment=describe(),
+        notes=[
+            *list_reading_notes(source.tokenizer),
+            *list_javascript_differences(read_spec(source.tokenizer)),
+        ],
     )
 
 

@@ -21,7 +21,7 @@ LIBRARIES = (
     "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",
     "@huggingface/tokenizers/dist/tokenizers.min.mjs",
 )
-PAGE = ("index.html", "style.css", "app.js", "model.js", "offline.js")
+PAGE = ("index.html", "style.css", "app.js", "model.js", "tokenize.js", "characters.js", "offline.js")
 TITLES = {name: row.page_title for name, row in TASKS.items() if row.page_title is not None}
 """What the page calls each task that it can show: those that label one text."""
 _MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json")

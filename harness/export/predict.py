@@ -264,8 +264,10 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _read_lines() -> list[str]:
+    """Return the lines of standard input; only a line feed ends a line, with a carriage return before it."""
     try:
-        return sys.stdin.buffer.read().decode("utf-8").splitlines()
+        text = sys.stdin.buffer.read().decode("utf-8")
+        return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
     except UnicodeDecodeError as error:
         raise SystemExit(
             f"predict: expected UTF-8; got byte {error.start} that is none; convert the text"

@@ -93,6 +93,7 @@ class ExportRecord:
         data_source: where the scored items came from.
         lineage: where the model came from.
         environment: the machine and the versions.
+        notes: what a user of the files may not expect, as characters that JavaScript reads otherwise.
     """
 
     name: str
@@ -118,6 +119,7 @@ class ExportRecord:
     data_source: str | None
     lineage: Mapping[str, Any]
     environment: Mapping[str, Any]
+    notes: Sequence[str] = ()
     made_by: str = MADE_BY
 
     def as_dict(self) -> dict[str, Any]:

@@ -189,6 +189,12 @@ def predict(folder: Path, *words: str, **settings) -> subprocess.CompletedProces
     return subprocess.run(asked, capture_output=True, check=False, **settings)
 
 
+def test_only_a_line_feed_ends_a_line_of_input(scored):
+    lines = "word1\u0085word2\u2028word3\x0cword4", "word5\rword6"
+    whole = predict(scored, input="\r\n".join([*lines, ""]).encode()).stdout.splitlines()
+    assert whole == [predict(scored, line).stdout.strip() for line in lines]
+
+
 def test_the_program_predicts_as_torch_without_torch(scored, saved):
     program = str(scored / "predict.py")
     code = f"""

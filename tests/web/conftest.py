@@ -99,7 +99,7 @@ def node():
     if not (WEB / "node_modules" / "puppeteer-core").is_dir():
         pytest.skip("harness/web/node_modules is not there: run `make web CHECKS=1`")
 
-    def run(program: str, *words: object, given: list[str]) -> Any:
+    def run(program: str, *words: object, given: Any) -> Any:
         asked = [str(NODE), str(WEB / "check" / program), *map(str, words)]
         done = subprocess.run(
             asked, input=json.dumps(given).encode(), capture_output=True, check=False, timeout=900, cwd=WEB
@@ -121,6 +121,19 @@ def browse(node, tmp_path_factory):
         with DemoServer(export, "fp32") as (url, process):
             seen = node("chromium.mjs", CHROMIUM, url, folder, process.pid, given=given)
         return seen | {"url": url}, folder
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def open_page(node):
+    """Return a function that runs a program of ``harness/web/check`` on an export's page in Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+
+    def run(export: Path, program: str, given: Any) -> Any:
+        with DemoServer(export, "fp32") as (url, _):
+            return node(program, CHROMIUM, url, given=given)
 
     return run
 

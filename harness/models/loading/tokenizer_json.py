@@ -100,6 +100,12 @@ def bare_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     return backend
 
 
+def read_spec(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Return the JSON of a tokenizer's backend."""
+    spec: dict[str, Any] = json.loads(bare_backend(tokenizer).to_str())
+    return spec
+
+
 def list_reading_notes(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """Return a line for each thing in a tokenizer's files that its user may not expect."""
     notes: tuple[str, ...] = getattr(tokenizer, _NOTES, ())

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
-from harness.models.loading.tokenizer_json import bare_backend
+from harness.models.loading.tokenizer_json import read_spec
 
 Ids = NDArray[np.int64]
 Spec = dict[str, Any]
@@ -35,7 +35,7 @@ def read(tokenizer: PreTrainedTokenizerBase) -> Spec:
     Raises:
         HarnessError: its model is none of WordPiece, Unigram and BPE.
     """
-    spec: Spec = json.loads(bare_backend(tokenizer).to_str())
+    spec: Spec = read_spec(tokenizer)
     kind = spec["model"]["type"]
     if kind not in KINDS:
         raise HarnessError(

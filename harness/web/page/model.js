@@ -1,5 +1,7 @@
 // An exported model: text in, labels out. Shared by the page and the checks in Node.
 
+import { makeTokenizer } from "./tokenize.js";
+
 export const EMPTY = "Type a sentence.";
 
 const INPUTS = { input_ids: "ids", attention_mask: "attention_mask", token_type_ids: "token_type_ids" };
@@ -20,7 +22,7 @@ export async function open({ ort, Tokenizer, json, bytes, file }) {
     json("config.json"), json("tokenizer.json"), json("tokenizer_config.json"), bytes(file),
   ]);
   const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"] });
-  return new Model(ort, session, new Tokenizer(tokenizer, settings), config);
+  return new Model(ort, session, makeTokenizer(Tokenizer, tokenizer, settings), config);
 }
 
 export class Model {

@@ -1,7 +1,7 @@
 """Trimmed tokenizers give the same ids in Node, by `@huggingface/transformers`, as in Python.
 
-The package is looked for in the folder that HARNESS_NODE_MODULES names (``npm install --ignore-scripts
-@huggingface/transformers`` makes one); without it, or without node, the test is skipped.
+The package is looked for in ``harness/web/node_modules`` (``make web CHECKS=1`` makes it), or in the folder
+that HARNESS_NODE_MODULES names; without it, or without node, the test is skipped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.deploy.site import WEB
 from harness.models.loading.checkpoint import build_model, save_checkpoint
 from harness.models.tokenizers import choose_tokens, count_tokens, trim_vocabulary
 
@@ -23,11 +24,11 @@ SIZES = {"wordpiece": 250, "unigram": 150, "bpe": 320}
 
 @pytest.fixture
 def modules():
-    folder = Path(os.environ.get("HARNESS_NODE_MODULES", "node_modules"))
+    folder = Path(os.environ.get("HARNESS_NODE_MODULES", WEB / "node_modules"))
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
     if not (folder / "@huggingface" / "transformers").is_dir():
-        pytest.skip("HARNESS_NODE_MODULES names no folder with @huggingface/transformers")
+        pytest.skip(f"{folder} has no @huggingface/transformers: run `make web CHECKS=1`")
     return folder.resolve()
 
 
