@@ -1,7 +1,7 @@
 """The steps of a tokenizer that JavaScript's libraries compute otherwise than ``tokenizers``, in words.
 
-Known of @huggingface/tokenizers 0.2.0 and transformers.js 4.3.1; the page of ``harness demo`` replaces these steps
-(``web/page/tokenize.js``), and ``tests/web/test_characters.py`` compares it with Python.
+Known of @huggingface/tokenizers 0.2.0 and transformers.js 4.3.1; the page of ``harness demo`` replaces these
+steps (``web/page/tokenize.js``), and ``tests/web/test_characters.py`` compares it with Python.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _DIFFERENCES: Mapping[str, str] = MappingProxyType(
 
 
 def list_javascript_differences(spec: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each step of a ``tokenizer.json`` that JavaScript's libraries compute otherwise."""
+    """Return a sentence for each step of a ``tokenizer.json`` that JavaScript computes otherwise."""
     model = spec["model"]
     notes = [
-        f"JavaScript's libraries give other ids for {_DIFFERENCES[step['type']]} (the step {step['type']})"
+        f"JavaScript's libraries read {_DIFFERENCES[step['type']]} otherwise (the step {step['type']})"
         for step in _list_steps(spec)
         if step["type"] in _DIFFERENCES
     ]
     if any(_lowers_for_bert(step) for step in _list_steps(spec)):
         notes.append(
-            "JavaScript's libraries give other ids for a capital sigma at the end of a word and for 130 marks "
-            "of newer Unicode (the step BertNormalizer in lower case)"
+            "JavaScript's libraries read a capital sigma at the end of a word, and 130 marks of newer Unicode, "
+            "otherwise (the step BertNormalizer in lower case)"
         )
     if model["type"] == "BPE" and model.get("continuing_subword_prefix"):
         notes.append(
