@@ -37,7 +37,7 @@ def list_javascript_differences(spec: Mapping[str, Any]) -> list[str]:
     ]
     if any(_lowers_for_bert(step) for step in _list_steps(spec)):
         notes.append(
-            "JavaScript's libraries read a capital sigma at the end of a word, and 130 marks of newer Unicode, "
+            "JavaScript's libraries read a capital sigma at the end of a word, and 130 newer marks, "
             "otherwise (the step BertNormalizer in lower case)"
         )
     if model["type"] == "BPE" and model.get("continuing_subword_prefix"):
