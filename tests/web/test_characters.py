@@ -121,7 +121,7 @@ def lines(characters, sentences):
 
 @pytest.fixture(scope="module")
 def expected(made, lines):
-    """The ids that Python gives."""
+    """The ids in Python."""
     ids = {}
     for name, spec in made.items():
         backend = Tokenizer.from_str(json.dumps(spec | {"padding": None, "truncation": None}))

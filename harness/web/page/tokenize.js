@@ -91,7 +91,7 @@ function cleanForBert(text, { clean_text, handle_chinese_chars, strip_accents, l
 
 /**
  * Return the normaliser that SentencePiece compiled: a double array of bytes, and the texts that its values are places in.
- * Of a grapheme of up to five bytes the first match stands for the whole, in longer ones each character is looked up.
+ * Of a grapheme of up to five bytes the first match replaces the whole, in longer ones each character is looked up.
  */
 function readCharsmap(encoded) {
   const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
