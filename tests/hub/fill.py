@@ -39,10 +39,17 @@ def fill_datasets(data: Path, root: Path, languages: Iterable[str] | None = None
         _note_commit(row.corpus, commits)
         for task, source in row.tasks.items():
             labelled = folder.read_task(data, task, code)
-            if not isinstance(labelled, Absent):
+            if not isinstance(labelled, Absent) and _has_labels_of(source, labelled):
                 _fill_task(labelled, source, root)
                 _note_commit(source, commits)
     return commits
+
+
+def _has_labels_of(source: Source, data: TaskData) -> bool:
+    """Whether a data set can hold a task: a data set that numbers its labels has no others."""
+    parts = (getattr(data, split) for split in SPLITS)
+    used = {label for part in parts for example in part for label in example.labels}
+    return not source.labels or used <= set(source.labels)
 
 
 def _note_commit(source: Source, commits: dict[str, str]) -> None:
