@@ -329,14 +329,35 @@ def test_verdict_of_the_stage_precisions_is_kept(finished):
         assert file["size_bytes"] == copy["size_bytes"]
 
 
-def test_run_without_scores_ends_with_student_encoder_and_mlm(
-    finished, run_plan, tmp_path, write_scale, write_recipe
-):
-    shutil.copytree(finished.store.root, tmp_path / "runs")
-    changes = {"corpus.lines": 1000, "score.models": "none"}
-    scale = load_scale(write_scale(tmp_path, changes)).with_data(str(finished.data))
+def plan_again(finished, folder, write_scale, write_recipe, **changes):
+    """Return the plan of the finished run with other settings of the scale, and copy what the run made."""
+    shutil.copytree(finished.store.root, folder / "runs")
+    changes = {
+        "tasks.names": ["pos", "ner", "topic", "sentiment"],
+        "corpus.lines": 1000,
+        "export.precisions": ["fp16"],
+    } | changes
+    scale = load_scale(write_scale(folder, changes)).with_data(str(finished.data))
     scale = scale.with_teacher(str(finished.data.parent / "teacher"))
-    planned = plan_run("mt", load_recipe(write_recipe(tmp_path)), scale)
+    return plan_run("mt", load_recipe(write_recipe(folder)), scale)
+
+
+def test_run_that_scores_one_student_describes_all(finished, run_plan, tmp_path, write_scale, write_recipe):
+    planned = plan_again(finished, tmp_path, write_scale, write_recipe, **{"score.models": "final"})
+    run = run_plan(planned, tmp_path / "runs", finished.data)
+    results = Results.model_validate_json((run.folder("report") / "results.json").read_bytes())
+    students = [model.id for model in results.list_models("student")]
+    assert students == ["adapt", "distill", "prune", "narrow", "trim"]
+    scored = {score.model for score in results.scores}
+    assert scored & set(students) == {"trim"}
+    assert {model.id for model in planned.scored} == scored
+    assert {loss.model for loss in results.held_out} >= set(students)
+    text = (run.folder("report") / "report.md").read_text(encoding="utf-8")
+    assert "| distill |" in text
+
+
+def test_run_without_scores_ends_with_two_exports(finished, run_plan, tmp_path, write_scale, write_recipe):
+    planned = plan_again(finished, tmp_path, write_scale, write_recipe, **{"score.models": "none"})
     assert planned.plan.keys["trim"] == finished.planned.plan.keys["trim"]
     run = run_plan(planned, tmp_path / "runs", finished.data)
     folder = publish_run(planned, run.store, tmp_path / "out")

@@ -103,6 +103,11 @@ class _ReportSettings(_Settings):
     study: StudyDescription | None = None
 
     @property
+    def with_scores(self) -> tuple[_ScoredModel, ...]:
+        """The models that were scored."""
+        return tuple(model for model in self.scored if model.id not in self.unscored)
+
+    @property
     def final_student(self) -> str:
         """The id of the last student, which the recipe makes."""
         return next(model.id for model in reversed(self.scored) if model.role == "student")
@@ -129,7 +134,6 @@ def collect_results(config: Mapping[str, Any], read: Manifests) -> schema.Result
     exported = tuple(roles) if tasks else ()
     exported_tasks = settings.exported_tasks or settings.tasks
     trained = tuple(name for name, one in read.items() if _trains(one))
-    scored = [model for model in settings.scored if model.id not in settings.unscored]
     return schema.Results(
         run=schema.Run(
             language=settings.language,
@@ -143,7 +147,7 @@ def collect_results(config: Mapping[str, Any], read: Manifests) -> schema.Result
         environment=cast("dict[str, JsonValue]", describe()),
         declared=schema.Declared(
             tasks=tasks,
-            scored=tuple(model.id for model in scored) if tasks else (),
+            scored=tuple(model.id for model in settings.with_scores) if tasks else (),
             exported=exported,
             exported_tasks=exported_tasks,
             precisions=settings.precisions,
@@ -151,7 +155,10 @@ def collect_results(config: Mapping[str, Any], read: Manifests) -> schema.Result
         ),
         models=tuple(_collect_model(model, read) for model in settings.scored if model.stage in read),
         scores=tuple(
-            score for model in scored for task in tasks for score in _collect_scores(model, task, read)
+            score
+            for model in settings.with_scores
+            for task in tasks
+            for score in _collect_scores(model, task, read)
         ),
         comparisons=tuple(_collect_comparisons(read.get("compare"))),
         exports=tuple(
@@ -348,7 +355,7 @@ def _collect_held_out(settings: _ReportSettings, read: Manifests) -> Iterator[He
 def _collect_finetuning_notes(settings: _ReportSettings, read: Manifests) -> Iterator[FinetuningNote]:
     for task in settings.tasks:
         imbalance: FinetuningNote | None = None
-        for model in settings.scored:
+        for model in settings.with_scores:
             manifest = read[f"score.{task}.{model.id}"]
             scores = read_facts(manifest, ScoringFacts).scores
             if not isinstance(scores, FinetunedScoresFacts):
