@@ -25,6 +25,7 @@ REPEATED = {
     "shorten": STEP_KIND,
     "trim": STEP_KIND,
     "export": COMMAND,
+    "push": "a command in cli, and what it does in deploy",
     "score": COMMAND,
     "corpus": STAGE,
     "latency": STAGE,

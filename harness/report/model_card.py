@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.precisions import FP32
+from harness.report.card_data import list_scores, render_head
 from harness.report.templates import load_templates
 from harness.tasks import HEADS
 
@@ -19,12 +20,31 @@ def render_model_card(record: Mapping[str, Any]) -> str:
     templates.filters["speed"] = _format_speed
     record = {"problem": None, "meaning": None} | dict(record)  # older records have neither
     files = record["files"]
+    chosen = next(row for row in files if row["precision"] == record["default"])
     return templates.get_template("model_card.md.j2").render(
         **record,
+        head=_render_head(record, chosen),
         named=_list_names(record),
         pipeline=HEADS[record["task"]].pipeline,
         metrics=list(next((row["scores"] for row in files if row["scores"]), {})),
-        chosen=next(row for row in files if row["precision"] == record["default"]),
+        chosen=chosen,
+    )
+
+
+def _render_head(record: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
+    """Return the head of the card; the scores are those of the file to take."""
+    in_browser = record["layout"] == "transformers.js"
+    teacher, data = record["lineage"]["teacher"] or {}, record["lineage"]["data"]
+    scores = {metric: float(one["value"]) for metric, one in (chosen["scores"] or {}).items()}
+    return render_head(
+        name=record["name"],
+        language=record["language"],
+        licence=record["licence"],
+        library="transformers.js" if in_browser else "onnx",
+        pipeline=HEADS[record["task"]].pipeline,
+        tags=["onnx", "transformers.js"] if in_browser else ["onnx"],
+        base_model=teacher["name"] if teacher.get("revision") else None,
+        scores=list_scores({record["task"]: scores} if scores else {}, record["language"], data),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.report.card_data import list_scores, render_head
 from harness.report.results import ModelResult, Results, TaskScore
 from harness.report.tables import format_percent
 from harness.report.templates import load_templates
@@ -23,7 +24,7 @@ def render_student_card(results: Results, lineage: Mapping[str, Any]) -> str:
     """
     student = next(model for model in reversed(results.models) if model.role == "student")
     teacher = next(model for model in results.models if model.role == "teacher")
-    origin = lineage["teacher"]
+    origin, shares = lineage["teacher"], _collect_scores(student, results)
     licence = lineage["licences"]["teacher"]
     return (
         load_templates()
@@ -31,7 +32,16 @@ def render_student_card(results: Results, lineage: Mapping[str, Any]) -> str:
         .render(
             run=results.run,
             licence=None if licence == _UNKNOWN else licence,
-            base_model=origin["name"] if origin and origin.get("revision") else None,
+            head=render_head(
+                name=f"{results.run.language}-{results.run.recipe}-{results.run.scale}",
+                language=results.run.language,
+                licence=None if licence == _UNKNOWN else licence,
+                library="transformers",
+                pipeline="fill-mask",
+                tags=["masked-lm", "distillation"],
+                base_model=origin["name"] if origin and origin.get("revision") else None,
+                scores=list_scores(shares, results.run.language, lineage.get("data", {})),
+            ),
             parameters=_count(student),
             sizes=[_describe(model, results) for model in (teacher, student) if model.parameters],
             scores=_compare(student, teacher, results),
@@ -40,6 +50,16 @@ def render_student_card(results: Results, lineage: Mapping[str, Any]) -> str:
             steps=lineage["steps"],
         )
     )
+
+
+def _collect_scores(student: ModelResult, results: Results) -> dict[str, dict[str, float]]:
+    """Return the main metric of the student on each task."""
+    means = {(score.task, score.metric): score.mean for score in results.scores if score.model == student.id}
+    return {
+        task: {metric: mean}
+        for task, metric in results.declared.tasks.items()
+        if (mean := means.get((task, metric))) is not None
+    }
 
 
 def _count(model: ModelResult) -> int:

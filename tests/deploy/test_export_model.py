@@ -151,9 +151,14 @@ def test_copies_are_scored_and_described(scored):
     assert rows["int8"]["verdict"]["part"] == "dev"
     assert rows["int8"]["verdict"]["num_items"] == 30
     card = (scored / "README.md").read_text(encoding="utf-8")
-    assert read_head(card) == {
+    head = read_head(card)
+    index = head.pop("model-index")
+    assert head.pop("metrics") == ["accuracy", "f1"]
+    assert head == {
         "language": "mt", "license": "unknown", "pipeline_tag": "token-classification", "tags": ["onnx"],
+        "library_name": "onnx",
     }  # fmt: skip
+    assert {one["metrics"][0]["name"] for one in index[0]["results"]} == set(rows["fp32"]["scores"])
     for words in ("On 20 test items (the built-in language)", "may lose 0.5 points", "licence: not stated"):
         assert words in card
     assert all(f"`{row['file']}`" in card for row in rows.values())

@@ -57,7 +57,8 @@ def test_student_card_escapes_what_it_quotes(results: Results):
         "steps": [step],
     }
     head = check_card(render_student_card(results.model_copy(update={"run": run, "models": models}), lineage))
-    assert head.keys() == {"language", "license", "library_name", "pipeline_tag", "base_model", "tags"}
+    assert head.keys() >= {"language", "license", "library_name", "pipeline_tag", "base_model", "tags"}
+    assert len(head["model-index"][0]["results"]) == len(results.declared.tasks)
 
 
 @pytest.fixture
@@ -92,7 +93,12 @@ def record():
 
 def test_model_card_escapes_what_it_quotes(record):
     head = check_card(render_model_card(record))
-    assert head.keys() == {"language", "license", "pipeline_tag", "tags"}
+    assert head.keys() == {
+        "language", "license", "library_name", "pipeline_tag", "base_model", "metrics", "tags", "model-index",
+    }  # fmt: skip
+    result = head["model-index"][0]["results"][0]
+    assert result["task"]["type"] == "token-classification"
+    assert result["metrics"][0]["value"] == 50.0
 
 
 def test_teacher_that_was_trained_here_has_no_revision(record):
