@@ -94,8 +94,9 @@ class Upload:
 def plan_upload(folder: Path, repository: str) -> Upload:
     """Return what would be uploaded of a folder; nothing is sent.
 
-    Hidden files, checkpoints and manifests stay. A folder of `harness demo --out` becomes a static Space, that
-    of a run a data set of its report and results, any other a model.
+    Hidden files, checkpoints and manifests stay. A folder of `harness demo --out` becomes a static Space, a
+    run a data set of its report and results, any other folder a model.
+
 
     Raises:
         UsageError: the repository is no ``organisation/name``.
