@@ -25,6 +25,7 @@ import harness.cli.labelling
 import harness.cli.studies
 import harness.cli.demo
 import harness.cli.push
+import harness.cli.convert
 import harness.cli.machine  # noqa: F401
 # isort: on
 
