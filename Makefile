@@ -27,6 +27,7 @@ BASE ?=
 CLOCK ?= wall
 ACCEPT ?=
 ONLY ?=
+SHARE ?=
 export DEVICE DOCKER BASE_IMAGE CUDA_IMAGE TORCH_INDEX PIP_CONFIG BUILD_FLAGS RUN_FLAGS CACHE
 
 HARNESS := $(VENV)/bin/harness
@@ -91,6 +92,13 @@ bench: $(READY) ## time ops, encoders and stages, print tables and write a recor
 bench-compare: _base $(READY) ## BASE=<record or git revision>: is this checkout slower or larger? (also CLOCK=wall|cpu ACCEPT ONLY)
 	@$(VENV)/bin/python -m benchmarks.regression "$(BASE)" --clock "$(CLOCK)" $(if $(ACCEPT),--accept "$(ACCEPT)") $(if $(ONLY),--only "$(ONLY)")
 
+torture: $(READY) ## kill, damage, fill, lie, fuzz: print what was survived (also ONLY SHARE RECORDS)
+	@THP_MEM_ALLOC_ENABLE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.torture $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(SHARE),--share "$(SHARE)") $(if $(filter command environment,$(origin RECORDS)),--record "$(RECORDS)")
+
+sanitize: $(READY) ## the tests of the ops under ASan and UBSan, the CUDA code on the host under TSan
+	@VENV="$(VENV)" .ci/sanitize $(ONLY)
+
 bench-history: $(READY) ## draw the records of make bench over time, into build/history
 	@$(VENV)/bin/python -m benchmarks.records history
 
@@ -109,7 +117,7 @@ clean: ## remove the environment, build outputs and caches; runs stay
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: reproduce compare image test check lint build gpu-check bench bench-compare bench-history web packaging lock clean help _base _gpu _language _reproduce-local _reproduce-docker
+.PHONY: reproduce compare image test check lint build gpu-check bench bench-compare bench-history torture sanitize web packaging lock clean help _base _gpu _language _reproduce-local _reproduce-docker
 
 _base:
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=<record or git revision>   (as BASE=main)" >&2; exit 2; }

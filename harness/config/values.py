@@ -58,7 +58,7 @@ class Strict(BaseModel):
 def quote_value(value: object) -> str:
     """Return a value as a message quotes it, cut at 60 letters."""
     try:
-        text = "nothing" if value is None else f"'{value}'"
+        text = "nothing" if value is None else f"'{' '.join(str(value).split())}'"
     except ValueError:  # Python prints no number of more than 4,300 digits
         return "a number of too many digits"
     return text if len(text) <= 60 else f"{text[:56]}…'"

@@ -65,6 +65,8 @@ def _list_sizes(config: Mapping[str, Any]) -> Iterator[Refusal]:
     """Yield the sizes of a known family that no model has; others are transformers' to refuse."""
     if _measure_depth(config) > _DEEPEST:
         yield Refusal(f"a config.json of at most {_DEEPEST} levels", "a deeper one", "save the model again")
+    if any(isinstance(one, int) and abs(one) >= 1 << 63 for one in _list_values(config)):
+        yield Refusal("numbers of 64 bits in config.json", "a larger number", "save the model again")
     family = FAMILIES.get(str(config.get("model_type")))
     if family is None:
         return
@@ -80,6 +82,19 @@ def _shorten(value: object) -> str:
     if isinstance(value, int) and abs(value) >= 1 << 64:
         return "a larger number"
     return f"{value!r:.60}"
+
+
+def _list_values(value: object) -> Iterator[object]:
+    """Yield the values of lists and objects that are no lists and objects themselves."""
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, Mapping):
+            waiting += inner.values()
+        elif isinstance(inner, list):
+            waiting += inner
+        else:
+            yield inner
 
 
 def _measure_depth(value: object) -> int:

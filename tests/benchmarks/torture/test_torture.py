@@ -1,0 +1,53 @@
+"""Every fault of `make torture`, a few tries each."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.torture import __main__ as torture
+from benchmarks.torture.__main__ import FAULTS, tabulate
+from benchmarks.torture.fuzzing import fuzz_formats
+from benchmarks.torture.tally import Tally, fork, run, wait
+from harness.errors import HarnessError
+
+
+def test_short_fuzzing_loses_nothing():
+    tallies = fuzz_formats(0.002)
+    assert [line for tally in tallies for line in tally.lost] == []
+    assert len(tallies) == 15
+    assert {tally.tries for tally in tallies} == {20}
+
+
+def raise_error(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(None, 0), (HarnessError("x: one line"), 3), (HarnessError("a\nb"), 70), (KeyError(1), 70)],
+)
+def test_try_has_an_exit_code(error, code):
+    def work():
+        if error is not None:
+            raise_error(error)
+
+    assert run(work)[0] == code
+    assert wait(fork(work)) == code
+
+
+def test_table_lists_what_was_lost(monkeypatch, capsys):
+    good, bad = Tally("a fault"), Tally("another")
+    good.add(None)
+    bad.add("why\nit was lost")
+    assert tabulate([good, bad]) == [
+        "| fault | tries | survived | lost |",
+        "|:--|--:|--:|--:|",
+        "| a fault | 1 | 1 | 0 |",
+        "| another | 1 | 0 | 1 |",
+        "",
+        "- another: why it was lost",
+    ]
+    monkeypatch.setattr(torture, "FAULTS", {"one": lambda _: [bad]} | dict(FAULTS))
+    monkeypatch.setattr("sys.argv", ["torture", "--only", "one"])
+    assert torture.main() == 1
+    assert "another: 0/1 survived" in capsys.readouterr().out
