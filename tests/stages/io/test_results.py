@@ -88,3 +88,15 @@ def test_facts_of_tasks_without_repeats_have_no_rows(report):
     }
     changed = {"tasks": manifests["tasks"].model_copy(update={"facts": old})}
     assert collect_results(config, manifests | changed).repeats == ()
+
+
+def test_models_that_are_not_scored_are_described_without_scores(report):
+    """As with ``--score final``: the models between the teacher and the student have no scores at all."""
+    config, manifests = report
+    unscored = ("adapt", "distill", "prune", "narrow")
+    left_out = {f"score.{task}.{name}" for task in config["tasks"] for name in unscored}
+    read = {role: one for role, one in manifests.items() if role not in left_out}
+    results = collect_results(config | {"unscored": unscored}, read)
+    assert {one.id for one in results.models} >= {*unscored}
+    assert {score.model for score in results.scores}.isdisjoint(unscored)
+    assert {note.model for note in results.finetuning}.isdisjoint(unscored)
