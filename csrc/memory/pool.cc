@@ -31,7 +31,8 @@ struct PoolAllocator final : c10::Allocator {
     void* block = bytes < kSmallest ? nullptr : region->take(bytes);
     if (block == nullptr) {
       TORCH_CHECK_WITH(
-          OutOfMemoryError, bytes < kSmallest || !bounded, "out of memory: ", bytes, " bytes do not fit");
+          OutOfMemoryError, bytes < kSmallest || !bounded, "out of memory: can't allocate memory: ", bytes,
+          " bytes do not fit");
       block = c10::alloc_cpu(bytes);
     }
     return {block, block, &give_back, c10::Device(c10::DeviceType::CPU)};

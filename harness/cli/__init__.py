@@ -13,6 +13,7 @@ import typer
 
 from harness.cli.app import app, err
 from harness.cli.terminal import prepare_terminal
+from harness.cli.threads import choose_default, use_threads
 from harness.errors import HarnessError, UsageError
 
 # Each of these adds its commands to the app, in the order in which --help shows them.
@@ -110,6 +111,7 @@ def _prepare_process() -> None:
     os.environ.setdefault(
         "TOKENIZERS_PARALLELISM", "false"
     )  # it makes the order of results depend on threads
+    use_threads(choose_default())
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -104,6 +104,10 @@ Seed = Annotated[
     typer.Option("--seed", min=0, help="of everything that is drawn but the scores; default: the scale's"),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:NUMBER")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="threads of a computation; default: as many as may run at once"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for other programs")]
 
 _WIDEST = 400

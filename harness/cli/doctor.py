@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.cli.threads import choose_default, describe_threads
 from harness.limits import Limits
 from harness.measure.environment import describe
 from harness.units import format_bytes
@@ -30,7 +31,7 @@ class Check:
 
 def run_checks() -> list[Check]:
     """Return every check, the most often needed first."""
-    return [check() for check in (_compiler, _extension, _cpu, _memory, _gpu, _engine, _hub, _node)]
+    return [check() for check in (_compiler, _extension, _cpu, _threads, _memory, _gpu, _engine, _hub, _node)]
 
 
 def _compiler() -> Check:
@@ -55,6 +56,11 @@ def _extension() -> Check:
 def _cpu() -> Check:
     described = describe()
     return Check("processor", f"{described.get('cpu')}, {described.get('cores')} cores")
+
+
+def _threads() -> Check:
+    choice = choose_default()
+    return Check("threads", describe_threads(choice), choice.warning)
 
 
 def _memory() -> Check:

@@ -29,6 +29,7 @@ from harness.cli.app import (
     StrictData,
     TaskNames,
     Teacher,
+    Threads,
     app,
     choose_language,
     err,
@@ -37,6 +38,7 @@ from harness.cli.app import (
     print_json,
 )
 from harness.cli.device import select_device
+from harness.cli.threads import select_threads
 from harness.cli.watch import Watch, print_plan
 from harness.deploy.site import TITLES
 from harness.errors import HarnessError, UsageError
@@ -68,10 +70,12 @@ def reproduce(
     score: Scored = None,
     seed: Seed = None,
     device: Device = "auto",
+    threads: Threads = None,
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
 ) -> None:
     """Run a recipe on a language, from corpus to report; finished stages are kept."""
+    select_threads(threads, hint)
     select_device(device)
     language = choose_language(language, lang)
     options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
@@ -213,10 +217,12 @@ def pretrain(
     data: Data = None,
     seed: Seed = None,
     device: Device = "auto",
+    threads: Threads = None,
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
 ) -> None:
     """Train a multilingual teacher of the scale's size, on a data folder or on the built-in languages."""
+    select_threads(threads, hint)
     select_device(device)
     amount = choose_scale(scale, ScaleOptions(data, seed=seed))
     stages = Plan(plan_pretraining(amount))

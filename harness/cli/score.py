@@ -20,13 +20,16 @@ from harness.cli.app import (
     Seed,
     StrictData,
     TaskNames,
+    Threads,
     app,
     err,
+    hint,
     out,
     print_json,
     print_table,
 )
 from harness.cli.device import select_device
+from harness.cli.threads import select_threads
 from harness.cli.watch import Watch
 from harness.stages.io.facts import FinetunedScoresFacts
 from harness.stages.io.finetuning_notes import describe_finetunings, describe_imbalance
@@ -63,10 +66,12 @@ def score(
     strict_data: StrictData = False,
     seed: Seed = None,
     device: Device = "auto",
+    threads: Threads = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune and score any encoders and baselines on a language's tasks, with intervals and tests."""
+    select_threads(threads, hint)
     select_device(device)
     options = ScaleOptions(data, strict_data=strict_data, tasks=tasks, seed=seed)
     amount = change_protocol(

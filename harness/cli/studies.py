@@ -21,12 +21,14 @@ from harness.cli.app import (
     StrictData,
     TaskNames,
     Teacher,
+    Threads,
     app,
     err,
     hint,
     out,
 )
 from harness.cli.device import select_device
+from harness.cli.threads import select_threads
 from harness.cli.watch import Watch
 from harness.config.load import list_recipes
 from harness.config.scale import Scale
@@ -66,11 +68,13 @@ def compare(
     tasks: TaskNames = None,
     seed: Seed = None,
     device: Device = "auto",
+    threads: Threads = None,
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
     """Run all recipes on one teacher, data, seeds and machine, and print the leaderboard."""
+    select_threads(threads, hint)
     select_device(device)
     names = [rename_recipe(name.strip(), hint) for name in recipes.split(",")] if recipes else []
     loaded = load_entries(names)
@@ -98,11 +102,13 @@ def ablate(
     tasks: TaskNames = None,
     seed: Seed = None,
     device: Device = "auto",
+    threads: Threads = None,
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
     """Run variants of a recipe, or an included study, and print their differences."""
+    select_threads(threads, hint)
     select_device(device)
     name = rename_recipe(name, hint)
     study = build_study(name, vary) if vary else _load_study(name)

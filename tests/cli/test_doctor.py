@@ -21,6 +21,7 @@ def test_doctor_checks_everything_a_user_may_need(monkeypatch):
         "C++ compiler",
         "kernels",
         "processor",
+        "threads",
         "memory",
         "GPU",
         "container engine",

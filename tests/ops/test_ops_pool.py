@@ -102,7 +102,7 @@ def test_a_tensor_beyond_the_free_memory_is_refused(monkeypatch):
     monkeypatch.setattr(Limits, "read_free_memory", lambda _: 40 * MEBIBYTE)
     with memory_pool(), refuse_overfull_memory():
         torch.empty(2 * MEBIBYTE)
-        with pytest.raises(torch.OutOfMemoryError, match="out of memory: 400000000 bytes do not fit"):
+        with pytest.raises(torch.OutOfMemoryError, match="allocate memory: 400000000 bytes do not fit"):
             torch.empty(100_000_000)
         torch.empty(2 * MEBIBYTE)
     with memory_pool():

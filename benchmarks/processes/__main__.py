@@ -1,0 +1,8 @@
+"""`python -m benchmarks.processes`: compare environments of a training process."""
+
+import sys
+
+from benchmarks.processes.compare import main
+
+if __name__ == "__main__":
+    sys.exit(main())
