@@ -158,6 +158,15 @@ def test_failing_build_is_reported(environment, code, message, call):
     assert message in done.stderr.splitlines()[-1]
 
 
+def test_container_may_do_little(call, read_runs):
+    call("reproduce", "mt")
+    for flags in read_runs():
+        assert {"--read-only", "--cap-drop", "--pids-limit", "--memory"} <= set(flags)
+        assert flags[flags.index("--cap-drop") + 1] == "ALL"
+        assert flags[flags.index("--tmpfs") + 1] == "/tmp"
+        assert flags[flags.index("--security-opt") + 1] == "no-new-privileges"
+
+
 def test_only_downloads_have_a_network(call, read_runs):
     assert call("reproduce", "mt", "--runs", "my runs", HF_TOKEN="secret").returncode == 0
     download, reproduce = read_runs()
