@@ -157,6 +157,8 @@ def _read_named_tokens(folder: Path) -> set[str]:
 def _is_same(one: Tokenizer, other: Tokenizer) -> bool:
     """Return whether two backends split every text alike, up to the rounding of a score in JSON."""
     texts = one.to_str(), other.to_str()
+    if texts[0] == texts[1]:
+        return True
     first, second = map(json.loads, texts)
     for spec in (first, second):
         spec.update(truncation=None, padding=None)

@@ -194,6 +194,8 @@ def letters_gemma(lines: list[str]) -> tuple[Tokenizer, dict[str, Any]]:
 def letters_suffix(lines: list[str]) -> tuple[Tokenizer, dict[str, Any]]:
     split = pre_tokenizers.Whitespace()
     backend = train_letters(lines, normalizers.NFC(), split, end_of_word_suffix="</w>")
+    marked = AddedToken("na</w>", normalized=False), AddedToken("ka", single_word=True)
+    backend.add_tokens([*marked, "naka ka"])
     return backend, XLMR | {"tokenizer_class": "PreTrainedTokenizerFast"}
 
 

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from harness.deploy.export_model import export_model
 from harness.models.loading.checkpoint import load_checkpoint, save_checkpoint
-from harness.models.loading.tokenizer_json import list_reading_notes, read_tokenizer
+from harness.models.loading.tokenizer_json import list_reading_notes, read_tokenizer, save_tokenizer
 from harness.models.tokenizers.drawn_text import draw_texts
 from harness.train.finetuning.encoding import split_words
 
@@ -107,6 +107,22 @@ def test_vocabulary_files_alone_are_read_as_the_class_makes_them(tmp_path, wordp
     assert tokenizer(text).input_ids == stock(text).input_ids
     (note,) = list_reading_notes(tokenizer)
     assert "tokens have capital letters and are never used, as BertTokenizer makes text lower-case" in note
+
+
+def test_vocabulary_and_merges_alone_are_read_as_the_class_makes_them(configuration, drawn, tmp_path):
+    if configuration.name != "bytes_digits":
+        return
+    model = json.loads((configuration.folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
+    merges = "".join(f"{' '.join(pair)}\n" for pair in model["merges"])
+    (tmp_path / "merges.txt").write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    tokenizer = read_tokenizer(tmp_path)
+    expected = AutoTokenizer.from_pretrained(tmp_path)(drawn)["input_ids"]
+    assert tokenizer(drawn)["input_ids"] == expected
+    save_tokenizer(tokenizer, tmp_path / "saved")
+    shutil.copy(tmp_path / "config.json", tmp_path / "saved")
+    assert read_tokenizer(tmp_path / "saved")(drawn)["input_ids"] == expected
 
 
 def test_cased_file_under_a_class_that_lowers_has_a_note(configuration):
