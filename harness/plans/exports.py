@@ -13,6 +13,10 @@ UNTUNED = ("encoder", "mlm")
 """The tasks of a student's own heads, which a run exports where it scores none."""
 
 
+_ORIGINS = {"folder": "a data folder", "builtin": "the built-in language", "hub": "the hub's data set"}
+"""What a model card calls the source of the scored items."""
+
+
 def plan_export(role: str, model: str, task: str, scale: Scale) -> Stage:
     """Return the stage that exports the model of an earlier stage for a task."""
     config = {
@@ -65,7 +69,7 @@ def plan_package(
         "task": task,
         "name": f"{language}-{name}-{task}".replace("@", "-"),
         "language": language,
-        "data": scale.tasks.source,
+        "data": _ORIGINS[scale.tasks.source],
         "max_length": scale.sequence_length,
         "seconds": scale.latency.seconds,
         "seed": scale.seed,
