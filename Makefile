@@ -102,6 +102,9 @@ sanitize: $(READY) ## the tests of the ops under ASan and UBSan, the CUDA code o
 bench-history: $(READY) ## draw the records of make bench over time, into build/history
 	@$(VENV)/bin/python -m benchmarks.records history
 
+docs: ## build the site into build/site, with the packages of the group docs installed
+	@$(VENV)/bin/python -m mkdocs build --quiet --strict
+
 packaging: ## build sdist and wheel, and try them in a new environment (FULL=1: also the sdist with [train,export])
 	@.ci/packaging "$(PYTHON)"
 
@@ -117,7 +120,7 @@ clean: ## remove the environment, build outputs and caches; runs stay
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: reproduce compare image test check lint build gpu-check bench bench-compare bench-history torture sanitize web packaging lock clean help _base _gpu _language _reproduce-local _reproduce-docker
+.PHONY: reproduce compare image test check lint build gpu-check bench bench-compare bench-history torture sanitize web docs packaging lock clean help _base _gpu _language _reproduce-local _reproduce-docker
 
 _base:
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=<record or git revision>   (as BASE=main)" >&2; exit 2; }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.store import Store
 from harness.report.results import Results, read_results
 from harness.stages import RUNNERS
+from harness.train.trackers import check_trackers
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def reproduce(
     runs: str | Path = DEFAULT_RUNS,
     observer: Observer | None = None,
     checkpoint_s: float | None = None,
+    trackers: Sequence[str] = (),
 ) -> FinishedRun:
     """Run a recipe on a language; finished stages are kept, and a later call goes on where this one ended.
 
@@ -60,21 +62,35 @@ def reproduce(
         runs: where runs are kept.
         observer: receives the events of the run.
         checkpoint_s: seconds between checkpoints.
+        trackers: that follow each training: tensorboard, mlflow, wandb, trackio.
 
     Raises:
         HarnessError: something does not exist, does not fit, or failed; one line that says what to do.
     """
     planned = plan_chosen_run(language, recipe, scale, options)
-    return finish_run(planned, Path(runs), observer=observer or Observer(), checkpoint_s=checkpoint_s)
+    return finish_run(
+        planned,
+        Path(runs),
+        observer=observer or Observer(),
+        checkpoint_s=checkpoint_s,
+        trackers=check_trackers(trackers),
+    )
 
 
 def finish_run(
-    planned: PlannedRun, runs: Path, *, observer: Observer, checkpoint_s: float | None = None
+    planned: PlannedRun,
+    runs: Path,
+    *,
+    observer: Observer,
+    checkpoint_s: float | None = None,
+    trackers: tuple[str, ...] = (),
 ) -> FinishedRun:
     """Run the missing stages of a planned run, and copy report, student and exports to its folder."""
     store = Store(runs)
     plan = planned.plan
-    finished = run_stages(plan.plan, store, planned.folder, observer=observer, checkpoint_s=checkpoint_s)
+    finished = run_stages(
+        plan.plan, store, planned.folder, observer=observer, checkpoint_s=checkpoint_s, trackers=trackers
+    )
     folder = publish_run(plan, store, locate_run(runs, planned.language, planned.name))
     return FinishedRun(
         folder=folder,
@@ -95,6 +111,7 @@ def run_stages(
     observer: Observer,
     selected: Callable[[Stage], bool] = lambda _: True,
     checkpoint_s: float | None = None,
+    trackers: tuple[str, ...] = (),
 ) -> dict[str, Finished]:
     """Run the selected stages of a plan that are missing; return all selected stages."""
     return execute(
@@ -106,6 +123,7 @@ def run_stages(
         environment=describe_environment,
         selected=selected,
         checkpoint_s=checkpoint_s,
+        trackers=trackers,
     )
 
 

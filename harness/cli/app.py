@@ -19,6 +19,7 @@ from harness import __version__
 from harness.config.scale import SCORED_MODELS
 from harness.errors import UsageError
 from harness.report.escaping import drop_control_characters
+from harness.train.trackers import TRACKERS
 
 
 class Commands(TyperGroup):
@@ -107,6 +108,10 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="threads of a computation; default: as many as may run at once"),
+]
+Track = Annotated[
+    str | None,
+    typer.Option("--track", help=f"trackers that follow each training, as mlflow: {', '.join(TRACKERS)}"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for other programs")]
 

@@ -30,6 +30,7 @@ from harness.cli.app import (
     TaskNames,
     Teacher,
     Threads,
+    Track,
     app,
     choose_language,
     err,
@@ -51,7 +52,10 @@ from harness.plans.run import reads_hub
 from harness.plans.run_inputs import plan_pretraining
 from harness.report.answer import write_answer
 from harness.report.escaping import drop_control_characters
+from harness.train.trackers import check_trackers
 
+LOG = "log.txt"
+"""The file of a run with what was printed, and when."""
 RESULTS = "results.json"
 """The file that marks the folder of a finished run."""
 
@@ -73,15 +77,18 @@ def reproduce(
     threads: Threads = None,
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
+    track: Track = None,
 ) -> None:
     """Run a recipe on a language, from corpus to report; finished stages are kept."""
     select_threads(threads, hint)
     select_device(device)
+    trackers = check_trackers(track.split(",") if track else ())
     language = choose_language(language, lang)
     options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
     planned = plan_chosen_run(language, recipe, scale, options, hint)
-    with _watch(planned.plan.plan, Store(runs)) as watch:
-        run = finish_run(planned, runs, observer=watch, checkpoint_s=checkpoint_every)
+    log = locate_run(runs, planned.language, planned.name) / LOG
+    with _watch(planned.plan.plan, Store(runs), log=log) as watch:
+        run = finish_run(planned, runs, observer=watch, checkpoint_s=checkpoint_every, trackers=trackers)
     for task, reason in run.missing_tasks.items():
         err.print(f"not scored: {task}, since {reason}", markup=False)
     names = ("report.md", "report.html", "results.json")
@@ -94,10 +101,15 @@ def reproduce(
         out.print(drop_control_characters(sentence), soft_wrap=True, markup=False, highlight=False)
 
 
-def _watch(plan: Plan, store: Store, selected: Callable[[Stage], bool] = lambda _: True) -> Watch:
-    """Return what prints the progress of a plan's selected stages."""
+def _watch(
+    plan: Plan,
+    store: Store,
+    selected: Callable[[Stage], bool] = lambda _: True,
+    log: Path | None = None,
+) -> Watch:
+    """Return what prints the progress of a plan's selected stages, and writes it to a log with times."""
     rows = [row for row in status(plan, store) if selected(row.stage)]
-    return Watch(err, len(rows), estimate_plan(plan, rows, store).stage_seconds)
+    return Watch(err, len(rows), estimate_plan(plan, rows, store).stage_seconds, log)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,7 +36,11 @@ class Watch(Observer):
     """Prints a run: on a terminal a bar with rate and time left, elsewhere a line from time to time."""
 
     def __init__(
-        self, console: Console, num_stages: int, stage_seconds: Mapping[str, float] | None = None
+        self,
+        console: Console,
+        num_stages: int,
+        stage_seconds: Mapping[str, float] | None = None,
+        log: Path | None = None,
     ) -> None:
         """Prepare to print.
 
@@ -43,7 +48,9 @@ class Watch(Observer):
             console: to print on.
             num_stages: of the run.
             stage_seconds: about how long each missing stage takes, by id, for the time left of the whole run.
+            log: a file to which each line is added, with its time; None: no file.
         """
+        self.log = log
         self.left_s = dict(stage_seconds or {})
         self.spent_s, self.expected_s = 0.0, 0.0
         self.console = console
@@ -148,6 +155,10 @@ class Watch(Observer):
 
     def _print(self, line: str) -> None:
         self.console.print(line, markup=False, soft_wrap=True)
+        if self.log is not None:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
 
 
 def _list_warnings(written: Manifest) -> Iterator[str]:

@@ -43,6 +43,7 @@ class Context:
         resuming: whether an interrupted attempt left checkpoints to resume from.
         checkpoint_s: seconds between checkpoints; None leaves them to the runner.
         step: the typed object that the config was written from, where there is one; see `get_step`.
+        trackers: names of the trackers that follow a training.
     """
 
     out: Path
@@ -53,6 +54,7 @@ class Context:
     resuming: bool
     checkpoint_s: float | None = None
     step: object = None
+    trackers: tuple[str, ...] = ()
 
     def get_step(self, schema: type[_Step]) -> _Step:
         """Return the typed object that the config was written from.
@@ -113,6 +115,7 @@ def execute(
     environment: Callable[[], Environment],
     selected: Callable[[Stage], bool] = lambda _: True,
     checkpoint_s: float | None = None,
+    trackers: tuple[str, ...] = (),
 ) -> dict[str, Finished]:
     """Run the selected stages of a plan that are missing, broken or out of date; return all selected stages.
 
@@ -129,6 +132,7 @@ def execute(
         environment: called once for each stage that is run, for the machine in its manifest.
         selected: the stages to run; a selected stage's inputs must be selected too.
         checkpoint_s: seconds between the checkpoints of a training; None leaves them to the runners.
+        trackers: names of the trackers that follow each training.
 
     Raises:
         HarnessError: an input is missing, the disk is full, the runs folder cannot be written, or what a
@@ -141,7 +145,7 @@ def execute(
     for number, stage in enumerate(plan, start=1):
         if not selected(stage):
             continue
-        work = _Work(plan, store, stage, finished, observer, checkpoint_s)
+        work = _Work(plan, store, stage, finished, observer, checkpoint_s, trackers)
         with explain_disk_faults(stage.id, store.root):
             finished[stage.id] = work.find_done() or work.run_locked(
                 f"{number:02d}-{stage.id}", folder, runners[stage.kind], environment
@@ -159,6 +163,7 @@ class _Work:
     finished: Mapping[str, Finished]
     observer: Observer
     checkpoint_s: float | None
+    trackers: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -234,6 +239,7 @@ class _Work:
             resuming=resuming,
             checkpoint_s=self.checkpoint_s,
             step=self.stage.step,
+            trackers=self.trackers,
         )
         started_at, began_s, was_reset = datetime.now(UTC), time.monotonic(), reset_peak()
         try:

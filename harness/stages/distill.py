@@ -9,6 +9,7 @@ from harness.stages.io.artifacts import make_budget, read_model, read_packed, wr
 from harness.stages.io.facts import TrainedStepFacts, TrainingFacts
 from harness.train.language_model import training
 from harness.train.losses.objective import Objective
+from harness.train.trackers import make_trackers
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -29,6 +30,7 @@ def run(context: Context) -> TrainedStepFacts:
         budget=make_budget(amount, packed, checkpoint_s=context.checkpoint_s),
         folder=context.out,
         progress=context.progress,
+        callbacks=make_trackers(context.trackers, context.out),
     )
     written = write_step(context, student, tokenizer)
     return TrainedStepFacts(training=TrainingFacts(**trained), **vars(written))

@@ -14,6 +14,7 @@ from harness.pipeline.checkpoints import is_sealed, seal_checkpoint
 from harness.stages.io.artifacts import locate_corpus, make_budget, write_model
 from harness.stages.io.facts import PretrainFacts, PretrainingFacts, TrainingFacts, TrainingHalf
 from harness.train.language_model import teacher, training
+from harness.train.trackers import make_trackers
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -61,6 +62,7 @@ def _train(context: Context, setup: PretrainingSetup, budget: Budget) -> Trainin
         budget=budget,
         folder=context.out,
         progress=context.progress,
+        callbacks=make_trackers(context.trackers, context.out),
     )
     return TrainingFacts(**trained)
 

@@ -25,6 +25,7 @@ from harness.train.language_model import training
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
 from harness.train.language_model.training import measure_held_out_loss
+from harness.train.trackers import make_trackers
 from harness.train.trainer import refuse_divergence
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def train_masked(context: Context, amount: TrainingSettings) -> TrainedStepFacts
         budget=make_budget(amount, packed, checkpoint_s=context.checkpoint_s),
         folder=context.out,
         progress=context.progress,
+        callbacks=make_trackers(context.trackers, context.out),
     )
     step = write_step(context, model, tokenizer)
     return TrainedStepFacts(training=TrainingFacts(**trained), **vars(step))
