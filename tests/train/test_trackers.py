@@ -13,7 +13,7 @@ from harness.train.trackers import check_trackers, make_trackers
 
 
 class Follower(TrainerCallback):
-    """Keeps what it is told of every training."""
+    """Keeps what every training logs."""
 
     logged: list[dict] = []  # noqa: RUF012  the library makes the objects
     logging_dir = None
