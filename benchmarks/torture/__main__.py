@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from benchmarks.common.recording import describe_environment, write_record
+from benchmarks.common.recording import describe_environment, name_record, write_record
 from benchmarks.torture import fuzzing, hub, runs
 from benchmarks.torture.tally import Tally
+from harness.json_files import read_json
 
 FAULTS: Mapping[str, Callable[[float], list[Tally]]] = MappingProxyType(
     {
@@ -42,12 +43,21 @@ def main() -> int:
         for tally in tried:
             print(tally.describe(), flush=True)
         print(f"{name}: {time.monotonic() - began_s:.0f} s", flush=True)
-    lines = tabulate(tallies)
-    print("\n".join(lines))
+    print("\n".join(tabulate(tallies)))
     if asked.record is not None:
-        numbers = {"faults": [tally.record() for tally in tallies]}
-        print(write_record(asked.record, "torture", describe_environment("cpu"), numbers, lines))
+        print(add_to_record(asked.record, tallies))
     return int(any(tally.lost for tally in tallies))
+
+
+def add_to_record(folder: Path, tallies: list[Tally]) -> Path:
+    """Write the record of this commit and machine; faults that it has and that were not tried now stay."""
+    about = describe_environment("cpu")
+    path = folder / f"{name_record('torture', about)}.json"
+    kept = [Tally(**fault) for fault in read_json(path)["faults"]] if path.is_file() else []
+    tried = {tally.fault for tally in tallies}
+    merged = [*(tally for tally in kept if tally.fault not in tried), *tallies]
+    numbers = {"faults": [tally.record() for tally in merged]}
+    return write_record(folder, "torture", about, numbers, tabulate(merged))
 
 
 def tabulate(tallies: list[Tally]) -> list[str]:

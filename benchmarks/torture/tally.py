@@ -41,7 +41,7 @@ class Tally:
 
     def record(self) -> dict[str, object]:
         """Return the counts as plain data."""
-        return {"fault": self.fault, "tries": self.tries, "survived": self.survived, "lost": self.lost}
+        return {"fault": self.fault, "tries": self.tries, "lost": self.lost}
 
 
 def fork(work: Callable[[], None]) -> int:

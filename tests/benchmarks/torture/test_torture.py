@@ -51,3 +51,12 @@ def test_table_lists_what_was_lost(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["torture", "--only", "one"])
     assert torture.main() == 1
     assert "another: 0/1 survived" in capsys.readouterr().out
+
+
+def test_record_is_written_in_pieces(tmp_path):
+    one, two, again = Tally("one", 3), Tally("two", 5, ["why"]), Tally("one", 9)
+    for tallies in ([one], [two], [again]):
+        path = torture.add_to_record(tmp_path, tallies)
+    text = path.with_suffix(".md").read_text()
+    assert "| two | 5 | 4 | 1 |\n| one | 9 | 9 | 0 |" in text
+    assert len(list(tmp_path.iterdir())) == 2
