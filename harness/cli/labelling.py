@@ -14,6 +14,7 @@ from rich.table import Table
 from harness.api.deployment import Prediction
 from harness.api.deployment import predict as label_texts
 from harness.cli.app import AsJson, app, out, print_table
+from harness.data.text import split_lines
 from harness.errors import HarnessError
 
 
@@ -38,7 +39,7 @@ def predict(
 
 def _read_lines() -> Iterable[str]:
     try:
-        return [line for line in sys.stdin.buffer.read().decode("utf-8").splitlines() if line.strip()]
+        return [line for line in split_lines(sys.stdin.buffer.read().decode("utf-8")) if line.strip()]
     except UnicodeDecodeError as error:
         raise HarnessError(
             f"predict: expected UTF-8; got byte {error.start} that is none; convert the text"

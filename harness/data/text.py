@@ -158,6 +158,11 @@ def _read_longest() -> int:
     return int(given or LONGEST_LINE_BYTES)
 
 
+def split_lines(text: str) -> list[str]:
+    r"""Return the lines of a text: only ``\n``, with or without ``\r`` before it, ends a line."""
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
 def _decode(raw: bytes, path: Path, number: int) -> str:
     try:
         line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")

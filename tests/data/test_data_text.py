@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
-from harness.data.text import read_lines
+from harness.data.text import read_lines, split_lines
 from harness.errors import HarnessError
 
 TEXT = "Il-kelb jiekol.\nĦobż u ilma.\n\nTieni.\n"
@@ -134,3 +136,12 @@ def test_longest_line_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HARNESS_LONGEST_LINE", "many")
     with pytest.raises(HarnessError, match="HARNESS_LONGEST_LINE: expected a number of bytes; got 'many'"):
         list(read_lines(path))
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n\r")), min_size=1, max_size=5))
+def test_only_a_line_feed_ends_a_line(lines):
+    """U+0085, U+2028, a form feed and other separators of ``str.splitlines`` are characters of the text."""
+    for end in ("\n", "\r\n"):
+        assert split_lines(end.join([*lines, ""])) == lines
+    assert split_lines("a\rb") == ["a\rb"]
+    assert split_lines("") == []
