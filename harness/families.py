@@ -191,6 +191,18 @@ _DEBERTA_SETTINGS = {
     "conv_kernel_size": Setting(0, 0),
     "legacy": Setting(True, True),
 }
+_DEBERTA_HEADS = (
+    frozenset(
+        f"mask_predictions.{part}.{kind}"
+        for part in ("dense", "LayerNorm", "classifier")
+        for kind in ("weight", "bias")
+    ),
+    frozenset(
+        f"lm_predictions.lm_head.{name}"
+        for name in ("dense.weight", "dense.bias", "LayerNorm.weight", "LayerNorm.bias", "bias")
+    ),
+)
+"""DeBERTa-v3 was trained to find replaced tokens; its checkpoints hold that head and the generator's."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +223,7 @@ class ModelFamily:
         whole_heads: whether heads can be dropped only, since positions rotate their dimensions in pairs.
         values_of: the family whose value it takes where a recipe states values by family and not its own.
         settings: of ``config.json`` of which one value is supported.
+        other_heads: tensors of heads that published checkpoints hold and no stock class has, each head whole.
         inert_keys: keys that published configurations of the family have and no class of it ever read.
         count_parameters: the parameters of each part from the sizes; None where no formula is written.
     """
@@ -228,6 +241,7 @@ class ModelFamily:
     whole_heads: bool = False
     values_of: str = ""
     settings: Mapping[str, Setting] = field(default_factory=lambda: _ENCODER, hash=False)
+    other_heads: tuple[frozenset[str], ...] = ()
     inert_keys: frozenset[str] = frozenset()
     count_parameters: ParameterFormula | None = None
 
@@ -344,6 +358,7 @@ _ROWS = (
         mlm_head_tensor="cls.predictions.transform.dense.weight",
         values_of="xlm-roberta",
         settings={**_ENCODER, **_DEBERTA_SETTINGS},
+        other_heads=_DEBERTA_HEADS,
         count_parameters=_count_deberta,
     ),
     ModelFamily(

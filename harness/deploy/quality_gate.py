@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -43,12 +44,15 @@ class GateResult:
 
 
 def fit_labels(data: TaskData, config: Any) -> TaskData:
-    """Return the task with its labels in the order of a model's config.
+    """Return the task with its labels in the order of a model's config; both are in NFC, as data is read.
 
     Raises:
         HarnessError: the data has a label that the model does not know.
     """
-    known = tuple(str(config.id2label[place]) for place in range(config.num_labels))
+    known = tuple(
+        unicodedata.normalize("NFC", str(config.id2label[place]).strip())
+        for place in range(config.num_labels)
+    )
     used = {label for part in (data.dev, data.test) for example in part for label in example.labels}
     if strange := sorted(used - set(known)):
         raise HarnessError(

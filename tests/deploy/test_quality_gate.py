@@ -69,6 +69,11 @@ def test_labels_are_in_the_models_order_and_unknown_ones_are_refused():
     data = TaskData(TASKS["topic"], "mt", ("a", "b"), part, part, part)
     config = SimpleNamespace(num_labels=2, id2label={0: "b", 1: "a"})
     assert fit_labels(data, config).labels == ("b", "a")
+    accented = TaskData(TASKS["topic"], "mt", ("\u00e9", "a"), *[(TextExample("x", "\u00e9"),)] * 3)
+    assert fit_labels(accented, SimpleNamespace(num_labels=2, id2label={0: "e\u0301", 1: "a "})).labels == (
+        "é",
+        "a",
+    )
     config.id2label = {0: "c", 1: "a"}
     with pytest.raises(HarnessError, match=r"topic: expected data with the model's labels \(c, a\); got 'b'"):
         fit_labels(data, config)

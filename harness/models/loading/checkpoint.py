@@ -19,7 +19,7 @@ from harness.errors import HarnessError
 from harness.families import FAMILIES, TEACHERS, find_unsupported_setting
 from harness.models.families.layout import FamilyLayout
 from harness.models.families.table import LAYOUTS, is_tied
-from harness.models.loading.folder import ModelFolder, open_model_folder, quiet
+from harness.models.loading.folder import ModelFolder, escape_text, open_model_folder, quiet
 from harness.models.loading.hub import locate_model
 from harness.models.loading.stock import load_stock_model
 from harness.models.loading.tokenizer import check_ids_match_rows, load_tokenizer
@@ -189,7 +189,7 @@ def _find_layout(folder: ModelFolder) -> FamilyLayout:
         raise folder.error(expected, f"'{folder.model_type}'", "choose a model of one of these")
     unsupported = find_unsupported_setting(folder.config)
     if unsupported is not None:
-        raise HarnessError(f"model '{folder.name}': {unsupported}")
+        raise HarnessError(escape_text(f"model '{folder.name}': {unsupported}"))
     return LAYOUTS[folder.model_type]
 
 

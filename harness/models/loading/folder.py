@@ -50,8 +50,12 @@ class ModelFolder:
 
 def model_error(name: str, expected: str, got: str, advice: str) -> HarnessError:
     """Return the error that says why the model of this name cannot be used."""
-    line = f"model '{name}': expected {expected}; got {got}; {advice}"
-    return HarnessError("".join(one if one.isprintable() else ascii(one)[1:-1] for one in line))
+    return HarnessError(escape_text(f"model '{name}': expected {expected}; got {got}; {advice}"))
+
+
+def escape_text(text: str) -> str:
+    """Return a text with escapes in place of line breaks and of other characters that cannot be printed."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def open_model_folder(path: Path, name: str | None = None) -> ModelFolder:

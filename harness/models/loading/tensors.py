@@ -17,6 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from harness.errors import HarnessError
+from harness.families import FAMILIES
 from harness.models.loading.folder import ModelFolder, summarize_error
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
@@ -178,14 +179,15 @@ def _part(name: str) -> str:
 
 
 def _list_heads(model: Any) -> list[tuple[set[str], set[str]]]:
-    """Return the tensors outside the encoder of each stock class of a model's family.
+    """Return the tensors outside the encoder of each stock class of a model's family, and of its other heads.
 
     They are in two sets: those that a file must have, and those that are tied to another.
     """
     config = type(model.config).from_dict(model.config.to_dict())
     config.num_hidden_layers, config.num_labels = 1, 2
     stem = re.sub(rf"({'|'.join(_HEADS)})$", "", type(model).__name__)
-    heads = []
+    row = FAMILIES.get(config.model_type)
+    heads: list[tuple[set[str], set[str]]] = [({*head}, set()) for head in (row.other_heads if row else ())]
     for stock in (getattr(transformers, stem + ending, None) for ending in _HEADS):
         if stock is None:
             continue

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.errors import HarnessError
 from harness.export.source import load_source
+from harness.families import FAMILIES
 from harness.models.loading.checkpoint import load_checkpoint, load_teacher
 from harness.models.loading.encoder import load_encoder
 from harness.models.loading.folder import open_model_folder
@@ -28,6 +29,10 @@ SMALL |= POSITIONS
 DISTILBERT = POSITIONS | {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}
 ROBERTA = SMALL | {"type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5}
 MODERNBERT = SMALL | {"pad_token_id": 3, "local_attention": 4, "global_attn_every_n_layers": 2}
+DEBERTA = SMALL | {
+    "type_vocab_size": 0, "relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm",
+    "share_att_key": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False,
+}  # fmt: skip
 CLASSES = {"id2label": {0: "sport", 1: "health", 2: "news"}}
 CLASSIFIER, TAGGER = "ForSequenceClassification", "ForTokenClassification"
 EXHAUSTIVE = os.environ.get("HARNESS_EXHAUSTIVE")
@@ -56,6 +61,7 @@ CONFIGURATIONS = {
     "Electra": Published("Electra", CLASSIFIER, "topic", SMALL | CLASSES | {"embedding_size": 8}),
     "Electra, generator": Published("Electra", "ForMaskedLM", "mlm", SMALL | {"embedding_size": 8}),
     "ModernBERT": Published("ModernBert", "ForMaskedLM", "mlm", MODERNBERT),
+    "DeBERTa": Published("DebertaV2", "ForMaskedLM", "mlm", DEBERTA),
     "ModernBERT, mean": Published(
         "ModernBert", CLASSIFIER, "topic", MODERNBERT | CLASSES | {"classifier_pooling": "mean"}
     ),
@@ -368,6 +374,20 @@ def test_index_with_one_tensor_in_two_files_is_refused(bert):
     where = dict.fromkeys(tensors, "a.safetensors") | {"cls.predictions.bias": "b.safetensors"}
     (bert / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
     assert "expected 'cls.predictions.bias' in one file; got a second in b.safetensors" in refusal(bert)
+
+
+def test_heads_that_no_class_has_any_more_are_left_out_whole(published, tmp_path):
+    folder = shutil.copytree(published("DeBERTa"), tmp_path / "model")
+    names = [name for head in FAMILIES["deberta-v2"].other_heads for name in head]
+    change_tensors(folder, lambda tensors: tensors.update({name: torch.ones(2) for name in names}))
+    expected = load_checkpoint(published("DeBERTa")).model.state_dict()
+    assert all(
+        torch.equal(expected[name], one) for name, one in load_checkpoint(folder).model.state_dict().items()
+    )
+    load_encoder(open_model_folder(folder))
+    change_tensors(folder, lambda tensors: tensors.pop("mask_predictions.classifier.bias"))
+    line = refusal(folder, lambda path: load_encoder(open_model_folder(path)))
+    assert "got none for 'mask_predictions.classifier.bias'; fetch or save it again" in line
 
 
 def test_key_with_two_values_and_adapters_are_refused(bert):
