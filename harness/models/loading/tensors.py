@@ -15,6 +15,7 @@ import torch
 import transformers
 from safetensors import safe_open
 from torch import Tensor
+from transformers.initialization import no_init_weights
 
 from harness.errors import HarnessError
 from harness.families import FAMILIES
@@ -77,7 +78,7 @@ def build_on_meta(folder: ModelFolder, model_class: Any, config: Any, **options:
         HarnessError: the class does not take the configuration.
     """
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with no_init_weights(), torch.device("meta"):
             return model_class(config, **options)
     except Exception as error:  # transformers and torch raise whatever their parts raise
         reason = summarize_error(error)
@@ -149,8 +150,9 @@ def check_heads(folder: ModelFolder, model: Any, tensors: Collection[str], unrea
     read = {_strip(name, prefix) for name in model.state_dict()} - inner
     outside = {_strip(name, prefix) for name in unread}
     outside |= {bare for name in tensors if (bare := _strip(name, prefix)) in read}
-    if not outside:
-        return
+    own = read - {_strip(name, prefix) for name in model.all_tied_weights_keys}
+    if outside <= read and (not outside or own <= outside):
+        return  # the whole head of the model itself, which needs no other class
     heads = _list_heads(model)
     for name in sorted(outside):
         holders = [required for required, tied in heads if name in required | tied]
@@ -191,7 +193,7 @@ def _list_heads(model: Any) -> list[tuple[set[str], set[str]]]:
     for stock in (getattr(transformers, stem + ending, None) for ending in _HEADS):
         if stock is None:
             continue
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with no_init_weights(), torch.device("meta"):
             built = stock(config)
         prefix = built.base_model_prefix
         inner = {*_list_inner(built.base_model)}
