@@ -472,10 +472,31 @@ def test_held_out_loss_equals_the_stock_loss_over_masked_positions(
 
 
 def test_held_out_masks_do_not_depend_on_training_settings(make_model, measure):
-    one = measure(make_model(), seed=1, learning_rate=1.0, device_tokens=30)
+    one = measure(make_model(), seed=1, learning_rate=1.0)
     other = measure(make_model(), seed=2, warmup_fraction=0.5)
     assert one == other
     assert measure(make_model(seed=2))["loss"] != one["loss"]
+
+
+def test_held_out_text_goes_through_the_model_in_parts_of_device_tokens(make_model, measure, monkeypatch):
+    model, sizes = make_model(), []
+    model.base_model.register_forward_pre_hook(
+        lambda _, __, given: sizes.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    whole = measure(model)
+    most, sizes[:] = max(sizes), []
+    monkeypatch.setattr(training, "_LOGIT_ROWS", 3)
+    parts = measure(model, device_tokens=30)
+    assert max(sizes) <= 30 < most
+    assert parts == pytest.approx(whole, rel=1e-6)
+    assert parts["masked"] == whole["masked"]
+
+
+def test_a_row_longer_than_device_tokens_goes_through_the_model_alone():
+    batch = {"input_ids": torch.arange(12).view(3, 4), "labels": torch.arange(12).view(3, 4)}
+    parts = [*training.split_rows(batch, 3)]
+    assert [part["labels"].tolist() for part in parts] == [[row] for row in batch["labels"].tolist()]
+    assert [len(part["input_ids"]) for part in training.split_rows(batch, 11)] == [2, 1]
 
 
 @pytest.mark.parametrize("loss", ["feature_mse", "relation_kk", "attention_score_mse", "patient"])

@@ -36,6 +36,8 @@ from harness.train.trainer import (
     parse_step,
 )
 
+_LOGIT_ROWS = 128
+"""Rows of the logits of held-out text that exist at once."""
 _HELD_OUT_SEED = 20250516  # of the masks of held-out text, equal for every model and run
 
 
@@ -180,7 +182,7 @@ def measure_held_out_loss(
         model: an MLM model.
         tokenizer: the model's.
         lines: documents, each a sequence of lines.
-        budget: for sequence length, mask fraction and batch size; nothing else of it is used.
+        budget: for sequence length, mask fraction, batch size and ``device_tokens``; nothing else is used.
         max_tokens: about how many tokens are read at most.
 
     Returns:
@@ -195,9 +197,9 @@ def measure_held_out_loss(
     model.eval()
     total, correct, masked = 0.0, 0, 0
     for index in range(len(batches)):
-        batch = batches[index]
-        loss, hits, count = _score_batch(model, batch)
-        total, correct, masked = total + loss, correct + hits, masked + count
+        for part in split_rows(batches[index], budget.micro_tokens):
+            loss, hits, count = _score_batch(model, part)
+            total, correct, masked = total + loss, correct + hits, masked + count
     num_bytes = sum(len(line.encode()) for document in lines for line in document)
     tokens_per_byte = (packed.lengths - 2).sum() / max(1, num_bytes)
     mean = total / max(1, masked)
@@ -210,6 +212,14 @@ def measure_held_out_loss(
     }
 
 
+def split_rows(batch: Mapping[str, Tensor], max_tokens: int) -> Iterator[dict[str, Tensor]]:
+    """Split a batch into parts of as many whole rows as have ``max_tokens`` padded tokens, one at least."""
+    rows = max(1, max_tokens // batch["input_ids"].shape[1])
+    parts = {name: torch.split(value, rows) for name, value in batch.items()}
+    for values in zip(*parts.values(), strict=True):
+        yield dict(zip(parts, values, strict=True))
+
+
 def _score_batch(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[float, int, int]:
     masked_BL = batch["labels"] != IGNORED
     encoder: Any = model.base_model
@@ -217,7 +227,12 @@ def _score_batch(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[float, 
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
     ).last_hidden_state
     head = split_mlm_head(model)
-    logits_NV = nn.functional.linear(head.transform(states_BLD[masked_BL]), head.weight_VD, head.bias_V)
-    labels_N = batch["labels"][masked_BL]
-    loss = nn.functional.cross_entropy(logits_NV.float(), labels_N, reduction="sum")
-    return float(loss), int((logits_NV.argmax(-1) == labels_N).sum()), len(labels_N)
+    features_ND, labels_N = head.transform(states_BLD[masked_BL]), batch["labels"][masked_BL]
+    loss, hits = 0.0, 0
+    for rows_ND, gold_N in zip(
+        torch.split(features_ND, _LOGIT_ROWS), torch.split(labels_N, _LOGIT_ROWS), strict=True
+    ):
+        logits_NV = nn.functional.linear(rows_ND, head.weight_VD, head.bias_V)
+        loss += float(nn.functional.cross_entropy(logits_NV.float(), gold_N, reduction="sum"))
+        hits += int((logits_NV.argmax(-1) == gold_N).sum())
+    return loss, hits, len(labels_N)
