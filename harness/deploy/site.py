@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import harness
+from harness.data import builtin
+from harness.data.builtin.corpus import read_corpus
 from harness.errors import HarnessError, unknown
 from harness.export.record import ReadExport
 from harness.languages import LANGUAGES
@@ -24,6 +26,7 @@ LIBRARIES = (
 PAGE = ("index.html", "style.css", "app.js", "model.js", "tokenize.js", "characters.js", "offline.js")
 TITLES = {name: row.page_title for name, row in TASKS.items() if row.page_title is not None}
 """What the page calls each task that it can show: those that label one text."""
+_EXAMPLE_SEED = 1
 _MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -68,6 +71,7 @@ def write_site(
     site = {
         "title": _make_title(record.task, record.language),
         "language": record.language,
+        "example": draw_example(record.language),
         "task": record.task,
         "file": file,
         "precision": chosen,
@@ -83,6 +87,13 @@ def _make_title(task: str, language: str | None) -> str:
     known = LANGUAGES.get(language or "")
     name = known.name if known else language
     return f"{TITLES[task]}, {name}" if name else TITLES[task]
+
+
+def draw_example(language: str | None) -> str | None:
+    """Return a sentence of a built-in language to try the model on; None for another language."""
+    if language not in builtin.LANGUAGES:
+        return None
+    return next(iter(read_corpus(language, 1, _EXAMPLE_SEED)))[0]
 
 
 def _check_links(paths: Iterable[Path], folder: Path) -> None:

@@ -13,6 +13,21 @@ const fetchFile = async (name) => {
 const json = async (name) => (await fetchFile(name)).json();
 const bytes = async (name) => new Uint8Array(await (await fetchFile(name)).arrayBuffer());
 
+const UPOS = {
+  ADJ: "adjective", ADP: "preposition or postposition", ADV: "adverb", AUX: "auxiliary", CCONJ: "coordinating conjunction",
+  DET: "determiner", INTJ: "interjection", NOUN: "noun", NUM: "number", PART: "particle", PRON: "pronoun", PROPN: "name",
+  PUNCT: "punctuation", SCONJ: "subordinating conjunction", SYM: "symbol", VERB: "verb", X: "other",
+};
+const NAMES = { PER: "person", LOC: "place", ORG: "organisation", DATE: "date", MISC: "name of another kind" };
+
+/** What a label means; nothing for one that says it itself. */
+function explain(label) {
+  if (label === "O") return "no name";
+  const [, place, kind] = /^([BI])-(.+)$/.exec(label) ?? [];
+  if (place) return `${place === "B" ? "first" : "further"} word of a name: ${NAMES[kind] ?? kind}`;
+  return UPOS[label];
+}
+
 let model;
 let asked = 0;
 
@@ -27,6 +42,11 @@ async function start() {
   at("file").textContent = `${site.file}, ${site.precision}`;
   at("size").textContent = `${(site.size_bytes / 1e6).toFixed(2)} MB`;
   model = await open({ ort, Tokenizer, json, bytes, file: site.file });
+  await model.predict("."); // the first run compiles: it would be shown as slow
+  if (site.example) {
+    at("example").hidden = false;
+    at("example").addEventListener("click", () => { at("text").value = site.example; run(); });
+  }
   at("run").disabled = false;
   document.body.dataset.ready = "yes";
   if (at("text").value) await run();
@@ -48,6 +68,7 @@ async function run() {
   } catch (error) {
     if (turn !== asked) return;
     show([]);
+    at("time").textContent = "–";
     showProblem(error);
   }
 }
@@ -58,7 +79,14 @@ function show(labelled) {
     const shown = document.createElement("b");
     const tag = document.createElement("i");
     [shown.textContent, tag.textContent, shown.dir] = [word, label, "auto"];
+    tag.title = explain(label) ?? "";
     item.append(shown, tag);
+    return item;
+  }));
+  const labels = [...new Set(labelled.map(({ label }) => label))].filter(explain);
+  at("legend").replaceChildren(...labels.map((label) => {
+    const item = document.createElement("li");
+    item.textContent = `${label}: ${explain(label)}`;
     return item;
   }));
 }
