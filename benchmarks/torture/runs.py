@@ -288,7 +288,8 @@ def fill_disks(share: float) -> list[Tally]:
             try:
                 runs = Runs(disk / "runs", whole.plan)
                 code, line = run(runs.run)
-                problem = None if code == 3 and "is full; free some space" in line else f"{code}: {line}"
+                fits, said = code == 0, code == 3 and "is full; free some space" in line
+                problem = None if fits or said else f"{code}: {line}"
                 _mount(disk, 500_000, "remount,")
                 code, line = run(runs.run)
                 problem = problem or (line if code else runs.find_difference(whole))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from harness.errors import HarnessError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+_CUT_SHORT = "unexpected pos"
+"""Part of the error of ``torch.save`` where not all bytes could be written."""
+_LITTLE_BYTES = 1 << 20
 _NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)
 _DENIED = (errno.EACCES, errno.EPERM)
 
@@ -40,7 +44,8 @@ def _list_causes(error: BaseException) -> Iterator[BaseException]:
 
 def _explain(error: BaseException, root: Path) -> str | None:
     code = error.errno if isinstance(error, OSError) else None
-    if code in FULL or os.strerror(errno.ENOSPC) in str(error):
+    cut = _CUT_SHORT in str(error) and shutil.disk_usage(root).free < _LITTLE_BYTES
+    if code in FULL or os.strerror(errno.ENOSPC) in str(error) or cut:
         path = Path(os.fsdecode(getattr(error, "filename", None) or ""))
         where = path.parent if path.is_absolute() and not _is_under(error, root) else root
         return describe_full_disk(where)

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -123,6 +124,19 @@ def from_rust():
     return RuntimeError(
         'Error while serializing: IoError(Os { code: 28, message: "No space left on device" })'
     )
+
+
+def from_torch():
+    return RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 110784 vs 110676")
+
+
+@pytest.mark.parametrize("free", [0, 1 << 30])
+def test_file_that_torch_could_not_write_whole_means_a_full_disk(free, runs, monkeypatch):
+    monkeypatch.setattr("harness.pipeline.faults.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    cut = stop_after(3, from_torch())
+    with pytest.raises(RuntimeError if free else HarnessError, match="unexpected pos" if free else "is full"):
+        runs.run(count=lambda context: runs.RUNNERS["count"](cut(context)))
+    assert runs.run()[0].list_stages("resumed") == ["pretrain"]
 
 
 @pytest.mark.parametrize("fault", [no_space, wrapped, from_rust], ids=lambda fault: fault.__name__)
