@@ -36,7 +36,7 @@ def make_predictor(compute, *, max_tokens=8, labels=LABELS, paired=False):
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 1), ("[CLS]", 0))
     predictor = Predictor.__new__(Predictor)
     predictor.tokenizer, predictor.session, predictor.labels = tokenizer, Session(compute), dict(labels)
-    predictor.max_tokens, predictor.paired = max_tokens, paired
+    predictor.max_tokens, predictor.paired, predictor.problem = max_tokens, paired, None
     return predictor
 
 
