@@ -258,7 +258,9 @@ def test_second_run_runs_no_stage_and_loads_no_library(undisturbed, arguments):
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith(f"0 stages run, {count_stages(runs)} were already done, in ")
     assert done.stdout.splitlines()[-1] == "loaded:"
+    log = runs / RUN / "log.txt"
     after = written(runs)
+    assert after.pop(log) > before.pop(log)  # it says when each command ran
     assert after == before
 
 
