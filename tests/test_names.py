@@ -45,7 +45,7 @@ REPEATED = {
     "table": "the rows of what its folder is about: families, or stages",
     "teacher": "which one in config, how it is trained in train",
     "values": "of a scale in config, of results.json in report",
-    "training": "of a tokenizer, of a language model",
+    "training": "of a tokenizer, of a language model, of a model in memory in api",
 }
 """Module names that may repeat, each with the reason why its folder makes the meaning plain."""
 

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from harness.api.compression import (
     Model,
-    distill,
-    fit_head,
     load,
     narrow,
     prune,
@@ -29,6 +27,7 @@ from harness.api.deployment import LabelledSpan, LabelledWord, Prediction, expor
 from harness.api.options import ScaleOptions
 from harness.api.running import FinishedRun, reproduce
 from harness.api.scoring import Scorecard, score
+from harness.api.training import distill, fit_head
 
 __all__ = [
     "FinishedRun",
