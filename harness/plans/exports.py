@@ -8,11 +8,10 @@ from pathlib import Path
 from harness.config.scale import Scale
 from harness.pipeline.plan import Stage
 from harness.plans.stage import make_stage
+from harness.tasks import TASKS
 
 UNTUNED = ("encoder", "mlm")
 """The tasks of a student's own heads, which a run exports where it scores none."""
-
-
 _ORIGINS = {"folder": "a data folder", "builtin": "the built-in language", "hub": "the hub's data set"}
 """What a model card calls the source of the scored items."""
 
@@ -51,19 +50,16 @@ def plan_latency(roles: Sequence[str], tasks: Sequence[str], scale: Scale) -> St
     return make_stage("latency", "latency", config, inputs)
 
 
-def plan_package(
-    role: str, model: str, task: str, scale: Scale, *, language: str, name: str, scored: bool
-) -> Stage:
+def plan_package(role: str, model: str, task: str, scale: Scale, *, language: str, name: str) -> Stage:
     """Return the stage that makes a model's ONNX files of a task a complete export.
 
     Args:
         role: of the model.
         model: the stage that was exported.
-        task: of its head.
+        task: of its head; the files of a labelled task are scored.
         scale: for the length of the rows and the time that each file is timed.
         language: code.
         name: of the run.
-        scored: whether the files are scored on the task.
     """
     config = {
         "task": task,
@@ -75,6 +71,6 @@ def plan_package(
         "seed": scale.seed,
     }
     inputs: dict[str, str | Path] = {"model": model, "exported": f"export.{task}.{role}"}
-    if scored:
+    if task in TASKS:
         inputs |= {"tasks": "tasks"} | ({"precisions": "precisions"} if scale.export.precisions else {})
     return make_stage(f"package.{task}", "package", config, inputs)

@@ -174,27 +174,22 @@ def _plan_exports(
     recipe: Recipe, language: str, tasks: Sequence[str], models: _ChosenModels, scale: Scale
 ) -> list[Stage]:
     """Return the stages that export the teacher and the student for each task, or the student's own heads."""
-    final, name = models.final, f"{recipe.name}-{scale.name}"
-    if not tasks:
-        student = models.student
-        stages = [plan_export(STUDENT, student, task, scale) for task in UNTUNED]
-        return stages + [
-            plan_package(STUDENT, student, task, scale, language=language, name=name, scored=False)
-            for task in UNTUNED
-        ]
-    exported = {TEACHER: TEACHER, STUDENT: final}
-    stages = [
-        plan_export(role, f"score.{task}.{model}", task, scale)
-        for task in tasks
-        for role, model in exported.items()
+    name = f"{recipe.name}-{scale.name}"
+    students = {task: f"score.{task}.{models.final}" for task in tasks} or dict.fromkeys(
+        UNTUNED, models.student
+    )
+    packages = [
+        plan_package(STUDENT, model, task, scale, language=language, name=name)
+        for task, model in students.items()
     ]
+    exports = [plan_export(STUDENT, model, task, scale) for task, model in students.items()]
+    if not tasks:
+        return [*exports, *packages]
+    teachers = [plan_export(TEACHER, f"score.{task}.{TEACHER}", task, scale) for task in tasks]
+    stages = [stage for pair in zip(teachers, exports, strict=True) for stage in pair]
     if scale.export.precisions:
         stages.append(plan_precisions(STUDENT, tasks, scale))
-    packages = [
-        plan_package(STUDENT, f"score.{task}.{final}", task, scale, language=language, name=name, scored=True)
-        for task in tasks
-    ]
-    return [*stages, plan_latency(tuple(exported), tasks, scale), *packages]
+    return [*stages, plan_latency((TEACHER, STUDENT), tasks, scale), *packages]
 
 
 def make_report_header(scale: Scale) -> dict[str, Any]:
