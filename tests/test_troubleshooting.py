@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ERRORS = {"HarnessError", "UsageError"}
+PREFIXED = "refuse_in_one_line"  # the lines under it begin with its argument
 NAME = "…"
 
 
@@ -21,7 +22,7 @@ def find_first_words(source):
         called = getattr(node.func, "id", getattr(node.func, "attr", None))
         if called == "unknown":
             yield "unknown"
-        elif called in ERRORS:
+        elif called in ERRORS or (called == PREFIXED and isinstance(node.args[0], ast.Constant)):
             yield read_first_word(node.args[0])
 
 
@@ -53,6 +54,7 @@ def list_words_of_the_page():
         ('raise errors.HarnessError(f"{path}: expected x")', NAME),
         ("raise type(error)(text); raise HarnessError(line(error))", NAME),
         ('raise unknown("task", name, TASKS)', "unknown"),
+        ('with refuse_in_one_line("fit_head"): pass', "fit_head"),
     ],
 )
 def test_first_words_are_read(source, word):
