@@ -144,6 +144,16 @@ class Finetune(Strict):
         return self
 
 
+class TextTuning(Strict):
+    """How long and how fast a student learns from text that a fine-tuned model labelled.
+
+    `learning_rate`: None: the first of the task's.
+    """
+
+    epochs: Count = 2
+    learning_rate: Rate | None = None
+
+
 class ScoreSettings(Strict):
     """The protocol of fine-tuning and scoring, the same for every model in a report.
 
@@ -159,6 +169,7 @@ class ScoreSettings(Strict):
         min_steps: the fewest optimiser steps: a task with few rows takes more epochs; None: no bound.
         method: None: ``full``. An adapter is ``reduction`` times narrower than the model (16 by default),
             LoRA's products have a ``rank`` (8 by default).
+        text: for a recipe whose last step has ``text``.
         baselines: to compare the models with; the trimmed teacher costs as much as the teacher and is a
             default only where ``models`` is ``final``.
     """
@@ -179,6 +190,7 @@ class ScoreSettings(Strict):
     reduction: Count | None = None
     rank: Count | None = None
     density: Share | None = None
+    text: TextTuning = Field(default_factory=TextTuning)
     tasks: dict[str, Finetune] = Field(default_factory=dict)
     baselines: tuple[str, ...] = DEFAULT_BASELINES
 

@@ -131,7 +131,15 @@ def _count_scoring(config: Mapping[str, Any], shape: Shape, sizes: Sequence[int]
     passes = _TRAINS * seen + _FORWARD * (dev * epochs + test)
     fine_tunings = len(config["seeds"]) + max(0, len(protocol.get("learning_rates") or ()) - 1)
     length = min(int(protocol["max_length"]), _LENGTH)
-    return float(fine_tunings * passes * length) * _count_per_token(shape, 0.0)
+    on_text = len(config["seeds"]) * _TRAINS * _count_text_lines(config)
+    return float((fine_tunings * passes + on_text) * length) * _count_per_token(shape, 0.0)
+
+
+def _count_text_lines(config: Mapping[str, Any]) -> int:
+    """Return how many lines of labelled text a fine-tuning sees before the task's examples."""
+    if "text" not in config:
+        return 0
+    return int(config["lesson"]["text"]) * int(config["text"]["epochs"])
 
 
 def _count_tokens(config: Mapping[str, Any]) -> int:

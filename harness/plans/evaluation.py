@@ -92,6 +92,7 @@ def plan_scores(
         distillations: how a model learns its tasks from another model, by the id of the former.
     """
     teachers = {name: _evaluate_teacher(name) for name in (d.teacher_stage for d in distillations.values())}
+    teach_all = {d.teacher_stage for d in distillations.values() if d.step.teachers == "all"}
     by_id = {**teachers, **{model.id: model for model in models}}
     return [
         plan_score(
@@ -100,6 +101,7 @@ def plan_scores(
             scale,
             model.stage,
             keep=name in {*kept, *teachers},
+            keep_all=name in teach_all,
             distillation=distillations.get(name),
         )
         for task in tasks
@@ -118,9 +120,19 @@ def plan_score(
     source: str | Path,
     *,
     keep: bool = False,
+    keep_all: bool = False,
     distillation: TaskDistillationPlan | None = None,
 ) -> Stage:
     """Return the stage that scores a model on a task, which the model may learn from another model.
+
+    Args:
+        model: to be scored.
+        task: its name.
+        scale: its protocol is every model's.
+        source: the stage or the folder of the model.
+        keep: whether the fine-tuned weights of the first seed are kept.
+        keep_all: whether those of the other seeds are kept too.
+        distillation: how the model learns the task from another one; None: as every model does.
 
     Raises:
         UsageError: the scale's method cannot be exported, or cannot be combined with a tune step.
@@ -133,12 +145,24 @@ def plan_score(
         return make_stage(name, "linear", {"task": task, "features": model.id}, read)
     protocol = _choose_protocol(task, scale, keep=keep, distillation=distillation)
     config = {"task": task, "seeds": list(scale.score.seeds), "protocol": protocol, "keep_model": keep}
+    if keep_all:
+        config["keep_all_seeds"] = True
     inputs: dict[str, str | Path] = {"model": source, "tasks": "tasks"}
     if distillation is None:
         return make_stage(name, "score", config, inputs)
     config["lesson"] = distillation.step.to_config()
+    if distillation.step.text is not None:
+        config["text"] = _choose_text_tuning(protocol, scale)
+        inputs["corpus"] = "corpus"
     inputs["teacher"] = f"score.{task}.{distillation.teacher_stage}"
     return make_stage(name, "score", config, inputs, distillation.step)
+
+
+def _choose_text_tuning(protocol: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
+    """Return how long and how fast a student learns from labelled text."""
+    stated = scale.score.text.model_dump(exclude_none=True)
+    rates = protocol.get("learning_rates") or [protocol["learning_rate"]]
+    return {"learning_rate": rates[0], **stated}
 
 
 def _choose_protocol(

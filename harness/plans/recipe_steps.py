@@ -23,8 +23,7 @@ class TaskDistillationPlan:
     """How a student learns its tasks from an earlier model.
 
     Attributes:
-        teacher_stage: the stage that makes the earlier model, whose fine-tuned weights of the first seed
-            teach.
+        teacher_stage: the stage that makes the earlier model, whose fine-tuned weights teach.
         step: the losses, their settings, and the layers that the student begins with.
     """
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from harness.config.steps.tune import ResolvedTune
+from harness.data import corpus
 from harness.data.examples import TaskData, gold_labels
 from harness.errors import HarnessError
 from harness.measure.scores import find_most_frequent, predict_most_frequent, score
@@ -19,22 +21,36 @@ from harness.stages.io.facts import (
     AttemptFacts,
     FinetunedScoresFacts,
     FinetuningFacts,
+    LabelledTextFacts,
     MajorityFacts,
     SeedFacts,
 )
 from harness.stages.io.scores import name_model, write_scores
 from harness.train.finetuning.distillation import TaskDistillation
-from harness.train.finetuning.finetune import FinetunedModel, finetune, predict_test
+from harness.train.finetuning.finetune import predict_test
 from harness.train.finetuning.prediction import Labels
 from harness.train.finetuning.protocol import Protocol, choose_epochs
-from harness.train.finetuning.rate_selection import LOWER, MOST_REPEATS, DevPart, select_finetuning
+from harness.train.finetuning.rate_selection import (
+    DIVERGED,
+    LOWER,
+    MOST_REPEATS,
+    DevPart,
+    select_finetuning,
+)
+from harness.train.finetuning.task_training import TaskTraining
+from harness.train.trainer import DivergedError
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
 
+OTHER_MODELS = "models"
+"""The folder of the models of all seeds but the first, one a seed."""
+
 
 def run(context: Context) -> FinetuningFacts:
     """Write ``scores.json``, ``predictions.json.gz`` (per seed and item) and the first seed's ``model``.
+
+    The other seeds' models, where a student learns from all, are in ``models/<seed>``.
 
     Raises:
         HarnessError: the loss of every seed was not finite.
@@ -48,33 +64,38 @@ def run(context: Context) -> FinetuningFacts:
     gold_dev = gold_labels(data, "dev")
     majority = _measure_majority(data)
     dev = DevPart(len({label for item in data.dev for label in item.labels}) > 1, majority.dev_score)
-    text = _write_protocol(protocol, learning_rates, distillation)
+    written = _write_protocol(protocol, learning_rates, distillation)
+    training = TaskTraining(
+        source,
+        tokenizer,
+        data,
+        protocol,
+        lambda labels: score(data.task.metrics[0], gold_dev, labels),
+        context.out / "scratch",
+        distillation,
+    )
+    if distillation is not None and distillation.stores_logits:
+        training = training.label(_read_lines(context, distillation), _read_text_protocol(context, protocol))
 
     predictions: dict[int, Labels] = {}
     seeds: dict[str, SeedFacts] = {}
     dropped: dict[str, list[AttemptFacts]] = {}
     for done, seed in enumerate(config["seeds"]):
         context.progress(done, len(config["seeds"]), "seeds", {})
-
-        def finetune_at(learning_rate: float, seed: int = seed) -> FinetunedModel:
-            return finetune(
-                source,
-                tokenizer,
-                data,
-                protocol=replace(protocol, learning_rate=learning_rate),
-                seed=seed,
-                score=lambda labels: score(data.task.metrics[0], gold_dev, labels),
-                folder=context.out / "scratch",
-                distillation=distillation,
-            )
-
-        selection = select_finetuning(finetune_at, learning_rates, dev)
+        try:
+            start, dev_after_text = training.learn_from_text(seed)
+        except DivergedError:
+            rate = _read_text_protocol(context, protocol).learning_rate
+            dropped[str(seed)] = [AttemptFacts(learning_rate=rate, dev_score=None, problem=DIVERGED)]
+            continue
+        selection = select_finetuning(partial(training.finetune, start, seed), learning_rates, dev)
         attempts = [AttemptFacts(**asdict(attempt)) for attempt in selection.attempts]
         if selection.model is None:
             dropped[str(seed)] = attempts
             continue
-        if config["keep_model"] and not predictions:
-            checkpoint.save_checkpoint(selection.model.model, tokenizer, context.out / "model")
+        folder = _choose_model_folder(config, seed, is_first=not predictions)
+        if folder is not None:
+            checkpoint.save_checkpoint(selection.model.model, tokenizer, context.out / folder)
         predictions[seed] = predict_test(selection.model.model, tokenizer, data, protocol)
         seeds[str(seed)] = SeedFacts(
             best_epoch=selection.model.best_epoch,
@@ -82,8 +103,10 @@ def run(context: Context) -> FinetuningFacts:
             num_trained=selection.model.num_trained,
             learning_rate=selection.kept.learning_rate,
             attempts=attempts,
+            dev_after_text=dev_after_text,
         )
         learning_rates = [selection.kept.learning_rate]
+    training.remove_files()
     if not predictions:
         raise HarnessError(
             f"score: {data.task.name}: expected a finite loss with one of the seeds; got none, down to a "
@@ -94,15 +117,51 @@ def run(context: Context) -> FinetuningFacts:
         context,
         data,
         predictions,
-        protocol=text,
+        protocol=written,
         model=name_model(source),
         packages=("torch", "transformers", "tokenizers", *(["peft"] if protocol.method == "lora" else [])),
         facts=FinetunedScoresFacts,
         seeds=seeds,
         dropped=dropped,
         majority=majority,
+        text=_describe_text(training),
     )
     return FinetuningFacts(scores=scores)
+
+
+def _choose_model_folder(config: Mapping[str, Any], seed: int, *, is_first: bool) -> str | None:
+    """Return where a seed's model is kept, relative to the stage's folder; None if it is not."""
+    if is_first:
+        return "model" if config["keep_model"] else None
+    return f"{OTHER_MODELS}/{seed}" if config.get("keep_all_seeds") else None
+
+
+def _read_lines(context: Context, distillation: TaskDistillation) -> list[str]:
+    """Return the lines that the teachers label: evenly spread over the corpus's training part."""
+    if distillation.text_lines is None:
+        return []
+    lines = [line for document in corpus.read(context.inputs["corpus"], "train") for line in document]
+    count = min(distillation.text_lines, len(lines))
+    return [lines[number * len(lines) // count] for number in range(count)]
+
+
+def _read_text_protocol(context: Context, protocol: Protocol) -> Protocol:
+    """Return how a student is trained on text that its teachers labelled."""
+    return replace(protocol, **context.config.get("text", {}), evaluate_every=None, patience=None)
+
+
+def _describe_text(training: TaskTraining) -> LabelledTextFacts | None:
+    """Return how much text the model learned from before the task's own examples."""
+    if training.text is None:
+        return None
+    rows = training.text.rows
+    tokens = sum(len(row["input_ids"]) for row in rows.rows)
+    return LabelledTextFacts(
+        lines=rows.num_examples,
+        tokens=tokens,
+        epochs=training.text.protocol.epochs,
+        learning_rate=training.text.protocol.learning_rate,
+    )
 
 
 def _measure_majority(data: TaskData) -> MajorityFacts:
@@ -151,10 +210,13 @@ def _read_distillation(context: Context) -> TaskDistillation | None:
     if context.step is None:
         return None
     step = context.get_step(ResolvedTune)
+    folder = context.inputs["teacher"]
+    others = sorted((folder / OTHER_MODELS).glob("*")) if step.teachers == "all" else []
     return TaskDistillation(
-        context.inputs["teacher"] / "model",
+        (folder / "model", *others),
         step.loss,
         step.temperature,
         step.layers or "uniform",
         step.kept_layers,
+        step.text,
     )

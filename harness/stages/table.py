@@ -106,7 +106,7 @@ _KINDS = (
         "Distil a static embedding for each token: a baseline without context.",
     ),
     Kind(
-        "score", 9, ("model", "tasks", "teacher"), (*_SCORES, "model/*"), FinetuningFacts,
+        "score", 9, ("model", "tasks", "teacher", "corpus"), (*_SCORES, "model*/*"), FinetuningFacts,
         "Fine-tune a model on a task with several seeds, and score the test part.",
     ),
     Kind(

@@ -173,6 +173,9 @@ RECIPES = [
     (append({"tune": {"teacher": "teacher", "loss": {"class_kl": 1}}}), "steps[7].tune: expected a temperature with class_kl; got none; add one, as temperature: 2"),
     (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "layers": "last"}}), "steps[7].tune: layers is used by feature_mse, patient, attention_mse only; remove it, "
      "or weigh one of them"),
+    (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1, "patient": 1}, "text": 9}}), "steps[7].tune: text goes with losses of labels and logits (labels, class_kl, class_mse); got patient; remove one"),
+    (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "teachers": "all", "start": "tuned"}}), "steps[7].tune: teachers: all goes with start: student and method: full; remove one"),
+    (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "text": 0}}), "steps[7].tune.text: expected a whole number of one or more, as 1600 or 1.6e9; got '0'"),
     (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "method": "sft"}}), "steps[7].tune: method: sft and density go "
      "together, as density: 0.08; add or remove one"),
     (step(2, temperature=2), "steps[2].distill: temperature is used by logit_kl, logit_ce only; remove it, or weigh one of them"),

@@ -129,6 +129,20 @@ def test_task_distillation_reads_fine_tuned_teacher(make_run_plan):
     }
 
 
+def test_labelled_text_comes_from_the_corpus_and_all_seeds(make_run_plan):
+    short = {"shorten": {"layers": "1/2", "keep": "last"}}
+    tune = {"teacher": "teacher", "loss": {"class_kl": 1}, "temperature": 1, "text": 500, "teachers": "all"}
+    taught = make_run_plan(steps=[short, {"tune": tune}])
+    stage = of(taught, "score.pos.tune")
+    assert stage.inputs["corpus"] == "corpus"
+    assert stage.config["lesson"]["text"] == 500
+    protocol = stage.config["protocol"]
+    rates = protocol.get("learning_rates") or [protocol["learning_rate"]]
+    assert stage.config["text"] == {"learning_rate": rates[0], "epochs": 2}
+    assert of(taught, "score.pos.teacher").config["keep_all_seeds"] is True
+    assert "keep_all_seeds" not in stage.config
+
+
 def test_unscored_model_may_teach_a_task(make_run_plan):
     learnt = {"loss": {"mlm": 1, "logit_mse": 1}}
     steps = [

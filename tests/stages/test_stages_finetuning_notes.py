@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from harness.stages.io.facts import AttemptFacts, FinetunedScoresFacts, MajorityFacts, SeedFacts
+from harness.stages.io.facts import (
+    AttemptFacts,
+    FinetunedScoresFacts,
+    LabelledTextFacts,
+    MajorityFacts,
+    SeedFacts,
+)
 from harness.stages.io.finetuning_notes import describe_finetunings, describe_imbalance
 
 CONSTANT, SOUND = "constant predictions", None
 
 
-def describe(*attempts, kept=None):
+def describe(*attempts, kept=None, text=None):
     """Return the notes on one seed with these attempts: rate, score and problem; None dropped the seed."""
     facts = [
         AttemptFacts(learning_rate=rate, dev_score=score, problem=problem)
@@ -22,7 +28,7 @@ def describe(*attempts, kept=None):
         seeds = {"seeds": {"1": seed}, "dropped": {}}
     majority = MajorityFacts(label="no", train_fraction=0.5, dev_score=0.3)
     scores = FinetunedScoresFacts(
-        task="topic", n_test=9, by_seed=[1], signature="", metrics={}, majority=majority, **seeds
+        task="topic", n_test=9, by_seed=[1], signature="", metrics={}, majority=majority, text=text, **seeds
     )
     return list(describe_finetunings(scores))
 
@@ -46,6 +52,12 @@ def test_a_seed_that_did_not_go_as_planned_has_a_note(attempts, kept, note):
 
 def test_a_plain_seed_has_no_note():
     assert describe((4e-4, 0.6, SOUND), kept=4e-4) == []
+
+
+def test_text_that_a_teacher_labelled_has_a_note():
+    text = LabelledTextFacts(lines=10000, tokens=300000, epochs=2, learning_rate=3e-4)
+    notes = describe((4e-4, 0.6, SOUND), kept=4e-4, text=text)
+    assert notes == ["learned from 10,000 lines of text that its teacher labelled"]
 
 
 def test_a_task_of_mostly_one_label_has_a_note():

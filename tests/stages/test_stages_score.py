@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 
 import pytest
 
+from harness.config.steps.tune import ResolvedTune
 from harness.errors import HarnessError
 from harness.stages import score as stage
+from harness.train.finetuning import task_training
 from harness.train.finetuning.finetune import finetune
 from harness.train.trainer import DivergedError
 
@@ -16,14 +19,17 @@ from harness.train.trainer import DivergedError
 def run(finished, make_context):
     """Return a function that runs the stage on the topics of a finished run and returns its facts."""
 
-    def run(seeds=(1, 2), keep_model=False, **protocol):
+    def run(seeds=(1, 2), keep_model=False, step=None, teacher=None, more=MappingProxyType({}), **protocol):
         config = dict(finished.manifest("score.topic.teacher").config)
         settings = {**config["protocol"], **protocol}
         if "learning_rates" in protocol:
             del settings["learning_rate"]
         config |= {"seeds": list(seeds), "keep_model": keep_model, "protocol": settings}
         inputs = {name: finished.folder(name) for name in ("teacher", "tasks")}
-        context = make_context(config, {"model": inputs["teacher"], "tasks": inputs["tasks"]})
+        given = {"model": inputs["teacher"], "tasks": inputs["tasks"]}
+        if step is not None:
+            given |= {"teacher": teacher, "corpus": finished.folder("corpus")}
+        context = make_context({**config, **more}, given, step=step)
         facts = stage.run(context).scores
         assert json.loads((context.out / "scores.json").read_text())["by_seed"] == facts.by_seed
         return facts, context.out
@@ -41,7 +47,7 @@ def diverge(monkeypatch):
                 raise DivergedError("training: expected a finite loss; got nan")
             return finetune(*given, protocol=protocol, seed=seed, **settings)
 
-        monkeypatch.setattr(stage, "finetune", diverging)
+        monkeypatch.setattr(task_training, "finetune", diverging)
 
     return set_up
 
@@ -84,6 +90,38 @@ def test_the_majority_label_of_training_is_recorded(run, finished):
     labels = [example["label"] for example in counts["train"]]
     assert facts.majority.train_fraction == labels.count(facts.majority.label) / len(labels)
     assert 0 < facts.majority.dev_score < 1
+
+
+TEXT = {"learning_rate": 1e-3, "epochs": 1}
+STEP = ResolvedTune(
+    teacher="teacher", loss={"labels": 0.5, "class_kl": 0.5}, temperature=1, method="full", text=40,
+    teachers="all",
+)  # fmt: skip
+
+
+@pytest.fixture
+def teacher(run):
+    """Return the folder of a teacher that was fine-tuned with two seeds, both kept."""
+    _, out = run(keep_model=True, more={"keep_all_seeds": True})
+    kept = sorted(path.parent.relative_to(out).as_posix() for path in out.rglob("model.safetensors"))
+    assert kept == ["model", "models/2"]
+    return out.rename(out.with_name("teacher"))
+
+
+def test_a_student_learns_from_text_that_all_seeds_of_its_teacher_label(run, teacher):
+    facts, out = run(step=STEP, teacher=teacher, more={"text": TEXT})
+    assert (facts.text.lines, facts.text.epochs, facts.text.learning_rate) == (40, 1, 1e-3)
+    assert facts.text.tokens > 40
+    assert all(seed.dev_after_text > 0 for seed in facts.seeds.values())
+    assert "/2 teachers/40 lines" in facts.signature
+    assert {path.name for path in out.iterdir()} == {"scores.json", "predictions.json.gz"}
+
+
+def test_a_seed_that_diverges_on_the_text_is_dropped(run, teacher, diverge):
+    diverge(lambda seed, rate: seed == 1 and rate == TEXT["learning_rate"])
+    facts, _ = run(step=STEP, teacher=teacher, more={"text": TEXT}, learning_rate=1e-4)
+    assert facts.by_seed == [2]
+    assert [attempt.problem for attempt in facts.dropped["1"]] == ["non-finite loss"]
 
 
 def test_a_small_task_takes_more_epochs(run):

@@ -273,7 +273,7 @@ def test_a_diverging_finetuning_is_refused(distilled, tune, sorted_texts, saved,
     distillation = None
     if distilled:
         checkpoint.save_checkpoint(tune(sorted_texts, epochs=1).model, tokenizer, saved.parent / "teacher")
-        distillation = TaskDistillation(saved.parent / "teacher", {"class_mse": 1.0})
+        distillation = TaskDistillation((saved.parent / "teacher",), {"class_mse": 1.0})
     with pytest.raises(DivergedError, match=r"training: expected a finite loss; got (nan|inf)"):
         tune(sorted_texts, learning_rate=1e30, distillation=distillation)
 
@@ -394,7 +394,7 @@ def test_training_and_prediction_read_the_same_token_types(saved, distilled, tun
         checkpoint.save_checkpoint(
             tune(pairs, epochs=1).model, checkpoint.load_checkpoint(saved).tokenizer, saved.parent / "teacher"
         )
-        distillation = TaskDistillation(saved.parent / "teacher", {"class_kl": 1.0}, temperature=2.0)
+        distillation = TaskDistillation((saved.parent / "teacher",), {"class_kl": 1.0}, temperature=2.0)
     calls, load_task_model = [], finetuning.load_task_model
 
     def load_recorded(*given):

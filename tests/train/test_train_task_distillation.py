@@ -29,7 +29,7 @@ BATCH = {"attention_mask": torch.ones(1, 2), "labels": torch.tensor([[-100, 1]])
 
 
 def distil(tmp_path, weights, **more):
-    return TaskDistillation(tmp_path / "teacher", weights, **more)
+    return TaskDistillation((tmp_path / "teacher",), weights, **more)
 
 
 def output(logits, *hiddens):

@@ -112,7 +112,7 @@ def test_used_rows_serve_a_distilled_task_in_bf16(save, tune_both, assert_equal_
     teacher, _ = tune_both(folder, (0.1, 0.2, 0.3))
     tokenizer = checkpoint.load_checkpoint(folder).tokenizer
     checkpoint.save_checkpoint(teacher.model, tokenizer, folder.parent / "teacher")
-    distillation = TaskDistillation(folder.parent / "teacher", {"class_mse": 1.0, "embedding_mse": 1.0})
+    distillation = TaskDistillation((folder.parent / "teacher",), {"class_mse": 1.0, "embedding_mse": 1.0})
     one, other = tune_both(folder, (0.1, 0.2, 0.3), distillation, weight_decay=0.0, precision="bf16")
     assert_equal_results(one, other)
 

@@ -10,7 +10,8 @@ from harness.config.amounts import Amounts
 from harness.config.losses import TASK_LOSSES, LayerMap, describe_weights
 from harness.config.steps.base import TEACHER, EarlierModels, ResolvedStep, TaughtStep
 from harness.config.steps.shorten import ResolvedShorten
-from harness.config.values import Share, refusal
+from harness.config.values import Count, Share, refusal
+from harness.units import format_count
 
 
 class Tune(TaughtStep):
@@ -19,6 +20,9 @@ class Tune(TaughtStep):
     The scale says how long and how fast, as for every other model that is fine-tuned. `start: tuned` begins
     with the layers, embeddings and head of the fine-tuned model in place of the student's own. `method: sft`
     trains all weights, and then again the head and the `density` of the other weights that had moved most.
+    With `text` the fine-tuned model labels so many lines of the corpus, from which the student learns before
+    it learns from the task's own examples (Mukherjee and Awadallah 2020). `teachers: all` takes the mean of
+    the logits of the model fine-tuned with each seed, `first` the logits of the first seed's.
     """
 
     kind = "tune"
@@ -30,6 +34,8 @@ class Tune(TaughtStep):
     start: Literal["student", "tuned"] = "student"
     method: Literal["full", "sft"] = "full"
     density: Share | None = None
+    text: Count | None = None
+    teachers: Literal["first", "all"] = "first"
 
     @model_validator(mode="after")
     def _check(self) -> Tune:
@@ -39,12 +45,28 @@ class Tune(TaughtStep):
             raise refusal(
                 "expected a loss that looks at the teacher; labels alone is how every student learns a task"
             )
+        self._check_stored_logits()
         return self
+
+    def _check_stored_logits(self) -> None:
+        """Check that a step whose teachers' logits are stored asks for nothing else of them."""
+        asked = "text" if self.text is not None else "teachers: all" if self.teachers == "all" else None
+        if asked is None:
+            return
+        able = [name for name, loss in TASK_LOSSES.items() if loss.looks_at in ("labels", "classes")]
+        unable = [name for name in self.loss if name not in able]
+        if unable:
+            raise refusal(
+                f"{asked} goes with losses of labels and logits ({', '.join(able)}); got {unable[0]}; "
+                "remove one"
+            )
+        if self.start != "student" or self.method != "full":
+            raise refusal(f"{asked} goes with start: student and method: full; remove one")
 
     def resolve(self, models: EarlierModels, amounts: Amounts) -> ResolvedTune:
         """Return the step with the teacher's layers that the student begins with."""
         del amounts
-        names = {"teacher", "loss", "temperature", "layers", "method", "density"}
+        names = {"teacher", "loss", "temperature", "layers", "method", "density", "text", "teachers"}
         kept_layers = self._find_kept_layers(models) if self.start == "tuned" else None
         return ResolvedTune(**self.model_dump(include=names), kept_layers=kept_layers)
 
@@ -76,9 +98,14 @@ class ResolvedTune(ResolvedStep):
     kept_layers: tuple[int, ...] | None = None
     method: Literal["full", "sft"]
     density: float | None = None
+    text: int | None = None
+    teachers: Literal["first", "all"] = "first"
 
     def describe(self) -> str:
         """Return the teacher, the losses and the student's first weights in words."""
         start = ", begun as its layers" if self.kept_layers is not None else ""
         sparse = f", {self.density:g} of the weights" if self.density is not None else ""
-        return f"each task from {self.teacher} tuned on it: {describe_weights(self.loss)}{start}{sparse}"
+        of_all = ", all seeds" if self.teachers == "all" else ""
+        text = f", first on {format_count(self.text)} lines that it labels" if self.text is not None else ""
+        losses = describe_weights(self.loss)
+        return f"each task from {self.teacher} tuned on it{of_all}: {losses}{start}{sparse}{text}"

@@ -235,7 +235,8 @@ class AttemptFacts(Facts):
 class SeedFacts(Facts):
     """One fine-tuning: the epoch that was kept, the dev score of each epoch, the trained parameters.
 
-    `learning_rate` is that of the attempt that was kept, `attempts` are all that were made.
+    `learning_rate` is that of the attempt that was kept, `attempts` are all that were made. `dev_after_text`
+    is the dev score after text that a teacher labelled, before the task's own examples.
     """
 
     best_epoch: int
@@ -243,6 +244,16 @@ class SeedFacts(Facts):
     num_trained: int
     learning_rate: float
     attempts: list[AttemptFacts]
+    dev_after_text: float | None = None
+
+
+class LabelledTextFacts(Facts):
+    """The text that a model's teachers labelled, and how the model was trained on it with each seed."""
+
+    lines: int
+    tokens: int
+    epochs: int
+    learning_rate: float
 
 
 class MajorityFacts(Facts):
@@ -256,12 +267,13 @@ class MajorityFacts(Facts):
 class FinetunedScoresFacts(ScoresFacts):
     """The scores of a fine-tuned model, with each fine-tuning by its seed.
 
-    `dropped` are the seeds of which every attempt diverged.
+    `dropped` are the seeds of which every attempt diverged. `text` is what the model learned from first.
     """
 
     seeds: dict[str, SeedFacts]
     dropped: dict[str, list[AttemptFacts]]
     majority: MajorityFacts
+    text: LabelledTextFacts | None = None
 
 
 class LinearScoresFacts(ScoresFacts):

@@ -18,7 +18,12 @@ def describe_imbalance(majority: MajorityFacts) -> str | None:
 
 
 def describe_finetunings(scores: FinetunedScoresFacts) -> Iterator[str]:
-    """Return a note for each seed that was repeated, kept although collapsed, or dropped, or chose a rate."""
+    """Return a note for each seed that was repeated, kept although collapsed, or dropped, or chose a rate.
+
+    The first note is about text that the model learned from before the task's examples.
+    """
+    if scores.text is not None:
+        yield f"learned from {scores.text.lines:,} lines of text that its teacher labelled"
     for seed, attempts in scores.dropped.items():
         yield f"seed {seed} was dropped: {_list_problems(attempts)}"
     for seed, facts in scores.seeds.items():

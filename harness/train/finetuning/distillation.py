@@ -6,7 +6,7 @@ Shapes: **N** texts or labelled words, **C** classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ from harness.config.losses import (
 from harness.data.batches import IGNORED
 from harness.errors import HarnessError, unknown
 from harness.models.families.table import LAYOUTS
-from harness.models.hidden_states import collect_hidden_states, record_attention
+from harness.models.hidden_states import HiddenStates, collect_hidden_states, record_attention
 from harness.train.losses import attention, hidden_states, task  # noqa: F401  their functions register
 from harness.train.losses.compatibility import refuse_incompatible
 from harness.train.losses.inputs import FUNCTIONS, LossInputs, Outputs
 from harness.train.trainer import FiniteTrainer
+
+_NO_STATES = HiddenStates((), (), (), (), 1)
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,22 @@ class TaskDistillation:
     """How a student learns a task from a teacher.
 
     Attributes:
-        teacher: folder of the model fine-tuned on the task.
+        teachers: folders of the model fine-tuned on the task, one a seed. The losses compare with the mean of
+            their logits; hidden states, attention and kept layers are the first one's.
         weights: losses of `harness.config.losses.TASK_LOSSES` → their weights.
         temperature: τ of ``class_kl``.
         layers: which layers are compared where several are.
         kept_layers: the teacher's layers that the student begins with, besides its embeddings and head;
             None leaves the student's own.
+        text_lines: lines of the corpus that the teachers label and the student learns from first; None: none.
     """
 
-    teacher: Path
+    teachers: tuple[Path, ...]
     weights: Mapping[str, float]
     temperature: float | None = None
     layers: LayerMap = "uniform"
     kept_layers: tuple[int, ...] | None = None
+    text_lines: int | None = None
 
     def __post_init__(self) -> None:
         for name in self.weights:
@@ -67,11 +72,23 @@ class TaskDistillation:
         """What the losses are computed from, as in `harness.config.losses.Loss`."""
         return frozenset(LOSSES[name].looks_at for name in self.weights)
 
+    @property
+    def stores_logits(self) -> bool:
+        """Whether the teachers' logits are computed once and stored, rather than with each batch."""
+        return self.text_lines is not None or len(self.teachers) > 1
+
+    def for_text(self) -> TaskDistillation:
+        """Return the distillation on text that has no gold labels."""
+        return replace(self, weights={name: one for name, one in self.weights.items() if name != "labels"})
+
     def __str__(self) -> str:
         terms = [f"{weight:g}*{name}" for name, weight in sorted(self.weights.items())]
         temperature = f"@{self.temperature:g}" if self.temperature is not None else ""
         layers = f"/{self.layers}" if self.looks_at & {"states", "attention"} else ""
-        return f"{'+'.join(terms)}{temperature}{layers}{'/tuned' if self.kept_layers else ''}"
+        teachers = f"/{len(self.teachers)} teachers" if len(self.teachers) > 1 else ""
+        text = f"/{self.text_lines} lines" if self.text_lines is not None else ""
+        start = "/tuned" if self.kept_layers else ""
+        return f"{'+'.join(terms)}{temperature}{layers}{start}{teachers}{text}"
 
 
 def copy_layers(student: Any, teacher: Any, kept_layers: tuple[int, ...]) -> None:
@@ -118,19 +135,24 @@ class TaskDistillationTrainer(FiniteTrainer):
 
     Args:
         distillation: what to minimise.
-        teacher: the fine-tuned model; it is not trained.
+        teacher: the fine-tuned model; it is not trained. None where the batches have the teachers' logits, as
+            ``teacher_logits`` (N × C).
         settings: of `transformers.Trainer`.
 
     Raises:
         HarnessError: a loss cannot compare the two models.
     """
 
-    def __init__(self, *, distillation: TaskDistillation, teacher: nn.Module, **settings: Any) -> None:
+    def __init__(
+        self, *, distillation: TaskDistillation, teacher: nn.Module | None = None, **settings: Any
+    ) -> None:
         super().__init__(**settings)
-        refuse_incompatible("tune", distillation.weights, distillation.settings, self.model, teacher)
         self.distillation = distillation
         self.model_accepts_loss_kwargs = False
-        self.teacher = teacher.eval().requires_grad_(requires_grad=False).to(self.args.device)
+        self.teacher = teacher
+        if teacher is not None:
+            refuse_incompatible("tune", distillation.weights, distillation.settings, self.model, teacher)
+            teacher.eval().requires_grad_(requires_grad=False).to(self.args.device)
 
     def compute_loss(
         self,
@@ -140,12 +162,18 @@ class TaskDistillationTrainer(FiniteTrainer):
         num_items_in_batch: Any = None,  # noqa: ARG002
     ) -> Any:
         """Return the loss of a batch, a mean over its texts or labelled words."""
+        stored = inputs.pop("teacher_logits", None)
         with self.accelerator.autocast():
             student = self._run(model, inputs)
-            with torch.no_grad():
-                teacher = self._run(self.teacher, inputs)
+            teacher = self._teach(inputs) if stored is None else Outputs(_NO_STATES, logits_NC=stored)
         loss = task_distillation_loss(self.distillation, student, teacher, inputs)
         return (loss, None) if return_outputs else loss
+
+    @torch.no_grad()
+    def _teach(self, inputs: dict[str, Tensor]) -> Outputs:
+        if self.teacher is None:
+            raise TypeError("a trainer without a teacher expects batches with teacher_logits")
+        return self._run(self.teacher, inputs)
 
     def _run(self, model: Any, inputs: dict[str, Tensor]) -> Outputs:
         every_layer = "states" in self.distillation.looks_at

@@ -16,6 +16,7 @@ from harness.data.examples import Example, TaskData, TextExample, TokenExample
 from harness.errors import HarnessError
 
 Row = dict[str, Any]
+TEACHER_LOGITS = "teacher_logits"
 _TYPES = "token_type_ids"
 
 
@@ -26,7 +27,7 @@ class EncodedExamples:
     Attributes:
         rows: each with ``input_ids``, ``labels`` and ``length``; a token task has as many labels as ids, −100
             except on the first sub-word of each word; a sequence task has one label.
-            A pair's row may have ``token_type_ids``.
+            A pair's row may have ``token_type_ids``, a distilled row ``teacher_logits`` (labels × classes).
         owners: index of the example of each row; a long sentence has several rows, in order.
         num_examples: number of examples.
         pad_id: id of the padding token.
@@ -180,11 +181,14 @@ def _make_row(pieces: Sequence[Sequence[int]], labels: Sequence[int], tokenizer:
 def pad_rows(rows: Sequence[Row], pad_id: int) -> dict[str, Tensor]:
     """Return ``input_ids``, ``attention_mask`` (B × L) and ``labels`` (B × L, or B) of some rows.
 
-    Rows with ``token_type_ids`` (B × L) keep them.
+    Rows with ``token_type_ids`` (B × L) keep them; ``teacher_logits`` (N × C) are those of the N labels of
+    all rows, in order.
     """
     batch = collate([np.asarray(row["input_ids"], np.int32) for row in rows], pad_id)
     if _TYPES in rows[0]:
         batch[_TYPES] = collate([np.asarray(row[_TYPES], np.int32) for row in rows], 0)["input_ids"]
+    if TEACHER_LOGITS in rows[0]:
+        batch[TEACHER_LOGITS] = torch.cat([row[TEACHER_LOGITS] for row in rows])
     if isinstance(rows[0]["labels"], int):
         batch["labels"] = torch.tensor([row["labels"] for row in rows])
         return batch

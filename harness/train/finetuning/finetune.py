@@ -75,13 +75,15 @@ def finetune(
     score: Callable[[Labels], float],
     folder: Path,
     distillation: TaskDistillation | None = None,
+    train: EncodedExamples | None = None,
 ) -> FinetunedModel:
     """Fine-tune a copy of an encoder on a task.
 
     Invariants: equal arguments give equal weights on one machine; the test part is not read.
 
     Args:
-        checkpoint: folder of an MLM model; its encoder is taken, a new head is drawn from ``seed``.
+        checkpoint: folder of an MLM model, of which the encoder is taken and a new head drawn from ``seed``;
+            or of a model with a head for the task.
         tokenizer: the model's.
         data: the task.
         protocol: how the model is fine-tuned.
@@ -89,6 +91,8 @@ def finetune(
         score: computes the first metric of predictions on the dev part.
         folder: temporary folder of the trainer.
         distillation: the losses that compare with a teacher; None learns from the labels alone.
+        train: what to learn from in place of the training part, with the teachers' logits where the
+            distillation stores them (`harness.train.finetuning.teacher_logits`).
 
     Raises:
         DivergedError: the loss was infinite or not a number.
@@ -98,10 +102,10 @@ def finetune(
     trainer_class = FiniteTrainer if distillation is None else _distilling_trainer(distillation, model, data)
     model = apply_method(model, protocol)
     trained = count_trained(model)
-    train, dev = (
-        encode_examples(part, data, tokenizer, protocol.max_length, typed=count_token_types(model) > 1)
-        for part in (data.train, data.dev)
-    )
+    typed = count_token_types(model) > 1
+    dev = encode_examples(data.dev, data, tokenizer, protocol.max_length, typed=typed)
+    if train is None:
+        train = encode_examples(data.train, data, tokenizer, protocol.max_length, typed=typed)
     best = _BestEpoch(lambda: predict_labels(model, dev, data, protocol.batch_size), score, protocol)
     used_rows = train_used_rows(model, (train, dev)) if protocol.method == "full" else None
 
@@ -165,7 +169,9 @@ def _choose_update(model: Any, fit: Callable[[], None], density: float) -> Spars
 
 def _distilling_trainer(distillation: TaskDistillation, model: Any, data: TaskData) -> Callable[..., Any]:
     """Return the trainer for task distillation; copy the teacher's layers into the model if it asks."""
-    teacher = load_task_model(distillation.teacher, data)
+    if distillation.stores_logits:
+        return partial(TaskDistillationTrainer, distillation=distillation)
+    teacher = load_task_model(distillation.teachers[0], data)
     if distillation.kept_layers is not None:
         copy_layers(model, teacher, distillation.kept_layers)
     return partial(TaskDistillationTrainer, distillation=distillation, teacher=teacher)

@@ -12,6 +12,7 @@ from harness.train.trainer import DivergedError
 
 Problem = Literal["non-finite loss", "constant predictions", "below the majority label"]
 
+DIVERGED: Problem = "non-finite loss"
 MOST_REPEATS = 2
 LOWER = 0.25
 """The factor from a rate at which a fine-tuning collapsed to that of its repeat."""
@@ -116,6 +117,6 @@ def _try_rate(
     try:
         model = finetune(rate)
     except DivergedError:
-        return Attempt(rate, None, "non-finite loss"), None
+        return Attempt(rate, None, DIVERGED), None
     problem = dev.find_problem(model.dev_predictions, model.best_score)
     return Attempt(rate, model.best_score, problem), model

@@ -59,7 +59,7 @@ def test_student_learns_a_task_by_every_loss_that_fits(encoder, tokenizer, folde
         seed=1,
         score=lambda labels: float(len(labels)),
         folder=tmp_path / "scratch",
-        distillation=TaskDistillation(teacher, losses, temperature=2, kept_layers=(0, 2)),
+        distillation=TaskDistillation((teacher,), losses, temperature=2, kept_layers=(0, 2)),
     )
     assert tuned.model.config.num_hidden_layers == 2
     assert all(one.isfinite().all() for one in tuned.model.parameters())
