@@ -9,6 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
 from harness.errors import HarnessError
 
 ANSWER_S = 10.0
@@ -22,6 +31,16 @@ _FETCHES = 3
 """How often a file is fetched whose bytes are not those that were announced."""
 _PIECE_BYTES = 1 << 20
 _START_BYTES = 512
+
+_ANSWERS: tuple[tuple[type[Exception], str], ...] = (
+    (GatedRepoError, "a repository whose licence has to be accepted first"),
+    (RepositoryNotFoundError, "no such repository, or one that needs a login"),
+    (RevisionNotFoundError, "no such revision"),
+    (LocalEntryNotFoundError, "no answer, and no copy in the cache"),
+    (EntryNotFoundError, "no such file"),
+    (OfflineModeIsEnabled, "no copy in the cache, and HF_HUB_OFFLINE is set"),
+)
+"""Classes of the hub's client, a subclass before its base, and what they mean."""
 
 _Answer = TypeVar("_Answer")
 
@@ -53,6 +72,20 @@ def _read_wait(error: Exception) -> float:
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     text = str(headers.get("Retry-After", ""))
     return float(text) if re.fullmatch(r"\d{1,6}", text) else 0.0
+
+
+def describe_fault(error: Exception) -> str:
+    """Say in words what came of a request to the hub: what it answered, or why there was no answer."""
+    for kind, words in _ANSWERS:
+        if isinstance(error, kind):
+            return words
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int):
+        return f"the HTTP status {status}"
+    name = type(error).__name__
+    if "Timeout" in name:
+        return "no answer in time"
+    return "no connection" if "Connect" in name or isinstance(error, ConnectionError) else name
 
 
 def fetch_checked(fetch: Callable[[], Path], where: str, advice: str) -> Path:

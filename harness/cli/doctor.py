@@ -105,13 +105,15 @@ def _engine() -> Check:
 def _hub() -> Check:
     from huggingface_hub import HfApi  # noqa: PLC0415
 
+    from harness.downloads import describe_fault  # noqa: PLC0415  only this check needs the hub's libraries
+
     if os.environ.get("HF_HUB_OFFLINE"):
         return Check("hub", "switched off by HF_HUB_OFFLINE", "only what is cached can be read")
     try:
         HfApi().model_info("google-bert/bert-base-multilingual-cased", timeout=5)
     except Exception as error:
         return Check(
-            "hub", f"not reached ({type(error).__name__})", "use --data and --teacher, or a scale without it"
+            "hub", f"not reached: {describe_fault(error)}", "use --data and --teacher, or a scale without it"
         )
     return Check("hub", "reached")
 

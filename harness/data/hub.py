@@ -25,7 +25,7 @@ from harness.data.corpus import Document
 from harness.data.examples import SPLITS, Absent, Example, TaskData, assemble
 from harness.data.notes import ReadingNotes
 from harness.data.rows import to_examples
-from harness.downloads import ANSWER_S, ask_hub, fetch_checked
+from harness.downloads import ANSWER_S, ask_hub, describe_fault, fetch_checked
 from harness.errors import HarnessError
 from harness.languages import Source, language
 from harness.tasks import find_task
@@ -150,7 +150,7 @@ def list_files(source: Source) -> Listing:
         return Listing(source, str(info.sha), tuple(one.rfilename for one in info.siblings or ()))
     except (RepositoryNotFoundError, GatedRepoError, RevisionNotFoundError) as fault:
         raise HarnessError(
-            f"hub: expected the data set {source.hub} at '{revision}'; got '{type(fault).__name__}'; "
+            f"hub: expected the data set {source.hub} at '{revision}'; got {describe_fault(fault)}; "
             "it was moved, closed or renamed: correct harness/languages.py or use a data folder"
         ) from fault
     except Exception as fault:  # the class of a transport fault depends on the hub library's version
@@ -164,8 +164,8 @@ def _list_cached(source: Source, revision: str, reason: Exception) -> Listing:
         )
     except OSError as fault:
         raise HarnessError(
-            f"hub: expected the data set {source.hub} at '{revision}'; got no answer "
-            f"({type(reason).__name__}) and no cached copy; go online once, "
+            f"hub: expected the data set {source.hub} at '{revision}'; got "
+            f"{describe_fault(reason)}, and no cached copy; go online once, "
             "or use a data folder or the built-in languages"
         ) from fault
     root = Path(path)
@@ -193,7 +193,7 @@ def fetch(listing: Listing, name: str, provenance: MutableMapping[str, str]) -> 
         raise
     except Exception as fault:  # as above
         raise HarnessError(
-            f"hub: expected {where}; got '{type(fault).__name__}'; try again, or use a data folder"
+            f"hub: expected {where}; got {describe_fault(fault)}; try again, or use a data folder"
         ) from fault
     if listing.revision not in path.parts:
         raise HarnessError(

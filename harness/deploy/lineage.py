@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from harness.json_files import read_json
+from harness.models.loading.licence import read_licence
 from harness.pipeline.manifest import NAME
 from harness.pipeline.store import Store
 
@@ -21,8 +21,8 @@ _OWN = {
 def find_lineage(model: Path) -> dict[str, Any]:
     """Return what is known of a model's origin.
 
-    Invariants: nothing is guessed; of a model that no stage of the harness made, only the licence that
-    its own README.md states is known.
+    Invariants: nothing is guessed; a licence is what the card of the teacher, or of a model that no stage of
+    the harness made, states.
 
     Args:
         model: its folder; that of a stage's output where it came out of a run.
@@ -98,12 +98,8 @@ def _describe_teacher(manifest: dict[str, Any] | None) -> dict[str, Any] | None:
 def _find_teacher_licence(manifest: dict[str, Any] | None, model: Path) -> str:
     if manifest is not None and manifest["kind"] == "pretrain":
         return "trained by this program: as its data"
-    try:
-        card = (model / "README.md").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return UNKNOWN
-    licence = re.search(r"^license:\s*(\S+)\s*$", card.split("\n---", 1)[0], re.MULTILINE)
-    return licence.group(1) if licence else UNKNOWN
+    stated = (manifest["facts"].get("teacher") or {}).get("licence") if manifest is not None else None
+    return str(stated or read_licence(model) or UNKNOWN)
 
 
 def _find_data(steps: list[dict[str, Any]]) -> dict[str, dict[str, str]]:

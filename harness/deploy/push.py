@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from harness.downloads import describe_fault
 from harness.errors import HarnessError, UsageError
 from harness.export.record import RECORD, is_export
 from harness.pipeline.manifest import NAME
@@ -163,7 +164,7 @@ def send_upload(upload: Upload, hub: Hub, *, private: bool = True) -> str:
             )
     except Exception as error:  # the hub's client raises whatever its transport raises
         raise HarnessError(
-            f"push: expected the hub to take {upload.repository}; got {type(error).__name__}; log in with "
+            f"push: expected the hub to take {upload.repository}; got {describe_fault(error)}; log in with "
             "`hf auth login`, check the name and the network, and push again"
         ) from error
     return upload.url

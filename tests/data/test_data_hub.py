@@ -250,7 +250,7 @@ def test_a_task_without_source_is_absent() -> None:
 
 
 def test_an_unreachable_hub_without_cache_is_one_line(cache: Cache) -> None:
-    message = r"expected the data set cis-lmu/GlotCC-V1 at '9aefe79\w+'; got no answer \(\w+\) and no cached"
+    message = r"expected the data set cis-lmu/GlotCC-V1 at '9aefe79\w+'; got .+, and no cached"
     with pytest.raises(HarnessError, match=message) as raised:
         list(hub.read_corpus("mt", 5))
     assert "\n" not in str(raised.value)
@@ -342,7 +342,7 @@ def test_a_removed_data_set_is_not_read_from_the_cache(cache: Cache, monkeypatch
         response=SimpleNamespace(headers={}, request=None),  # type: ignore[arg-type]
     )
     monkeypatch.setattr(hub, "HfApi", lambda: Hub(gone))
-    with pytest.raises(HarnessError, match=r"at '9aefe79\w+'; got 'RepositoryNotFoundError'; it was moved"):
+    with pytest.raises(HarnessError, match=r"at '9aefe79\w+'; got no such repository.*; it was moved"):
         list(hub.read_corpus("mt"))
 
 

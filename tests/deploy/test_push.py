@@ -95,7 +95,7 @@ def test_refusal_of_the_hub_is_one_line(student):
             raise ConnectionError("many\nlines")
 
     with pytest.raises(
-        HarnessError, match="expected the hub to take a/b; got ConnectionError; log in"
+        HarnessError, match="expected the hub to take a/b; got no connection; log in"
     ) as raised:
         send_upload(plan_upload(student, "a/b"), Refusing())
     assert "\n" not in str(raised.value)

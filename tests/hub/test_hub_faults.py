@@ -112,7 +112,9 @@ def test_busy_hub_is_asked_again(status, mirror, corpus):
 
 def test_hub_that_stays_broken_is_one_line(mirror, corpus):
     add_fault(mirror, "/api/", status=500)
-    with pytest.raises(HarnessError, match=r"expected the data set .*; got no answer \(\w+\) and no cached"):
+    with pytest.raises(
+        HarnessError, match=r"expected the data set .*; got the HTTP status 500, and no cached"
+    ):
         read()
     assert sum("/api/" in one for one in mirror.requests) == 4
 
@@ -121,7 +123,7 @@ def test_silent_hub_ends_within_the_time_limit(mirror, corpus, monkeypatch):
     monkeypatch.setattr(reader, "ANSWER_S", 0.2)
     add_fault(mirror, "/api/", delay_s=20.0)
     began_s = time.monotonic()
-    with pytest.raises(HarnessError, match=r"got no answer \(\w*Timeout\w*\) and no cached"):
+    with pytest.raises(HarnessError, match=r"got no answer in time, and no cached"):
         read()
     assert time.monotonic() - began_s < 15.0
 

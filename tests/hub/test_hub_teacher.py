@@ -29,7 +29,9 @@ def scale(tmp_path):
 
 @pytest.fixture
 def published(hub, write_teacher):
-    write_teacher(hub.root / "models" / "org" / "small-encoder")
+    folder = hub.root / "models" / "org" / "small-encoder"
+    write_teacher(folder)
+    (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\nA small encoder.\n", encoding="utf-8")
     return hub.find("models", "org/small-encoder")
 
 
@@ -66,7 +68,11 @@ def test_the_manifest_names_the_commit(run_harness, scale, recipe, published, tm
     )
     (manifest,) = tmp_path.glob("runs/mt/trim-tiny/??-teacher-*/manifest.json")
     written = json.loads(manifest.read_text())
-    assert written["facts"]["teacher"] == {"name": "org/small-encoder", "revision": published.commit}, ended
+    assert written["facts"]["teacher"] == {
+        "name": "org/small-encoder",
+        "revision": published.commit,
+        "licence": "cc-by-4.0",
+    }, ended
     assert written["config"]["revision"] == published.commit
 
 
@@ -75,8 +81,9 @@ def test_the_manifest_names_the_commit(run_harness, scale, recipe, published, tm
     [
         (
             "org/none",
-            "'org/none': expected revision main from the hub or its cache; got RepositoryNotFoundError; "
-            "check the name, set HF_TOKEN where the model needs a login, or name a local folder",
+            "'org/none': expected revision main from the hub or its cache; got no such repository, "
+            "or one that needs a login; check the name, set HF_TOKEN where the model needs a login, or name "
+            "a local folder",
         ),
         ("none", "--teacher none: expected a saved model's folder, or a hub id as ORG/NAME; got neither"),
     ],

@@ -121,6 +121,7 @@ def test_published_teacher_is_fetched_at_its_revision(filled, known, go):
     assert done.manifest.facts["teacher"] == {
         "name": "google-bert/bert-base-multilingual-cased",
         "revision": KNOWN_TEACHERS["mbert"].revision,
+        "licence": None,
     }
     assert len(tokenizer) == model.config.vocab_size == 60
     assert {path.name for path in (done.folder / "model").iterdir()} >= {

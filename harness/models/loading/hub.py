@@ -14,14 +14,15 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from harness.downloads import discard_damaged, fetch_checked
+from harness.downloads import describe_fault, discard_damaged, fetch_checked
 from harness.errors import HarnessError
 from harness.models.loading.folder import WEIGHT_FILES, model_error
+from harness.models.loading.licence import CARD
 from harness.models.loading.tokenizer import TOKENIZER_FILES
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _TOKENIZER_SETTINGS = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-_FETCHED = ("config.json", "*.safetensors*", *TOKENIZER_FILES, *_TOKENIZER_SETTINGS)
+_FETCHED = (CARD, "config.json", "*.safetensors*", *TOKENIZER_FILES, *_TOKENIZER_SETTINGS)
 
 
 def locate_model(source: str | Path, revision: str | None = None) -> Path:
@@ -83,7 +84,7 @@ def _fetch(hub_id: str, revision: str) -> Path:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         expected = f"revision {revision} from the hub or its cache"
-        raise model_error(hub_id, expected, type(error).__name__, _advise(error)) from error
+        raise model_error(hub_id, expected, describe_fault(error), _advise(error)) from error
 
 
 def _advise(error: Exception) -> str:

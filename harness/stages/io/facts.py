@@ -102,10 +102,11 @@ class ModelFacts(SizeFacts):
 
 
 class TeacherFacts(Facts):
-    """The name of a teacher that was not trained here, and its revision on the hub."""
+    """The name of a teacher that was not trained here, its revision on the hub, and its card's licence."""
 
     name: str
     revision: str | None
+    licence: str | None = None
 
 
 class FetchFacts(ModelFacts):

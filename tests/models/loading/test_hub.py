@@ -12,14 +12,26 @@ from harness.models.loading import hub
 
 
 @pytest.mark.parametrize(
-    ("kind", "advice"),
+    ("kind", "got", "advice"),
     [
-        (GatedRepoError, "accept the licence on the model's page and set HF_TOKEN, or name another model"),
-        (RepositoryNotFoundError, "check the name, set HF_TOKEN where the model needs a login, or name"),
-        (RevisionNotFoundError, "check the name, the revision and the network, or name a local folder"),
+        (
+            GatedRepoError,
+            "a repository whose licence has to be accepted first",
+            "accept the licence on the model's page and set HF_TOKEN, or name another model",
+        ),
+        (
+            RepositoryNotFoundError,
+            "no such repository, or one that needs a login",
+            "check the name, set HF_TOKEN where the model needs a login, or name",
+        ),
+        (
+            RevisionNotFoundError,
+            "no such revision",
+            "check the name, the revision and the network, or name a local folder",
+        ),
     ],
 )
-def test_model_that_the_hub_refuses(monkeypatch, kind, advice):
+def test_model_that_the_hub_refuses(monkeypatch, kind, got, advice):
     def refuse(*_words, local_files_only=False, **_options):
         if local_files_only:
             raise hub.LocalEntryNotFoundError("no copy")
@@ -28,8 +40,6 @@ def test_model_that_the_hub_refuses(monkeypatch, kind, advice):
     monkeypatch.setattr(hub, "snapshot_download", refuse)
     with pytest.raises(HarnessError) as error:
         hub.locate_pinned("org/name")
-    expected = (
-        f"model 'org/name': expected revision main from the hub or its cache; got {kind.__name__}; {advice}"
-    )
+    expected = f"model 'org/name': expected revision main from the hub or its cache; got {got}; {advice}"
     assert str(error.value).startswith(expected)
     assert "\n" not in str(error.value)
