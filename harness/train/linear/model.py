@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
+from threadpoolctl import threadpool_limits
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 """Inverse regularisation strengths to choose from."""
@@ -60,6 +61,7 @@ def _fit_strength(train: Any, labels: Sequence[str], strength: float) -> Any:
         if sparse.issparse(train)
         else LogisticRegression(C=strength, max_iter=300)
     )
-    with warnings.catch_warnings():
+    # One thread: where another process has a core, the threads of BLAS wait for each other most of the time.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is good enough to choose by
         return model.fit(train, list(labels))
