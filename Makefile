@@ -33,6 +33,7 @@ export DEVICE DOCKER BASE_IMAGE CUDA_IMAGE TORCH_INDEX PIP_CONFIG BUILD_FLAGS RU
 HARNESS := $(VENV)/bin/harness
 READY := $(VENV)/.ready
 LINTERS := $(VENV)/.linters
+SITE := build/docs
 SOURCES := setup.py pyproject.toml requirements.lock $(wildcard csrc/* csrc/*/*)
 
 OPTIONS = "$(LANG)" $(if $(RECIPE),--recipe "$(RECIPE)") --scale "$(SCALE)" --runs "$(RUNS)" \
@@ -102,16 +103,23 @@ sanitize: $(READY) ## the tests of the ops under AddressSanitizer and UBSan (als
 bench-history: $(READY) ## draw the records of make bench over time, into build/history
 	@$(VENV)/bin/python -m benchmarks.records history
 
-docs: ## build the site into build/site, with the packages of the group docs installed
-	@$(VENV)/bin/python -m mkdocs build --quiet --strict
+docs: $(SITE) ## build the site into build/site; every link must lead somewhere
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/python -m mkdocs build --quiet --strict
+
+$(SITE): docs.lock
+	@rm -rf $(SITE) && $(PYTHON) -m venv $(SITE)
+	@$(SITE)/bin/pip install --quiet --require-hashes -r docs.lock || { rm -rf $(SITE); exit 1; }
+	@touch $(SITE)
 
 packaging: ## build sdist and wheel, and try them in a new environment (FULL=1: also the sdist with [train,export])
 	@.ci/packaging "$(PYTHON)"
 
-lock: ## renew requirements.lock and lint.lock from pyproject.toml (needs uv)
+lock: ## renew requirements.lock, lint.lock and docs.lock from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra all --extra build --extra develop --python-version 3.11 --generate-hashes \
 	  --no-emit-package torch --no-header --no-annotate --upgrade -q -o requirements.lock
-	@uv pip compile --group lint --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -q -o lint.lock
+	@for group in lint docs; do \
+	  uv pip compile --group $$group --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -q -o $$group.lock || exit 1; \
+	done
 
 clean: ## remove the environment, build outputs and caches; runs stay
 	@rm -rf $(VENV) build *.egg-info harness/ops/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
