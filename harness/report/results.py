@@ -191,6 +191,7 @@ class TrainingRecord(ReportModel):
     peak_memory_bytes: Count | None = None
     loss_final: float | None = None
     loss_held_out: float | None = None
+    note: str | None = None
     key: Key
 
 
@@ -289,7 +290,9 @@ class Results(ReportModel):
         yield from self._export_cells()
         rows = {one.step: one for one in self.training}
         for step in self.declared.trained:
-            yield from _list_fields(f"training/{step}", rows.get(step), TrainingRecord, ("step", "key"))
+            yield from _list_fields(
+                f"training/{step}", rows.get(step), TrainingRecord, ("step", "note", "key")
+            )
 
     def _export_cells(self) -> Iterator[tuple[str, bool]]:
         files = {(one.model, one.task, one.precision): one for one in self.exports}

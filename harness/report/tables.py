@@ -260,7 +260,9 @@ def tabulate_training(results: Results) -> Table:
         )
         for one in results.training
     ]
-    return Table("Training", header, tuple(rows), "Losses in nats, as each step defines its own.")
+    notes = ["Losses in nats, as each step defines its own."]
+    notes += [f"{one.step}: {one.note}." for one in results.training if one.note is not None]
+    return Table("Training", header, tuple(rows), " ".join(notes))
 
 
 def tabulate_held_out(results: Results) -> Table:

@@ -97,5 +97,6 @@ def _join(halves: list[TrainingFacts]) -> PretrainingFacts:
         train_s=train_s,
         resumed=resumed,
         losses=halves[-1].losses,
+        fitting_tokens=halves[-1].fitting_tokens,
         halves=[TrainingHalf(tokens=half.tokens, steps=half.steps, train_s=half.train_s) for half in halves],
     )

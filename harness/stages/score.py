@@ -104,6 +104,7 @@ def run(context: Context) -> FinetuningFacts:
             learning_rate=selection.kept.learning_rate,
             attempts=attempts,
             dev_after_text=dev_after_text,
+            fitting_tokens=selection.model.fitting_tokens,
         )
         learning_rates = [selection.kept.learning_rate]
     training.remove_files()

@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from harness.errors import HarnessError
 from harness.pipeline.checkpoints import is_sealed, seal_checkpoint
 from harness.pipeline.store import CHECKPOINTS
+from harness.train.fitting import FittingTrainer, count_attended
 from harness.train.language_model.budget import Budget
 
 Progress = Callable[[int, int, str, dict[str, Any]], None]
@@ -100,11 +101,11 @@ def refuse_divergence(name: str, value: float) -> None:
         )
 
 
-class FiniteTrainer(Trainer):  # type: ignore[misc]
+class FiniteTrainer(FittingTrainer):
     """A trainer that ends at the first loss that is infinite or not a number."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Take a step and return its loss.
+        """Add the gradients of a batch, and return its loss.
 
         Raises:
             DivergedError: the loss is infinite or not a number.
@@ -113,15 +114,40 @@ class FiniteTrainer(Trainer):  # type: ignore[misc]
         refuse_divergence("loss", float(loss))
         return loss
 
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the loss of a batch, a mean over its texts or labelled words."""
+        loss, outputs = super().compute_loss(
+            model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
+        )
+        return (self.weigh(loss), outputs) if return_outputs else self.weigh(loss)
 
-class OrderedTrainer(Trainer):  # type: ignore[misc]
-    """A trainer whose items are whole batches, taken in their own order."""
+
+class OrderedTrainer(FittingTrainer):
+    """A trainer whose items are whole batches, taken in their own order.
+
+    Args:
+        loss: of the model on a batch.
+        compares: whether the loss compares with a teacher, at the attended tokens, and not at labels alone.
+        kwargs: of the library's trainer.
+    """
 
     def __init__(
-        self, *, loss: Callable[[torch.nn.Module, dict[str, torch.Tensor]], torch.Tensor], **kwargs: Any
+        self,
+        *,
+        loss: Callable[[torch.nn.Module, dict[str, torch.Tensor]], torch.Tensor],
+        compares: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(data_collator=_unwrap_batch, **kwargs)
         self.loss = loss
+        if compares:
+            self.count_positions = count_attended
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
 
@@ -142,7 +168,7 @@ class OrderedTrainer(Trainer):  # type: ignore[misc]
         The library puts autocast around a model's ``forward``, which the losses here do not call.
         """
         with self.accelerator.autocast():
-            loss = self.loss(model, inputs)
+            loss = self.weigh(self.loss(model, inputs))
         return (loss, None) if return_outputs else loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002

@@ -20,6 +20,7 @@ from harness.data.batches import IGNORED, pack
 from harness.errors import HarnessError
 from harness.models.loading import checkpoint
 from harness.pipeline.checkpoints import CannotResumeError, drop_broken, seal_checkpoint
+from harness.train.fitting import split_rows
 from harness.train.language_model import training
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.training import measure_held_out_loss, train
@@ -494,9 +495,9 @@ def test_held_out_text_goes_through_the_model_in_parts_of_device_tokens(make_mod
 
 def test_a_row_longer_than_device_tokens_goes_through_the_model_alone():
     batch = {"input_ids": torch.arange(12).view(3, 4), "labels": torch.arange(12).view(3, 4)}
-    parts = [*training.split_rows(batch, 3)]
+    parts = [*split_rows(batch, 3)]
     assert [part["labels"].tolist() for part in parts] == [[row] for row in batch["labels"].tolist()]
-    assert [len(part["input_ids"]) for part in training.split_rows(batch, 11)] == [2, 1]
+    assert [len(part["input_ids"]) for part in split_rows(batch, 11)] == [2, 1]
 
 
 @pytest.mark.parametrize("loss", ["feature_mse", "relation_kk", "attention_score_mse", "patient"])

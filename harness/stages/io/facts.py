@@ -134,7 +134,10 @@ class LoggedLoss(Facts):
 
 
 class TrainingFacts(Facts):
-    """The amount and speed of one training, and its loss curve; no speed of one that was resumed."""
+    """The amount and speed of one training, and its loss curve; no speed of one that was resumed.
+
+    `fitting_tokens` went through the model at once after a batch did not fit into the memory.
+    """
 
     tokens: int
     steps: int
@@ -142,6 +145,7 @@ class TrainingFacts(Facts):
     train_s: float
     resumed: bool
     losses: list[LoggedLoss]
+    fitting_tokens: int | None = None
 
 
 class TrainingHalf(Facts):
@@ -237,7 +241,8 @@ class SeedFacts(Facts):
     """One fine-tuning: the epoch that was kept, the dev score of each epoch, the trained parameters.
 
     `learning_rate` is that of the attempt that was kept, `attempts` are all that were made. `dev_after_text`
-    is the dev score after text that a teacher labelled, before the task's own examples.
+    is the dev score after text that a teacher labelled, before the task's own examples. `fitting_tokens` went
+    through the model at once after a batch did not fit into the memory.
     """
 
     best_epoch: int
@@ -246,6 +251,7 @@ class SeedFacts(Facts):
     learning_rate: float
     attempts: list[AttemptFacts]
     dev_after_text: float | None = None
+    fitting_tokens: int | None = None
 
 
 class LabelledTextFacts(Facts):

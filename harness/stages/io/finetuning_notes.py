@@ -37,6 +37,13 @@ def describe_finetunings(scores: FinetunedScoresFacts) -> Iterator[str]:
         elif len(sound) > 1:
             rates = ", ".join(f"{rate:g}" for rate in sound)
             yield f"learning rate {kept.learning_rate:g}, chosen on dev of {rates}"
+        if facts.fitting_tokens is not None:
+            yield f"seed {seed}: {describe_fitting(facts.fitting_tokens)}"
+
+
+def describe_fitting(tokens: int) -> str:
+    """Return a note on batches that did not fit into the memory."""
+    return f"no memory for a whole batch; {tokens:,} tokens at most went through the model at once"
 
 
 def _list_problems(attempts: Sequence[AttemptFacts]) -> str:

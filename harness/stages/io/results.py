@@ -38,7 +38,7 @@ from harness.stages.io.facts import (
     TrainedStepFacts,
     TrainingFacts,
 )
-from harness.stages.io.finetuning_notes import describe_finetunings, describe_imbalance
+from harness.stages.io.finetuning_notes import describe_finetunings, describe_fitting, describe_imbalance
 from harness.stages.table import KINDS, read_facts
 from harness.tasks import TASKS
 from harness.units import format_count
@@ -318,6 +318,7 @@ def _collect_training(name: str, manifest: Manifest) -> schema.TrainingRecord:
     """Return a training's cost and losses; time and memory only where one attempt made the stage."""
     facts = read_facts(manifest, BaseModel)
     assert isinstance(facts, PretrainFacts | TrainedStepFacts)
+    fitting_tokens = facts.training.fitting_tokens
     return schema.TrainingRecord(
         step=name,
         tokens=facts.training.tokens,
@@ -326,6 +327,7 @@ def _collect_training(name: str, manifest: Manifest) -> schema.TrainingRecord:
         peak_memory_bytes=None if manifest.resumed else manifest.peak_memory_bytes,
         loss_final=facts.training.losses[-1].loss if facts.training.losses else None,
         loss_held_out=facts.held_out.loss if isinstance(facts, TrainedStepFacts) else None,
+        note=None if fitting_tokens is None else describe_fitting(fitting_tokens),
         key=manifest.key,
     )
 

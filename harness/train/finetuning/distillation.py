@@ -166,7 +166,7 @@ class TaskDistillationTrainer(FiniteTrainer):
         with self.accelerator.autocast():
             student = self._run(model, inputs)
             teacher = self._teach(inputs) if stored is None else Outputs(_NO_STATES, logits_NC=stored)
-        loss = task_distillation_loss(self.distillation, student, teacher, inputs)
+        loss = self.weigh(task_distillation_loss(self.distillation, student, teacher, inputs))
         return (loss, None) if return_outputs else loss
 
     @torch.no_grad()

@@ -26,7 +26,7 @@ from harness.data.examples import TaskData
 from harness.models.loading.encoder import count_token_types
 from harness.models.loading.folder import open_model_folder
 from harness.models.loading.stock import load_stock_model
-from harness.ops.pool import memory_pool
+from harness.ops.pool import memory_pool, refuse_overfull_memory
 from harness.train.finetuning.adapters import add_adapters, add_lora, count_trained, merge_lora
 from harness.train.finetuning.distillation import (
     TaskDistillation,
@@ -51,6 +51,7 @@ class FinetunedModel:
         dev_scores: first metric on dev after each epoch, or after every few.
         best_epoch: counted from 1; the weights are those at its end.
         num_trained: number of trained parameters.
+        fitting_tokens: as of `harness.train.fitting.FittingTrainer`.
     """
 
     model: nn.Module
@@ -58,6 +59,7 @@ class FinetunedModel:
     dev_scores: list[float]
     best_epoch: int
     num_trained: int
+    fitting_tokens: int | None = None
 
     @property
     def best_score(self) -> float:
@@ -112,15 +114,16 @@ def finetune(
     fit = partial(_fit, trainer_class, model, train, arguments=_make_arguments(folder, protocol, seed))
     with (
         memory_pool(),
+        refuse_overfull_memory(),
         override_dropout(model, protocol.dropout),
         fastest_attention(model, protocol.precision),
     ):
         if protocol.method == "sft":
             update = _choose_update(model, fit, protocol.density)
             trained += update.num_chosen - update.num_weights
-            fit(update, best)
+            fitting_tokens = fit(update, best)
         else:
-            fit(best, *([used_rows] if used_rows is not None else []))
+            fitting_tokens = fit(best, *([used_rows] if used_rows is not None else []))
     model.__dict__.pop("forward", None)  # the autocast that the library leaves around it
     model.to("cpu").load_state_dict(best.weights)
     if used_rows is not None:
@@ -128,7 +131,7 @@ def finetune(
     shutil.rmtree(folder, ignore_errors=True)
     if protocol.method == "lora":
         model = merge_lora(model)
-    return FinetunedModel(model.eval(), best.predictions, best.scores, best.epoch, trained)
+    return FinetunedModel(model.eval(), best.predictions, best.scores, best.epoch, trained, fitting_tokens)
 
 
 def predict_test(model: nn.Module, tokenizer: Any, data: TaskData, protocol: Protocol) -> Labels:
@@ -144,8 +147,8 @@ def _fit(
     train: EncodedExamples,
     *callbacks: TrainerCallback,
     arguments: OneDeviceArguments,
-) -> None:
-    """Train a model from its present weights."""
+) -> int | None:
+    """Train a model from its present weights; return the trainer's ``fitting_tokens``."""
     trainer = trainer_class(
         model=model,
         args=arguments,
@@ -155,9 +158,11 @@ def _fit(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
+    fitting_tokens: int | None = trainer.fitting_tokens
+    return fitting_tokens
 
 
-def _choose_update(model: Any, fit: Callable[[], None], density: float) -> SparseUpdate:
+def _choose_update(model: Any, fit: Callable[[], Any], density: float) -> SparseUpdate:
     """Train every weight and return the update of those that moved most; the model itself is put back."""
     before = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     start = copy_encoder_weights(model)

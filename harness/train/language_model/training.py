@@ -18,8 +18,9 @@ from harness.data.batches import IGNORED, Packed, pack
 from harness.errors import HarnessError, first_line
 from harness.models.families.mlm_head import split_mlm_head
 from harness.models.families.table import find_layout
-from harness.ops.pool import memory_pool
+from harness.ops.pool import memory_pool, refuse_overfull_memory
 from harness.pipeline.checkpoints import CannotResumeError
+from harness.train.fitting import is_out_of_memory, split_rows
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
 from harness.train.losses.objective import MLM, Objective, compute_teacher_gram, total_loss
@@ -70,7 +71,8 @@ def train(
         callbacks: more of them, of the library's trainer.
 
     Returns:
-        ``tokens``, ``steps``, ``tokens_per_s``, ``train_s``, ``resumed``, ``losses`` (the curve).
+        ``tokens``, ``steps``, ``tokens_per_s``, ``train_s``, ``resumed``, ``losses`` (the curve); and
+        ``fitting_tokens``, what went through the model at once after a batch did not fit into the memory.
     """
     with ExitStack() as stack:
         stack.enter_context(memory_pool())
@@ -82,6 +84,7 @@ def train(
         stack.enter_context(override_dropout(student, budget.dropout))
         stack.enter_context(fastest_attention(student, budget.precision))
         batches = MaskedBatches(packed, tokenizer, budget)
+        stack.enter_context(refuse_overfull_memory())
         return _train(
             student, batches, objective, teacher, folder=folder, progress=progress, callbacks=callbacks
         )
@@ -124,6 +127,7 @@ def _train(
         args=settings,
         train_dataset=batches,
         loss=lambda model, batch: total_loss(objective, model, teacher, batch, gram)[0],
+        compares=teacher is not None,
     )
     trainer.add_callback(TimedCheckpoint(budget.checkpoint_s))
     trainer.add_callback(ReportProgress(progress, batches.tokens_at, batches.tokens_at(len(batches))))
@@ -143,6 +147,7 @@ def _train(
         "tokens_per_s": None if resumed_from else tokens / train_s,
         "train_s": train_s,
         "resumed": resumed_from is not None,
+        "fitting_tokens": trainer.fitting_tokens,
         "losses": [entry for entry in trainer.state.log_history if "loss" in entry],
     }
 
@@ -165,9 +170,8 @@ def _resume(trainer: OrderedTrainer, checkpoint: str | None) -> None:
 
 def _is_of_the_machine(error: Exception) -> bool:
     """Return whether an error is none of a checkpoint: too little memory, a full disk, a user's mistake."""
-    in_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "memory" in str(error)
     in_system = isinstance(error, OSError) and error.errno is not None
-    return in_memory or in_system or isinstance(error, HarnessError)
+    return is_out_of_memory(error) or "memory" in str(error) or in_system or isinstance(error, HarnessError)
 
 
 @torch.no_grad()
@@ -210,14 +214,6 @@ def measure_held_out_loss(
         "accuracy": correct / max(1, masked),
         "masked": masked,
     }
-
-
-def split_rows(batch: Mapping[str, Tensor], max_tokens: int) -> Iterator[dict[str, Tensor]]:
-    """Split a batch into parts of as many whole rows as have ``max_tokens`` padded tokens, one at least."""
-    rows = max(1, max_tokens // batch["input_ids"].shape[1])
-    parts = {name: torch.split(value, rows) for name, value in batch.items()}
-    for values in zip(*parts.values(), strict=True):
-        yield dict(zip(parts, values, strict=True))
 
 
 def _score_batch(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[float, int, int]:
