@@ -354,6 +354,12 @@ def test_recipe_that_cannot_run_is_refused(edit, message, document, tmp_path, pa
     assert str(caught.value).startswith(f"my: {message}")
 
 
+@pytest.mark.parametrize("way", [{"text": 500}, {"teachers": "all"}])
+def test_stored_logits_may_come_from_a_teacher_with_another_vocabulary(way, document, tmp_path, paper):
+    document["steps"].append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}} | way})
+    assert "tune" in resolved(document, tmp_path, paper)
+
+
 def test_sequence_beyond_positions_is_refused(paper, document, tmp_path):
     shape = MBERT.model_copy(update={"positions": 128})
     with pytest.raises(

@@ -8,6 +8,7 @@ import torch
 from harness.data.batches import IGNORED
 from harness.data.examples import TextExample, TokenExample
 from harness.models.loading import checkpoint
+from harness.models.tokenizers import train_wordpiece
 from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.encoding import encode_examples, pad_rows
 from harness.train.finetuning.finetune import finetune, load_task_model
@@ -108,6 +109,17 @@ def test_stored_logits_teach_what_a_running_teacher_does(data, make_teacher, tok
     assert not torch.allclose(stored[head], untaught[head], atol=1e-4)
 
 
+def test_a_teacher_may_have_another_tokenizer(data, make_teacher, documents, tokenizer):
+    folder = make_teacher(data, 1)
+    lines = [line for document in documents for line in document]
+    other = train_wordpiece(lines, 60, 64)
+    of_teacher = encode_with_logits(data.dev, data, tokenizer, PROTOCOL, teachers=[folder])
+    of_student = encode_with_logits(data.dev, data, other, PROTOCOL, teachers=[folder])
+    assert [row["input_ids"] for row in of_teacher.rows] != [row["input_ids"] for row in of_student.rows]
+    one, two = (torch.cat([row["teacher_logits"] for row in rows.rows]) for rows in (of_teacher, of_student))
+    assert torch.equal(one, two)
+
+
 def test_lines_become_examples(tagged, sorted_texts):
     lines = ["Kati mira, to!", "  ", "nusel"]
     assert make_examples(lines, sorted_texts) == tuple(
@@ -139,6 +151,9 @@ def test_a_student_learns_a_task_from_labelled_text_alone(
     weights = load_task_model(start, tagged).state_dict()["classifier.weight"]
     tuned = training.finetune(start, 1, 1e-9).model.state_dict()["classifier.weight"]
     assert torch.allclose(tuned, weights, atol=1e-6), "fine-tuning goes on from what the text taught"
+    ruined = training.finetune(start, 1, 1.0)
+    assert ruined.best_epoch == 0
+    assert torch.equal(ruined.model.state_dict()["classifier.weight"], weights), "no epoch was better"
     training.remove_files()
     assert not (tmp_path / "scratch").exists()
 

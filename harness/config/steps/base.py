@@ -238,6 +238,11 @@ class TaughtStep(Step):
         return ("distil", "attention") if by_attention else ("distil",)
 
     @property
+    def reads_same_tokens(self) -> bool:
+        """Whether student and teacher read the same tokens, and need the same vocabulary."""
+        return True
+
+    @property
     def loss_settings(self) -> LossSettings:
         """The settings that some losses use."""
         return LossSettings(self.temperature, self.layers)
@@ -279,7 +284,7 @@ def check_teacher(step: TaughtStep, models: EarlierModels) -> None:
     if step.teacher not in shapes:
         raise refusal(f"teacher '{step.teacher}' is no earlier step; there are: {', '.join(shapes)}")
     teacher = shapes[step.teacher]
-    if teacher.vocabulary != student.vocabulary:
+    if step.reads_same_tokens and teacher.vocabulary != student.vocabulary:
         raise refusal(
             f"teacher '{step.teacher}' has {teacher.vocabulary} tokens, the student {student.vocabulary}; "
             f"one text would be other tokens to each: {step.kind} before trim, or trim both"

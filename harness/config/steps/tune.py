@@ -22,7 +22,8 @@ class Tune(TaughtStep):
     trains all weights, and then again the head and the `density` of the other weights that had moved most.
     With `text` the fine-tuned model labels so many lines of the corpus, from which the student learns before
     it learns from the task's own examples (Mukherjee and Awadallah 2020). `teachers: all` takes the mean of
-    the logits of the model fine-tuned with each seed, `first` the logits of the first seed's.
+    the logits of the model fine-tuned with each seed, `first` the logits of the first seed's. With either the
+    teacher may have another vocabulary.
     """
 
     kind = "tune"
@@ -62,6 +63,11 @@ class Tune(TaughtStep):
             )
         if self.start != "student" or self.method != "full":
             raise refusal(f"{asked} goes with start: student and method: full; remove one")
+
+    @property
+    def reads_same_tokens(self) -> bool:
+        """Whether the teacher reads the student's tokens; stored logits are of texts and words."""
+        return self.text is None and self.teachers == "first"
 
     def resolve(self, models: EarlierModels, amounts: Amounts) -> ResolvedTune:
         """Return the step with the teacher's layers that the student begins with."""

@@ -49,7 +49,7 @@ class FinetunedModel:
         model: with its task head and its labels in the config; a stock class, unless it has adapters.
         dev_predictions: labels of the dev part.
         dev_scores: first metric on dev after each epoch, or after every few.
-        best_epoch: counted from 1; the weights are those at its end.
+        best_epoch: counted from 1; the weights are those at its end. 0: those of the start.
         num_trained: number of trained parameters.
         fitting_tokens: as of `harness.train.fitting.FittingTrainer`.
     """
@@ -78,6 +78,7 @@ def finetune(
     folder: Path,
     distillation: TaskDistillation | None = None,
     train: EncodedExamples | None = None,
+    keep_start: bool = False,
 ) -> FinetunedModel:
     """Fine-tune a copy of an encoder on a task.
 
@@ -95,6 +96,7 @@ def finetune(
         distillation: the losses that compare with a teacher; None learns from the labels alone.
         train: what to learn from in place of the training part, with the teachers' logits where the
             distillation stores them (`harness.train.finetuning.teacher_logits`).
+        keep_start: whether the weights of the start, of a model with a head, may be the best on dev.
 
     Raises:
         DivergedError: the loss was infinite or not a number.
@@ -108,7 +110,9 @@ def finetune(
     dev = encode_examples(data.dev, data, tokenizer, protocol.max_length, typed=typed)
     if train is None:
         train = encode_examples(data.train, data, tokenizer, protocol.max_length, typed=typed)
-    best = _BestEpoch(lambda: predict_labels(model, dev, data, protocol.batch_size), score, protocol)
+    best = _BestEpoch(
+        lambda: predict_labels(model, dev, data, protocol.batch_size), score, protocol, keep_start=keep_start
+    )
     used_rows = train_used_rows(model, (train, dev)) if protocol.method == "full" else None
 
     fit = partial(_fit, trainer_class, model, train, arguments=_make_arguments(folder, protocol, seed))
@@ -207,36 +211,50 @@ def load_task_model(checkpoint: Path, data: TaskData) -> Any:
 class _BestEpoch(TrainerCallback):  # type: ignore[misc]
     """Score dev after each epoch, or every few, and keep the best epoch (the first of equals).
 
-    End the training when the best epoch is ``patience`` epochs ago.
+    End the training when the best epoch is ``patience`` epochs ago. With ``keep_start`` the weights of the
+    start are epoch 0.
     """
 
     def __init__(
-        self, predict: Callable[[], Labels], score: Callable[[Labels], float], protocol: Protocol
+        self,
+        predict: Callable[[], Labels],
+        score: Callable[[Labels], float],
+        protocol: Protocol,
+        *,
+        keep_start: bool,
     ) -> None:
         self.predict = predict
         self.score = score
         self.protocol = protocol
+        self.keep_start = keep_start
         self.finished = 0
         self.scores: list[float] = []
         self.epoch = 0
         self.predictions: Labels = []
         self.weights: dict[str, Tensor] = {}
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:  # noqa: ARG002
+        if self.keep_start:
+            self._score_dev(model)
+
     def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> Any:  # noqa: ARG002
         self.finished += 1
         if self.finished % (self.protocol.evaluate_every or 1) and self.finished < self.protocol.epochs:
             return control
-        predictions = self.predict()
-        score = self.score(predictions)
-        if self.epoch == 0 or score > max(self.scores):
-            self.epoch, self.predictions = self.finished, predictions
-            self.weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-        self.scores.append(score)
-        model.train()
+        self._score_dev(model)
         patience = self.protocol.patience
         if patience is not None and self.finished - self.epoch >= patience:
             control.should_training_stop = True
         return control
+
+    def _score_dev(self, model: Any) -> None:
+        predictions = self.predict()
+        score = self.score(predictions)
+        if not self.scores or score > max(self.scores):
+            self.epoch, self.predictions = self.finished, predictions
+            self.weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        self.scores.append(score)
+        model.train()
 
 
 def _make_arguments(folder: Path, protocol: Protocol, seed: int) -> OneDeviceArguments:

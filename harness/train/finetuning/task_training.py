@@ -10,9 +10,10 @@ from typing import Any
 
 from harness.data.examples import TaskData
 from harness.models.loading import checkpoint
+from harness.models.loading.encoder import count_token_types
 from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.encoding import EncodedExamples
-from harness.train.finetuning.finetune import FinetunedModel, finetune
+from harness.train.finetuning.finetune import FinetunedModel, finetune, load_task_model
 from harness.train.finetuning.prediction import Labels
 from harness.train.finetuning.protocol import Protocol
 from harness.train.finetuning.teacher_logits import encode_with_logits, make_examples
@@ -23,7 +24,7 @@ class LabelledText:
     """Text with the teachers' logits, and how a student is trained on it.
 
     Attributes:
-        rows: the text.
+        rows: the text, then the task's examples.
         protocol: epochs and rate among it.
     """
 
@@ -60,17 +61,29 @@ class TaskTraining:
     def label(self, lines: list[str], text_protocol: Protocol) -> TaskTraining:
         """Return the training with the logits of the distillation's teachers, for text and examples.
 
+        The text is followed by the examples, of which it then has the teachers' logits alone.
+
         Args:
             lines: text without gold labels; none where the student learns from the examples alone.
             text_protocol: how the model is trained on the text.
         """
         assert self.distillation is not None
-        teachers = self.distillation.teachers
+        typed = count_token_types(load_task_model(self.source, self.data)) > 1
         examples, text = (
-            encode_with_logits(part, self.data, self.tokenizer, self.protocol, teachers=teachers)
+            encode_with_logits(
+                part,
+                self.data,
+                self.tokenizer,
+                self.protocol,
+                teachers=self.distillation.teachers,
+                typed=typed,
+            )
             for part in (self.data.train, make_examples(lines, self.data))
         )
-        return replace(self, examples=examples, text=LabelledText(text, text_protocol) if text.rows else None)
+        if not text.rows:
+            return replace(self, examples=examples)
+        rows = replace(text, rows=[*text.rows, *examples.rows])
+        return replace(self, examples=examples, text=LabelledText(rows, text_protocol))
 
     def learn_from_text(self, seed: int) -> tuple[Path, float | None]:
         """Train the model on the labelled text, if there is any.
@@ -88,13 +101,15 @@ class TaskTraining:
         return self.folder / "taught", taught.best_score
 
     def finetune(self, start: Path, seed: int, learning_rate: float) -> FinetunedModel:
-        """Fine-tune the model of a folder on the task's examples.
+        """Fine-tune the model of a folder on the task's examples, if that is better on dev than text alone.
 
         Raises:
             DivergedError: the loss was infinite or not a number.
         """
         protocol = replace(self.protocol, learning_rate=learning_rate)
-        return self._train(start, seed, protocol, self.distillation, self.examples)
+        return self._train(
+            start, seed, protocol, self.distillation, self.examples, keep_start=start != self.source
+        )
 
     def remove_files(self) -> None:
         """Remove the temporary files."""
@@ -107,6 +122,8 @@ class TaskTraining:
         protocol: Protocol,
         distillation: TaskDistillation | None,
         rows: EncodedExamples | None,
+        *,
+        keep_start: bool = False,
     ) -> FinetunedModel:
         return finetune(
             start,
@@ -118,4 +135,5 @@ class TaskTraining:
             folder=self.folder / "trainer",
             distillation=distillation,
             train=rows,
+            keep_start=keep_start,
         )

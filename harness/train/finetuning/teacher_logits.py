@@ -5,6 +5,7 @@ Shapes: **B** rows, **L** length, **N** texts or labelled words of a row, **C** 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from harness.data.batches import IGNORED
 from harness.data.examples import Example, TaskData, TextExample, TokenExample
-from harness.models.loading.encoder import count_token_types
+from harness.models.loading.encoder import count_token_types, load_task_tokenizer
+from harness.models.loading.folder import open_model_folder
 from harness.train.finetuning.encoding import TEACHER_LOGITS, EncodedExamples, Row, encode_examples, pad_rows
 from harness.train.finetuning.finetune import load_task_model
 from harness.train.finetuning.protocol import Protocol
@@ -43,37 +45,43 @@ def encode_with_logits(
     protocol: Protocol,
     *,
     teachers: Sequence[Path],
+    typed: bool = False,
 ) -> EncodedExamples:
     """Encode examples with the mean of the teachers' logits for each text or labelled word.
+
+    A teacher reads the examples with its own tokenizer, which need not be the student's.
 
     Args:
         examples: with gold labels, or of `make_examples`.
         data: the task.
-        tokenizer: of the teachers, and of the student that learns from the rows.
+        tokenizer: of the student that learns from the rows.
         protocol: for length, batches and precision.
         teachers: folders of models that were fine-tuned on the task.
+        typed: whether the student marks the second text of a pair by its token type.
     """
-    logits: list[Tensor] = []
-    encoded: EncodedExamples | None = None
+    totals: list[Tensor] = []
     for folder in teachers:
-        model = load_task_model(folder, data).eval()
-        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-        if encoded is None:
-            typed = count_token_types(model) > 1
-            encoded = encode_examples(examples, data, tokenizer, protocol.max_length, typed=typed)
-        computed = _compute_logits(model, encoded, protocol)
-        logits = [one + two for one, two in zip(logits, computed, strict=True)] if logits else computed
-    assert encoded is not None
-    rows = [
-        {**row, TEACHER_LOGITS: total / len(teachers)}
-        for row, total in zip(encoded.rows, logits, strict=True)
-    ]
+        logits = _compute_logits(folder, examples, data, protocol)
+        totals = [one + two for one, two in zip(totals, logits, strict=True)] if totals else logits
+    encoded = encode_examples(examples, data, tokenizer, protocol.max_length, typed=typed)
+    left = {number: total / len(teachers) for number, total in enumerate(totals)}
+    rows = []
+    for owner, row in zip(encoded.owners, encoded.rows, strict=True):
+        count = _count_labels(row)
+        rows.append({**row, TEACHER_LOGITS: left[owner][:count].clone()})
+        left[owner] = left[owner][count:]
     return replace(encoded, rows=rows)
 
 
 @torch.no_grad()
-def _compute_logits(model: Any, encoded: EncodedExamples, protocol: Protocol) -> list[Tensor]:
-    """Return the logits of each row's text or labelled words, N × C, in fp32."""
+def _compute_logits(
+    folder: Path, examples: Sequence[Example], data: TaskData, protocol: Protocol
+) -> list[Tensor]:
+    """Return a fine-tuned model's logits of each example's text or labelled words, N × C, in fp32."""
+    model = load_task_model(folder, data).eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = load_task_tokenizer(open_model_folder(folder))
+    typed = count_token_types(model) > 1
+    encoded = encode_examples(examples, data, tokenizer, protocol.max_length, typed=typed)
     order = sorted(range(len(encoded.rows)), key=lambda row: -len(encoded.rows[row]["input_ids"]))
     by_row: dict[int, Tensor] = {}
     size = 4 * protocol.batch_size
@@ -86,7 +94,10 @@ def _compute_logits(model: Any, encoded: EncodedExamples, protocol: Protocol) ->
             logits_NC = model(**given).logits[labels.to(model.device) != IGNORED].float().cpu()
         counts = [_count_labels(encoded.rows[number]) for number in numbers]
         by_row.update(zip(numbers, logits_NC.split(counts), strict=True))
-    return [by_row[number].clone() for number in range(len(order))]
+    by_example: dict[int, list[Tensor]] = defaultdict(list)
+    for row, owner in enumerate(encoded.owners):
+        by_example[owner].append(by_row[row])
+    return [torch.cat(by_example[number]) for number in range(len(examples))]
 
 
 def _count_labels(row: Row) -> int:
