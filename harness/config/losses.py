@@ -72,6 +72,14 @@ LOSSES: Mapping[str, Loss] = MappingProxyType(
         "hidden_cosine": Loss(
             "last_state", "Sanh et al. 2019; last layer, mean over positions", requires="width"
         ),
+        "centred_cosine": Loss(
+            "last_state", "as hidden_cosine, less the teacher's mean state of the batch", requires="width"
+        ),
+        "sentence_cosine": Loss(
+            "states",
+            "Reimers and Gurevych 2019 for the mean over a row; less the teacher's mean of the batch",
+            requires="width",
+        ),
         "hidden_mse": Loss("last_state", "last layer, mean over positions and dimensions", requires="width"),
         "embedding_mse": Loss(
             "states", "Jiao et al. 2020, equation 9; mean over positions, dimensions", _BOTH, requires="width"

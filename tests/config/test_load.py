@@ -183,7 +183,7 @@ RECIPES = [
     (step(2, loss={"relation_kk": 1}), "steps[2].distill: expected a relation_split with relation_kk; got none; add one, as relation_split: 4"),
     (step(2, relation_split=4), "steps[2].distill: relation_split is used by relation_qq, relation_kk, relation_vv only; "
      "remove it, or weigh one of them"),
-    (step(2, projection="learned"), "steps[2].distill: projection is used by hidden_cosine, hidden_mse, embedding_mse, "
+    (step(2, projection="learned"), "steps[2].distill: projection is used by hidden_cosine, centred_cosine, sentence_cosine, hidden_mse, embedding_mse, "
      "feature_mse, patient only; remove it, or weigh one of them"),
     (step(2, layers="last"), "steps[2].distill: layers is used by feature_mse, patient, attention_score_mse, attention_mse, "
      "attention_kl only; remove it, or weigh one of them"),

@@ -62,6 +62,49 @@ def test_relations_by_hand_with_heads_of_unequal_width():
         assert loss(inputs).item() == pytest.approx(divergence / 2)
 
 
+def last(student, teacher):
+    """Return loss inputs whose last states at three positions are these."""
+    return LossInputs(
+        student=Outputs(states(), last_ND=torch.tensor(student)),
+        teacher=Outputs(states(), last_ND=torch.tensor(teacher)),
+        labels_N=torch.tensor([]),
+        mask_BL=torch.ones(1, len(student), dtype=torch.bool),
+        settings=LossSettings(),
+    )
+
+
+def test_centred_cosine_by_hand():
+    """The teacher's mean is (10, 0): what is left are (1, 0), (−1, 0) and zero distances of the student."""
+    inputs = last([[10.0, 1.0], [9.0, 0.0]], [[11.0, 0.0], [9.0, 0.0]])
+    # student less the mean: (0, 1) at a right angle to (1, 0), and (−1, 0) like the teacher's
+    assert hidden_states.centred_cosine(inputs).item() == pytest.approx(0.5)
+    plain = hidden_states.hidden_cosine(inputs).item()
+    assert plain < 0.01, "the direction that all positions share hides the difference"
+
+
+def test_sentence_cosine_by_hand():
+    """Row means less the teacher's mean (10, 0); padding of 99 plays no part."""
+    student = states(
+        torch.zeros(2, 2, 2), torch.tensor([[[9.0, 1.0], [11.0, 1.0]], [[9.0, 0.0], [99.0, 99.0]]])
+    )
+    teacher = states(
+        torch.zeros(2, 2, 2), torch.tensor([[[10.0, 0.0], [12.0, 0.0]], [[9.0, 0.0], [7.0, 5.0]]])
+    )
+    inputs = LossInputs(
+        student=Outputs(student),
+        teacher=Outputs(teacher),
+        labels_N=torch.tensor([]),
+        mask_BL=torch.tensor([[True, True], [True, False]]),
+        settings=LossSettings(),
+    )
+    assert hidden_states.sentence_cosine(inputs).item() == pytest.approx(0.5)
+
+
+def test_one_vector_has_no_centre():
+    inputs = last([[10.0, 1.0]], [[11.0, 0.0]])
+    assert hidden_states.centred_cosine(inputs).item() == 0.0
+
+
 def states(*layers):
     return HiddenStates(tuple(layers), (), (), (), 1)
 

@@ -28,6 +28,48 @@ def hidden_cosine(inputs: LossInputs) -> Tensor:
 
 
 @loss_function
+def centred_cosine(inputs: LossInputs) -> Tensor:
+    """Compute 1 − cos(student − μ, teacher − μ) of the last hidden states, mean over positions.
+
+    μ is the mean of the teacher's states over the batch's positions. The states of many encoders, such as
+    multilingual-e5, have most of their length in one direction (Ethayarajh 2019, "How contextual are
+    contextualized word representations?"): without μ the loss compares what all positions share.
+    """
+    student_ND, teacher_NT = inputs.last
+    return _compare_centred(_project(student_ND, inputs.projection_TD), teacher_NT.float())
+
+
+@loss_function
+def sentence_cosine(inputs: LossInputs) -> Tensor:
+    """Compute 1 − cos(student − μ, teacher − μ) of each row's mean last hidden state, mean over rows.
+
+    A row's mean is over its attended positions, as sentence encoders pool (Reimers and Gurevych 2019); μ is
+    the mean of the teacher's over the batch's rows.
+    """
+    student, teacher = inputs.states
+    mask_BL1 = inputs.mask_BL.unsqueeze(-1)
+
+    def pool(states_BLD: Tensor) -> Tensor:
+        return (states_BLD.float() * mask_BL1).sum(1) / mask_BL1.sum(1).clamp(min=1)
+
+    student_BD, teacher_BT = pool(student.hidden_states[-1]), pool(teacher.hidden_states[-1])
+    return _compare_centred(_project(student_BD, inputs.projection_TD), teacher_BT)
+
+
+def _project(states_ND: Tensor, projection_TD: Tensor | None) -> Tensor:
+    states_ND = states_ND.float()
+    return states_ND if projection_TD is None else functional.linear(states_ND, projection_TD.float())
+
+
+def _compare_centred(student_NT: Tensor, teacher_NT: Tensor) -> Tensor:
+    """Return the mean of 1 − cos of vectors less the teacher's mean; zero for fewer than two vectors."""
+    if len(teacher_NT) < 2:
+        return 0 * student_NT.sum()
+    mean_T = teacher_NT.mean(0)
+    return 1 - functional.cosine_similarity(student_NT - mean_T, teacher_NT - mean_T).mean()
+
+
+@loss_function
 def hidden_mse(inputs: LossInputs) -> Tensor:
     """Compute the mean of (student − teacher)² of the last hidden states over positions and dimensions."""
     student_ND, teacher_NT = inputs.last
