@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -77,57 +77,86 @@ def run(context: Context) -> FinetuningFacts:
     if distillation is not None and distillation.stores_logits:
         training = training.label(_read_lines(context, distillation), _read_text_protocol(context, protocol))
 
-    predictions: dict[int, Labels] = {}
-    seeds: dict[str, SeedFacts] = {}
-    dropped: dict[str, list[AttemptFacts]] = {}
+    outcome = _finetune_seeds(context, training, learning_rates, dev)
+    training.remove_files()
+    scores = write_scores(
+        context,
+        data,
+        outcome.predictions,
+        protocol=written,
+        model=name_model(source),
+        packages=("torch", "transformers", "tokenizers", *(["peft"] if protocol.method == "lora" else [])),
+        facts=FinetunedScoresFacts,
+        seeds=outcome.seeds,
+        dropped=outcome.dropped,
+        majority=majority,
+        text=_describe_text(training),
+    )
+    return FinetuningFacts(scores=scores)
+
+
+@dataclass
+class _Outcome:
+    """The fine-tunings of all seeds.
+
+    Attributes:
+        predictions: labels of the test part by seed.
+        seeds: each fine-tuning.
+        dropped: the attempts of seeds of which none had a finite loss.
+    """
+
+    predictions: dict[int, Labels] = field(default_factory=dict)
+    seeds: dict[str, SeedFacts] = field(default_factory=dict)
+    dropped: dict[str, list[AttemptFacts]] = field(default_factory=dict)
+
+
+def _finetune_seeds(
+    context: Context, training: TaskTraining, learning_rates: Sequence[float], dev: DevPart
+) -> _Outcome:
+    """Fine-tune with each seed, the first of which chooses the rate; keep the models that are asked for.
+
+    Raises:
+        HarnessError: the loss of every seed was not finite.
+    """
+    outcome, config = _Outcome(), context.config
     for done, seed in enumerate(config["seeds"]):
         context.progress(done, len(config["seeds"]), "seeds", {})
         try:
             start, dev_after_text = training.learn_from_text(seed)
         except DivergedError:
-            rate = _read_text_protocol(context, protocol).learning_rate
-            dropped[str(seed)] = [AttemptFacts(learning_rate=rate, dev_score=None, problem=DIVERGED)]
+            rate = _read_text_protocol(context, training.protocol).learning_rate
+            failed = AttemptFacts(learning_rate=rate, dev_score=None, problem=DIVERGED)
+            outcome.dropped[str(seed)] = [failed]
             continue
         selection = select_finetuning(partial(training.finetune, start, seed), learning_rates, dev)
         attempts = [AttemptFacts(**asdict(attempt)) for attempt in selection.attempts]
-        if selection.model is None:
-            dropped[str(seed)] = attempts
+        kept = selection.model
+        if kept is None:
+            outcome.dropped[str(seed)] = attempts
             continue
-        folder = _choose_model_folder(config, seed, is_first=not predictions)
+        folder = _choose_model_folder(config, seed, is_first=not outcome.predictions)
         if folder is not None:
-            checkpoint.save_checkpoint(selection.model.model, tokenizer, context.out / folder)
-        predictions[seed] = predict_test(selection.model.model, tokenizer, data, protocol)
-        seeds[str(seed)] = SeedFacts(
-            best_epoch=selection.model.best_epoch,
-            dev=selection.model.dev_scores,
-            num_trained=selection.model.num_trained,
+            checkpoint.save_checkpoint(kept.model, training.tokenizer, context.out / folder)
+        outcome.predictions[seed] = predict_test(
+            kept.model, training.tokenizer, training.data, training.protocol
+        )
+        outcome.seeds[str(seed)] = SeedFacts(
+            best_epoch=kept.best_epoch,
+            dev=kept.dev_scores,
+            num_trained=kept.num_trained,
             learning_rate=selection.kept.learning_rate,
             attempts=attempts,
             dev_after_text=dev_after_text,
-            fitting_tokens=selection.model.fitting_tokens,
+            fitting_tokens=kept.fitting_tokens,
         )
         learning_rates = [selection.kept.learning_rate]
-    training.remove_files()
-    if not predictions:
+    if not outcome.predictions:
+        lowest = min(learning_rates) * LOWER**MOST_REPEATS
         raise HarnessError(
-            f"score: {data.task.name}: expected a finite loss with one of the seeds; got none, down to a "
-            f"learning rate of {min(learning_rates) * LOWER**MOST_REPEATS:g}; lower the scale's "
-            "score.learning_rate"
+            f"score: {training.data.task.name}: expected a finite loss with one of the seeds; got none, down "
+            f"to a learning rate of {lowest:g}; lower the scale's score.learning_rate"
         )
-    scores = write_scores(
-        context,
-        data,
-        predictions,
-        protocol=written,
-        model=name_model(source),
-        packages=("torch", "transformers", "tokenizers", *(["peft"] if protocol.method == "lora" else [])),
-        facts=FinetunedScoresFacts,
-        seeds=seeds,
-        dropped=dropped,
-        majority=majority,
-        text=_describe_text(training),
-    )
-    return FinetuningFacts(scores=scores)
+    return outcome
 
 
 def _choose_model_folder(config: Mapping[str, Any], seed: int, *, is_first: bool) -> str | None:

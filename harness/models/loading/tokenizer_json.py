@@ -30,6 +30,8 @@ _SETTINGS = (
     "extra_special_tokens",
     "split_special_tokens",
 )
+LARGEST_ID = 10_000_000
+"""The largest token id that is read; the largest vocabularies of encoders have half a million tokens."""
 _CAPITALS_FRACTION = 0.01
 """A vocabulary with capital letters in this share of its tokens is one of text with capital letters."""
 
@@ -57,6 +59,7 @@ def read_tokenizer(folder: Path, config: PretrainedConfig | None = None) -> PreT
             setattr(made, _NOTES, _describe_unused_capitals(made))
         return made
     backend, source = Tokenizer.from_file(str(file)), file.read_bytes()
+    _check_ids(backend)
     rebuilt = _rebuild_by_class(folder, config)
     notes = _describe_kept_capitals(rebuilt, backend)
     if _is_same(rebuilt.backend_tokenizer, backend):
@@ -110,6 +113,14 @@ def list_reading_notes(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """Return a line for each thing in a tokenizer's files that its user may not expect."""
     notes: tuple[str, ...] = getattr(tokenizer, _NOTES, ())
     return notes
+
+
+def _check_ids(backend: Tokenizer) -> None:
+    """Refuse an id so large that the library, which walks through all numbers below it, takes all memory."""
+    vocabulary: dict[str, int] = backend.get_vocab(with_added_tokens=True)
+    token = max(vocabulary, key=lambda one: vocabulary[one], default=None)
+    if token is not None and vocabulary[token] > LARGEST_ID:
+        raise ValueError(f"token '{token}' has the id {vocabulary[token]}, above {LARGEST_ID}")
 
 
 def _rebuild_by_class(folder: Path, config: PretrainedConfig | None) -> PreTrainedTokenizerBase:

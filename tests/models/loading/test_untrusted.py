@@ -89,6 +89,13 @@ def set_nan(folder: Path):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def give_huge_id(folder):
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = spec["model"]["vocab"]
+    vocabulary[next(reversed(vocabulary))] = 2**31
+    (folder / "tokenizer.json").write_text(json.dumps(spec))
+
+
 REFUSED = {
     "a pickle through the index": (name_a_pickle, "got 'pytorch_model.bin', which is never read"),
     "a payload through the index": (name_a_payload, "got 'pytorch_model.bin', which is never read"),
@@ -129,6 +136,7 @@ REFUSED = {
         "got a larger number",
     ),
     "deep nesting": (nest_deep, "expected a config.json of at most 20 levels; got a deeper one"),
+    "a token with a huge id": (give_huge_id, r"token '.+' has the id 2147483648, above 10000000"),
     "weights that are no numbers": (
         set_nan,
         "expected weights that are numbers; got infinite ones or NaN in",
