@@ -1,4 +1,4 @@
-"""The results in README equal the records of their runs."""
+"""The results in README and docs/first-run.md equal the records of their runs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from harness.report import tables
 from harness.report.results import read_results
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-RECORDS = sorted(set(re.findall(r"benchmarks/records/[\w.-]+\.json", README)))
+PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/first-run.md")}
+RECORDS = sorted(
+    {
+        (page, name)
+        for page, text in PAGES.items()
+        for name in re.findall(r"benchmarks/records/[\w.@-]+\.json", text)
+    }
+)
 
 
 def rows(text):
@@ -25,17 +31,17 @@ def rows(text):
     ]
 
 
-def test_readme_names_its_records():
-    assert any(name.startswith("benchmarks/records/mt-gurgurov2025-mini") for name in RECORDS)
-    shown = {Path(name).name.split("_")[0] for name in RECORDS}
-    assert {"mt-compare-small-folder", "sl-compare-small-folder"} <= shown
+def test_the_pages_name_their_records():
+    shown = {(page, Path(name).name.split("_")[0]) for page, name in RECORDS}
+    assert ("docs/first-run.md", "mt-gurgurov2025-mini") in shown
+    assert ("README.md", "sl-compact2026@14m-laptop-folder") in shown
 
 
-@pytest.mark.parametrize("name", RECORDS)
-def test_readme_shows_every_score_of_its_records(name):
+@pytest.mark.parametrize(("page", "name"), RECORDS)
+def test_a_page_shows_every_score_of_its_records(page, name):
     """The row of a model contains its size and every score of the record, to the digit."""
     results = read_results(ROOT / name)
-    shown = rows(README)
+    shown = rows(PAGES[page])
     for table in (tables.tabulate_scores(results), tables.tabulate_baselines(results)):
         for model, *cells in table.rows:
             expected = {*cells[:-2], cells[-1]}  # without the average, which tables of one language show
@@ -45,7 +51,7 @@ def test_readme_shows_every_score_of_its_records(name):
             )
 
 
-@pytest.mark.parametrize("name", RECORDS)
-def test_readme_names_the_commit_of_its_records(name):
+@pytest.mark.parametrize(("page", "name"), RECORDS)
+def test_a_page_names_the_commit_of_its_records(page, name):
     commit = str(read_results(ROOT / name).environment["commit"])[:7]
-    assert f"commit {commit}" in README.replace("\n", " ")
+    assert f"commit {commit}" in PAGES[page].replace("\n", " ")
