@@ -97,7 +97,7 @@ torture: $(READY) ## kill, damage, fill, lie, fuzz: print what was survived (als
 	@THP_MEM_ALLOC_ENABLE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.torture $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(SHARE),--share "$(SHARE)") $(if $(filter command environment,$(origin RECORDS)),--record "$(RECORDS)")
 
-sanitize: $(READY) ## the tests of the ops under AddressSanitizer and UBSan (also ONLY)
+sanitize: $(READY) ## the tests of the ops under AddressSanitizer, UBSan and ThreadSanitizer (also ONLY)
 	@VENV="$(VENV)" .ci/sanitize $(ONLY)
 
 bench-history: $(READY) ## draw the records of make bench over time, into build/history

@@ -38,9 +38,9 @@ def compile_object(source: Path, folder: Path, *flags: str, csrc: Path = ROOT / 
     return target
 
 
-def link(objects: list[Path], folder: Path) -> Path:
+def link(objects: list[Path], folder: Path, *flags: str) -> Path:
     compiler = os.environ.get("CXX", "c++").split()
-    subprocess.run([*compiler, *map(str, objects), "-o", str(folder / "fuzz")], check=True)
+    subprocess.run([*compiler, *flags, *map(str, objects), "-o", str(folder / "fuzz")], check=True)
     return folder / "fuzz"
 
 
@@ -121,6 +121,45 @@ def test_fuzz_catches_a_mutation(name, runner, tmp_path):
     mutated = compile_object(source, tmp_path, "-DFUZZ_FLOAT_ONLY", "-O0", csrc=tmp_path / "csrc")
     done = subprocess.run([link([*runner, mutated], tmp_path), "1000"], capture_output=True, check=False)
     assert done.returncode != 0
+
+
+RACES = (
+    "",
+    "forward_row without its barrier",
+    "sum_block without its barrier",
+    "gelu_backward without its barrier",
+)
+"""The kernels as they are, and without barriers. The barrier of merge_block is left to the values: gcc does
+not instrument the copy of a struct that is passed by value, which is what it protects."""
+thread_sanitizer = pytest.mark.skipif(
+    "HARNESS_TSAN" not in os.environ, reason="takes minutes; `make sanitize` runs it (HARNESS_TSAN=1)"
+)
+
+
+@thread_sanitizer
+@pytest.mark.parametrize("name", RACES)
+def test_only_a_missing_barrier_is_a_race(name, tmp_path):
+    """ThreadSanitizer takes each CUDA thread for a thread that nothing but a barrier orders."""
+    shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    if name:
+        mutation = MUTATIONS[name]
+        path = tmp_path / "csrc" / mutation.op / "rows.cuh"
+        path.write_text(path.read_text().replace(mutation.old, mutation.new, 1))
+    checked = [source for source in sorted(HOST.glob("*.cpp")) if source.stem != "fibers"]
+    objects = [
+        compile_object(source, tmp_path, "-fsanitize=thread", csrc=tmp_path / "csrc") for source in checked
+    ]
+    objects.append(compile_object(HOST / "fibers.cpp", tmp_path, "-DHOST_TSAN"))
+    fuzz = link(objects, tmp_path, "-fsanitize=thread")
+    done = subprocess.run(
+        [fuzz, "32" if name else "160", SEED],
+        env={**os.environ, "TSAN_OPTIONS": "halt_on_error=1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("data race" in done.stderr) == bool(name), done.stderr[:2000]
+    assert (done.returncode == 0) == (not name)
 
 
 def test_library_loads_with_a_torch_without_cuda():

@@ -1,4 +1,5 @@
-// Fibers with a switch of their own on x86-64, with ucontext elsewhere.
+// Fibers with a switch of their own on x86-64, with ucontext elsewhere. With HOST_TSAN they are threads to ThreadSanitizer,
+// which a barrier orders, and nothing else: this file itself is then not instrumented.
 #include "fibers.h"
 
 #include <memory>
@@ -32,6 +33,9 @@ switch_stack:
 #else
 #include <ucontext.h>
 #endif
+#ifdef HOST_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
 
 namespace host {
 
@@ -43,10 +47,41 @@ namespace {
 constexpr size_t kStackBytes = 64 << 10;
 constexpr unsigned kLanes = 32;
 
+#ifdef HOST_TSAN
+// What happened before a release at a place is ordered before what follows an acquire there.
+void release(void* place) { __tsan_release(place); }
+void acquire(void* place) { __tsan_acquire(place); }
+
+// The thread that ThreadSanitizer takes a fiber for.
+struct Marks {
+  void* fiber = nullptr;
+  void create() {
+    destroy();
+    fiber = __tsan_create_fiber(0);
+  }
+  void destroy() {
+    if (fiber) __tsan_destroy_fiber(fiber);
+    fiber = nullptr;
+  }
+  void take_own() { fiber = __tsan_get_current_fiber(); }
+  void switch_to() { __tsan_switch_to_fiber(fiber, __tsan_switch_to_fiber_no_sync); }
+};
+#else
+void release(void*) {}
+void acquire(void*) {}
+struct Marks {
+  void create() {}
+  void destroy() {}
+  void take_own() {}
+  void switch_to() {}
+};
+#endif
+
 enum class State { ready, in_barrier, in_exchange, finished };
 
 // A place where one thread of control stops and goes on.
 struct Context {
+  Marks marks;
 #if defined(__x86_64__)
   void* stack = nullptr;
 
@@ -54,8 +89,12 @@ struct Context {
     auto* top = reinterpret_cast<uint64_t*>(memory + kStackBytes) - 2;  // entry finds the stack aligned as after a call
     *top = reinterpret_cast<uint64_t>(entry);
     stack = top - 6;
+    marks.create();
   }
-  void switch_to(Context& other) { switch_stack(&stack, other.stack); }
+  void switch_to(Context& other) {
+    other.marks.switch_to();
+    switch_stack(&stack, other.stack);
+  }
 #else
   ucontext_t context;
 
@@ -65,8 +104,12 @@ struct Context {
     context.uc_stack.ss_size = kStackBytes;
     context.uc_link = nullptr;
     makecontext(&context, entry, 0);
+    marks.create();
   }
-  void switch_to(Context& other) { swapcontext(&context, &other.context); }
+  void switch_to(Context& other) {
+    other.marks.switch_to();
+    swapcontext(&context, &other.context);
+  }
 #endif
 };
 
@@ -85,7 +128,8 @@ struct Warp {
 struct Block {
   std::vector<Thread> threads;
   std::vector<Warp> warps;
-  unsigned in_barrier = 0, finished = 0;
+  unsigned in_barrier = 0, barriers = 0, finished = 0;
+  char phases[2];
   std::string fault;
   Context scheduler;
   Call call{};
@@ -114,7 +158,9 @@ std::string name(const Thread& thread) {
 }
 
 void enter() {
+  acquire(&block.call);
   block.call.function(block.call.context);
+  release(&block.finished);
   self().state = State::finished;
   ++block.finished;
   if (block.in_barrier > 0) report(name(self()) + " ended while others wait at a barrier");
@@ -161,20 +207,28 @@ void run_block(Place grid, Place size, Place place, const Call& call) {
   block_place = place;
   block.call = call;
   prepare(size);
+  block.scheduler.marks.take_own();
+  release(&block.call);
   while (block.fault.empty() && block.finished < block.threads.size()) {
     if (sweep() == 0) block.fault = "every thread waits, at a barrier or for the lanes of its warp";
   }
+  acquire(&block.finished);
+  for (Thread& thread : block.threads) thread.context.marks.destroy();
   if (!block.fault.empty()) throw Fault(block.fault);
 }
 
 void wait_for_block() {
   if (block.finished > 0) report(name(self()) + " waits at a barrier after others ended");
+  char* const phase = &block.phases[block.barriers % 2];  // a thread may reach the next barrier before others leave this one
+  release(phase);
   self().state = State::in_barrier;
   if (++block.in_barrier == block.threads.size()) {
     block.in_barrier = 0;
+    ++block.barriers;
     for (Thread& thread : block.threads) thread.state = State::ready;
   }
   leave();
+  acquire(phase);
 }
 
 uint64_t exchange(unsigned mask, uint64_t value, unsigned source) {
