@@ -19,6 +19,7 @@ from harness.report.render import render_html, render_markdown, write_report
 from harness.report.results import Results
 from harness.report.texts import ReadingNote, Repeats
 from harness.report.values import IntervalValue, SpeedRatio, TeacherNote
+from harness.stages.io.finetuning_notes import describe_fitting
 
 
 class Page(HTMLParser):
@@ -220,6 +221,15 @@ def test_tables_are_rectangular_and_provenance_lists_every_key(results: Results)
         assert table.rows
         assert {len(row) for row in table.rows} == {len(table.header)}
     assert {row[0] for row in tables.tabulate_provenance(results).rows} == results.list_keys()
+
+
+def test_batches_that_did_not_fit_are_noted_under_the_trainings(results: Results):
+    assert "went through" not in tables.tabulate_training(results).note
+    one = results.training[0].model_copy(update={"note": describe_fitting(1024)})
+    table = tables.tabulate_training(results.model_copy(update={"training": (one,)}))
+    assert table.note.endswith(
+        f"{one.step}: no memory for a whole batch; 1,024 tokens at most went through the model at once."
+    )
 
 
 def test_loss_per_byte_and_leakage_are_listed(results: Results):
