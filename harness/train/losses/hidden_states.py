@@ -31,9 +31,9 @@ def hidden_cosine(inputs: LossInputs) -> Tensor:
 def centred_cosine(inputs: LossInputs) -> Tensor:
     """Compute 1 − cos(student − μ, teacher − μ) of the last hidden states, mean over positions.
 
-    μ is the mean of the teacher's states over the batch's positions. The states of many encoders, such as
-    multilingual-e5, have most of their length in one direction (Ethayarajh 2019, "How contextual are
-    contextualized word representations?"): without μ the loss compares what all positions share.
+    μ is the mean of the teacher's states over the batch's positions. The states of encoders share a direction
+    (Ethayarajh 2019, "How contextual are contextualized word representations?"): without μ the loss compares
+    what all positions share.
     """
     student_ND, teacher_NT = inputs.last
     return _compare_centred(_project(student_ND, inputs.projection_TD), teacher_NT.float())
@@ -107,10 +107,8 @@ def patient(inputs: LossInputs) -> Tensor:
     student, teacher = inputs.states
     losses = []
     for student_layer, teacher_layer in inputs.pairs[:-1]:
-        student_BD = student.hidden_states[student_layer][:, 0].float()
+        student_BD = _project(student.hidden_states[student_layer][:, 0], inputs.projection_TD)
         teacher_BT = teacher.hidden_states[teacher_layer][:, 0].float()
-        if inputs.projection_TD is not None:
-            student_BD = functional.linear(student_BD, inputs.projection_TD.float())
         losses.append(
             functional.mse_loss(
                 functional.normalize(student_BD, dim=-1), functional.normalize(teacher_BT, dim=-1)
