@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+NO_MEMORY = "can't allocate memory"
+"""A part of the message of torch's allocator on a CPU, which raises no class of its own."""
+
 
 class HarnessError(Exception):
     """An error that the user can fix; its text is the one line that the user reads.

@@ -14,7 +14,7 @@ import typer
 from harness.cli.app import app, err
 from harness.cli.terminal import prepare_terminal
 from harness.cli.threads import choose_default, use_threads
-from harness.errors import HarnessError, UsageError
+from harness.errors import NO_MEMORY, HarnessError, UsageError
 
 # Each of these adds its commands to the app, in the order in which --help shows them.
 # isort: off
@@ -33,12 +33,10 @@ import harness.cli.machine  # noqa: F401
 EXTRAS = MappingProxyType(
     {"datasets": "hub", "onnx": "export", "onnxscript": "export"}
     | dict.fromkeys(("accelerate", "huggingface_hub", "matplotlib", "peft", "safetensors"), "train")
-    | dict.fromkeys(("scipy", "sklearn", "torch", "transformers", "zstandard"), "train")
+    | dict.fromkeys(("scipy", "sklearn", "threadpoolctl", "torch", "transformers", "zstandard"), "train")
 )
 """The extra that installs a package which the core does not need."""
 _INTERRUPTED = 130
-_NO_MEMORY = "can't allocate memory"
-"""A part of torch's message."""
 _FAULT = 70
 """``EX_SOFTWARE`` of sysexits.h."""
 
@@ -84,7 +82,7 @@ def _explain_environment(error: Exception) -> str | None:
     if isinstance(error, UnicodeError):
         advice = "rename the file or folder, or convert the text"
         return f"text: expected UTF-8; got bytes that are none ({error}); {advice}"
-    if isinstance(error, MemoryError) or _NO_MEMORY in str(error):
+    if isinstance(error, MemoryError) or NO_MEMORY in str(error):
         advice = "free memory, or take a smaller model or scale"
         return f"memory: expected room for the model and its data; got none left; {advice}"
     return None

@@ -92,7 +92,7 @@ def prepare_source(task: str, model: Any, tokenizer: Any) -> ExportSource:
         raise HarnessError(
             f"export: expected float32 weights; got {', '.join(sorted(types))}; call model.float()"
         )
-    token_types = count_token_types(model)
+    token_types = count_token_types(model.config)
     takes = set(inspect.signature(model.forward).parameters) & set(tokenizer.model_input_names)
     if "input_ids" not in takes:
         raise HarnessError(

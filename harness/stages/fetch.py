@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from harness.config.shape import Shape
 from harness.errors import HarnessError
 from harness.models.loading import checkpoint
-from harness.models.loading.hub import locate_model
-from harness.models.loading.licence import read_licence
 from harness.models.loading.tokenizer_json import list_reading_notes
 from harness.stages.io.artifacts import write_model
 from harness.stages.io.facts import FetchFacts, TeacherFacts
@@ -28,7 +26,7 @@ def run(context: Context) -> FetchFacts:
     teacher = TeacherFacts(
         name=config.get("name") or Path(source).resolve().name,
         revision=config.get("revision"),
-        licence=read_licence(locate_model(source, config.get("revision"))),
+        licence=loaded.licence,
     )
     written = write_model(context, model, tokenizer)
     return FetchFacts(

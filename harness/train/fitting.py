@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from harness.data.batches import IGNORED
+from harness.errors import NO_MEMORY
 from harness.train.finetuning.encoding import TEACHER_LOGITS
-
-_NO_MEMORY = "can't allocate memory"  # of torch's own allocator on a CPU, which raises no class of its own
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether torch had no memory for a tensor."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_MEMORY in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or NO_MEMORY in str(error)
 
 
 def split_rows(batch: Mapping[str, Tensor], max_tokens: int) -> Iterator[dict[str, Tensor]]:

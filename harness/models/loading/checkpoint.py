@@ -21,6 +21,7 @@ from harness.models.families.layout import FamilyLayout
 from harness.models.families.table import LAYOUTS, is_tied
 from harness.models.loading.folder import ModelFolder, escape_text, open_model_folder, quiet
 from harness.models.loading.hub import locate_model
+from harness.models.loading.licence import read_licence
 from harness.models.loading.stock import load_stock_model
 from harness.models.loading.tokenizer import check_ids_match_rows, load_tokenizer
 from harness.models.loading.tokenizer_json import save_tokenizer
@@ -109,11 +110,13 @@ class LoadedTeacher(NamedTuple):
         checkpoint: the encoder with an MLM head, and its tokenizer.
         new_head: whether the folder had no MLM head, so that the head is random and must be fitted.
         dropped_rows: how many rows of the embeddings no token had; they are left out.
+        licence: as its card states it; None where it states none.
     """
 
     checkpoint: Checkpoint
     new_head: bool
     dropped_rows: int
+    licence: str | None
 
 
 def load_teacher(source: str | Path, revision: str | None = None) -> LoadedTeacher:
@@ -140,7 +143,8 @@ def load_teacher(source: str | Path, revision: str | None = None) -> LoadedTeach
     model.config.tie_word_embeddings = is_tied(model)
     model, tokenizer, dropped = _drop_rows(model, tokenizer)
     check_ids_match_rows(model, tokenizer, f"model '{folder.name}'")
-    return LoadedTeacher(Checkpoint(model.eval(), tokenizer), bool(in_head), dropped)
+    licence = read_licence(folder.path)
+    return LoadedTeacher(Checkpoint(model.eval(), tokenizer), bool(in_head), dropped, licence)
 
 
 def _initialize(model: PreTrainedModel, names: Sequence[str]) -> None:

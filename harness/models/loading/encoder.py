@@ -45,6 +45,6 @@ def _count_rows(folder: ModelFolder) -> int:
     return rows
 
 
-def count_token_types(model: Any) -> int:
+def count_token_types(config: Any) -> int:
     """Return how many token types a model has, as for the two texts of a pair; at least one."""
-    return max(1, getattr(model.config, "type_vocab_size", None) or 1)
+    return max(1, getattr(config, "type_vocab_size", None) or 1)

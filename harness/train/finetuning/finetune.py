@@ -106,7 +106,7 @@ def finetune(
     trainer_class = FiniteTrainer if distillation is None else _distilling_trainer(distillation, model, data)
     model = apply_method(model, protocol)
     trained = count_trained(model)
-    typed = count_token_types(model) > 1
+    typed = count_token_types(model.config) > 1
     dev = encode_examples(data.dev, data, tokenizer, protocol.max_length, typed=typed)
     if train is None:
         train = encode_examples(data.train, data, tokenizer, protocol.max_length, typed=typed)
@@ -140,7 +140,7 @@ def finetune(
 
 def predict_test(model: nn.Module, tokenizer: Any, data: TaskData, protocol: Protocol) -> Labels:
     """Return a fine-tuned model's labels of the test part."""
-    typed = count_token_types(model) > 1
+    typed = count_token_types(model.config) > 1
     test = encode_examples(data.test, data, tokenizer, protocol.max_length, typed=typed)
     return predict_labels(model, test, data, protocol.batch_size)
 

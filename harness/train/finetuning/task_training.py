@@ -11,9 +11,11 @@ from typing import Any
 from harness.data.examples import TaskData
 from harness.models.loading import checkpoint
 from harness.models.loading.encoder import count_token_types
+from harness.models.loading.folder import open_model_folder
+from harness.models.loading.settings import load_config
 from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.encoding import EncodedExamples
-from harness.train.finetuning.finetune import FinetunedModel, finetune, load_task_model
+from harness.train.finetuning.finetune import FinetunedModel, finetune
 from harness.train.finetuning.prediction import Labels
 from harness.train.finetuning.protocol import Protocol
 from harness.train.finetuning.teacher_logits import encode_with_logits, make_examples
@@ -68,7 +70,7 @@ class TaskTraining:
             text_protocol: how the model is trained on the text.
         """
         assert self.distillation is not None
-        typed = count_token_types(load_task_model(self.source, self.data)) > 1
+        typed = count_token_types(load_config(open_model_folder(self.source))) > 1
         examples, text = (
             encode_with_logits(
                 part,

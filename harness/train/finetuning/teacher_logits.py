@@ -80,7 +80,7 @@ def _compute_logits(
     """Return a fine-tuned model's logits of each example's text or labelled words, N × C, in fp32."""
     model = load_task_model(folder, data).eval().to("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = load_task_tokenizer(open_model_folder(folder))
-    typed = count_token_types(model) > 1
+    typed = count_token_types(model.config) > 1
     encoded = encode_examples(examples, data, tokenizer, protocol.max_length, typed=typed)
     order = sorted(range(len(encoded.rows)), key=lambda row: -len(encoded.rows[row]["input_ids"]))
     by_row: dict[int, Tensor] = {}
