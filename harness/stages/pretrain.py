@@ -13,6 +13,7 @@ from harness.models.surgery.stacking import stack_layers
 from harness.pipeline.checkpoints import is_sealed, seal_checkpoint
 from harness.stages.io.artifacts import locate_corpus, make_budget, write_model
 from harness.stages.io.facts import PretrainFacts, PretrainingFacts, TrainingFacts, TrainingHalf
+from harness.train.fitting import take_fewest
 from harness.train.language_model import teacher, training
 from harness.train.trackers import make_trackers
 
@@ -97,6 +98,6 @@ def _join(halves: list[TrainingFacts]) -> PretrainingFacts:
         train_s=train_s,
         resumed=resumed,
         losses=halves[-1].losses,
-        fitting_tokens=halves[-1].fitting_tokens,
+        fitting_tokens=take_fewest(*(half.fitting_tokens for half in halves)),
         halves=[TrainingHalf(tokens=half.tokens, steps=half.steps, train_s=half.train_s) for half in halves],
     )

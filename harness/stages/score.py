@@ -38,6 +38,7 @@ from harness.train.finetuning.rate_selection import (
     select_finetuning,
 )
 from harness.train.finetuning.task_training import TaskTraining
+from harness.train.fitting import take_fewest
 from harness.train.trainer import DivergedError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _finetune_seeds(
     for done, seed in enumerate(config["seeds"]):
         context.progress(done, len(config["seeds"]), "seeds", {})
         try:
-            start, dev_after_text = training.learn_from_text(seed)
+            start, taught = training.learn_from_text(seed)
         except DivergedError:
             rate = _read_text_protocol(context, training.protocol).learning_rate
             failed = AttemptFacts(learning_rate=rate, dev_score=None, problem=DIVERGED)
@@ -146,8 +147,8 @@ def _finetune_seeds(
             num_trained=kept.num_trained,
             learning_rate=selection.kept.learning_rate,
             attempts=attempts,
-            dev_after_text=dev_after_text,
-            fitting_tokens=kept.fitting_tokens,
+            dev_after_text=None if taught is None else taught.best_score,
+            fitting_tokens=take_fewest(*(one.fitting_tokens for one in (taught, kept) if one is not None)),
         )
         learning_rates = [selection.kept.learning_rate]
     if not outcome.predictions:
@@ -187,7 +188,7 @@ def _describe_text(training: TaskTraining) -> LabelledTextFacts | None:
     rows = training.text.rows
     tokens = sum(len(row["input_ids"]) for row in rows.rows)
     return LabelledTextFacts(
-        lines=rows.num_examples,
+        lines=training.text.num_lines,
         tokens=tokens,
         epochs=training.text.protocol.epochs,
         learning_rate=training.text.protocol.learning_rate,

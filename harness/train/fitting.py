@@ -20,6 +20,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or NO_MEMORY in str(error)
 
 
+def take_fewest(*tokens: int | None) -> int | None:
+    """Return the least ``fitting_tokens`` of several trainings; None where all batches fitted."""
+    return min((one for one in tokens if one is not None), default=None)
+
+
 def split_rows(batch: Mapping[str, Tensor], max_tokens: int) -> Iterator[dict[str, Tensor]]:
     """Split a batch into parts of as many whole rows as have ``max_tokens`` padded tokens, one at least."""
     rows = max(1, max_tokens // batch["input_ids"].shape[1])

@@ -16,7 +16,7 @@ from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.finetune import finetune
 from harness.train.finetuning.protocol import Protocol
 from harness.train.finetuning.teacher_logits import encode_with_logits
-from harness.train.fitting import FittingTrainer, is_out_of_memory, split_rows
+from harness.train.fitting import FittingTrainer, is_out_of_memory, split_rows, take_fewest
 from harness.train.language_model.training import train
 from harness.train.losses.objective import MLM, Objective
 
@@ -189,6 +189,11 @@ def test_rows_are_split_with_the_logits_of_their_labels():
     }
     parts = [part["teacher_logits"].tolist() for part in split_rows(batch, 2)]
     assert parts == [[[0.0, 1.0]], [[2.0, 3.0], [4.0, 5.0]], []]
+
+
+def test_the_fewest_tokens_of_several_trainings_are_taken():
+    assert take_fewest(None, 512, 1024) == 512
+    assert take_fewest(None, None) is None
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,10 @@ class SeedFacts(Facts):
 
 
 class LabelledTextFacts(Facts):
-    """The text that a model's teachers labelled, and how the model was trained on it with each seed."""
+    """The text that a model's teachers labelled, and how the model was trained on it with each seed.
+
+    `tokens` are those of the lines and of the task's own examples, whose logits are learned too.
+    """
 
     lines: int
     tokens: int

@@ -26,10 +26,12 @@ class LabelledText:
     """Text with the teachers' logits, and how a student is trained on it.
 
     Attributes:
+        num_lines: lines of the text.
         rows: the text, then the task's examples.
         protocol: epochs and rate among it.
     """
 
+    num_lines: int
     rows: EncodedExamples
     protocol: Protocol
 
@@ -84,14 +86,19 @@ class TaskTraining:
         )
         if not text.rows:
             return replace(self, examples=examples)
-        rows = replace(text, rows=[*text.rows, *examples.rows])
-        return replace(self, examples=examples, text=LabelledText(rows, text_protocol))
+        rows = replace(
+            text,
+            rows=[*text.rows, *examples.rows],
+            owners=[*text.owners, *(text.num_examples + owner for owner in examples.owners)],
+            num_examples=text.num_examples + examples.num_examples,
+        )
+        return replace(self, examples=examples, text=LabelledText(text.num_examples, rows, text_protocol))
 
-    def learn_from_text(self, seed: int) -> tuple[Path, float | None]:
+    def learn_from_text(self, seed: int) -> tuple[Path, FinetunedModel | None]:
         """Train the model on the labelled text, if there is any.
 
         Returns:
-            the folder to fine-tune from, and the best score on dev; None where there is no text.
+            the folder to fine-tune from, and the model after the text; None where there is no text.
         """
         if self.text is None:
             return self.source, None
@@ -100,7 +107,7 @@ class TaskTraining:
             self.source, seed, self.text.protocol, self.distillation.for_text(), self.text.rows
         )
         checkpoint.save_checkpoint(taught.model, self.tokenizer, self.folder / "taught")
-        return self.folder / "taught", taught.best_score
+        return self.folder / "taught", taught
 
     def finetune(self, start: Path, seed: int, learning_rate: float) -> FinetunedModel:
         """Fine-tune the model of a folder on the task's examples, if that is better on dev than text alone.
