@@ -51,8 +51,12 @@ def plan_baselines(
     start: str = TEACHER,
     student: str | None = None,
     trim: PlannedStep | None = None,
+    trimmed: str | None = None,
 ) -> list[Stage]:
     """Return the stages that make the baselines that are models.
+
+    Static embeddings come from the trimmed teacher where there is one: a language needs the vectors of a
+    few thousand tokens, and the teacher has a quarter of a million.
 
     Args:
         models: the evaluated models, baselines among them.
@@ -60,6 +64,7 @@ def plan_baselines(
         start: the stage of the teacher with its masked-language head.
         student: the stage of the student whose shape a baseline has.
         trim: the step by which a baseline trims the teacher.
+        trimmed: the stage of the recipe's own trimmed teacher.
     """
     ids = {model.id for model in models}
     stages = []
@@ -67,10 +72,10 @@ def plan_baselines(
         if name in ids and source is not None:
             stages.append(make_stage(name, "random", {"seed": scale.seed}, {"model": source}))
     if "trimmed-teacher" in ids and trim is not None:
-        inputs = {"model": start, "corpus": "corpus"}
-        stages.append(make_step_stage("trimmed-teacher", trim.step, inputs))
+        trimmed = "trimmed-teacher"
+        stages.append(make_step_stage(trimmed, trim.step, {"model": start, "corpus": "corpus"}))
     if "static" in ids:
-        stages.append(make_stage("static", "static", {}, {"model": TEACHER}))
+        stages.append(make_stage("static", "static", {}, {"model": trimmed or TEACHER}))
     return stages
 
 

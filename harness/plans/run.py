@@ -90,12 +90,14 @@ class _ChosenModels(NamedTuple):
         unscored: ids of the models that are described without scores, where others are scored.
         final: id of the final student.
         trim: the step by which a baseline trims the teacher; None where there is no such baseline.
+        trimmed: id of the recipe's own model that is the trimmed teacher; None where there is none.
     """
 
     described: tuple[EvaluatedModel, ...]
     unscored: tuple[str, ...]
     final: str
     trim: PlannedStep | None
+    trimmed: str | None
 
     @property
     def evaluated(self) -> tuple[EvaluatedModel, ...]:
@@ -131,7 +133,7 @@ def _choose_models(steps: RecipePlan, tasks: Sequence[str], scale: Scale) -> _Ch
     baselines = [evaluate_baseline(row, tasks) for row in rows]
     unscored = [name for name in shown if name != trimmed] if scale.score.models == "final" else []
     described = (TEACHER_MODEL, *students, *baselines)
-    return _ChosenModels(described, tuple(unscored) if tasks else (), final, trim)
+    return _ChosenModels(described, tuple(unscored) if tasks else (), final, trim, trimmed)
 
 
 def _describe_run(
@@ -158,7 +160,12 @@ def _chain_stages(
     mixed_corpus = [] if steps.mixed_corpus is None else [steps.mixed_corpus]
     stages = [*inputs.stages, *mixed_corpus, *steps.stages]
     stages += plan_baselines(
-        evaluated, scale, start=inputs.start, student=steps.stages[-1].id, trim=models.trim
+        evaluated,
+        scale,
+        start=inputs.start,
+        student=steps.stages[-1].id,
+        trim=models.trim,
+        trimmed=models.trimmed,
     )
     if not tasks:
         return stages

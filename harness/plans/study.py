@@ -221,7 +221,9 @@ def _assemble(
     mixed = {corpus.id: corpus for planned in entries if (corpus := planned.steps.mixed_corpus) is not None}
     stages = [*inputs.stages, *mixed.values()]
     stages += [stage for planned in entries for stage in planned.steps.stages]
-    stages += plan_baselines(evaluated, scale)
+    firsts = (planned.steps.stages[0] for planned in entries)
+    trimmed = next((stage.id for stage in firsts if stage.kind == "trim"), None)
+    stages += plan_baselines(evaluated, scale, trimmed=trimmed)
     stages += _plan_evaluation(info, entries, evaluated, tasks, scale)
     leaderboard = _describe_study(info, entries, evaluated, inputs, scale)
     stages.append(

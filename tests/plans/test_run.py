@@ -362,7 +362,26 @@ def test_written_text_of_hub_treebanks_is_part_of_the_key():
 
 def test_two_languages_share_the_teacher_alone(make_run_plan):
     one, other = make_run_plan("mt"), make_run_plan("sk")
-    assert set(one.plan.keys) - changed(one, other) == {"corpora", "teacher", "random-teacher", "static"}
+    assert set(one.plan.keys) - changed(one, other) == {"corpora", "teacher", "random-teacher"}
+
+
+SHORTEN = {"shorten": {"layers": "1/2", "keep": "spread"}}
+
+
+@pytest.mark.parametrize(
+    ("steps", "baselines", "source"),
+    [
+        ([{"trim": {"tokens": 40}}, SHORTEN], ["static"], "trim"),
+        ([{"adapt": {}}, SHORTEN, {"trim": {"tokens": 40}}], ["trimmed", "static"], "trimmed-teacher"),
+        ([{"adapt": {}}, SHORTEN, {"trim": {"tokens": 40}}], ["static"], "teacher"),
+        ([SHORTEN], ["trimmed", "static"], "teacher"),
+    ],
+)
+def test_static_embeddings_come_from_the_trimmed_teacher_where_there_is_one(
+    make_run_plan, steps, baselines, source
+):
+    run_plan = make_run_plan(steps=steps, changes={"score.baselines": baselines})
+    assert of(run_plan, "static").inputs == {"model": source}
 
 
 def downstream(plan, ids):

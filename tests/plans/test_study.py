@@ -57,6 +57,15 @@ def test_variants_share_equal_steps():
     assert one["trim"] != other["trim"], "it trims another model"
 
 
+@pytest.mark.parametrize(("recipe", "source"), [("compact2026", "compact2026.trim"), ("cruz2025", "teacher")])
+def test_static_embeddings_come_from_an_entry_that_trims_first(recipe, source):
+    scale = load_scale("mini")
+    scale = scale.model_copy(update={"score": scale.score.model_copy(update={"baselines": ("static",)})})
+    study_plan = plan_study(INFO, "mt", load_entries([recipe, "distilbert2019"]), scale)
+    static = next(stage for stage in study_plan.plan if stage.id == "static")
+    assert static.inputs == {"model": source}
+
+
 def test_source_language_makes_entries_different():
     entries = load_entries(["bistil2023@general", "bistil2023@monolingual", "bistil2023"])
     study_plan = plan_study(INFO, "mt", entries, load_scale("mini"))
