@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 TRIMMED = "trimmed"
 """The name of the baseline that is the teacher with the language's tokens alone."""
+TRIMMED_TITLE = "teacher, trimmed only"
+"""Its title, and that of a recipe's own model which is the same."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ BASELINES = (
     Baseline(
         "trimmed-teacher",
         TRIMMED,
-        "teacher, trimmed only",
+        TRIMMED_TITLE,
         "score",
         made_by="trim",
         of_recipe=True,

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.baselines import select_baselines
+from harness.baselines import TRIMMED_TITLE, select_baselines
 from harness.config.recipe import Recipe
 from harness.config.scale import Scale
 from harness.config.steps.base import TEACHER, PlannedStep
@@ -123,7 +123,8 @@ def _choose_models(steps: RecipePlan, tasks: Sequence[str], scale: Scale) -> _Ch
     trimmed = encoders[0].id if encoders[0].kind == "trim" else None
     if scale.score.models == "final" and trimmed is not None and trimmed not in (*shown, final):
         shown.insert(0, trimmed)
-    students = [EvaluatedModel(name, name, "student", name) for name in shown]
+    titles = {} if trimmed is None else {trimmed: TRIMMED_TITLE}
+    students = [EvaluatedModel(name, titles.get(name, name), "student", name) for name in shown]
     students.append(EvaluatedModel(final, f"{final} (final student)", "student", encoders[-1].id))
     # A recipe whose first step trims has the trimmed teacher among its own models.
     trim = next((step for step in encoders[1:] if step.kind == "trim"), None)

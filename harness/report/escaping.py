@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
 _MARKUP = {"\\": "\\\\", "`": "\\`", "|": "\\|", "[": "\\[", "]": "\\]", "<": "&lt;", ">": "&gt;", "\n": " "}
-_STEP = re.compile(r"student \((?P<step>[^()]+)\)")
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that reverse the text after them."""
 
@@ -31,9 +29,3 @@ def escape_markdown(text: object) -> str:
 def escape_code(text: object) -> str:
     """Return a text that stays between two backticks, on one line, in a cell of a table too."""
     return str(text).replace("`", "'").replace("|", "\\|").replace("\n", " ")
-
-
-def split_student(name: str) -> tuple[str, str]:
-    """Return ``student`` and the id of its step for a final student's name; else the name and nothing."""
-    match = _STEP.fullmatch(name)
-    return ("student", match["step"]) if match else (name, "")

@@ -78,8 +78,8 @@ class ModelResult(ReportModel):
 
     @property
     def title(self) -> str:
-        """The name in tables; a run's final student is called student, with the id of its step."""
-        return f"student ({self.id})" if self.name.endswith(_FINAL) else self.name
+        """The name in tables; a run's final student is called student."""
+        return "student" if self.name.endswith(_FINAL) else self.name
 
 
 class TaskScore(ReportModel):

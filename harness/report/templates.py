@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jinja2
 
-from harness.report.escaping import drop_control_characters, escape_code, escape_markdown, split_student
+from harness.report.escaping import drop_control_characters, escape_code, escape_markdown
 from harness.report.tables import format_percent
 from harness.units import format_bytes, format_short
 
@@ -30,6 +30,5 @@ def load_templates(*folders: Path) -> jinja2.Environment:
         "size": format_bytes,
         "short": format_short,
         "percent": format_percent,
-        "split_student": split_student,
     }
     return environment

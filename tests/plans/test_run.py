@@ -241,6 +241,7 @@ def test_trimmed_teacher_of_a_recipe_that_trims_first_is_scored_once(make_run_pl
     run_plan = make_run_plan(changes={"score.models": "final"}, data=data, teacher=teacher, steps=steps)
     scored = [model.id for model in run_plan.scored]
     assert scored == ["teacher", "trim", "shorten", "random-teacher", "random-student", *SCORED[-3:]]
+    assert run_plan.scored[1].name == "teacher, trimmed only"
     assert of(run_plan, "report").config["unscored"] == ["adapt"]
 
 
