@@ -312,6 +312,20 @@ def test_report_of_a_finished_run_is_printed(undisturbed, arguments, call):
     assert out.count(" done ") == count_stages(runs)
 
 
+def test_results_are_converted_for_other_programs(undisturbed, call, tmp_path):
+    code, out, err = call("convert", undisturbed[0] / RUN, "--out", tmp_path / "out")
+    assert code == 0, err
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert out == f"{len(files)} files in {tmp_path / 'out'}\n"
+    results = read_results(undisturbed[0])
+    models = {score.model for score in results.scores}
+    assert sum(path.suffix == ".jsonl" for path in files) == len(models)
+    for model in models:
+        seeds = results.find_score(model, "pos").seeds
+        written = {path.name for path in files if path.name.startswith(f"pos.{model}.")}
+        assert written == {f"pos.{model}.seed{seed}.conllu" for seed in seeds}
+
+
 def test_stopped_and_killed_run_ends_like_an_undisturbed_one(undisturbed, arguments, tmp_path):
     runs = tmp_path / "runs"
     given = arguments(runs)

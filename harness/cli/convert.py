@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +14,14 @@ import typer
 
 from harness import __version__
 from harness.cli.app import app, out
+from harness.deploy.interchange.conll import format_conll, format_conllu
+from harness.deploy.interchange.every_eval_ever import Evaluation, make_records
+from harness.deploy.interchange.mteb import describe_for_mteb
 from harness.errors import HarnessError
-from harness.json_files import read_json, write_json
-from harness.measure.predictions import FILE, read_predictions
+from harness.json_files import read_json
+from harness.measure.predictions import FILE, Predictions, read_predictions
 from harness.pipeline.manifest import NAME
 from harness.pipeline.store import Store
-from harness.report.interchange import describe_evaluation, describe_for_mteb, format_conll, format_conllu
 from harness.report.results import ModelResult, Results, read_results
 from harness.tasks import CONLLU, TASKS
 
@@ -25,79 +31,109 @@ def convert(
     folder: Annotated[Path, typer.Argument(help="a finished run, as runs/mt/gurgurov2025-mini")],
     *,
     target: Annotated[Path, typer.Option("--out", help="the folder to write to")],
+    developer: Annotated[
+        str, typer.Option(help="the organisation that the models are filed under in Every Eval Ever")
+    ] = "local",
 ) -> None:
     """Write a run's scores and predictions for other programs: Every Eval Ever, MTEB, CoNLL and CoNLL-U."""
     results = read_results(folder / "results.json")
-    store = Store(folder.resolve().parent.parent)
-    origins = _read_origins(results, store)
-    sources = {task: origin["hub"] for task, origin in origins.items() if origin.get("hub")}
-    written = 0
+    scored = ScoredRun(results, Store(folder.resolve().parent.parent))
+    retrieved = int(time.time())
+    files: dict[str, str] = {}
     for model in results.models:
-        if not any(score.model == model.id for score in results.scores):
+        if any(score.model == model.id for score in results.scores):
+            evaluation = Evaluation(results, model, developer, __version__, retrieved, scored.sources)
+            records = make_records(evaluation, scored.list_items(model))
+            files |= {f"every-eval-ever/{path}": text for path, text in records.items()}
+            files |= _describe_for_mteb(scored, model) | _format_predictions(scored, model)
+    for name, text in files.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    out.print(f"{len(files)} files in {target}", soft_wrap=True, markup=False)
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A run's results, and the store with the predictions and the tasks that they came from."""
+
+    results: Results
+    store: Store
+
+    @cached_property
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """Each task as its stage wrote it; without those whose stages were removed."""
+        tasks = {}
+        for task in self.results.declared.tasks:
+            stages = (self._find_stage(model, task) for model in self.results.models)
+            stage = next((one for one in stages if one is not None), None)
+            if stage is not None:
+                tasks[task] = dict(read_json(self._find_tasks(stage) / f"{task}.json"))
+        return tasks
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The hub id of each task's data; a task that is absent has data from elsewhere."""
+        hubs = {name: task["provenance"].get("hub") for name, task in self.tasks.items()}
+        return {name: hub for name, hub in hubs.items() if hub}
+
+    def read_predictions(self, model: ModelResult) -> Iterator[Predictions]:
+        """Yield a model's predictions on each task whose stage is there."""
+        for task in self.results.declared.tasks:
+            stage = self._find_stage(model, task)
+            if stage is not None and (stage / FILE).is_file():
+                yield read_predictions(stage / FILE)
+
+    def list_items(self, model: ModelResult) -> Iterator[tuple[list[str], Predictions]]:
+        """Yield the texts of each task's test part with a model's predictions."""
+        for predictions in self.read_predictions(model):
+            yield list(map(_join_texts, self.tasks[predictions.task]["test"])), predictions
+
+    def _find_stage(self, model: ModelResult, task: str) -> Path | None:
+        score = self.results.find_score(model.id, task)
+        return None if score is None else self.store.find(score.keys[0])
+
+    def _find_tasks(self, stage: Path) -> Path:
+        key = read_json(stage / NAME)["inputs"]["tasks"]["key"]
+        folder = self.store.find(key)
+        if folder is None:
+            raise HarnessError(
+                f"convert: expected the stage {key} in {self.store.root}; got none; run it again"
+            )
+        return folder
+
+
+def _join_texts(example: dict[str, Any]) -> str:
+    """Return an example as one text: its words, or its text, or both texts of a pair on two lines."""
+    if "words" in example:
+        return " ".join(example["words"])
+    return "\n".join(text for text in (example["text"], example["second"]) if text is not None)
+
+
+def _describe_for_mteb(scored: ScoredRun, model: ModelResult) -> dict[str, str]:
+    files = {}
+    for name, task in scored.tasks.items():
+        theirs = describe_for_mteb(scored.results, model, name, task["provenance"])
+        if theirs is not None:
+            files[f"mteb/{model.id}/{theirs['task_name']}.json"] = json.dumps(theirs, indent=1) + "\n"
+    return files
+
+
+def _format_predictions(scored: ScoredRun, model: ModelResult) -> dict[str, str]:
+    """Return the predictions of a tagger for the official scorers."""
+    files = {}
+    for predictions in scored.read_predictions(model):
+        name = predictions.task
+        if TASKS[name].kind != "token":
             continue
-        retrieved = int(time.time())
-        record = describe_evaluation(
-            results, model, version=__version__, retrieved=retrieved, sources=sources
-        )
-        _write(target / "every-eval-ever" / f"{model.id}.json", record)
-        written += 1
-        for task in results.declared.tasks:
-            revision = origins.get(task, {}).get("revision")
-            theirs = describe_for_mteb(results, model, task, sources=sources, revision=revision)
-            if theirs is not None:
-                _write(target / "mteb" / model.id / f"{theirs['task_name']}.json", theirs)
-                written += 1
-            written += _write_predictions(results, model, task, store, target / "predictions")
-    out.print(f"{written} files in {target}", soft_wrap=True, markup=False)
-
-
-def _write(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, value)
-
-
-def _find_stage(results: Results, model: str, task: str, store: Store) -> Path | None:
-    """Return the folder of the stage that scored a model on a task; None where there is none."""
-    score = next((one for one in results.scores if (one.model, one.task) == (model, task)), None)
-    return None if score is None else store.find(score.keys[0])
-
-
-def _read_tasks_folder(stage: Path, store: Store) -> Path:
-    key = read_json(stage / NAME)["inputs"]["tasks"]["key"]
-    folder = store.find(key)
-    if folder is None:
-        raise HarnessError(f"convert: expected the stage {key} in {store.root}; got none; run it again")
-    return folder
-
-
-def _read_origins(results: Results, store: Store) -> dict[str, dict[str, Any]]:
-    """Return the provenance of each task's data."""
-    origins = {}
-    for task in results.declared.tasks:
-        stages = (_find_stage(results, model.id, task, store) for model in results.models)
-        stage = next((one for one in stages if one is not None), None)
-        if stage is not None:
-            origins[task] = dict(read_json(_read_tasks_folder(stage, store) / f"{task}.json")["provenance"])
-    return origins
-
-
-def _write_predictions(results: Results, model: ModelResult, task: str, store: Store, target: Path) -> int:
-    """Write the predictions of a tagger for the official scorers; return the number of files."""
-    stage = _find_stage(results, model.id, task, store)
-    if stage is None or TASKS[task].kind != "token" or not (stage / FILE).is_file():
-        return 0
-    predictions = read_predictions(stage / FILE)
-    examples = read_json(_read_tasks_folder(stage, store) / f"{task}.json")["test"]
-    words = [example["words"] for example in examples]
-    target.mkdir(parents=True, exist_ok=True)
-    universal = TASKS[task].format is CONLLU
-    if universal:
-        (target / f"{task}.gold.conllu").write_text(format_conllu(words, predictions.gold), encoding="utf-8")
-    for seed, tags in predictions.by_seed.items():
-        name = f"{task}.{model.id}.seed{seed}"
+        words = [example["words"] for example in scored.tasks[name]["test"]]
+        universal = TASKS[name].format is CONLLU
         if universal:
-            (target / f"{name}.conllu").write_text(format_conllu(words, tags), encoding="utf-8")
-        else:
-            text = format_conll(words, predictions.gold, tags)
-            (target / f"{name}.conll").write_text(text, encoding="utf-8")
-    return len(predictions.by_seed)
+            files[f"predictions/{name}.gold.conllu"] = format_conllu(words, predictions.gold)
+        for seed, tags in predictions.by_seed.items():
+            stem = f"predictions/{name}.{model.id}.seed{seed}"
+            if universal:
+                files[f"{stem}.conllu"] = format_conllu(words, tags)
+            else:
+                files[f"{stem}.conll"] = format_conll(words, predictions.gold, tags)
+    return files

@@ -1,0 +1,1 @@
+"""A run's scores and predictions in the forms that other programs read; plain data and text, no files."""
