@@ -34,7 +34,8 @@ HARNESS := $(VENV)/bin/harness
 READY := $(VENV)/.ready
 LINTERS := $(VENV)/.linters
 SITE := build/docs
-SOURCES := setup.py pyproject.toml requirements.lock $(wildcard csrc/* csrc/*/*)
+LOCKS := requirements.lock torch.lock torch-cpu.lock
+SOURCES := setup.py pyproject.toml $(LOCKS) .ci/torch $(wildcard csrc/* csrc/*/*)
 
 OPTIONS = "$(LANG)" $(if $(RECIPE),--recipe "$(RECIPE)") --scale "$(SCALE)" --runs "$(RUNS)" \
   $(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)") $(if $(TASKS),--tasks "$(TASKS)") \
@@ -68,7 +69,7 @@ check: $(READY) lint ## style, types, the import law, and lint
 
 lint: $(LINTERS) ## the container file, the workflows and the shell scripts
 	@$(VENV)/bin/hadolint docker/Dockerfile
-	@$(VENV)/bin/shellcheck .ci/run .ci/packaging .ci/container .ci/aarch64 docker/image docker/reproduce docker/runner docker/slim
+	@$(VENV)/bin/shellcheck .ci/run .ci/packaging .ci/container .ci/aarch64 .ci/torch docker/image docker/reproduce docker/runner docker/slim
 	@$(VENV)/bin/actionlint -shellcheck $(VENV)/bin/shellcheck -pyflakes ""
 	@$(VENV)/bin/zizmor --offline --quiet .github
 
@@ -114,9 +115,13 @@ $(SITE): docs.lock
 packaging: ## build sdist and wheel, and try them in a new environment (FULL=1: also the sdist with [train,export])
 	@.ci/packaging "$(PYTHON)"
 
-lock: ## renew requirements.lock, lint.lock and docs.lock from pyproject.toml (needs uv)
+lock: ## renew the locks from pyproject.toml and TORCH (needs uv, and PyTorch's index for torch-cpu.lock)
 	@uv pip compile pyproject.toml --extra all --extra build --extra develop --python-version 3.11 --generate-hashes \
 	  --no-emit-package torch --no-header --no-annotate --upgrade -q -o requirements.lock
+	@echo "$(TORCH)" | uv pip compile - --universal --python-version 3.11 --constraint requirements.lock --generate-hashes \
+	  --no-header --no-annotate -q -o torch.lock
+	@echo "$(TORCH)" | uv pip compile - --torch-backend cpu --no-deps --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate -q -o torch-cpu.lock
 	@for group in lint docs; do \
 	  uv pip compile --group $$group --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -q -o $$group.lock || exit 1; \
 	done
@@ -146,7 +151,7 @@ $(READY): $(SOURCES)
 	@echo "setup: installing $$(grep -c == requirements.lock) pinned packages into $(VENV) (a few minutes)" >&2
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 	@echo "setup: installing $(TORCH)" >&2
-	@$(VENV)/bin/python -m pip install --quiet $(TORCH)
+	@.ci/torch $(VENV)/bin/python "$(TORCH)" install >/dev/null
 	@echo "setup: compiling the kernels and installing the harness" >&2
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@HARNESS_OPS=auto $(VENV)/bin/python -c 'from harness import ops; ops.implementation() == "compiled" or print("kernels: the reference in PyTorch runs:", ops.explanation())'
