@@ -25,6 +25,7 @@ from harness.api.compression import (
 )
 from harness.api.deployment import LabelledSpan, LabelledWord, Prediction, export, predict
 from harness.api.options import ScaleOptions
+from harness.api.pair_scores import PairScore, score_pairs
 from harness.api.running import FinishedRun, reproduce
 from harness.api.scoring import Scorecard, score
 from harness.api.training import distill, fit_head
@@ -34,6 +35,7 @@ __all__ = [
     "LabelledSpan",
     "LabelledWord",
     "Model",
+    "PairScore",
     "Prediction",
     "ScaleOptions",
     "Scorecard",
@@ -47,6 +49,7 @@ __all__ = [
     "read_text",
     "reproduce",
     "score",
+    "score_pairs",
     "shorten",
     "trim",
 ]

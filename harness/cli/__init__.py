@@ -20,6 +20,7 @@ from harness.errors import NO_MEMORY, HarnessError, UsageError
 # isort: off
 import harness.cli.runs
 import harness.cli.score
+import harness.cli.pairs
 import harness.cli.recipes
 import harness.cli.export
 import harness.cli.labelling
