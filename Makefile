@@ -19,6 +19,7 @@ DATA ?=
 TEACHER ?=
 TASKS ?=
 SCORE ?=
+WORKERS ?=
 RUNNER ?= auto
 DEVICE ?= cpu
 CHECKS ?=
@@ -39,9 +40,9 @@ SOURCES := setup.py pyproject.toml $(LOCKS) .ci/torch $(wildcard csrc/* csrc/*/*
 
 OPTIONS = "$(LANG)" $(if $(RECIPE),--recipe "$(RECIPE)") --scale "$(SCALE)" --runs "$(RUNS)" \
   $(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)") $(if $(TASKS),--tasks "$(TASKS)") \
-  $(if $(SCORE),--score "$(SCORE)")
+  $(if $(SCORE),--score "$(SCORE)") $(if $(WORKERS),--workers "$(WORKERS)")
 
-reproduce: _language ## LANG=mt: run a recipe on a language (also RECIPE SCALE DATA TEACHER TASKS SCORE=all|final|none RUNS RUNNER=auto|docker|local)
+reproduce: _language ## LANG=mt: run a recipe on a language (also RECIPE SCALE DATA TEACHER TASKS SCORE=all|final|none WORKERS=N|auto RUNS RUNNER=auto|docker|local)
 	@runner=$$(docker/runner "$(RUNNER)") && $(MAKE) --no-print-directory _reproduce-$$runner
 
 _reproduce-local: $(READY)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness.api.options import DEFAULT_RUNS, PlannedRun, ScaleOptions, plan_chosen_run
@@ -84,12 +86,21 @@ def finish_run(
     observer: Observer,
     checkpoint_s: float | None = None,
     trackers: tuple[str, ...] = (),
+    workers: int = 1,
+    gpus: Sequence[str] = (),
 ) -> FinishedRun:
     """Run the missing stages of a planned run, and copy report, student and exports to its folder."""
     store = Store(runs)
     plan = planned.plan
     finished = run_stages(
-        plan.plan, store, planned.folder, observer=observer, checkpoint_s=checkpoint_s, trackers=trackers
+        plan.plan,
+        store,
+        planned.folder,
+        observer=observer,
+        checkpoint_s=checkpoint_s,
+        trackers=trackers,
+        workers=workers,
+        gpus=gpus,
     )
     folder = publish_run(plan, store, locate_run(runs, planned.language, planned.name))
     return FinishedRun(
@@ -112,8 +123,14 @@ def run_stages(
     selected: Callable[[Stage], bool] = lambda _: True,
     checkpoint_s: float | None = None,
     trackers: tuple[str, ...] = (),
+    workers: int = 1,
+    gpus: Sequence[str] = (),
 ) -> dict[str, Finished]:
-    """Run the selected stages of a plan that are missing; return all selected stages."""
+    """Run the selected stages of a plan that are missing; return all selected stages.
+
+    Worker processes, where there are more than one, take turns with the GPUs, which are named as in
+    ``CUDA_VISIBLE_DEVICES``; without names they share what this process sees.
+    """
     return execute(
         plan,
         store,
@@ -124,7 +141,14 @@ def run_stages(
         selected=selected,
         checkpoint_s=checkpoint_s,
         trackers=trackers,
+        workers=workers,
+        prepare=partial(_take_gpu, gpus) if gpus else None,
     )
+
+
+def _take_gpu(gpus: Sequence[str], worker: int) -> None:
+    """Show a worker process one GPU; called before CUDA is initialised."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpus[worker % len(gpus)]
 
 
 def describe_environment() -> Environment:

@@ -107,7 +107,19 @@ Seed = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:NUMBER")]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="threads of a computation; default: as many as may run at once"),
+    typer.Option(
+        "--threads",
+        min=1,
+        help="threads of a computation; default: as many as may run at once, or a worker's share of them",
+    ),
+]
+Workers = Annotated[
+    str,
+    typer.Option(
+        "--workers",
+        metavar="N|auto",
+        help="processes that run independent stages; auto: as many as processors and memory allow",
+    ),
 ]
 Track = Annotated[
     str | None,

@@ -28,6 +28,15 @@ def select_device(name: str) -> str:
     return name
 
 
+def list_gpus() -> tuple[str, ...]:
+    """Return the GPUs that torch can use here, each as ``CUDA_VISIBLE_DEVICES`` names it."""
+    import torch  # noqa: PLC0415  a run in one process asks only when a stage runs
+
+    visible = os.environ.get(_VISIBLE)
+    names = map(str, range(torch.cuda.device_count())) if visible is None else visible.split(",")
+    return tuple(names) if torch.cuda.is_available() else ()
+
+
 def _select_gpu(name: str) -> None:
     number = name.partition(":")[2]
     if number:

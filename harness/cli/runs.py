@@ -31,6 +31,7 @@ from harness.cli.app import (
     Teacher,
     Threads,
     Track,
+    Workers,
     app,
     choose_language,
     err,
@@ -41,6 +42,7 @@ from harness.cli.app import (
 from harness.cli.device import select_device
 from harness.cli.threads import select_threads
 from harness.cli.watch import Watch, print_plan
+from harness.cli.worker_choice import WorkerChoice, select_workers
 from harness.deploy.site import TITLES
 from harness.errors import HarnessError, UsageError
 from harness.pipeline.plan import Plan, Stage
@@ -78,17 +80,26 @@ def reproduce(
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
     track: Track = None,
+    workers: Workers = "1",
 ) -> None:
     """Run a recipe on a language, from corpus to report; finished stages are kept."""
-    select_threads(threads, hint)
     select_device(device)
+    chosen = select_workers(workers, threads, hint)
     trackers = check_trackers(track.split(",") if track else ())
     language = choose_language(language, lang)
     options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
     planned = plan_chosen_run(language, recipe, scale, options, hint)
     log = locate_run(runs, planned.language, planned.name) / LOG
-    with _watch(planned.plan.plan, Store(runs), log=log) as watch:
-        run = finish_run(planned, runs, observer=watch, checkpoint_s=checkpoint_every, trackers=trackers)
+    with _watch(planned.plan.plan, Store(runs), log=log, workers=chosen) as watch:
+        run = finish_run(
+            planned,
+            runs,
+            observer=watch,
+            checkpoint_s=checkpoint_every,
+            trackers=trackers,
+            workers=watch.num_workers,
+            gpus=chosen.gpus,
+        )
     for task, reason in run.missing_tasks.items():
         err.print(f"not scored: {task}, since {reason}", markup=False)
     names = ("report.md", "report.html", "results.json")
@@ -106,10 +117,12 @@ def _watch(
     store: Store,
     selected: Callable[[Stage], bool] = lambda _: True,
     log: Path | None = None,
+    workers: WorkerChoice = WorkerChoice(1),  # noqa: B008  frozen
 ) -> Watch:
     """Return what prints the progress of a plan's selected stages, and writes it to a log with times."""
     rows = [row for row in status(plan, store) if selected(row.stage)]
-    return Watch(err, len(rows), estimate_plan(plan, rows, store).stage_seconds, log)
+    estimate = estimate_plan(plan, rows, store)
+    return Watch(err, len(rows), estimate.stage_seconds, log, workers.fit_memory(estimate.memory_bytes))
 
 
 @app.command()

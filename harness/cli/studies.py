@@ -22,14 +22,15 @@ from harness.cli.app import (
     TaskNames,
     Teacher,
     Threads,
+    Workers,
     app,
     err,
     hint,
     out,
 )
 from harness.cli.device import select_device
-from harness.cli.threads import select_threads
 from harness.cli.watch import Watch
+from harness.cli.worker_choice import WorkerChoice, select_workers
 from harness.config.load import list_recipes
 from harness.config.scale import Scale
 from harness.config.study import (
@@ -42,7 +43,9 @@ from harness.config.study import (
     load_study,
 )
 from harness.errors import UsageError
+from harness.pipeline.status import status
 from harness.pipeline.store import Store
+from harness.plans.estimate import estimate_plan
 from harness.plans.study import RefusedError, StudyInfo, StudyPlan, plan_study
 from harness.units import format_count
 
@@ -71,18 +74,26 @@ def compare(
     threads: Threads = None,
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
+    workers: Workers = "1",
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
     """Run all recipes on one teacher, data, seeds and machine, and print the leaderboard."""
-    select_threads(threads, hint)
     select_device(device)
+    chosen = select_workers(workers, threads, hint)
     names = [rename_recipe(name.strip(), hint) for name in recipes.split(",")] if recipes else []
     loaded = load_entries(names)
     reference = OURS if any(one.id == OURS for one in loaded.entries) else None
     info = StudyInfo("compare", "the recipes' own sources", _QUESTION, None, reference)
     amount = choose_scale(scale, ScaleOptions(data, teacher, strict_data, tasks, seed=seed))
     _run_study(
-        info, loaded, languages=language, scale=amount, runs=runs, plan=plan, checkpoint_s=checkpoint_every
+        info,
+        loaded,
+        languages=language,
+        scale=amount,
+        runs=runs,
+        plan=plan,
+        checkpoint_s=checkpoint_every,
+        workers=chosen,
     )
 
 
@@ -105,18 +116,26 @@ def ablate(
     threads: Threads = None,
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
+    workers: Workers = "1",
     plan: Annotated[bool, typer.Option("--plan", help="print what would be run, and run nothing")] = False,
 ) -> None:
     """Run variants of a recipe, or an included study, and print their differences."""
-    select_threads(threads, hint)
     select_device(device)
+    chosen = select_workers(workers, threads, hint)
     name = rename_recipe(name, hint)
     study = build_study(name, vary) if vary else _load_study(name)
     built = build_entries(study)
     info = StudyInfo(f"ablate-{study.name}", study.source, study.question, study.paper, study.reference_id)
     amount = choose_scale(scale, ScaleOptions(data, teacher, strict_data, tasks, seed=seed))
     _run_study(
-        info, built, languages=language, scale=amount, runs=runs, plan=plan, checkpoint_s=checkpoint_every
+        info,
+        built,
+        languages=language,
+        scale=amount,
+        runs=runs,
+        plan=plan,
+        checkpoint_s=checkpoint_every,
+        workers=chosen,
     )
 
 
@@ -145,6 +164,7 @@ def _run_study(
     runs: Path,
     plan: bool,
     checkpoint_s: float | None,
+    workers: WorkerChoice,
 ) -> None:
     """Plan a study, refuse entries that cannot be run, run the study and print its table."""
     if len(languages) != 1:
@@ -156,9 +176,17 @@ def _run_study(
         _print_workload(study)
         return
     store, name = Store(runs), f"{info.name}-{scale.name}"
-    with Watch(err, len(study.plan)) as watch:
-        folder_name = f"{languages[0]}/{name}"
-        run_stages(study.plan, store, folder_name, observer=watch, checkpoint_s=checkpoint_s)
+    memory = estimate_plan(study.plan, status(study.plan, store), store).memory_bytes
+    with Watch(err, len(study.plan), num_workers=workers.fit_memory(memory)) as watch:
+        run_stages(
+            study.plan,
+            store,
+            f"{languages[0]}/{name}",
+            observer=watch,
+            checkpoint_s=checkpoint_s,
+            workers=watch.num_workers,
+            gpus=workers.gpus,
+        )
     folder = locate_run(runs, languages[0], name)
     publish_stage(study.plan, store, "leaderboard", folder)
     text = (folder / "leaderboard.md").read_text(encoding="utf-8")

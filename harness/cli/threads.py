@@ -38,7 +38,11 @@ class ThreadChoice:
 
 
 def choose_threads(
-    asked: int | None, limits: Limits | None = None, variables: Mapping[str, str] = os.environ
+    asked: int | None,
+    limits: Limits | None = None,
+    variables: Mapping[str, str] = os.environ,
+    *,
+    processes: int = 1,
 ) -> ThreadChoice:
     """Choose the threads by the processors that this process may use and by how busy they are.
 
@@ -47,31 +51,50 @@ def choose_threads(
             processors, or whole processors in the control groups' quota.
         limits: of this process.
         variables: the environment.
+        processes: that compute at the same time and share the processors.
     """
     limits = limits or Limits()
-    processors, quota = limits.count_processors(), limits.read_cpu_quota()
-    allowed = processors if quota is None else min(processors, max(1, int(quota)))
-    given = variables.get(_NUMBER, "").partition(",")[0]
-    if asked is None and given.isdecimal() and int(given):
-        asked = int(given)
-    number = asked if asked is not None else allowed if allowed < processors else None
+    processors, quota, allowed = limits.count_processors(), limits.read_cpu_quota(), count_allowed(limits)
+    asked = asked or read_given(variables)
+    share = max(1, allowed // processes)
+    number = asked if asked is not None else share if share < processors else None
     warning = ""
-    if number is not None and number > allowed:
+    if number is not None and number * processes > max(allowed, processes):
         what = "processors that this process may use" if quota is None else "whole processors of the quota"
-        warning = (
-            f"expected at most {allowed} threads, the {what}; got {number}: they will wait for each other"
-        )
-    passive, reason = _choose_waiting(number or allowed, limits, variables)
+        got = f"{number}" if processes == 1 else f"{processes} processes of {number}"
+        warning = f"expected at most {allowed} threads, the {what}; got {got}: they will wait for each other"
+    passive, reason = _choose_waiting(number or share, processes, limits, variables)
     return ThreadChoice(number, passive, reason, warning)
+
+
+def count_allowed(limits: Limits | None = None) -> int:
+    """Count the processors that this process may use: whole ones of the quota, where there is a quota."""
+    limits = limits or Limits()
+    processors, quota = limits.count_processors(), limits.read_cpu_quota()
+    return processors if quota is None else min(processors, max(1, int(quota)))
+
+
+def read_given(variables: Mapping[str, str] = os.environ) -> int | None:
+    """Return the number of threads in OpenMP's variable; None where it holds none."""
+    given = variables.get(_NUMBER, "").partition(",")[0]
+    return int(given) or None if given.isdecimal() else None
+
+
+@cache
+def read_given_first() -> int | None:
+    """Return the number of OpenMP's variable as it was when the process began."""
+    return read_given()
 
 
 @cache
 def choose_default() -> ThreadChoice:
     """Return the choice for a process whose user asks for no number, as it was when the process began."""
-    return choose_threads(None)
+    return choose_threads(read_given_first())
 
 
-def _choose_waiting(threads: int, limits: Limits, variables: Mapping[str, str]) -> tuple[bool, str]:
+def _choose_waiting(
+    threads: int, processes: int, limits: Limits, variables: Mapping[str, str]
+) -> tuple[bool, str]:
     """Return whether threads sleep while they wait, and why."""
     processors, quota = limits.count_processors(), limits.read_cpu_quota()
     for name in (_WAITING, _SPINS):
@@ -79,6 +102,7 @@ def _choose_waiting(threads: int, limits: Limits, variables: Mapping[str, str]) 
             return variables[name].lower() in {"passive", "0"}, f"{name}={variables[name]}"
     if threads == 1:
         return False, "a thread alone waits for no other"
+    threads *= processes
     if threads > processors or (quota is not None and threads > quota):
         return True, "there are more threads than processors"
     others = limits.count_running() * processors / (os.cpu_count() or processors)
@@ -96,11 +120,14 @@ def use_threads(choice: ThreadChoice, variables: MutableMapping[str, str] = os.e
         variables.setdefault(_WAITING, "passive")
 
 
-def select_threads(asked: int | None, warn: Callable[[str], None]) -> None:
-    """Use the threads that a command's option asks for; warn where they are more than can run at once."""
-    if asked is None:
+def select_threads(asked: int | None, warn: Callable[[str], None], processes: int = 1) -> None:
+    """Use the threads that a command's option asks for; warn where they are more than can run at once.
+
+    Where several processes compute at the same time, each has its share of the processors.
+    """
+    if asked is None and processes == 1:
         return
-    choice = choose_threads(asked)
+    choice = choose_threads(asked or read_given_first(), processes=processes)
     use_threads(choice)
     if choice.warning:
         warn(f"--threads: {choice.warning}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any, Self
 from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from harness.cli.app import out, print_json, print_table
 from harness.config.recipe import Recipe
@@ -28,12 +29,23 @@ from harness.stages.io.facts import CorporaFacts, FetchFacts, ScoringFacts, Size
 from harness.stages.table import KINDS, read_facts
 from harness.units import format_bytes, format_count, format_duration, format_short
 
+_WIDE, _NARROWEST, _OTHERS = 100, 16, 54
+"""Columns of a terminal with long bars, of the shortest status, and of a stage's name, bar and time left."""
 _QUIET_S = 30.0
 """Without a terminal, a running stage prints a line after this time."""
 
 
+@dataclass
+class _RunningStage:
+    """A stage that runs: its bar, when a line of it was printed, and where its rate is counted from."""
+
+    bar: TaskID
+    printed_s: float
+    first: tuple[float, int] | None = None
+
+
 class Watch(Observer):
-    """Prints a run: on a terminal a bar with rate and time left, elsewhere a line from time to time."""
+    """Prints a run: on a terminal bars with rate and time left, elsewhere a line from time to time."""
 
     def __init__(
         self,
@@ -41,6 +53,7 @@ class Watch(Observer):
         num_stages: int,
         stage_seconds: Mapping[str, float] | None = None,
         log: Path | None = None,
+        num_workers: int = 1,
     ) -> None:
         """Prepare to print.
 
@@ -49,7 +62,9 @@ class Watch(Observer):
             num_stages: of the run.
             stage_seconds: about how long each missing stage takes, by id, for the time left of the whole run.
             log: a file to which each line is added, with its time; None: no file.
+            num_workers: stages that may run at the same time.
         """
+        self.num_workers = num_workers
         self.log = log
         self.left_s = dict(stage_seconds or {})
         self.spent_s, self.expected_s = 0.0, 0.0
@@ -57,14 +72,17 @@ class Watch(Observer):
         self.num_stages = num_stages
         self.num_seen = 0
         self.num_skipped = 0
-        self.began_s = self.printed_s = time.monotonic()
-        self.first: tuple[float, int] | None = None
-        self.bar: TaskID | None = None
+        self.began_s = time.monotonic()
+        self.running: dict[str, _RunningStage] = {}
         self.bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[status]}", markup=False),
+            BarColumn(bar_width=24 if console.width >= _WIDE else 4),
+            TextColumn(
+                "{task.fields[status]}",
+                markup=False,
+                table_column=Column(no_wrap=True, max_width=max(_NARROWEST, console.width - _OTHERS)),
+            ),
             TimeRemainingColumn(),
             console=console,
             transient=True,
@@ -87,38 +105,39 @@ class Watch(Observer):
     def stage_started(self, stage: Stage, folder: Path, resuming: bool) -> None:
         """Add a bar for the stage."""
         del folder
-        self.first, self.printed_s = None, time.monotonic()
         status = "resuming from a checkpoint" if resuming else ""
-        self.bar = self.bars.add_task(f"{self._place(1)} {stage.id}", total=None, status=status)
+        bar = self.bars.add_task("", total=None, status=status)
+        self.running[stage.id] = _RunningStage(bar, time.monotonic())
+        self.bars.update(bar, description=f"{self._place(stage)} {stage.id}")
         if resuming:
-            self._print(f"{self._place(1)} {stage.id}: resuming from its last checkpoint")
+            self._print(f"{self._place(stage)} {stage.id}: resuming from its last checkpoint")
 
     def progress(self, stage: Stage, done: int, total: int, unit: str, values: dict[str, Any]) -> None:
-        """Move the bar."""
-        now_s = time.monotonic()
-        if self.first is None or done < self.first[1]:
-            self.first = (now_s, done)
-        spent_s, moved = now_s - self.first[0], done - self.first[1]
+        """Move the stage's bar."""
+        now_s, running = time.monotonic(), self.running[stage.id]
+        if running.first is None or done < running.first[1]:
+            running.first = (now_s, done)
+        spent_s, moved = now_s - running.first[0], done - running.first[1]
         rate = f"{format_short(moved / spent_s)} {unit}/s" if spent_s > 0.5 and moved else ""
         shown = "  ".join(f"{name} {value:.3g}" for name, value in values.items() if not math.isnan(value))
         status = "  ".join(
             part for part in (f"{format_short(done)}/{format_short(total)} {unit}", rate, shown) if part
         )
-        if self.bar is not None:
-            self.bars.update(self.bar, completed=done, total=total, status=status)
-        if not self.console.is_terminal and now_s - self.printed_s > _QUIET_S:
-            self.printed_s = now_s
-            self._print(f"{self._place(1)} {stage.id}: {status}")
+        self.bars.update(running.bar, completed=done, total=total, status=status)
+        if not self.console.is_terminal and now_s - running.printed_s > _QUIET_S:
+            running.printed_s = now_s
+            self._print(f"{self._place(stage)} {stage.id}: {status}")
 
     def stage_finished(self, stage: Stage, folder: Path, written: Manifest) -> None:
         """Print the time that the stage took."""
         del folder
-        self._close()
+        if (running := self.running.pop(stage.id, None)) is not None:
+            self.bars.remove_task(running.bar)
         self.num_seen += 1
         self.expected_s += self.left_s.pop(stage.id, 0.0)
         self.spent_s += written.wall_s
         self._print(
-            f"{self._place()} {stage.id}: done in {format_duration(written.wall_s)}"
+            f"[{self.num_seen}/{self.num_stages}] {stage.id}: done in {format_duration(written.wall_s)}"
             f"{_format_figures(written)}{self._format_left()}"
         )
         for warning in _list_warnings(written):
@@ -133,25 +152,22 @@ class Watch(Observer):
 
     def waiting(self, stage: Stage, holder: str) -> None:
         """Print the holder of the lock."""
-        self._print(f"{self._place(1)} {stage.id}: waiting for {holder}, which is running it")
+        self._print(f"{self._place(stage)} {stage.id}: waiting for {holder}, which is running it")
 
     def remark(self, stage: Stage, line: str) -> None:
         """Print what was found damaged and passed over."""
-        self._print(f"{self._place(1)} {stage.id}: {line}")
+        self._print(f"{self._place(stage)} {stage.id}: {line}")
 
-    def _place(self, ahead: int = 0) -> str:
-        return f"[{self.num_seen + ahead}/{self.num_stages}]"
+    def _place(self, stage: Stage) -> str:
+        """Return which stage of the run a stage is that runs or begins to, after those that run before it."""
+        before = list(self.running).index(stage.id) if stage.id in self.running else len(self.running)
+        return f"[{self.num_seen + before + 1}/{self.num_stages}]"
 
     def _format_left(self) -> str:
         """Print the time left of the run: the estimate, corrected by the stages that are finished."""
         pace = self.spent_s / self.expected_s if self.expected_s > _QUIET_S else 1.0
-        left_s = pace * sum(self.left_s.values())
+        left_s = pace * sum(self.left_s.values()) / self.num_workers
         return f"; about {format_duration(60 * max(1, round(left_s / 60)))} left" if left_s > _QUIET_S else ""
-
-    def _close(self) -> None:
-        if self.bar is not None:
-            self.bars.remove_task(self.bar)
-            self.bar = None
 
     def _print(self, line: str) -> None:
         self.console.print(line, markup=False, soft_wrap=True)

@@ -116,6 +116,8 @@ def execute(
     selected: Callable[[Stage], bool] = lambda _: True,
     checkpoint_s: float | None = None,
     trackers: tuple[str, ...] = (),
+    workers: int = 1,
+    prepare: Callable[[int], None] | None = None,
 ) -> dict[str, Finished]:
     """Run the selected stages of a plan that are missing, broken or out of date; return all selected stages.
 
@@ -133,19 +135,27 @@ def execute(
         selected: the stages to run; a selected stage's inputs must be selected too.
         checkpoint_s: seconds between the checkpoints of a training; None leaves them to the runners.
         trackers: names of the trackers that follow each training.
+        workers: processes that run stages. With one, this process runs them in the plan's order; with more,
+            independent stages run at the same time, and the runners must be importable functions.
+        prepare: called first in each worker process, with its number.
 
     Raises:
         HarnessError: an input is missing, the disk is full, the runs folder cannot be written, or what a
             runner raises.
     """
-    finished: dict[str, Finished] = {}
     for stage in plan:
         if stage.kind not in runners:
             raise unknown("kind of stage", stage.kind, runners)
+    if workers > 1:
+        from harness.pipeline.parallel import StageCall, execute_in_workers  # noqa: PLC0415 - it runs StageWork
+
+        call = StageCall(plan, store, folder, dict(runners), environment, checkpoint_s, trackers)
+        return execute_in_workers(call, workers, prepare, observer=observer, selected=selected)
+    finished: dict[str, Finished] = {}
     for number, stage in enumerate(plan, start=1):
         if not selected(stage):
             continue
-        work = _Work(plan, store, stage, finished, observer, checkpoint_s, trackers)
+        work = StageWork(plan, store, stage, finished, observer, checkpoint_s, trackers)
         with explain_disk_faults(stage.id, store.root):
             finished[stage.id] = work.find_done() or work.run_locked(
                 f"{number:02d}-{stage.id}", folder, runners[stage.kind], environment
@@ -154,7 +164,7 @@ def execute(
 
 
 @dataclass(frozen=True)
-class _Work:
+class StageWork:
     """One stage to be skipped or run."""
 
     plan: Plan
@@ -167,6 +177,7 @@ class _Work:
 
     @property
     def key(self) -> str:
+        """The stage's key."""
         return self.plan.keys[self.stage.id]
 
     def read_inputs(self) -> dict[str, Input]:
@@ -258,6 +269,7 @@ class _Work:
         write_manifest(partial, self.describe(context, environment(), measured))
 
     def locate(self, source: str | Path) -> Path:
+        """Return the folder of an earlier stage, or a path from outside as it is."""
         return source if isinstance(source, Path) else self.finished[source].folder
 
     def describe(self, context: Context, machine: Environment, measured: dict[str, Any]) -> Manifest:

@@ -30,6 +30,7 @@ class Stage:
             in the config, but they are not part of the key.
         step: the typed object that the config was written from, which the runner receives as it is; None
             where there is no such object.
+        alone: whether it measures time, so that no other stage of the run may run at the same moment.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Stage:
     inputs: Mapping[str, str | Path]
     means: Mapping[str, Any] = field(default_factory=dict)
     step: object = None
+    alone: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:

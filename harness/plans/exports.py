@@ -27,7 +27,8 @@ def plan_export(role: str, model: str, task: str, scale: Scale) -> Stage:
         "seconds": scale.latency.seconds,
         "seed": scale.seed,
     }
-    return make_stage(f"export.{task}.{role}", "export", config, {"model": model})
+    times_graphs = len(scale.export.candidates) > 1  # it keeps the fastest
+    return make_stage(f"export.{task}.{role}", "export", config, {"model": model}, alone=times_graphs)
 
 
 def plan_precisions(role: str, tasks: Sequence[str], scale: Scale) -> Stage:
@@ -47,7 +48,7 @@ def plan_latency(roles: Sequence[str], tasks: Sequence[str], scale: Scale) -> St
     if len(roles) > 2:
         config["seconds"] *= len(roles) / 2
     inputs = {f"{role}.{task}": f"export.{task}.{role}" for task in tasks for role in roles}
-    return make_stage("latency", "latency", config, inputs)
+    return make_stage("latency", "latency", config, inputs, alone=True)
 
 
 def plan_package(role: str, model: str, task: str, scale: Scale, *, language: str, name: str) -> Stage:
@@ -73,4 +74,4 @@ def plan_package(role: str, model: str, task: str, scale: Scale, *, language: st
     inputs: dict[str, str | Path] = {"model": model, "exported": f"export.{task}.{role}"}
     if task in TASKS:
         inputs |= {"tasks": "tasks"} | ({"precisions": "precisions"} if scale.export.precisions else {})
-    return make_stage(f"package.{task}", "package", config, inputs)
+    return make_stage(f"package.{task}", "package", config, inputs, alone=True)

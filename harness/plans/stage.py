@@ -22,6 +22,8 @@ def make_stage(
     config: Mapping[str, Any],
     inputs: Mapping[str, str | Path],
     step: object = None,
+    *,
+    alone: bool = False,
 ) -> Stage:
     """Return a stage of its kind's present version; settings that no output depends on are its means."""
     means = {name: config[name] for name in RUNTIME_ONLY_SETTINGS if name in config}
@@ -33,6 +35,7 @@ def make_stage(
         inputs=inputs,
         means=means,
         step=step,
+        alone=alone,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -27,16 +28,17 @@ def make_runner(kind: str) -> Callable[[Context], None]:
     if kind not in KINDS:
         raise unknown("stage kind", kind, KINDS)
 
-    def run(context: Context) -> None:
-        module = import_module(f"harness.stages.{kind}")
-        gc.collect()
-        gc.freeze()  # a training collects garbage twice: the objects of the libraries need not be scanned
-        facts = module.run(context)
-        if not isinstance(facts, KINDS[kind].facts):
-            raise TypeError(f"harness.stages.{kind}: expected facts of the type {KINDS[kind].facts.__name__}")
-        context.facts.update(to_json(facts))
+    return partial(_run_stage, kind)
 
-    return run
+
+def _run_stage(kind: str, context: Context) -> None:
+    module = import_module(f"harness.stages.{kind}")
+    gc.collect()
+    gc.freeze()  # a training collects garbage twice: the objects of the libraries need not be scanned
+    facts = module.run(context)
+    if not isinstance(facts, KINDS[kind].facts):
+        raise TypeError(f"harness.stages.{kind}: expected facts of the type {KINDS[kind].facts.__name__}")
+    context.facts.update(to_json(facts))
 
 
 RUNNERS: Mapping[str, Callable[[Context], None]] = MappingProxyType(

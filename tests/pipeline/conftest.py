@@ -48,6 +48,10 @@ def join(context):
     (context.out / "joined.txt").write_text(text)
 
 
+def describe_machine():
+    return Environment(versions={"python": "3"}, threads=1, ops="reference")
+
+
 class Diary(Observer):
     """Records the events."""
 
@@ -98,16 +102,17 @@ class Runs:
             ]
         )
 
-    def run(self, plan=None, folder="mt/paper-mini", **runners):
+    def run(self, plan=None, folder="mt/paper-mini", workers=1, diary=None, **runners):
         """Run the plan; return the events and the finished stages."""
-        diary = Diary()
+        diary = diary or Diary()
         made = execute(
             plan or self.plan(),
             self.store,
             folder,
             self.RUNNERS | runners,
             observer=diary,
-            environment=lambda: Environment(versions={"python": "3"}, threads=1, ops="reference"),
+            environment=describe_machine,
+            workers=workers,
         )
         return diary, made
 
