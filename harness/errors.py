@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
-NO_MEMORY = "can't allocate memory"
-"""A part of the message of torch's allocator on a CPU, which raises no class of its own."""
+_NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "Failed to allocate memory")
+"""Parts of the messages of torch's allocator on a CPU, of CUDA, of its libraries, and of ONNX Runtime."""
 
 
 class HarnessError(Exception):
@@ -23,6 +24,17 @@ class UsageError(HarnessError):
     """The command line is wrong: a missing or unknown argument."""
 
     exit_code = 2
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the machine or its GPU had no memory left; most libraries say so in words alone."""
+    if isinstance(error, HarnessError):
+        return error.__cause__ is not None and is_out_of_memory(error.__cause__)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    in_words = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime")
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (in_words and any(words in str(error) for words in _NO_MEMORY))
 
 
 def first_line(error: BaseException) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from onnxruntime.capi import onnxruntime_pybind11_state
 
-from harness.errors import HarnessError, UsageError, first_line, unknown
+from harness.errors import HarnessError, UsageError, first_line, is_out_of_memory, unknown
 from harness.units import format_bytes, format_count, format_duration, format_short, parse_count
 
 
@@ -24,6 +28,35 @@ def test_unknown_name_without_a_near_one_has_no_hint():
 @pytest.mark.parametrize(("text", "line"), [("one\ntwo", "one"), ("one", "one"), ("", "ValueError")])
 def test_first_line_of_an_error_or_its_type(text, line):
     assert first_line(ValueError(text)) == line
+
+
+def caused_by(cause):
+    error = HarnessError("model: expected weights that fit config.json; got no memory; save the model again")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("no"), True),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has"), True),
+        (torch.AcceleratorError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 5 bytes"), True),
+        (onnxruntime_pybind11_state.RuntimeException("Failed to allocate memory for buffer of size 5"), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (caused_by(torch.OutOfMemoryError("no")), True),
+        (caused_by(ValueError("shapes differ")), False),
+        (OSError(errno.ENOENT, "No such file or directory", "out of memory.txt"), False),
+        (HarnessError("unknown language 'out of memory'"), False),
+        (RuntimeError("shapes differ"), False),
+    ],
+    ids=repr,
+)
+def test_too_little_memory_is_recognised_by_class_and_by_words(error, expected):
+    assert is_out_of_memory(error) == expected
 
 
 def test_usage_errors_exit_with_two_and_others_with_one():

@@ -14,7 +14,7 @@ import typer
 from harness.cli.app import app, err
 from harness.cli.terminal import prepare_terminal
 from harness.cli.threads import choose_default, use_threads
-from harness.errors import NO_MEMORY, HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, is_out_of_memory
 
 # Each of these adds its commands to the app, in the order in which --help shows them.
 # isort: off
@@ -62,6 +62,10 @@ def main() -> NoReturn:
 
 def _explain(error: Exception) -> tuple[str, int]:
     """Return the line and the exit code for an error."""
+    if is_out_of_memory(error):
+        advice = "free memory, or take a smaller model or scale"
+        explained = f"memory: expected room for the model and its data; got none left; {advice}"
+        return explained, HarnessError.exit_code
     if isinstance(error, HarnessError):
         return str(error), error.exit_code
     if hasattr(error, "format_message"):  # typer's own: the command line does not parse
@@ -83,9 +87,6 @@ def _explain_environment(error: Exception) -> str | None:
     if isinstance(error, UnicodeError):
         advice = "rename the file or folder, or convert the text"
         return f"text: expected UTF-8; got bytes that are none ({error}); {advice}"
-    if isinstance(error, MemoryError) or NO_MEMORY in str(error):
-        advice = "free memory, or take a smaller model or scale"
-        return f"memory: expected room for the model and its data; got none left; {advice}"
     return None
 
 

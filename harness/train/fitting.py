@@ -11,13 +11,8 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from harness.data.batches import IGNORED
-from harness.errors import NO_MEMORY
+from harness.errors import is_out_of_memory
 from harness.train.finetuning.encoding import TEACHER_LOGITS
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether torch had no memory for a tensor."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or NO_MEMORY in str(error)
 
 
 def take_fewest(*tokens: int | None) -> int | None:

@@ -7,6 +7,7 @@ import os
 import sys
 
 import pytest
+import torch
 
 from harness import cli
 
@@ -69,6 +70,10 @@ def test_path_of_bytes_that_are_no_text_is_named(run):
     [
         (MemoryError(), "memory: expected room for the model and its data; got none left; free memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 5 bytes"), "memory: expected room"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.\nOf it"),
+            "memory: expected room",
+        ),
         (
             UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"),
             "text: expected UTF-8; got bytes",

@@ -16,7 +16,7 @@ from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.finetune import finetune
 from harness.train.finetuning.protocol import Protocol
 from harness.train.finetuning.teacher_logits import encode_with_logits
-from harness.train.fitting import FittingTrainer, is_out_of_memory, split_rows, take_fewest
+from harness.train.fitting import FittingTrainer, split_rows, take_fewest
 from harness.train.language_model.training import train
 from harness.train.losses.objective import MLM, Objective
 
@@ -194,16 +194,3 @@ def test_rows_are_split_with_the_logits_of_their_labels():
 def test_the_fewest_tokens_of_several_trainings_are_taken():
     assert take_fewest(None, 512, 1024) == 512
     assert take_fewest(None, None) is None
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (torch.OutOfMemoryError("no"), True),
-        (MemoryError(), True),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 5 bytes"), True),
-        (RuntimeError("shapes differ"), False),
-    ],
-)
-def test_too_little_memory_is_known(error, expected):
-    assert is_out_of_memory(error) == expected

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from harness.data.batches import IGNORED, Packed, pack
-from harness.errors import HarnessError, first_line
+from harness.errors import HarnessError, first_line, is_out_of_memory
 from harness.models.families.mlm_head import split_mlm_head
 from harness.models.families.table import find_layout
 from harness.ops.pool import memory_pool, refuse_overfull_memory
 from harness.pipeline.checkpoints import CannotResumeError
-from harness.train.fitting import is_out_of_memory, split_rows
+from harness.train.fitting import split_rows
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
 from harness.train.losses.objective import MLM, Objective, compute_teacher_gram, total_loss
@@ -171,7 +171,7 @@ def _resume(trainer: OrderedTrainer, checkpoint: str | None) -> None:
 def _is_of_the_machine(error: Exception) -> bool:
     """Return whether an error is none of a checkpoint: too little memory, a full disk, a user's mistake."""
     in_system = isinstance(error, OSError) and error.errno is not None
-    return is_out_of_memory(error) or "memory" in str(error) or in_system or isinstance(error, HarnessError)
+    return is_out_of_memory(error) or in_system or isinstance(error, HarnessError)
 
 
 @torch.no_grad()
