@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MODELS = "onnx"
 STUDENT = "student"
 CARD = "README.md"
-FIGURES = ("score-by-size.svg", "latency-by-model.svg", "score-by-variant.svg")
+FIGURES = ("score-by-size.svg", "latency-by-model.svg", "loss-curves.svg", "score-by-variant.svg")
 """The files of a report that may be absent; all its other files are always written."""
 _PART = ".part"
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from harness.report.escaping import drop_control_characters
 from harness.report.exported import ExportResult
@@ -21,6 +21,7 @@ from harness.report.label_placement import Box, Label, place_labels
 from harness.report.results import ModelResult, Results
 from harness.report.summary import average_interval, average_score
 from harness.report.tables import format_percent
+from harness.report.training import LossPoint
 from harness.units import format_count, format_short
 
 INK, LINE = "#1b1b1b", "#d9d9d9"
@@ -31,6 +32,8 @@ _DPI = 72
 _WIDTH_OF_LABEL = 26
 _FAR = 9
 """The gap in points from which a thin line connects a label with its point."""
+_PANELS = 3
+"""Loss curves next to each other."""
 _STYLE = {
     "svg.hashsalt": "report",
     "font.family": "DejaVu Sans",
@@ -236,6 +239,43 @@ def draw_latency_by_model(results: Results) -> Picture | None:
     values = "; ".join(f"{label(file)}: {p50_ms:.2f} ms" for file, p50_ms in bars)
     title = "Latency by model"
     return Picture("latency-by-model", title, f"{title}, median. {values}.", svg)
+
+
+def draw_loss_curves(results: Results) -> Picture | None:
+    """Draw the loss of each training over its steps, a panel for each; None where none was logged twice.
+
+    The losses of different steps are different sums, so that each panel has an axis of its own.
+    """
+    trained = [one for one in results.training if len(one.curve) > 1]
+    if not trained:
+        return None
+    rows = math.ceil(len(trained) / _PANELS)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 0.4 + 1.8 * rows), layout="constrained", dpi=_DPI)
+        FigureCanvasSVG(figure)
+        for place, one in enumerate(trained, start=1):
+            axes = figure.add_subplot(rows, min(_PANELS, len(trained)), place)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.plot(
+                [point.step for point in one.curve],
+                [point.loss for point in one.curve],
+                color=COLOURS["student"],
+                linewidth=1.4,
+            )
+            axes.set_title(str(drop_control_characters(one.step)), fontsize=10, parse_math=False)
+            axes.xaxis.set_major_locator(MaxNLocator(3))
+            axes.xaxis.set_major_formatter(lambda step, _: format_short(step))
+            axes.grid(color=LINE, linewidth=0.6)
+        figure.supxlabel("Optimiser steps", fontsize=10)
+        figure.supylabel("Loss, nats", fontsize=10)
+        svg = _render_svg(figure)
+    values = "; ".join(f"{one.step}: {_describe_curve(one.curve)}" for one in trained)
+    title = "Loss while training"
+    return Picture("loss-curves", title, f"{title}. {values}.", svg)
+
+
+def _describe_curve(curve: Sequence[LossPoint]) -> str:
+    return ", ".join(f"{one.loss:.2f} at step {one.step:,}" for one in (curve[0], curve[-1]))
 
 
 def draw_score_by_variant(results: Results) -> Picture | None:

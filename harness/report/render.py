@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.report import comparisons, tables
 from harness.report.answer import write_answer
-from harness.report.plots import Picture, draw_latency_by_model, draw_score_by_size
+from harness.report.plots import Picture, draw_latency_by_model, draw_loss_curves, draw_score_by_size
 from harness.report.published import list_published
 from harness.report.results import Results
 from harness.report.tables import Table
@@ -45,6 +45,7 @@ def _list_sections(results: Results) -> dict[str, list[Part]]:
         "How it was made": [
             tables.tabulate_shapes(results),
             tables.tabulate_training(results),
+            draw_loss_curves(results),
             tables.tabulate_held_out(results),
             tables.tabulate_finetuning(results),
             tables.tabulate_teacher_notes(results),
@@ -108,7 +109,7 @@ def write_report(results: Results, folder: Path) -> tuple[Path, Path]:
     """
     results.check()
     folder.mkdir(parents=True, exist_ok=True)
-    for picture in (draw_score_by_size(results), draw_latency_by_model(results)):
+    for picture in (draw_score_by_size(results), draw_latency_by_model(results), draw_loss_curves(results)):
         if picture is not None:
             (folder / f"{picture.name}.svg").write_bytes(picture.svg)
     (folder / MARKDOWN).write_text(render_markdown(results), encoding="utf-8")

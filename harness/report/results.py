@@ -18,6 +18,7 @@ from harness.errors import HarnessError
 from harness.report.exported import ExportResult, PrecisionResult
 from harness.report.finetuning import FinetuningNote
 from harness.report.texts import HeldOut, Leakage, ReadingNote, Repeats
+from harness.report.training import TrainingRecord
 from harness.report.values import (
     Amount,
     Cost,
@@ -181,20 +182,6 @@ class ComparisonRow(ReportModel):
         return self
 
 
-class TrainingRecord(ReportModel):
-    """The cost and the losses of one step that trains. Losses are as the step defines them, in nats."""
-
-    step: str
-    tokens: Count | None = None
-    tokens_per_s: Amount | None = None
-    wall_s: Amount | None = None
-    peak_memory_bytes: Count | None = None
-    loss_final: float | None = None
-    loss_held_out: float | None = None
-    note: str | None = None
-    key: Key
-
-
 class Declared(ReportModel):
     """The cells that the report must fill or explain.
 
@@ -291,7 +278,7 @@ class Results(ReportModel):
         rows = {one.step: one for one in self.training}
         for step in self.declared.trained:
             yield from _list_fields(
-                f"training/{step}", rows.get(step), TrainingRecord, ("step", "note", "key")
+                f"training/{step}", rows.get(step), TrainingRecord, ("step", "note", "curve", "key")
             )
 
     def _export_cells(self) -> Iterator[tuple[str, bool]]:

@@ -136,11 +136,11 @@ _KINDS = (
         "Measure the final student's ONNX files of a task, and write their record and card.",
     ),
     Kind(
-        "report", 9, ("*",), ("results.json", "report.md", "report.html", "*.svg"), ReportFacts,
+        "report", 10, ("*",), ("results.json", "report.md", "report.html", "*.svg"), ReportFacts,
         "Collect the numbers of a run in one report.",
     ),
     Kind(
-        "leaderboard", 5, ("*",), ("results.json", "leaderboard.md", "leaderboard.html", "*.svg"),
+        "leaderboard", 6, ("*",), ("results.json", "leaderboard.md", "leaderboard.html", "*.svg"),
         ReportFacts,
         "Collect the numbers of several recipes, or of one recipe's variants.",
     ),

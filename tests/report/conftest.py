@@ -7,8 +7,9 @@ import hashlib
 import pytest
 
 from harness.report.exported import ExportResult, PrecisionResult
-from harness.report.results import Declared, ModelResult, Results, Run, TrainingRecord, make_score
+from harness.report.results import Declared, ModelResult, Results, Run, make_score
 from harness.report.texts import HeldOut, Leakage
+from harness.report.training import TrainingRecord, thin_curve
 from harness.report.values import Estimate, IntervalValue, SpeedRatio
 
 TASKS = {"pos": "accuracy", "ner": "span_f1", "topic": "macro_f1", "sentiment": "macro_f1"}
@@ -97,6 +98,7 @@ def results() -> Results:
             TrainingRecord(
                 step="distill", tokens=1_000_000, tokens_per_s=21_000.5, wall_s=75.2, loss_final=2.5,
                 peak_memory_bytes=900_000_000, loss_held_out=2.75, key=key("distill"),
+                curve=thin_curve([(10 * step, 9 - step / 20) for step in range(1, 131)]),
             ),
         ],
         held_out=[

@@ -18,6 +18,7 @@ from harness.report.published import PUBLISHED, list_published
 from harness.report.render import render_html, render_markdown, write_report
 from harness.report.results import Results
 from harness.report.texts import ReadingNote, Repeats
+from harness.report.training import MOST_POINTS, thin_curve
 from harness.report.values import IntervalValue, SpeedRatio, TeacherNote
 from harness.stages.io.finetuning_notes import describe_fitting
 
@@ -69,7 +70,7 @@ def test_page_is_well_formed_and_accessible(page: Page):
     assert len(page.all("h1")) == 1
     assert len(page.all("caption")) == len(page.all("table")) > 5
     assert all(one.get("scope") in {"row", "col"} for one in page.all("th"))
-    assert len(page.all("img")) == 2
+    assert len(page.all("img")) == 3
     assert all(len(one["alt"] or "") > 40 for one in page.all("img"))
     ids = [one["id"] for _, one in page.tags if "id" in one]
     assert len(ids) == len(set(ids))
@@ -287,6 +288,33 @@ def test_pictures_are_reproducible_svg_with_a_text(results: Results):
     assert plots.draw_latency_by_model(empty) is None
 
 
+def test_curves_of_the_loss_have_a_panel_for_each_training(results: Results):
+    picture = plots.draw_loss_curves(results)
+    assert picture.svg == plots.draw_loss_curves(results).svg
+    assert picture.text == "Loss while training. distill: 8.93 at step 20, 2.52 at step 1,300."
+    (one,) = results.training
+    hostile = one.model_copy(update={"step": "<script>$\x1b[31m&amp"})
+    untrained = one.model_copy(update={"curve": one.curve[:1]})
+    picture = plots.draw_loss_curves(results.model_copy(update={"training": (one, hostile, untrained) * 2}))
+    drawn = ElementTree.fromstring(picture.svg)
+    panels = [part for part in drawn.iter() if part.get("id", "").startswith("axes_")]
+    assert len(panels) == 4
+    assert not [part for part in drawn.iter() if part.tag.endswith("script")]
+    assert plots.draw_loss_curves(results.model_copy(update={"training": (untrained,)})) is None
+
+
+@pytest.mark.parametrize("number", [0, 1, 99, 100, 101, 250, 12_345])
+def test_long_curves_are_thinned_to_means(number):
+    points = [(10 * step, float(step % 7)) for step in range(1, number + 1)]
+    curve = thin_curve(points)
+    assert len(curve) == min(number, len(curve)) <= MOST_POINTS
+    if number <= MOST_POINTS:
+        assert [(point.step, point.loss) for point in curve] == points
+    if points:
+        assert curve[-1].step == points[-1][0]
+        assert len(curve) > min(number, MOST_POINTS) / 2
+
+
 def test_models_without_parameters_are_lines_with_a_label(results: Results):
     picture = plots.draw_score_by_size(results)
     assert "Most frequent label: a line at 17.5 %" in picture.text
@@ -295,7 +323,8 @@ def test_models_without_parameters_are_lines_with_a_label(results: Results):
 def test_report_is_written_with_its_pictures(results: Results, tmp_path: Path):
     markdown, html = write_report(results, tmp_path / "new")
     names = {one.name for one in markdown.parent.iterdir()}
-    assert names == {"report.md", "report.html", "score-by-size.svg", "latency-by-model.svg"}
+    pictures = {"score-by-size.svg", "latency-by-model.svg", "loss-curves.svg"}
+    assert names == {"report.md", "report.html", *pictures}
     for name in re.findall(r"\]\((.*?\.svg)\)", markdown.read_text(encoding="utf-8")):
         assert (markdown.parent / name).exists()
     picture = (markdown.parent / "score-by-size.svg").read_bytes()

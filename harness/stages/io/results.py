@@ -17,6 +17,7 @@ from harness.report.exported import ExportResult, PrecisionResult
 from harness.report.finetuning import FinetuningNote
 from harness.report.render import write_results
 from harness.report.texts import HeldOut, Leakage, ReadingNote, Repeats, TaskPart
+from harness.report.training import TrainingRecord, thin_curve
 from harness.report.values import Cost, Estimate, IntervalValue, SpeedRatio, StudyDescription, TeacherNote
 from harness.stages.io.facts import (
     CompareFacts,
@@ -314,12 +315,12 @@ def _collect_copies(model: str, manifest: Manifest | None) -> list[PrecisionResu
     ]
 
 
-def _collect_training(name: str, manifest: Manifest) -> schema.TrainingRecord:
+def _collect_training(name: str, manifest: Manifest) -> TrainingRecord:
     """Return a training's cost and losses; time and memory only where one attempt made the stage."""
     facts = read_facts(manifest, BaseModel)
     assert isinstance(facts, PretrainFacts | TrainedStepFacts)
     fitting_tokens = facts.training.fitting_tokens
-    return schema.TrainingRecord(
+    return TrainingRecord(
         step=name,
         tokens=facts.training.tokens,
         tokens_per_s=facts.training.tokens_per_s,
@@ -328,6 +329,7 @@ def _collect_training(name: str, manifest: Manifest) -> schema.TrainingRecord:
         loss_final=facts.training.losses[-1].loss if facts.training.losses else None,
         loss_held_out=facts.held_out.loss if isinstance(facts, TrainedStepFacts) else None,
         note=None if fitting_tokens is None else describe_fitting(fitting_tokens),
+        curve=thin_curve([(point.step, point.loss) for point in facts.training.losses]),
         key=manifest.key,
     )
 
