@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from harness.cli.app import app, out, print_table
-from harness.deploy.push import plan_upload, send_upload
+from harness.deploy.push import Upload, plan_upload, send_upload
 from harness.units import format_bytes
 
 
@@ -30,10 +30,7 @@ def push(
     """Put a student, an export, results or the demo's page on the hub; private unless --public."""
     upload = plan_upload(folder, repository)
     if dry_run:
-        table = Table("file", "size", title=f"{upload.kind} {repository}", title_justify="left")
-        for name, size in upload.files.items():
-            table.add_row(name, format_bytes(size))
-        print_table(table)
+        print_table(_tabulate(upload))
         visible = "public" if public else "private"
         total = format_bytes(upload.size_bytes)
         out.print(f"{len(upload.files)} files, {total}, {visible}; nothing was sent", soft_wrap=True)
@@ -41,3 +38,10 @@ def push(
     from huggingface_hub import HfApi  # noqa: PLC0415  a dry run needs no client
 
     out.print(send_upload(upload, HfApi(), private=not public), soft_wrap=True, markup=False)
+
+
+def _tabulate(upload: Upload) -> Table:
+    table = Table("file", "size", title=f"{upload.kind} {upload.repository}", title_justify="left")
+    for name, size in upload.files.items():
+        table.add_row(name, format_bytes(size))
+    return table

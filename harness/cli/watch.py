@@ -22,7 +22,7 @@ from harness.config.show import RecipeRow
 from harness.pipeline.execute import Observer
 from harness.pipeline.manifest import Manifest
 from harness.pipeline.plan import Plan, Stage
-from harness.pipeline.status import status
+from harness.pipeline.status import StageStatus, status
 from harness.pipeline.store import Store
 from harness.plans.estimate import PlanEstimate, estimate_plan
 from harness.stages.io.facts import CorporaFacts, FetchFacts, ScoringFacts, SizeFacts, StepFacts, TasksFacts
@@ -225,12 +225,16 @@ def print_plan(name: str, plan: Plan, store: Store, *, as_json: bool = False) ->
             }
         )
         return
+    print_table(_tabulate_stages(name, rows), keys=2)
+    for line in _describe_estimate(estimate):
+        out.print(line, soft_wrap=True, markup=False)
+
+
+def _tabulate_stages(name: str, rows: Sequence[StageStatus]) -> Table:
     table = Table("", "stage", "kind", "state", "key", title=name, title_justify="left")
     for number, row in enumerate(rows, start=1):
         table.add_row(str(number), row.stage.id, row.stage.kind, row.state, row.key)
-    print_table(table, keys=2)
-    for line in _describe_estimate(estimate):
-        out.print(line, soft_wrap=True, markup=False)
+    return table
 
 
 def _describe_estimate(estimate: PlanEstimate) -> Iterator[str]:

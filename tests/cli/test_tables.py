@@ -12,7 +12,16 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from harness.api import LabelledSpan, LabelledWord, PairScore, Prediction
+from harness.cli import pairs, push
 from harness.cli.app import app, print_table
+from harness.cli.doctor import Check
+from harness.cli.labelling import _print_prediction
+from harness.cli.watch import _tabulate_stages
+from harness.deploy.push import Upload
+from harness.pipeline.plan import Plan, Stage
+from harness.pipeline.status import status
+from harness.pipeline.store import Store
 
 GOLDEN = Path(__file__).parent / "tables"
 
@@ -31,7 +40,7 @@ def terminal(monkeypatch):
             highlight=False,
             legacy_windows=False,
         )
-        for module in ("app", "watch", "recipes", "machine", "export", "score"):
+        for module in ("app", "watch", "recipes", "machine", "export", "score", "labelling"):
             monkeypatch.setattr(sys.modules[f"harness.cli.{module}"], "out", console)
         run()
         return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).rstrip()
@@ -85,7 +94,59 @@ def print_scores():
     print_table(_tabulate(make_scores(), "topic", "macro_f1"))
 
 
+def print_doctor():
+    """Print the table of a machine's checks."""
+    checks = [
+        Check("kernels", "compiled for AVX-512, bf16 and int8", ""),
+        Check("GPU", "none", "on a machine with one: install torch for CUDA, see docs/containers.md"),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.cli.doctor.run_checks", lambda: checks)
+        call("doctor")()
+
+
+def print_stages():
+    """Print the table of a plan with nothing done."""
+    stages = [
+        Stage("tasks", "tasks", 1, {"language": "mt"}, {}),
+        Stage("score.topic.student-of-a-long-name", "score", 1, {}, {"tasks": "tasks"}),
+    ]
+    rows = status(Plan(stages), Store(Path("nowhere")))
+    print_table(_tabulate_stages("mt/gurgurov2025-mini", rows), keys=2)
+
+
+def print_predictions():
+    """Print what a tagger and a classifier say of a text."""
+    words = (LabelledWord("Malta", "B-LOC", 0.97531, 0, 5), LabelledWord("🙂", None, None, 6, 7))
+    spans = (LabelledSpan("Malta", "LOC", 0.97531, 0, 5),)
+    _print_prediction(Prediction("Malta 🙂", words=words, spans=spans))
+    _print_prediction(Prediction("Il-logħba ntemmet 2-1.", label="sports", probability=0.8))
+
+
+def print_upload():
+    """Print the files that would go to the hub."""
+    files = {"README.md": 2048, "onnx/model_quantized.onnx": 6_123_456, "tokenizer.json": 912_345}
+    print_table(push._tabulate(Upload(Path("onnx"), "some-lab/maltese-topics", "model", files, None)))
+
+
+def print_pairs():
+    """Print the scores of two models on minimal pairs."""
+    name, worse, same = "student-of-a-long-name", (-0.617, -0.75, -0.483), (-0.1, -0.2, 0.0)
+    scores = [
+        PairScore("teacher", "", 60, 0.95, 0.883, 1.0),
+        PairScore(name, "", 60, 0.333, 0.217, 0.45, worse, 0.0002, "worse"),
+        PairScore("teacher", "SV-#", 40, 1.0, 1.0, 1.0),
+        PairScore(name, "SV-#", 40, 0.9, 0.8, 0.975, same, 0.12, "not told apart"),
+    ]
+    print_table(pairs._tabulate(scores), keys=2)
+
+
 TABLES = {
+    "doctor": print_doctor,
+    "pairs": print_pairs,
+    "plan": print_stages,
+    "predict": print_predictions,
+    "push": print_upload,
     "recipe": call("recipe", "show", "gurgurov2025", "--scale", "mini"),
     "languages": call("languages"),
     "sources": call("languages", "--sources"),
