@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from harness import __version__
 from harness.config.scale import SCORED_MODELS
+from harness.config.values import MOST_SEED
 from harness.errors import UsageError
 from harness.report.escaping import drop_control_characters
 from harness.train.trackers import TRACKERS
@@ -102,7 +103,12 @@ CheckpointEvery = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", min=0, help="of everything that is drawn but the scores; default: the scale's"),
+    typer.Option(
+        "--seed",
+        min=0,
+        max=MOST_SEED,
+        help="of everything that is drawn but the scores; default: the scale's",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:NUMBER")]
 Threads = Annotated[

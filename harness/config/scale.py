@@ -14,7 +14,18 @@ from harness.config.pretraining import Pretrain
 from harness.config.shape import KNOWN_TEACHERS
 from harness.config.steps import KINDS
 from harness.config.steps.base import TextStep
-from harness.config.values import Count, Portion, Rate, Share, Strict, describe_unknown, refusal
+from harness.config.values import (
+    MOST_SEED,
+    Count,
+    Portion,
+    Positive,
+    Rate,
+    Seed,
+    Share,
+    Strict,
+    describe_unknown,
+    refusal,
+)
 from harness.errors import unknown
 from harness.precisions import COPIES
 from harness.tasks import TASKS
@@ -197,7 +208,9 @@ class ScoreSettings(Strict):
     @field_validator("seeds", mode="before")
     @classmethod
     def _read_seeds(cls, value: Any) -> Any:
-        whole = isinstance(value, list | tuple) and all(type(seed) is int and seed >= 0 for seed in value)
+        whole = isinstance(value, list | tuple) and all(
+            type(seed) is int and 0 <= seed <= MOST_SEED for seed in value
+        )
         if not whole or not value or len(set(value)) != len(value):
             raise refusal(f"expected different whole numbers, as [1, 2]; got '{value}'")
         return tuple(value)
@@ -258,8 +271,8 @@ class Latency(Strict):
     lengths: Annotated[tuple[Count, ...], Field(min_length=1)]
     threads: Annotated[tuple[Count, ...], Field(min_length=1)]
     batch_size: Count
-    seconds: Rate
-    warmup_seconds: Rate
+    seconds: Positive
+    warmup_seconds: Positive
     rounds: Count
 
 
@@ -272,7 +285,7 @@ class ExportSettings(Strict):
 
     candidates: tuple[Literal["legacy", "dynamo"], ...]
     quantize: Literal["int8", "none"]
-    parity_tolerance: Rate
+    parity_tolerance: Positive
     precisions: tuple[str, ...] = ()
 
     @field_validator("precisions", mode="before")
@@ -311,7 +324,7 @@ class Scale(Strict):
     training: dict[str, TrainingAmounts] = Field(default_factory=dict)
     sequence_length: Count
     precision: Precision
-    seed: int
+    seed: Seed
     device_tokens: Count | None = None
     activation_checkpointing: bool = False
     reference_vocabulary: Count | None = None

@@ -20,6 +20,8 @@ from harness.units import parse_count
 
 MOST = 10**15
 """The largest number of tokens, lines, neurons or anything else."""
+MOST_SEED = 2**32 - 1
+"""The largest seed that every generator of random numbers takes."""
 _MOST_DIGITS = 30
 
 
@@ -126,9 +128,27 @@ def _ratio_or_count(value: Any) -> Ratio | int:
     return _ratio(value) if isinstance(value, Ratio) or "/" in quote_value(value) else _count(value)
 
 
+def _seed(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MOST_SEED:
+        raise refusal(f"expected a whole number from 0 to {MOST_SEED}; got {quote_value(value)}")
+    return value
+
+
+def _is_positive(number: float) -> bool:
+    return 0 < number <= 1e6
+
+
+def _is_rate(number: float) -> bool:
+    return 0 < number <= 1
+
+
 Count = Annotated[int, BeforeValidator(_count)]
 """A whole number of one or more."""
-Rate = Annotated[float, BeforeValidator(_number("a number above 0, as 5e-5", lambda x: x > 0))]
+Seed = Annotated[int, BeforeValidator(_seed)]
+Positive = Annotated[float, BeforeValidator(_number("a number above 0, of at most 1e6", _is_positive))]
+"""Above 0: seconds, weights, tolerances."""
+Rate = Annotated[float, BeforeValidator(_number("a rate above 0, of at most 1, as 5e-5", _is_rate))]
+"""A learning rate: AdamW moves every weight by about as much in a step."""
 Share = Annotated[float, BeforeValidator(_number("a fraction between 0 and 1, as 0.15", lambda x: 0 < x < 1))]
 """Between 0 and 1, both excluded."""
 Portion = Annotated[float, BeforeValidator(_number("a fraction from 0 to below 1", lambda x: 0 <= x < 1))]

@@ -163,7 +163,7 @@ def fields(schema) -> str:
 RECIPES = [
     (step(2, losss={}), f"steps[2].distill: unknown key 'losss'; there are: {fields(KINDS['distill'])}. Did you mean 'loss'?"),
     (step(2, loss={"mlmm": 1}), f"steps[2].distill.loss: unknown loss 'mlmm'; there are: {', '.join(DISTILL_LOSSES)}. Did you mean 'mlm'?"),
-    (step(2, loss={"mlm": 0, "logit_mse": 1}), "steps[2].distill.loss.mlm: expected a number above 0, as 5e-5; got '0'"),
+    (step(2, loss={"mlm": 0, "logit_mse": 1}), "steps[2].distill.loss.mlm: expected a number above 0, of at most 1e6; got '0'"),
     (step(2, loss={"mlm": 1}), "steps[2].distill: expected a loss that looks at the teacher; mlm alone is an adapt step"),
     (step(2, loss={}), "steps[2].distill.loss: expected losses and their weights, as {mlm: 0.5, logit_mse: 0.5}; got '{}'"),
     (step(2, positions="all"), "steps[2].distill.positions: unknown value 'all'; there are: attended, masked"),
@@ -202,8 +202,10 @@ RECIPES = [
     (step(0, tokens=0), "steps[0].adapt.tokens: expected a whole number of one or more, as 1600 or 1.6e9; got '0'"),
     (step(0, tokens=1.5), "steps[0].adapt.tokens: expected a whole number of one or more, as 1600 or 1.6e9; got '1.5'"),
     (step(0, tokens=True), "steps[0].adapt.tokens: expected a whole number of one or more, as 1600 or 1.6e9; got 'True'"),
-    (step(0, learning_rate=-1), "steps[0].adapt.learning_rate: expected a number above 0, as 5e-5; got '-1'"),
-    (step(0, learning_rate=".inf"), "steps[0].adapt.learning_rate: expected a number above 0, as 5e-5; got '.inf'"),
+    (step(0, learning_rate=-1), "steps[0].adapt.learning_rate: expected a rate above 0, of at most 1, as 5e-5; got '-1'"),
+    (step(0, learning_rate=3), "steps[0].adapt.learning_rate: expected a rate above 0, of at most 1, as 5e-5; got '3'"),
+    (step(0, learning_rate=".inf"), "steps[0].adapt.learning_rate: expected a rate above 0, of at most 1, as 5e-5; got '.inf'"),
+    (step(2, loss={"mlm": 1e9, "logit_mse": 1}), "steps[2].distill.loss.mlm: expected a number above 0, of at most 1e6; got '1000000000.0'"),
     (step(0, mask_fraction=15), "steps[0].adapt.mask_fraction: expected a fraction between 0 and 1, as 0.15; got '15'"),
     (step(4, tokens=9), "steps[4].narrow: tokens is used by basis: importance, basis: pca and refit only; remove it"),
     (step(4, within="svd", heads="dropped"), "steps[4].narrow: within: svd narrows heads, heads: dropped leaves those it "
@@ -270,6 +272,7 @@ SCALES = [
      "batch_tokens, mask_fraction"),
     (nested("tasks", names=["poss"]), f"tasks.names: unknown task 'poss'; there are: {', '.join(TASKS)}. Did you mean 'pos'?"),
     (nested("score", seeds=[1, 1]), "score.seeds: expected different whole numbers, as [1, 2]; got '[1, 1]'"),
+    (nested("score", seeds=[2**32]), "score.seeds: expected different whole numbers, as [1, 2]; got '[4294967296]'"),
     (lambda document: document["score"].pop("seeds"), "score: lacks the key 'seeds'; add it"),
     (nested("score", tasks={"pos": {"epoch": 1}}), f"score.tasks.pos: unknown key 'epoch'; there are: {fields(Finetune)}. Did you mean 'epochs'?"),
     (nested("score", tasks={"poss": {}}), f"score.tasks: unknown task 'poss'; there are: {', '.join(TASKS)}. Did you mean 'pos'?"),
@@ -303,7 +306,10 @@ SCALES = [
      "positions hold (64); lower it, or add positions"),
     (nested("teacher", "pretrain", languages=[]), "teacher.pretrain.languages: expected 'all' or language codes, as [mt, "
      "sk]; got '[]'"),
-    (top(seed="x"), "seed: expected a whole number; got 'x'"),
+    (top(seed="x"), "seed: expected a whole number from 0 to 4294967295; got 'x'"),
+    (top(seed=False), "seed: expected a whole number from 0 to 4294967295; got 'False'"),
+    (top(seed=-1), "seed: expected a whole number from 0 to 4294967295; got '-1'"),
+    (top(seed=2**63), "seed: expected a whole number from 0 to 4294967295; got '9223372036854775808'"),
     (top(training=[1]), "training: expected keys and values; got '[1]'"),
 ]  # fmt: skip
 

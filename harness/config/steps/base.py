@@ -20,7 +20,7 @@ from harness.config.losses import (
     list_losses,
 )
 from harness.config.shape import Shape
-from harness.config.values import Count, Portion, Rate, Share, Strict, describe_unknown, refusal
+from harness.config.values import Count, Portion, Positive, Rate, Share, Strict, describe_unknown, refusal
 from harness.families import FAMILIES, SUPPORTED, Support, list_families
 
 TEACHER = "teacher"
@@ -228,8 +228,8 @@ class TaughtStep(Step):
     loss_example: ClassVar[str]
 
     teacher: str
-    loss: dict[str, Rate]
-    temperature: Rate | None = None
+    loss: dict[str, Positive]
+    temperature: Positive | None = None
     layers: LayerMap | None = None
 
     def list_needs(self) -> tuple[Support, ...]:
