@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.config.load import load_recipe, load_scale, update_name
+from harness.config.recipe import Recipe
 from harness.config.scale import Scale
 from harness.errors import HarnessError
 from harness.plans.run import RunPlan, plan_run
@@ -43,7 +44,7 @@ class PlannedRun:
     Attributes:
         plan: its stages, steps, models and tasks.
         language: code.
-        name: its recipe and scale, as ``gurgurov2025-mini``.
+        name: its recipe and scale, as ``gurgurov2025-mini``, and another seed than the scale's.
     """
 
     plan: RunPlan
@@ -77,7 +78,14 @@ def plan_chosen_run(
     """
     amount = choose_scale(scale, options)
     chosen = load_recipe(rename_recipe(recipe or amount.recipe or DEFAULT_RECIPE, hint))
-    return PlannedRun(plan_run(language, chosen, amount), language, f"{chosen.name}-{amount.name}")
+    own_seed = amount.seed if options.seed is None else load_scale(scale).seed
+    return PlannedRun(plan_run(language, chosen, amount), language, name_run(chosen, amount, own_seed))
+
+
+def name_run(recipe: Recipe, scale: Scale, own_seed: int) -> str:
+    """Return the name of a run, with its seed where that is not the scale's own."""
+    seed = "" if scale.seed == own_seed else f"-seed{scale.seed}"
+    return f"{recipe.name}-{scale.name}{seed}"
 
 
 def rename_recipe(name: str, hint: Callable[[str], None] = lambda _: None) -> str:

@@ -142,8 +142,22 @@ def run_stages(
         checkpoint_s=checkpoint_s,
         trackers=trackers,
         workers=workers,
-        prepare=partial(_take_gpu, gpus) if gpus else None,
+        prepare=make_gpu_chooser(gpus),
     )
+
+
+def list_untimed(plan: Plan) -> Callable[[Stage], bool]:
+    """Return whether a stage of a plan measures no time and reads no stage that does."""
+    untimed: set[str] = set()
+    for stage in plan:
+        if not stage.alone and all(one in untimed for one in stage.inputs.values() if isinstance(one, str)):
+            untimed.add(stage.id)
+    return lambda stage: stage.id in untimed
+
+
+def make_gpu_chooser(gpus: Sequence[str]) -> Callable[[int], None] | None:
+    """Return the function by which workers take turns with GPUs; None where there are none."""
+    return partial(_take_gpu, gpus) if gpus else None
 
 
 def _take_gpu(gpus: Sequence[str], worker: int) -> None:

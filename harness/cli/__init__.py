@@ -25,6 +25,7 @@ import harness.cli.recipes
 import harness.cli.export
 import harness.cli.labelling
 import harness.cli.studies
+import harness.cli.grids
 import harness.cli.demo
 import harness.cli.push
 import harness.cli.convert
@@ -33,6 +34,7 @@ import harness.cli.machine  # noqa: F401
 
 EXTRAS = MappingProxyType(
     {"datasets": "hub", "onnx": "export", "onnxscript": "export"}
+    | {"ray": "ray"}
     | dict.fromkeys(("accelerate", "huggingface_hub", "matplotlib", "peft", "safetensors"), "train")
     | dict.fromkeys(("scipy", "sklearn", "threadpoolctl", "torch", "transformers", "zstandard"), "train")
 )

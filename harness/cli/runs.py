@@ -13,7 +13,7 @@ from rich.markdown import Markdown
 
 from harness.api.options import DEFAULT_RUNS, ScaleOptions, choose_scale, plan_chosen_run
 from harness.api.publish import locate_run, publish_model, publish_run
-from harness.api.running import finish_run, run_stages
+from harness.api.running import finish_run, list_untimed, run_stages
 from harness.cli.app import (
     AsJson,
     CheckpointEvery,
@@ -40,6 +40,7 @@ from harness.cli.app import (
     print_json,
 )
 from harness.cli.device import select_device
+from harness.cli.grids import check_grid, print_cells
 from harness.cli.threads import select_threads
 from harness.cli.watch import Watch, print_plan
 from harness.cli.worker_choice import WorkerChoice, select_workers
@@ -81,6 +82,13 @@ def reproduce(
     checkpoint_every: CheckpointEvery = None,
     track: Track = None,
     workers: Workers = "1",
+    without_times: Annotated[
+        bool,
+        typer.Option(
+            "--without-times",
+            help="end before the stages that measure time; the same command without it adds them",
+        ),
+    ] = False,
 ) -> None:
     """Run a recipe on a language, from corpus to report; finished stages are kept."""
     select_device(device)
@@ -90,6 +98,21 @@ def reproduce(
     options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
     planned = plan_chosen_run(language, recipe, scale, options, hint)
     log = locate_run(runs, planned.language, planned.name) / LOG
+    if without_times:
+        untimed = list_untimed(planned.plan.plan)
+        with _watch(planned.plan.plan, Store(runs), untimed, log, chosen) as watch:
+            run_stages(
+                planned.plan.plan,
+                Store(runs),
+                planned.folder,
+                observer=watch,
+                selected=untimed,
+                checkpoint_s=checkpoint_every,
+                trackers=trackers,
+                workers=watch.num_workers,
+                gpus=chosen.gpus,
+            )
+        return
     with _watch(planned.plan.plan, Store(runs), log=log, workers=chosen) as watch:
         run = finish_run(
             planned,
@@ -152,7 +175,10 @@ def download(
 
 @app.command()
 def plan(
-    language: Language = None,
+    language: Annotated[
+        str | None,
+        typer.Argument(metavar="[LANGUAGE|GRID.yaml]", help="language code, as mt, or the file of a grid"),
+    ] = None,
     *,
     lang: LanguageOption = None,
     recipe: RecipeName = None,
@@ -165,12 +191,22 @@ def plan(
     seed: Seed = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: AsJson = False,
+    form: Annotated[
+        str, typer.Option("--format", help="table, json, or tsv: tab-separated values")
+    ] = "table",
 ) -> None:
-    """Print the stages of a run, which of them are done, and what the others need; run none."""
+    """Print the stages of a run, or the cells of a grid; run none."""
+    if form not in {"table", "json", "tsv"}:
+        raise UsageError(f"--format: expected table, json or tsv; got '{form}'; choose one of them")
+    if language is not None and language.endswith((".yaml", ".yml")):
+        if form != "tsv":
+            raise UsageError("plan: expected --format tsv for the cells of a grid; got another; add it")
+        print_cells(check_grid(Path(language)), runs)
+        return
     language = choose_language(language, lang)
     options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
     planned = plan_chosen_run(language, recipe, scale, options, hint)
-    print_plan(planned.folder, planned.plan.plan, Store(runs), as_json=as_json)
+    print_plan(planned.folder, planned.plan.plan, Store(runs), form="json" if as_json else form)
 
 
 @app.command()

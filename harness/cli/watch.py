@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import typer
 from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -203,11 +204,15 @@ def _format_figures(written: Manifest) -> str:
     return f" ({', '.join(figures)})" if figures else ""
 
 
-def print_plan(name: str, plan: Plan, store: Store, *, as_json: bool = False) -> None:
-    """Print the stages of a plan, their states, and what the missing ones need."""
+def print_plan(name: str, plan: Plan, store: Store, *, form: str = "table") -> None:
+    """Print the stages of a plan, their states, and what the missing ones need, as table, json or tsv."""
     rows = status(plan, store)
+    if form == "tsv":
+        for row in rows:
+            typer.echo("	".join((row.stage.id, row.stage.kind, row.state, row.key)))
+        return
     estimate = estimate_plan(plan, rows, store)
-    if as_json:
+    if form == "json":
         print_json(
             {
                 "run": name,

@@ -1,0 +1,55 @@
+"""Run calls as tasks of Ray: on a cluster that ``RAY_ADDRESS`` names, or else on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.errors import HarnessError, first_line
+from harness.pipeline.workers import Call, Message, answer
+
+_PASSED = ("HF_", "OMP_WAIT_POLICY", "THP_", "TOKENIZERS_", "TRANSFORMERS_")
+"""Beginnings of the variables that tasks on other machines get too; Ray itself sets the number of threads."""
+
+
+def run_on_ray(
+    call: Call, jobs: Mapping[str, Any], *, cpus: int, gpus: float, retries: int
+) -> Iterator[Message]:
+    """Run a call for each job as a task, and yield its result or error when it ends.
+
+    Args:
+        call: what each task runs; the package must be installed on every machine of the cluster.
+        jobs: its argument, by name.
+        cpus: processors of a task.
+        gpus: GPUs of a task, or a share of one.
+        retries: how often a task begins again after its worker or its machine was lost.
+
+    Raises:
+        HarnessError: Ray cannot be started, or not be reached.
+    """
+    import ray  # noqa: PLC0415 - an extra, which only this executor needs
+
+    variables = {name: value for name, value in os.environ.items() if name.startswith(_PASSED)}
+    try:
+        ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": variables})
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise HarnessError(
+            f"ray: expected a cluster at RAY_ADDRESS, or to start one here; got '{first_line(error)}'; "
+            "correct the address, or unset it"
+        ) from error
+    task = ray.remote(_run).options(num_cpus=cpus, num_gpus=gpus, max_retries=retries)
+    shared = ray.put(call)
+    names = {task.remote(shared, argument): name for name, argument in jobs.items()}
+    while names:
+        (done, *_), _ = ray.wait(list(names))
+        name = names.pop(done)
+        try:
+            kind, content = ray.get(done)
+        except ray.exceptions.RayError as error:
+            kind, content = "error", HarnessError(f"its worker was lost: {first_line(error)}")
+        yield Message(name, kind, content)
+
+
+def _run(call: Call, argument: Any) -> tuple[str, Any]:
+    return answer(call, argument, lambda _: None)
