@@ -6,9 +6,12 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -17,6 +20,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # it is exported lazily
 
 from harness.errors import HarnessError
 
@@ -29,6 +34,8 @@ _LONGEST_WAIT_S = 30.0
 _TOO_MANY, _SERVER = 429, 500
 _FETCHES = 3
 """How often a file is fetched whose bytes are not those that were announced."""
+_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+"""What the hub names a file by: git's SHA-1 of a small one, the SHA-256 of a large one."""
 _PIECE_BYTES = 1 << 20
 _START_BYTES = 512
 
@@ -114,6 +121,38 @@ def fetch_checked(fetch: Callable[[], Path], where: str, advice: str) -> Path:
             return place
         problem = problems[0]
     raise HarnessError(f"hub: expected {where} as it was announced; got {problem}; {advice}")
+
+
+def resume_download(repo_id: str, name: str, *, revision: str, kind: str = "model") -> None:
+    """Fetch the bytes of a file into the hub's cache, after those that an earlier process has left there.
+
+    The hub's library, called next, finds them whole; by itself it begins a file again.
+
+    Args:
+        repo_id: the repository, as ``organisation/name``.
+        name: the file.
+        revision: the commit.
+        kind: of the repository, ``model`` or ``dataset``.
+    """
+    cached = try_to_load_from_cache(repo_id, name, revision=revision, repo_type=kind)
+    if constants.HF_HUB_OFFLINE or cached is not None:
+        return
+    url = hf_hub_url(repo_id, name, repo_type=kind, revision=revision)
+    announced = get_hf_file_metadata(url, timeout=ANSWER_S)
+    etag = announced.etag or ""
+    if announced.size is None or not _HASH.fullmatch(etag):
+        return
+    store = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type=kind) / "blobs"
+    store.mkdir(parents=True, exist_ok=True)
+    blob, part = store / etag, store / f"{etag}.harness.incomplete"
+    # Where another process fetches the file, or the disk has no locks, the library fetches its own copy.
+    with suppress(Timeout, NotImplementedError), FileLock(f"{part}.lock", blocking=False):
+        with part.open("ab", buffering=0) as file:
+            if file.tell() > announced.size:
+                file.truncate(0)
+            headers = build_hf_headers()
+            http_get(url, file, resume_size=file.tell(), expected_size=announced.size, headers=headers)
+        part.replace(blob)
 
 
 def discard_damaged(place: Path) -> list[str]:

@@ -25,7 +25,7 @@ from harness.data.corpus import Document
 from harness.data.examples import SPLITS, Absent, Example, TaskData, assemble
 from harness.data.notes import ReadingNotes
 from harness.data.rows import to_examples
-from harness.downloads import ANSWER_S, ask_hub, describe_fault, fetch_checked
+from harness.downloads import ANSWER_S, ask_hub, describe_fault, fetch_checked, resume_download
 from harness.errors import HarnessError
 from harness.languages import Source, language
 from harness.tasks import find_task
@@ -183,12 +183,13 @@ def fetch(listing: Listing, name: str, provenance: MutableMapping[str, str]) -> 
     source = listing.source
     revision = source.revision or source.branch  # by its branch: the cache then knows it without network
     where = f"{name} of {source.hub}@{listing.revision[:7]}"
+
+    def download() -> Path:
+        resume_download(source.hub, name, revision=listing.revision, kind="dataset")
+        return Path(hf_hub_download(source.hub, name, repo_type="dataset", revision=revision))
+
     try:
-        path = fetch_checked(
-            lambda: Path(hf_hub_download(source.hub, name, repo_type="dataset", revision=revision)),
-            where,
-            "try again later, or use a data folder",
-        )
+        path = fetch_checked(download, where, "try again later, or use a data folder")
     except HarnessError:
         raise
     except Exception as fault:  # as above

@@ -13,7 +13,7 @@ from harness import __version__
 from harness.api.options import ScaleOptions, choose_scale, plan_chosen_run
 from harness.cli.app import app, choose_language
 from harness.cli.device import select_device
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 
 
 @pytest.fixture
@@ -130,3 +130,30 @@ def test_names_of_languages_are_understood():
 def test_unknown_language_names_the_option_that_helps():
     with pytest.raises(UsageError, match="use --data DIR for text of your own, or a scale that reads"):
         plan_chosen_run("hr", None, "mini", ScaleOptions())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reproduce", "mt"),
+        ("pretrain", "--out", "teacher"),
+        ("compare", "--lang", "mt", "--recipes", "gurgurov2025"),
+        ("ablate", "gurgurov2025-loss", "--lang", "mt"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_checkpoint_every_reaches_the_stages(words, monkeypatch, tmp_path):
+    """The option used to be absent; an option that a command drops on the way is as bad."""
+    given = []
+
+    def note(*_, checkpoint_s=None, **__):
+        given.append(checkpoint_s)
+        raise HarnessError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("harness.cli.runs.finish_run", note)
+    monkeypatch.setattr("harness.cli.runs.run_stages", note)
+    monkeypatch.setattr("harness.cli.studies.run_stages", note)
+    with pytest.raises(HarnessError):
+        app(args=[*words, "--checkpoint-every", "7"], standalone_mode=False)
+    assert given == [7.0]

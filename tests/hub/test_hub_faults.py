@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -133,6 +137,59 @@ def test_cut_connection_resumes_where_it_was(mirror, corpus, monkeypatch):
     add_fault(mirror, FILE, cut_at=300, times=2)  # the question for the hash, and the file
     assert read() == WHOLE
     assert mirror.ranges[-1] == "bytes=300-"
+
+
+PROGRAM = """
+import sys
+from huggingface_hub import constants
+from harness.downloads import resume_download
+constants.DOWNLOAD_CHUNK_SIZE = 100
+resume_download(sys.argv[1], sys.argv[2], revision=sys.argv[3], kind="dataset")
+"""
+
+
+def test_download_of_a_killed_process_resumes_where_it_was(mirror, corpus, tmp_path):
+    add_fault(mirror, FILE, cut_at=300)  # so that it does not end for some seconds
+    cache = tmp_path / "cache"
+    environment = os.environ | {"HF_ENDPOINT": mirror.endpoint, "HF_HUB_CACHE": str(cache)}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", PROGRAM, corpus.hub, FILE, corpus.revision]
+    killed = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    while not any(path.stat().st_size >= 300 for path in cache.rglob("*.incomplete")):
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    (part,) = cache.rglob("*.incomplete")
+    kept = part.stat().st_size
+    mirror.faults.clear()
+    mirror.ranges.clear()
+    assert read() == WHOLE
+    assert mirror.ranges == [f"bytes={kept}-"]
+    assert not list(cache.rglob("*.incomplete"))
+
+
+def test_part_that_is_no_beginning_of_the_file_is_dropped(mirror, corpus, tmp_path):
+    assert read() == WHOLE
+    (blob,) = [path.resolve() for path in (tmp_path / "cache").rglob("*.parquet")]
+    shutil.rmtree(tmp_path / "cache" / f"datasets--{corpus.hub.replace('/', '--')}" / "snapshots")
+    part = blob.with_name(f"{blob.name}.harness.incomplete")
+    for size in (100, 10_000):
+        blob.unlink()
+        part.write_bytes(bytes(size))
+        assert read() == WHOLE
+        shutil.rmtree(tmp_path / "cache" / f"datasets--{corpus.hub.replace('/', '--')}" / "snapshots")
+
+
+def test_name_of_a_file_that_is_no_hash_is_left_to_the_library(mirror, corpus, monkeypatch, tmp_path):
+    """Such a name could lead out of the cache."""
+
+    class Announced:
+        etag, size = "../../x", 5
+
+    monkeypatch.setattr(downloads, "get_hf_file_metadata", lambda *_, **__: Announced)
+    monkeypatch.setattr(downloads, "http_get", lambda *_, **__: pytest.fail("it was fetched"))
+    assert read() == WHOLE
 
 
 def test_model_with_other_bytes_is_refused_and_not_kept(mirror, write_teacher, tmp_path):

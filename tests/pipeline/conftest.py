@@ -102,7 +102,7 @@ class Runs:
             ]
         )
 
-    def run(self, plan=None, folder="mt/paper-mini", workers=1, diary=None, **runners):
+    def run(self, plan=None, folder="mt/paper-mini", workers=1, diary=None, *, checkpoint_s=None, **runners):
         """Run the plan; return the events and the finished stages."""
         diary = diary or Diary()
         made = execute(
@@ -113,6 +113,7 @@ class Runs:
             observer=diary,
             environment=describe_machine,
             workers=workers,
+            checkpoint_s=checkpoint_s,
         )
         return diary, made
 

@@ -159,3 +159,14 @@ def test_manifest_of_a_checkpoint_is_written_after_its_files_are_on_the_disk(tmp
     seal_checkpoint(checkpoint)
     assert {checkpoint / "weights", checkpoint / "deep/state", checkpoint / "deep"} <= set(flushed)
     assert flushed[-2:] == [checkpoint, tmp_path]
+
+
+def test_seconds_between_checkpoints_reach_a_runner(runs):
+    given = []
+
+    def note(context):
+        given.append(context.checkpoint_s)
+        runs.RUNNERS["count"](context)
+
+    runs.run(count=note, checkpoint_s=7.0)
+    assert given == [7.0, 7.0]

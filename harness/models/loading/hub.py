@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from harness.downloads import describe_fault, discard_damaged, fetch_checked
+from harness.downloads import describe_fault, discard_damaged, fetch_checked, resume_download
 from harness.errors import HarnessError
 from harness.models.loading.folder import WEIGHT_FILES, model_error
 from harness.models.loading.licence import CARD
@@ -72,12 +72,15 @@ def _find_cached(hub_id: str, revision: str) -> Path | None:
 
 
 def _fetch(hub_id: str, revision: str) -> Path:
+    def download() -> Path:
+        files = snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED), dry_run=True)
+        for file in files:
+            if file.will_download:
+                resume_download(hub_id, file.filename, revision=file.commit_hash)
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED)))
+
     try:
-        return fetch_checked(
-            lambda: Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED))),
-            f"the model {hub_id}",
-            "try again later, or name a local folder",
-        )
+        return fetch_checked(download, f"the model {hub_id}", "try again later, or name a local folder")
     except HarnessError:
         raise
     except Exception as error:  # the hub's client raises whatever its transport raises
