@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -182,10 +182,15 @@ class _CellObserver(Observer):
 
 
 def count_done(planned: PlannedGrid, runs: Path) -> Iterator[tuple[Cell, int, int]]:
-    """Yield for each cell how many of its stages are in the folder of runs, and how many it has."""
+    """Yield for each cell how many of its stages are in the folder of runs, and how many it has.
+
+    A cell whose recipe does not fit its language has no stages.
+    """
     present = {folder.name.rpartition("-")[2] for folder in Store(runs).list_stages()}
     for cell in planned.grid.cells:
-        keys = planned.plan(cell).plan.plan.keys.values()
+        keys: Collection[str] = ()
+        with suppress(HarnessError):
+            keys = planned.plan(cell).plan.plan.keys.values()
         yield cell, sum(key in present for key in keys), len(keys)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +25,10 @@ from harness.errors import HarnessError, UsageError, first_line
 from harness.pipeline.executors import slurm
 from harness.pipeline.executors.local import run_locally
 from harness.pipeline.executors.ray import run_on_ray
+from harness.pipeline.status import status
+from harness.pipeline.store import Store
 from harness.pipeline.workers import Message
+from harness.plans.estimate import estimate_plan
 from harness.plans.study import RefusedError
 from harness.report.grid_results import LEADERBOARD, RESULTS, write_grid_results
 
@@ -48,7 +52,7 @@ class _Options:
         call = CellCall(planned, self.runs.absolute(), timed, self.checkpoint_s)
         number, gpus = (1 if timed else self.workers.number), self.workers.gpus
         if self.executor == "ray":
-            cpus = max(self.threads, count_allowed()) if timed else self.threads
+            cpus = None if timed else self.threads
             return run_on_ray(call, cells, cpus=cpus, gpus=1 if gpus else 0, retries=self.retries)
         return run_locally(call, cells, number=number, retries=self.retries, prepare=make_gpu_chooser(gpus))
 
@@ -93,6 +97,8 @@ def grid(
     if executor == "slurm":
         _submit(planned, file, runs, chosen, each, dry_run=dry_run)
         return
+    number = chosen.fit_memory(_estimate_memory(planned, Store(runs))) if chosen.is_bounded else chosen.number
+    chosen = replace(chosen, number=number)
     options = _Options(runs, executor, chosen, each, retries, checkpoint_every)  # type: ignore[arg-type]
     failed = _run_cells(planned, options)
     _write_results(planned, runs, failed)
@@ -113,6 +119,17 @@ def check_grid(file: Path) -> PlannedGrid:
         for line in refused.lines:
             err.print(line, soft_wrap=True, markup=False)
         raise
+
+
+def _estimate_memory(planned: PlannedGrid, store: Store) -> int:
+    """Return about how many bytes the largest missing stage of a cell takes, of each recipe and scale."""
+    cells = {(cell.recipe, cell.scale): cell for cell in planned.grid.cells}
+    needed = [0]
+    for cell in cells.values():
+        with suppress(HarnessError):  # the cell will say so when it is run
+            plan = planned.plan(cell).plan.plan
+            needed.append(estimate_plan(plan, status(plan, store), store).memory_bytes)
+    return max(needed)
 
 
 def _run_cells(planned: PlannedGrid, options: _Options) -> dict[Cell, str]:
@@ -189,9 +206,10 @@ def print_progress(planned: PlannedGrid, runs: Path) -> None:
     table = Table("language", "recipe", "scale", "seed", "stages done", title=planned.grid.name)
     for cell, done, total in rows:
         seed = "–" if cell.seed is None else str(cell.seed)
-        table.add_row(cell.language, cell.recipe, cell.scale, seed, f"{done} of {total}")
+        state = f"{done} of {total}" if total else "does not fit"
+        table.add_row(cell.language, cell.recipe, cell.scale, seed, state)
     print_table(table, keys=4)
-    ended = sum(done == total for _, done, total in rows)
+    ended = sum(done == total > 0 for _, done, total in rows)
     out.print(f"{ended} of {len(rows)} cells have ended", markup=False)
 
 

@@ -14,15 +14,15 @@ _PASSED = ("HF_", "OMP_WAIT_POLICY", "THP_", "TOKENIZERS_", "TRANSFORMERS_")
 
 
 def run_on_ray(
-    call: Call, jobs: Mapping[str, Any], *, cpus: int, gpus: float, retries: int
+    call: Call, jobs: Mapping[str, Any], *, cpus: int | None, gpus: int, retries: int
 ) -> Iterator[Message]:
     """Run a call for each job as a task, and yield its result or error when it ends.
 
     Args:
         call: what each task runs; the package must be installed on every machine of the cluster.
         jobs: its argument, by name.
-        cpus: processors of a task.
-        gpus: GPUs of a task, or a share of one.
+        cpus: processors of a task; None: all of the largest machine, so that no other task runs there.
+        gpus: GPUs of a task.
         retries: how often a task begins again after its worker or its machine was lost.
 
     Raises:
@@ -38,6 +38,7 @@ def run_on_ray(
             f"ray: expected a cluster at RAY_ADDRESS, or to start one here; got '{first_line(error)}'; "
             "correct the address, or unset it"
         ) from error
+    cpus = cpus or int(max(node["Resources"].get("CPU", 1) for node in ray.nodes()))
     task = ray.remote(_run).options(num_cpus=cpus, num_gpus=gpus, max_retries=retries)
     shared = ray.put(call)
     names = {task.remote(shared, argument): name for name, argument in jobs.items()}
