@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVEL = 0.95
+RESAMPLES = 1000
+"""Bootstrap resamples of an interval."""
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harness.errors import HarnessError
-from harness.measure.interval import Interval, percentile_interval
+from harness.measure.interval import RESAMPLES, Interval, percentile_interval
 from harness.measure.scores import Item, Tally, tally_all
 from harness.verdict import Verdict, decide_verdict
 
-RESAMPLES = 1000
 ROUNDS = 5000
 ROUNDS_A_ROW = 100
 _BLOCK = 2_000_000

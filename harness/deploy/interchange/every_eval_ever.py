@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import UsageError
+from harness.measure.interval import RESAMPLES
 from harness.measure.predictions import Predictions
-from harness.measure.significance import RESAMPLES
 from harness.report.results import ModelResult, Results, TaskScore
 from harness.report.texts import HeldOut
 from harness.tasks import TASKS
