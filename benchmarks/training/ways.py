@@ -352,7 +352,7 @@ def compare_losses(sizes: Sizes, num_steps: int, folder: Path) -> list[tuple[flo
         loop.optimizer.state.clear()
         gram = compute_teacher_gram(OBJECTIVE, pair.teacher)
 
-        def loss(model: nn.Module, batch: Batch) -> Tensor:
+        def loss(model: nn.Module, batch: Batch, _: object) -> Tensor:
             value = total_loss(OBJECTIVE, model, pair.teacher, batch, gram)[0]
             learnt.append(float(value.detach()))
             return value

@@ -14,9 +14,11 @@ from harness.measure.environment import describe
 from harness.pipeline.execute import Finished, Observer, execute
 from harness.pipeline.manifest import Environment
 from harness.pipeline.plan import Plan, Stage
+from harness.pipeline.process_group import ALONE, ProcessGroup
 from harness.pipeline.store import Store
 from harness.report.results import Results, read_results
 from harness.stages import RUNNERS
+from harness.stages.table import KINDS
 from harness.train.trackers import check_trackers
 
 
@@ -88,6 +90,7 @@ def finish_run(
     trackers: tuple[str, ...] = (),
     workers: int = 1,
     gpus: Sequence[str] = (),
+    group: ProcessGroup = ALONE,
 ) -> FinishedRun:
     """Run the missing stages of a planned run, and copy report, student and exports to its folder."""
     store = Store(runs)
@@ -101,8 +104,9 @@ def finish_run(
         trackers=trackers,
         workers=workers,
         gpus=gpus,
+        group=group,
     )
-    folder = publish_run(plan, store, locate_run(runs, planned.language, planned.name))
+    folder = group.share(lambda: publish_run(plan, store, locate_run(runs, planned.language, planned.name)))
     return FinishedRun(
         folder=folder,
         student=folder / STUDENT,
@@ -125,6 +129,7 @@ def run_stages(
     trackers: tuple[str, ...] = (),
     workers: int = 1,
     gpus: Sequence[str] = (),
+    group: ProcessGroup = ALONE,
 ) -> dict[str, Finished]:
     """Run the selected stages of a plan that are missing; return all selected stages.
 
@@ -143,6 +148,8 @@ def run_stages(
         trackers=trackers,
         workers=workers,
         prepare=make_gpu_chooser(gpus),
+        group=group,
+        joined=lambda stage: KINDS[stage.kind].trains,
     )
 
 

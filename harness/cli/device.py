@@ -11,10 +11,14 @@ _CHOICES = ("auto", "cpu", "cuda", "cuda:NUMBER")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def select_device(name: str) -> str:
+def select_device(name: str, place: int | None = None) -> str:
     """Hide from this process the GPUs that it shall not use; return the name.
 
     It must be called before CUDA is initialised. ``auto`` takes a GPU where torch can use one.
+
+    Args:
+        name: of the device.
+        place: of this process among several of this machine, which take a GPU each; None: it is alone.
 
     Raises:
         UsageError: no such device, or a GPU that torch cannot use.
@@ -23,7 +27,14 @@ def select_device(name: str) -> str:
         raise unknown("device", name, _CHOICES)
     if name == "cpu":
         os.environ[_VISIBLE] = ""
-    elif name.startswith("cuda"):
+    elif place is not None and ":" in name:
+        raise UsageError(
+            f"--device {name}: expected auto, cpu or cuda for several processes, which take a GPU each; "
+            "CUDA_VISIBLE_DEVICES chooses among the GPUs"
+        )
+    elif place is not None:
+        _show_gpu(str(place))
+    if name.startswith("cuda"):
         _select_gpu(name)
     return name
 
@@ -37,12 +48,17 @@ def list_gpus() -> tuple[str, ...]:
     return tuple(names) if torch.cuda.is_available() else ()
 
 
+def _show_gpu(number: str) -> None:
+    """Hide every GPU but one; all, where there is no such GPU."""
+    visible = [one for one in os.environ.get(_VISIBLE, "").split(",") if one]
+    known = not visible or int(number) < len(visible)
+    os.environ[_VISIBLE] = (visible[int(number)] if visible else number) if known else ""
+
+
 def _select_gpu(name: str) -> None:
     number = name.partition(":")[2]
     if number:
-        visible = [one for one in os.environ.get(_VISIBLE, "").split(",") if one]
-        known = not visible or int(number) < len(visible)
-        os.environ[_VISIBLE] = (visible[int(number)] if visible else number) if known else ""
+        _show_gpu(number)
     import torch  # noqa: PLC0415  only this choice needs it
 
     if not torch.cuda.is_available():

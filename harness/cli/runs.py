@@ -13,7 +13,7 @@ from rich.markdown import Markdown
 
 from harness.api.options import DEFAULT_RUNS, ScaleOptions, choose_scale, plan_chosen_run
 from harness.api.publish import locate_run, publish_model, publish_run
-from harness.api.running import finish_run, list_untimed, run_stages
+from harness.api.running import FinishedRun, finish_run, list_untimed, run_stages
 from harness.cli.app import (
     AsJson,
     CheckpointEvery,
@@ -39,20 +39,21 @@ from harness.cli.app import (
     out,
     print_json,
 )
-from harness.cli.device import select_device
 from harness.cli.grids import check_grid, print_cells
-from harness.cli.threads import select_threads
+from harness.cli.processes import Processes, join_processes, start_processes
 from harness.cli.watch import Watch, print_plan
-from harness.cli.worker_choice import WorkerChoice, select_workers
+from harness.cli.worker_choice import WorkerChoice
 from harness.deploy.site import TITLES
 from harness.errors import HarnessError, UsageError
 from harness.pipeline.plan import Plan, Stage
+from harness.pipeline.process_group import fail_together, refuse_other_plans
 from harness.pipeline.status import status
 from harness.pipeline.store import Store
 from harness.pipeline.verify import verify as find_damage
 from harness.plans.estimate import estimate_plan
 from harness.plans.run import reads_hub
 from harness.plans.run_inputs import plan_pretraining
+from harness.plans.shared_batches import refuse_unshareable
 from harness.report.answer import write_answer
 from harness.report.escaping import drop_control_characters
 from harness.train.trackers import check_trackers
@@ -89,40 +90,52 @@ def reproduce(
             help="end before the stages that measure time; the same command without it adds them",
         ),
     ] = False,
+    processes: Processes = None,
 ) -> None:
     """Run a recipe on a language, from corpus to report; finished stages are kept."""
-    select_device(device)
-    chosen = select_workers(workers, threads, hint)
-    trackers = check_trackers(track.split(",") if track else ())
-    language = choose_language(language, lang)
-    options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
-    planned = plan_chosen_run(language, recipe, scale, options, hint)
-    log = locate_run(runs, planned.language, planned.name) / LOG
-    if without_times:
-        untimed = list_untimed(planned.plan.plan)
-        with _watch(planned.plan.plan, Store(runs), untimed, log, chosen) as watch:
-            run_stages(
-                planned.plan.plan,
-                Store(runs),
-                planned.folder,
+    start_processes(processes)
+    with join_processes(device, threads, workers) as (group, chosen):
+        with fail_together(group):
+            trackers = check_trackers(track.split(",") if track else ())
+            language = choose_language(language, lang)
+            options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
+            planned = plan_chosen_run(language, recipe, scale, options, hint)
+            refuse_unshareable(planned.plan.plan, group.size)
+        refuse_other_plans(group, planned.plan.plan.keys)
+        trackers = () if group.rank else trackers
+        log = None if group.rank else locate_run(runs, planned.language, planned.name) / LOG
+        if without_times:
+            untimed = list_untimed(planned.plan.plan)
+            with _watch(planned.plan.plan, Store(runs), untimed, log, chosen) as watch:
+                run_stages(
+                    planned.plan.plan,
+                    Store(runs),
+                    planned.folder,
+                    observer=watch,
+                    selected=untimed,
+                    checkpoint_s=checkpoint_every,
+                    trackers=trackers,
+                    workers=watch.num_workers,
+                    gpus=chosen.gpus,
+                    group=group,
+                )
+            return
+        with _watch(planned.plan.plan, Store(runs), log=log, workers=chosen) as watch:
+            run = finish_run(
+                planned,
+                runs,
                 observer=watch,
-                selected=untimed,
                 checkpoint_s=checkpoint_every,
                 trackers=trackers,
                 workers=watch.num_workers,
                 gpus=chosen.gpus,
+                group=group,
             )
-        return
-    with _watch(planned.plan.plan, Store(runs), log=log, workers=chosen) as watch:
-        run = finish_run(
-            planned,
-            runs,
-            observer=watch,
-            checkpoint_s=checkpoint_every,
-            trackers=trackers,
-            workers=watch.num_workers,
-            gpus=chosen.gpus,
-        )
+        _print_run(run)
+
+
+def _print_run(run: FinishedRun) -> None:
+    """Print where a finished run left its files, and its answer in sentences."""
     for task, reason in run.missing_tasks.items():
         err.print(f"not scored: {task}, since {reason}", markup=False)
     names = ("report.md", "report.html", "results.json")
@@ -281,18 +294,31 @@ def pretrain(
     threads: Threads = None,
     runs: Runs = DEFAULT_RUNS,
     checkpoint_every: CheckpointEvery = None,
+    processes: Processes = None,
 ) -> None:
     """Train a multilingual teacher of the scale's size, on a data folder or on the built-in languages."""
-    select_threads(threads, hint)
-    select_device(device)
-    amount = choose_scale(scale, ScaleOptions(data, seed=seed))
-    stages = Plan(plan_pretraining(amount))
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise HarnessError(f"--out {target}: expected a new or empty folder; got one in use; name another")
-    store = Store(runs)
-    with _watch(stages, store) as watch:
-        run_stages(stages, store, f"teachers/{amount.name}", observer=watch, checkpoint_s=checkpoint_every)
-    publish_model(stages, store, target)
+    start_processes(processes)
+    with join_processes(device, threads) as (group, _):
+        with fail_together(group):
+            amount = choose_scale(scale, ScaleOptions(data, seed=seed))
+            stages = Plan(plan_pretraining(amount))
+            refuse_unshareable(stages, group.size)
+            if target.exists() and (not target.is_dir() or any(target.iterdir())):
+                raise HarnessError(
+                    f"--out {target}: expected a new or empty folder; got one in use; name another"
+                )
+        refuse_other_plans(group, stages.keys)
+        store = Store(runs)
+        with _watch(stages, store) as watch:
+            run_stages(
+                stages,
+                store,
+                f"teachers/{amount.name}",
+                observer=watch,
+                checkpoint_s=checkpoint_every,
+                group=group,
+            )
+        group.share(lambda: publish_model(stages, store, target))
     out.print(f"teacher: {target}", soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 
 LayerMap = Literal["uniform", "last"]
 LossStep = Literal["distill", "tune"]
+MeanOver = Literal["labels", "compared", "attended", "rows", "pairs"]
 
 
 class Loss(NamedTuple):
@@ -27,6 +28,9 @@ class Loss(NamedTuple):
         setting: the setting of the step that it cannot do without.
         layerwise: whether it compares several layers of the student, each with one of the teacher.
         min_layers: how many layers the student must have.
+        mean_over: what the loss is a mean over: labelled positions or texts; positions whose logits are
+            compared; attended positions; rows; or pairs of attended positions of a row.
+        centred: whether it also looks at a mean over the batch, so that it is no sum over parts of the batch.
     """
 
     looks_at: Literal["labels", "classes", "logits", "last_state", "states", "attention", "relations"]
@@ -36,6 +40,8 @@ class Loss(NamedTuple):
     setting: Literal["temperature", "relation_split"] | None = None
     layerwise: bool = False
     min_layers: int = 1
+    mean_over: MeanOver = "attended"
+    centred: bool = False
 
 
 _BOTH: tuple[LossStep, ...] = ("distill", "tune")
@@ -43,42 +49,61 @@ _MINILM = "Wang et al. 2021 (MiniLMv2); mean over relation heads and positions"
 
 LOSSES: Mapping[str, Loss] = MappingProxyType(
     {
-        "mlm": Loss("labels", "Devlin et al. 2019; mean over masked positions"),
+        "mlm": Loss("labels", "Devlin et al. 2019; mean over masked positions", mean_over="labels"),
         "labels": Loss(
-            "labels", "cross-entropy with the gold labels; mean over texts, or labelled words", ("tune",)
+            "labels",
+            "cross-entropy with the gold labels; mean over texts, or labelled words",
+            ("tune",),
+            mean_over="labels",
         ),
         "class_kl": Loss(
             "classes",
             "Hinton et al. 2015; times τ²; Sun et al. 2019 take the mean over classes too",
             ("tune",),
             setting="temperature",
+            mean_over="labels",
         ),
-        "class_mse": Loss("classes", "Kim et al. 2021; mean over texts (or words) and classes", ("tune",)),
+        "class_mse": Loss(
+            "classes",
+            "Kim et al. 2021; mean over texts (or words) and classes",
+            ("tune",),
+            mean_over="labels",
+        ),
         "logit_mse": Loss(
-            "logits", "Gurgurov et al. 2025; mean over positions and vocabulary", requires="vocabulary"
+            "logits",
+            "Gurgurov et al. 2025; mean over positions and vocabulary",
+            requires="vocabulary",
+            mean_over="compared",
         ),
         "logit_kl": Loss(
             "logits",
             "Hinton et al. 2015; mean over positions, times τ²",
             requires="vocabulary",
             setting="temperature",
+            mean_over="compared",
         ),
         "logit_ce": Loss(
             "logits",
             "Jiao et al. 2020, equation 10; mean over positions, no τ²",
             requires="vocabulary",
             setting="temperature",
+            mean_over="compared",
         ),
         "hidden_cosine": Loss(
             "last_state", "Sanh et al. 2019; last layer, mean over positions", requires="width"
         ),
         "centred_cosine": Loss(
-            "last_state", "as hidden_cosine, less the teacher's mean state of the batch", requires="width"
+            "last_state",
+            "as hidden_cosine, less the teacher's mean state of the batch",
+            requires="width",
+            centred=True,
         ),
         "sentence_cosine": Loss(
             "states",
             "Reimers and Gurevych 2019 for the mean over a row; less the teacher's mean of the batch",
             requires="width",
+            mean_over="rows",
+            centred=True,
         ),
         "hidden_mse": Loss("last_state", "last layer, mean over positions and dimensions", requires="width"),
         "embedding_mse": Loss(
@@ -98,12 +123,14 @@ LOSSES: Mapping[str, Loss] = MappingProxyType(
             requires="width",
             layerwise=True,
             min_layers=2,
+            mean_over="rows",
         ),
         "attention_score_mse": Loss(
             "attention",
             "Jiao et al. 2020, equation 7; before the softmax; the authors sum over layers",
             requires="heads",
             layerwise=True,
+            mean_over="pairs",
         ),
         "attention_mse": Loss(
             "attention",
@@ -111,6 +138,7 @@ LOSSES: Mapping[str, Loss] = MappingProxyType(
             _BOTH,
             requires="heads",
             layerwise=True,
+            mean_over="pairs",
         ),
         "attention_kl": Loss(
             "attention",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from harness.pipeline.folders import is_folder, remove
 from harness.pipeline.manifest import Environment, Input, Manifest
 from harness.pipeline.memory import read_peak_bytes, reset_peak
 from harness.pipeline.plan import Plan, Stage
+from harness.pipeline.process_group import ALONE, ProcessGroup
 from harness.pipeline.store import (
     CHECKPOINTS,
     Store,
@@ -44,6 +46,7 @@ class Context:
         checkpoint_s: seconds between checkpoints; None leaves them to the runner.
         step: the typed object that the config was written from, where there is one; see `get_step`.
         trackers: names of the trackers that follow a training.
+        group: the processes that run the stage together; see `leave_to_main`.
     """
 
     out: Path
@@ -55,6 +58,12 @@ class Context:
     checkpoint_s: float | None = None
     step: object = None
     trackers: tuple[str, ...] = ()
+    group: ProcessGroup = ALONE
+
+    def leave_to_main(self) -> None:
+        """End the stage here in every process but the main one, which writes what the stage leaves."""
+        if self.group.rank:
+            raise _LeftToMain
 
     def get_step(self, schema: type[_Step]) -> _Step:
         """Return the typed object that the config was written from.
@@ -70,6 +79,10 @@ class Context:
     def checkpoints(self) -> Path:
         """The folder of what a later attempt can resume from; removed when the stage is finished."""
         return self.out / CHECKPOINTS
+
+
+class _LeftToMain(Exception):  # noqa: N818  no error
+    """A process has done its part of a stage."""
 
 
 Runner = Callable[[Context], None]
@@ -118,12 +131,15 @@ def execute(
     trackers: tuple[str, ...] = (),
     workers: int = 1,
     prepare: Callable[[int], None] | None = None,
+    group: ProcessGroup = ALONE,
+    joined: Callable[[Stage], bool] = lambda _: False,
 ) -> dict[str, Finished]:
     """Run the selected stages of a plan that are missing, broken or out of date; return all selected stages.
 
     Invariants: a stage is skipped iff its manifest can be read, every output hashes to what was written, and
     the recorded digests of its inputs equal the current ones. A kill, a full disk or Ctrl-C at any point
-    loses no finished stage and no checkpoint. Two processes at once run each stage once.
+    loses no finished stage and no checkpoint. Two processes at once run each stage once. Of a group of
+    processes the main one runs all stages, and the others take part in those that are joined.
 
     Args:
         plan: the stages, in order.
@@ -138,6 +154,8 @@ def execute(
         workers: processes that run stages. With one, this process runs them in the plan's order; with more,
             independent stages run at the same time, and the runners must be importable functions.
         prepare: called first in each worker process, with its number.
+        group: the processes that run this plan together, on one runs folder.
+        joined: the stages that all processes of the group run.
 
     Raises:
         HarnessError: an input is missing, the disk is full, the runs folder cannot be written, or what a
@@ -155,12 +173,35 @@ def execute(
     for number, stage in enumerate(plan, start=1):
         if not selected(stage):
             continue
-        work = StageWork(plan, store, stage, finished, observer, checkpoint_s, trackers)
+        work = StageWork(plan, store, stage, finished, observer, checkpoint_s, trackers, group, joined(stage))
         with explain_disk_faults(stage.id, store.root):
+            if group.rank:
+                finished[stage.id] = work.follow(runners[stage.kind])
+                continue
             finished[stage.id] = work.find_done() or work.run_locked(
                 f"{number:02d}-{stage.id}", folder, runners[stage.kind], environment
             )
+            work.announce(_Order(finished[stage.id].folder, finished=True))
     return finished
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What the main process sends to the others about a stage.
+
+    Attributes:
+        folder: of the stage.
+        finished: whether the stage is finished; otherwise all run it.
+        resuming: whether there are checkpoints to resume from.
+    """
+
+    folder: Path
+    finished: bool = False
+    resuming: bool = False
+
+
+def _receive() -> _Order:
+    raise TypeError("only the main process has orders")
 
 
 @dataclass(frozen=True)
@@ -174,6 +215,8 @@ class StageWork:
     observer: Observer
     checkpoint_s: float | None
     trackers: tuple[str, ...]
+    group: ProcessGroup = ALONE
+    joined: bool = False
 
     @property
     def key(self) -> str:
@@ -241,7 +284,28 @@ class StageWork:
         for line in passed_over:
             self.observer.remark(self.stage, line)
         self.observer.stage_started(self.stage, final, resuming)
-        context = Context(
+        context = self.make_context(partial, resuming=resuming)
+        started_at, began_s, was_reset = datetime.now(UTC), time.monotonic(), reset_peak()
+        try:
+            self.announce_run(context)
+            runner(context)
+        except CannotResumeError as error:
+            self.observer.remark(self.stage, f"{error}: the stage begins again")
+            remove(context.checkpoints)
+            open_partial(partial)
+            context = replace(context, resuming=False, facts={})
+            self.announce_run(context)
+            runner(context)
+        measured = {
+            "started_at": started_at.isoformat(timespec="seconds"),
+            "wall_s": round(time.monotonic() - began_s, 3),
+            "peak_memory_bytes": read_peak_bytes() if was_reset else None,
+        }
+        write_manifest(partial, self.describe(context, environment(), measured))
+
+    def make_context(self, partial: Path, *, resuming: bool) -> Context:
+        """Return what the runner receives."""
+        return Context(
             out=partial,
             config=self.stage.settings,
             inputs={role: self.locate(source) for role, source in self.stage.inputs.items()},
@@ -251,22 +315,26 @@ class StageWork:
             checkpoint_s=self.checkpoint_s,
             step=self.stage.step,
             trackers=self.trackers,
+            group=self.group if self.joined else ALONE,
         )
-        started_at, began_s, was_reset = datetime.now(UTC), time.monotonic(), reset_peak()
-        try:
-            runner(context)
-        except CannotResumeError as error:
-            self.observer.remark(self.stage, f"{error}: the stage begins again")
-            remove(context.checkpoints)
-            open_partial(partial)
-            context = replace(context, resuming=False, facts={})
-            runner(context)
-        measured = {
-            "started_at": started_at.isoformat(timespec="seconds"),
-            "wall_s": round(time.monotonic() - began_s, 3),
-            "peak_memory_bytes": read_peak_bytes() if was_reset else None,
-        }
-        write_manifest(partial, self.describe(context, environment(), measured))
+
+    def announce(self, order: _Order) -> None:
+        """Send the other processes an order, which they receive in `follow`."""
+        self.group.share(lambda: order)
+
+    def announce_run(self, context: Context) -> None:
+        """Let the other processes run a joined stage."""
+        if self.joined:
+            self.announce(_Order(context.out, resuming=context.resuming))
+
+    def follow(self, runner: Runner) -> Finished:
+        """Take part in the stage as the main process orders, until it is finished."""
+        while True:
+            order: _Order = self.group.share(_receive)
+            if order.finished:
+                return Finished(order.folder, manifest.read(order.folder))
+            with suppress(_LeftToMain, CannotResumeError):  # all fail to resume together, and begin again
+                runner(self.make_context(order.folder, resuming=order.resuming))
 
     def locate(self, source: str | Path) -> Path:
         """Return the folder of an earlier stage, or a path from outside as it is."""

@@ -31,6 +31,7 @@ def run(context: Context) -> TrainedStepFacts:
         folder=context.out,
         progress=context.progress,
         callbacks=make_trackers(context.trackers, context.out),
+        group=context.group,
     )
     written = write_step(context, student, tokenizer)
     return TrainedStepFacts(training=TrainingFacts(**trained), **vars(written))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.config.pretraining import ResolvedPretrain
 from harness.data import corpus
@@ -18,6 +18,8 @@ from harness.train.language_model import teacher, training
 from harness.train.trackers import make_trackers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.pipeline.execute import Context
     from harness.train.language_model.budget import Budget
     from harness.train.language_model.teacher import PretrainingSetup
@@ -64,15 +66,16 @@ def _train(context: Context, setup: PretrainingSetup, budget: Budget) -> Trainin
         folder=context.out,
         progress=context.progress,
         callbacks=make_trackers(context.trackers, context.out),
+        group=context.group,
     )
     return TrainingFacts(**trained)
 
 
 def _train_shallow(context: Context, setup: PretrainingSetup, budget: Budget) -> TrainingFacts:
     """Train the shallow model once, and keep it among the checkpoints, whole or not at all."""
-    folder = context.checkpoints / "shallow"
+    folder, share = context.checkpoints / "shallow", context.group.share
     model = folder / "model"
-    if not is_sealed(model):
+    if not share(lambda: is_sealed(model)):
         trained = training.train(
             setup.model,
             setup.tokenizer,
@@ -80,11 +83,16 @@ def _train_shallow(context: Context, setup: PretrainingSetup, budget: Budget) ->
             budget=budget,
             folder=folder,
             progress=context.progress,
+            group=context.group,
         )
-        checkpoint.save_checkpoint(setup.model, setup.tokenizer, model)
-        write_json(model / "training.json", trained)
-        seal_checkpoint(model)
+        share(lambda: _keep_shallow(setup, trained, model))
     return TrainingFacts(**read_json(model / "training.json"))
+
+
+def _keep_shallow(setup: PretrainingSetup, trained: dict[str, Any], folder: Path) -> None:
+    checkpoint.save_checkpoint(setup.model, setup.tokenizer, folder)
+    write_json(folder / "training.json", trained)
+    seal_checkpoint(folder)
 
 
 def _join(halves: list[TrainingFacts]) -> PretrainingFacts:

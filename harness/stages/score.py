@@ -42,6 +42,10 @@ from harness.train.fitting import take_fewest
 from harness.train.trainer import DivergedError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
     from harness.pipeline.execute import Context
 
 OTHER_MODELS = "models"
@@ -74,11 +78,13 @@ def run(context: Context) -> FinetuningFacts:
         lambda labels: score(data.task.metrics[0], gold_dev, labels),
         context.out / "scratch",
         distillation,
+        group=context.group,
     )
     if distillation is not None and distillation.stores_logits:
         training = training.label(_read_lines(context, distillation), _read_text_protocol(context, protocol))
 
     outcome = _finetune_seeds(context, training, learning_rates, dev)
+    context.leave_to_main()
     training.remove_files()
     scores = write_scores(
         context,
@@ -136,10 +142,8 @@ def _finetune_seeds(
             outcome.dropped[str(seed)] = attempts
             continue
         folder = _choose_model_folder(config, seed, is_first=not outcome.predictions)
-        if folder is not None:
-            checkpoint.save_checkpoint(kept.model, training.tokenizer, context.out / folder)
-        outcome.predictions[seed] = predict_test(
-            kept.model, training.tokenizer, training.data, training.protocol
+        outcome.predictions[seed] = context.group.share(
+            partial(_keep, kept.model, training, None if folder is None else context.out / folder)
         )
         outcome.seeds[str(seed)] = SeedFacts(
             best_epoch=kept.best_epoch,
@@ -158,6 +162,13 @@ def _finetune_seeds(
             f"to a learning rate of {lowest:g}; lower the scale's score.learning_rate"
         )
     return outcome
+
+
+def _keep(model: nn.Module, training: TaskTraining, folder: Path | None) -> Labels:
+    """Save a model where it is kept, and return its labels of the test part."""
+    if folder is not None:
+        checkpoint.save_checkpoint(model, training.tokenizer, folder)
+    return predict_test(model, training.tokenizer, training.data, training.protocol)
 
 
 def _choose_model_folder(config: Mapping[str, Any], seed: int, *, is_first: bool) -> str | None:

@@ -55,6 +55,7 @@ class Kind:
         writes: the files that it may write, as globs.
         facts: the type that ``run(context)`` returns.
         summary: what it does, in one line.
+        trains: whether it trains a model: all processes of a group run such a stage together.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Kind:
     writes: tuple[str, ...]
     facts: type[BaseModel]
     summary: str
+    trains: bool = False
 
 
 _KINDS = (
@@ -75,20 +77,23 @@ _KINDS = (
     # Teacher
     Kind(
         "pretrain", 2, ("corpora",), _MODEL, PretrainFacts,
-        "Train a multilingual encoder from random weights.",
+        "Train a multilingual encoder from random weights.", trains=True,
     ),
     Kind("fetch", 1, ("folder",), _MODEL, FetchFacts, "Take a teacher from the hub or from a folder."),
     Kind(
         "head", 1, _STEP, _MODEL, TrainedStepFacts,
-        "Fit a masked-language head to a teacher that has none, with the encoder frozen.",
+        "Fit a masked-language head to a teacher that has none, with the encoder frozen.", trains=True,
     ),
     # Steps of a recipe: each changes the model's shape or trains it, never both
-    Kind("adapt", 2, _STEP, _MODEL, TrainedStepFacts, "Continue pre-training on the language's own text."),
+    Kind(
+        "adapt", 2, _STEP, _MODEL, TrainedStepFacts, "Continue pre-training on the language's own text.",
+        trains=True,
+    ),
     Kind("shorten", 1, _STEP, _MODEL, StepFacts, "Drop layers."),
     Kind("blank", 1, _STEP, _MODEL, StepFacts, "Replace the model by random weights in a smaller shape."),
     Kind(
         "distill", 2, (*_STEP, "teacher"), _MODEL, TrainedStepFacts,
-        "Train the student to imitate an earlier model of the run.",
+        "Train the student to imitate an earlier model of the run.", trains=True,
     ),
     Kind("prune", 2, _STEP, _MODEL, PruneFacts, "Drop the least important FFN neurons."),
     Kind("narrow", 2, _STEP, _MODEL, StepFacts, "Reduce the width of the hidden states."),
@@ -107,7 +112,7 @@ _KINDS = (
     ),
     Kind(
         "score", 9, ("model", "tasks", "teacher", "corpus"), (*_SCORES, "model*/*"), FinetuningFacts,
-        "Fine-tune a model on a task with several seeds, and score the test part.",
+        "Fine-tune a model on a task with several seeds, and score the test part.", trains=True,
     ),
     Kind(
         "linear", 4, ("tasks", "static"), _SCORES, LinearFacts,

@@ -18,11 +18,13 @@ import torch
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
+from harness.config.losses import LOSSES
 from harness.errors import HarnessError
 from harness.pipeline.checkpoints import is_sealed, seal_checkpoint
 from harness.pipeline.store import CHECKPOINTS
-from harness.train.fitting import FittingTrainer, count_attended
+from harness.train.fitting import FittingTrainer
 from harness.train.language_model.budget import Budget
+from harness.train.parts import Shares, weigh
 
 Progress = Callable[[int, int, str, dict[str, Any]], None]
 """Called with done, total, the unit's name and figures to show (loss, …)."""
@@ -125,29 +127,26 @@ class FiniteTrainer(FittingTrainer):
         loss, outputs = super().compute_loss(
             model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
-        return (self.weigh(loss), outputs) if return_outputs else self.weigh(loss)
+        loss = weigh(loss, LOSSES["labels"], self.shares)
+        return (loss, outputs) if return_outputs else loss
 
 
 class OrderedTrainer(FittingTrainer):
     """A trainer whose items are whole batches, taken in their own order.
 
     Args:
-        loss: of the model on a batch.
-        compares: whether the loss compares with a teacher, at the attended tokens, and not at labels alone.
+        loss: of the model on a part of a batch that has these shares of it (`harness.train.parts`).
         kwargs: of the library's trainer.
     """
 
     def __init__(
         self,
         *,
-        loss: Callable[[torch.nn.Module, dict[str, torch.Tensor]], torch.Tensor],
-        compares: bool = False,
+        loss: Callable[[torch.nn.Module, dict[str, torch.Tensor], Shares | None], torch.Tensor],
         **kwargs: Any,
     ) -> None:
         super().__init__(data_collator=_unwrap_batch, **kwargs)
         self.loss = loss
-        if compares:
-            self.count_positions = count_attended
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
 
@@ -168,7 +167,7 @@ class OrderedTrainer(FittingTrainer):
         The library puts autocast around a model's ``forward``, which the losses here do not call.
         """
         with self.accelerator.autocast():
-            loss = self.weigh(self.loss(model, inputs))
+            loss = self.loss(model, inputs, self.shares)
         return (loss, None) if return_outputs else loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002

@@ -74,7 +74,7 @@ def sorted_texts(tagged) -> TaskData:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model(tokenizer):
     """Return a function that makes models of two layers of 16, whose biases are drawn too."""
 
@@ -91,7 +91,7 @@ def make_model(tokenizer):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_budget():
     def make(**values):
         usual = {

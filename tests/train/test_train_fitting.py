@@ -16,9 +16,10 @@ from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.finetune import finetune
 from harness.train.finetuning.protocol import Protocol
 from harness.train.finetuning.teacher_logits import encode_with_logits
-from harness.train.fitting import FittingTrainer, split_rows, take_fewest
+from harness.train.fitting import FittingTrainer, take_fewest
 from harness.train.language_model.training import train
 from harness.train.losses.objective import MLM, Objective
+from harness.train.parts import compute_part_shares, count_units, split_rows, take_rows
 
 PROTOCOL = Protocol(
     epochs=2,
@@ -122,6 +123,16 @@ def test_a_distillation_keeps_its_step(run, gradients, make_model):
     assert_equal_gradients(*gradients)
 
 
+def test_each_loss_of_a_sum_keeps_its_own_mean(run, gradients, make_model):
+    """A sum of means over labels, attended positions, rows and pairs is that of the whole batch."""
+    weights = dict.fromkeys(("mlm", "logit_mse", "hidden_mse", "patient", "attention_mse"), 1.0)
+    given = {"teacher": make_model(seed=9), "objective": Objective(weights, "attended")}
+    run("whole", **given)
+    with too_little_memory(30):
+        assert run("halved", **given) is not None
+    assert_equal_gradients(*gradients)
+
+
 def test_a_row_that_does_not_fit_ends_the_training(run):
     with too_little_memory(3), pytest.raises(torch.OutOfMemoryError, match="no memory"):
         run("none")
@@ -189,6 +200,21 @@ def test_rows_are_split_with_the_logits_of_their_labels():
     }
     parts = [part["teacher_logits"].tolist() for part in split_rows(batch, 2)]
     assert parts == [[[0.0, 1.0]], [[2.0, 3.0], [4.0, 5.0]], []]
+
+
+def test_each_row_is_taken_by_one_process(batch):
+    for size in (1, 2, 3, 5):
+        parts = [take_rows(batch, rank, size) for rank in range(size)]
+        for name, value in batch.items():
+            assert torch.equal(torch.cat([part[name] for part in parts]), value)
+        assert max(len(part["labels"]) for part in parts) - min(len(part["labels"]) for part in parts) <= 1
+
+
+def test_the_shares_of_all_parts_are_the_whole(batch):
+    whole = count_units(batch)
+    assert whole == {"labels": 4, "attended": 19, "rows": 3, "pairs": 81 + 36 + 16}
+    shares = [compute_part_shares(take_rows(batch, rank, 3), whole) for rank in range(3)]
+    assert [sum(share[unit] for share in shares) for unit in whole] == pytest.approx([1] * 4)
 
 
 def test_the_fewest_tokens_of_several_trainings_are_taken():

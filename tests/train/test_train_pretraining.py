@@ -381,7 +381,7 @@ def test_gradients_of_micro_batches_are_averaged(run, make_model, make_budget, t
         model=model,
         args=make_arguments(Path("unused"), budget, max_grad_norm=0.0),
         train_dataset=stream,
-        loss=lambda module, batch: module.eval()(**batch).loss,
+        loss=lambda module, batch, _: module.eval()(**batch).loss,
     )
     trainer.create_optimizer()
     trainer.optimizer.register_step_pre_hook(lambda *_: capture(model))

@@ -71,6 +71,7 @@ def read_model(context: Context, role: str = "model") -> checkpoint.Checkpoint:
 
 def write_model(context: Context, model: Any, tokenizer: Any) -> ModelFacts:
     """Write the stage's model; return its shape and size."""
+    context.leave_to_main()
     checkpoint.save_checkpoint(model, tokenizer, context.out / "model")
     return ModelFacts(
         shape=Shape.from_transformers(model.config.to_dict()),
@@ -81,6 +82,7 @@ def write_model(context: Context, model: Any, tokenizer: Any) -> ModelFacts:
 
 def write_step(context: Context, model: Any, tokenizer: Any) -> StepFacts:
     """Write the model of a recipe's step; return its shape, its size and its loss on held-out text."""
+    context.leave_to_main()
     held_out = _measure_held_out(context, model, tokenizer)
     return StepFacts(held_out=held_out, **vars(write_model(context, model, tokenizer)))
 
@@ -97,6 +99,7 @@ def train_masked(context: Context, amount: TrainingSettings) -> TrainedStepFacts
         folder=context.out,
         progress=context.progress,
         callbacks=make_trackers(context.trackers, context.out),
+        group=context.group,
     )
     step = write_step(context, model, tokenizer)
     return TrainedStepFacts(training=TrainingFacts(**trained), **vars(step))

@@ -27,6 +27,7 @@ from harness.models.hidden_states import HiddenStates, collect_hidden_states, re
 from harness.train.losses import attention, hidden_states, task  # noqa: F401  their functions register
 from harness.train.losses.compatibility import refuse_incompatible
 from harness.train.losses.inputs import FUNCTIONS, LossInputs, Outputs
+from harness.train.parts import Shares, weigh
 from harness.train.trainer import FiniteTrainer
 
 _NO_STATES = HiddenStates((), (), (), (), 1)
@@ -109,7 +110,11 @@ def copy_layers(student: Any, teacher: Any, kept_layers: tuple[int, ...]) -> Non
 
 
 def task_distillation_loss(
-    distillation: TaskDistillation, student: Outputs, teacher: Outputs, batch: Mapping[str, Tensor]
+    distillation: TaskDistillation,
+    student: Outputs,
+    teacher: Outputs,
+    batch: Mapping[str, Tensor],
+    shares: Shares | None = None,
 ) -> Tensor:
     """Return the weighted sum of the losses.
 
@@ -118,6 +123,7 @@ def task_distillation_loss(
         student: gradients flow to it.
         teacher: of the same classes, and the same widths where hidden states are compared.
         batch: ``attention_mask`` (B × L) and ``labels`` (B, or B × L with −100 where a token has no label).
+        shares: of the batch, where it is a part of a larger one; the sum is then the part's share.
     """
     inputs = LossInputs(
         student=student,
@@ -126,7 +132,10 @@ def task_distillation_loss(
         mask_BL=batch["attention_mask"].bool(),
         settings=distillation.settings,
     )
-    terms = [weight * FUNCTIONS[name](inputs) for name, weight in distillation.weights.items()]
+    terms = [
+        weight * weigh(FUNCTIONS[name](inputs), LOSSES[name], shares)
+        for name, weight in distillation.weights.items()
+    ]
     return torch.stack(terms).sum()
 
 
@@ -166,7 +175,7 @@ class TaskDistillationTrainer(FiniteTrainer):
         with self.accelerator.autocast():
             student = self._run(model, inputs)
             teacher = self._teach(inputs) if stored is None else Outputs(_NO_STATES, logits_NC=stored)
-        loss = self.weigh(task_distillation_loss(self.distillation, student, teacher, inputs))
+        loss = task_distillation_loss(self.distillation, student, teacher, inputs, self.shares)
         return (loss, None) if return_outputs else loss
 
     @torch.no_grad()

@@ -27,6 +27,7 @@ from harness.models.loading.encoder import count_token_types
 from harness.models.loading.folder import open_model_folder
 from harness.models.loading.stock import load_stock_model
 from harness.ops.pool import memory_pool, refuse_overfull_memory
+from harness.pipeline.process_group import ALONE, ProcessGroup
 from harness.train.finetuning.adapters import add_adapters, add_lora, count_trained, merge_lora
 from harness.train.finetuning.distillation import (
     TaskDistillation,
@@ -38,6 +39,7 @@ from harness.train.finetuning.prediction import Labels, predict_labels
 from harness.train.finetuning.protocol import Protocol
 from harness.train.finetuning.sparse import SparseUpdate, choose_most_moved, copy_encoder_weights
 from harness.train.finetuning.used_rows import train_used_rows
+from harness.train.fitting import take_fewest
 from harness.train.trainer import FiniteTrainer, OneDeviceArguments, fastest_attention, override_dropout
 
 
@@ -79,6 +81,7 @@ def finetune(
     distillation: TaskDistillation | None = None,
     train: EncodedExamples | None = None,
     keep_start: bool = False,
+    group: ProcessGroup = ALONE,
 ) -> FinetunedModel:
     """Fine-tune a copy of an encoder on a task.
 
@@ -97,6 +100,7 @@ def finetune(
         train: what to learn from in place of the training part, with the teachers' logits where the
             distillation stores them (`harness.train.finetuning.teacher_logits`).
         keep_start: whether the weights of the start, of a model with a head, may be the best on dev.
+        group: the processes that train together; the main process alone predicts dev.
 
     Raises:
         DivergedError: the loss was infinite or not a number.
@@ -111,11 +115,16 @@ def finetune(
     if train is None:
         train = encode_examples(data.train, data, tokenizer, protocol.max_length, typed=typed)
     best = _BestEpoch(
-        lambda: predict_labels(model, dev, data, protocol.batch_size), score, protocol, keep_start=keep_start
+        lambda: group.share(lambda: predict_labels(model, dev, data, protocol.batch_size)),
+        score,
+        protocol,
+        keep_start=keep_start,
     )
     used_rows = train_used_rows(model, (train, dev)) if protocol.method == "full" else None
 
-    fit = partial(_fit, trainer_class, model, train, arguments=_make_arguments(folder, protocol, seed))
+    fit = partial(
+        _fit, trainer_class, model, train, arguments=_make_arguments(folder, protocol, seed), group=group
+    )
     with (
         memory_pool(),
         refuse_overfull_memory(),
@@ -132,7 +141,7 @@ def finetune(
     model.to("cpu").load_state_dict(best.weights)
     if used_rows is not None:
         used_rows.put_back(model)
-    shutil.rmtree(folder, ignore_errors=True)
+    group.share(lambda: shutil.rmtree(folder, ignore_errors=True))
     if protocol.method == "lora":
         model = merge_lora(model)
     return FinetunedModel(model.eval(), best.predictions, best.scores, best.epoch, trained, fitting_tokens)
@@ -151,6 +160,7 @@ def _fit(
     train: EncodedExamples,
     *callbacks: TrainerCallback,
     arguments: OneDeviceArguments,
+    group: ProcessGroup,
 ) -> int | None:
     """Train a model from its present weights; return the trainer's ``fitting_tokens``."""
     trainer = trainer_class(
@@ -159,11 +169,11 @@ def _fit(
         train_dataset=train.rows,
         data_collator=lambda rows: pad_rows(rows, train.pad_id),
         callbacks=[*callbacks],
+        group=group,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    fitting_tokens: int | None = trainer.fitting_tokens
-    return fitting_tokens
+    return take_fewest(*group.gather(trainer.fitting_tokens))
 
 
 def _choose_update(model: Any, fit: Callable[[], Any], density: float) -> SparseUpdate:

@@ -13,6 +13,7 @@ from harness.models.loading import checkpoint
 from harness.models.loading.encoder import count_token_types
 from harness.models.loading.folder import open_model_folder
 from harness.models.loading.settings import load_config
+from harness.pipeline.process_group import ALONE, ProcessGroup
 from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.encoding import EncodedExamples
 from harness.train.finetuning.finetune import FinetunedModel, finetune
@@ -50,6 +51,7 @@ class TaskTraining:
         distillation: the losses that compare with a teacher; None: the labels alone.
         examples: the training part with the teachers' logits; None where they are not stored.
         text: what the model learns from first; None: nothing.
+        group: the processes that train together.
     """
 
     source: Path
@@ -61,6 +63,7 @@ class TaskTraining:
     distillation: TaskDistillation | None = None
     examples: EncodedExamples | None = None
     text: LabelledText | None = None
+    group: ProcessGroup = ALONE
 
     def label(self, lines: list[str], text_protocol: Protocol) -> TaskTraining:
         """Return the training with the logits of the distillation's teachers, for text and examples.
@@ -106,8 +109,9 @@ class TaskTraining:
         taught = self._train(
             self.source, seed, self.text.protocol, self.distillation.for_text(), self.text.rows
         )
-        checkpoint.save_checkpoint(taught.model, self.tokenizer, self.folder / "taught")
-        return self.folder / "taught", taught
+        folder = self.folder / "taught"
+        self.group.share(lambda: checkpoint.save_checkpoint(taught.model, self.tokenizer, folder))
+        return folder, taught
 
     def finetune(self, start: Path, seed: int, learning_rate: float) -> FinetunedModel:
         """Fine-tune the model of a folder on the task's examples, if that is better on dev than text alone.
@@ -145,4 +149,5 @@ class TaskTraining:
             distillation=distillation,
             train=rows,
             keep_start=keep_start,
+            group=self.group,
         )

@@ -20,11 +20,19 @@ from harness.models.families.mlm_head import split_mlm_head
 from harness.models.families.table import find_layout
 from harness.ops.pool import memory_pool, refuse_overfull_memory
 from harness.pipeline.checkpoints import CannotResumeError
-from harness.train.fitting import split_rows
+from harness.pipeline.process_group import ALONE, ProcessGroup
+from harness.train.fitting import take_fewest
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
-from harness.train.losses.objective import MLM, Objective, compute_teacher_gram, total_loss
+from harness.train.losses.objective import (
+    MLM,
+    Objective,
+    compute_teacher_gram,
+    refuse_sharing,
+    total_loss,
+)
 from harness.train.losses.projection import learned_projection
+from harness.train.parts import split_rows
 from harness.train.trainer import (
     OrderedTrainer,
     Progress,
@@ -53,11 +61,13 @@ def train(
     folder: Path,
     progress: Progress,
     callbacks: Sequence[TrainerCallback] = (),
+    group: ProcessGroup = ALONE,
 ) -> dict[str, Any]:
     """Train the student in place and return the figures to record.
 
     Invariants: equal arguments give equal weights on one machine, also when the run was killed and called
-    again with the same folder; the teacher does not change.
+    again with the same folder; the teacher does not change. Without dropout another number of processes
+    changes the weights by the rounding of sums alone.
 
     Args:
         student: an MLM model.
@@ -69,11 +79,16 @@ def train(
         folder: where checkpoints are kept while training.
         progress: called after every step.
         callbacks: more of them, of the library's trainer.
+        group: the processes that train together; the main process alone writes checkpoints.
+
+    Raises:
+        HarnessError: the processes are more than the rows of a batch, or a loss is not theirs to share.
 
     Returns:
         ``tokens``, ``steps``, ``tokens_per_s``, ``train_s``, ``resumed``, ``losses`` (the curve); and
         ``fitting_tokens``, what went through the model at once after a batch did not fit into the memory.
     """
+    refuse_sharing(objective, group)
     with ExitStack() as stack:
         stack.enter_context(memory_pool())
         stack.enter_context(freeze_parts(student, budget.freeze))
@@ -86,7 +101,14 @@ def train(
         batches = MaskedBatches(packed, tokenizer, budget)
         stack.enter_context(refuse_overfull_memory())
         return _train(
-            student, batches, objective, teacher, folder=folder, progress=progress, callbacks=callbacks
+            student,
+            batches,
+            objective,
+            teacher,
+            folder=folder,
+            progress=progress,
+            callbacks=callbacks,
+            group=group,
         )
 
 
@@ -117,6 +139,7 @@ def _train(
     folder: Path,
     progress: Progress,
     callbacks: Sequence[TrainerCallback],
+    group: ProcessGroup,
 ) -> dict[str, Any]:
     budget, settings = batches.budget, make_arguments(folder, batches.budget)
     if teacher is not None:
@@ -126,14 +149,17 @@ def _train(
         model=student,
         args=settings,
         train_dataset=batches,
-        loss=lambda model, batch: total_loss(objective, model, teacher, batch, gram)[0],
-        compares=teacher is not None,
+        loss=lambda model, batch, shares: total_loss(objective, model, teacher, batch, gram, shares=shares)[
+            0
+        ],
+        group=group,
     )
-    trainer.add_callback(TimedCheckpoint(budget.checkpoint_s))
+    if group.rank == 0:
+        trainer.add_callback(TimedCheckpoint(budget.checkpoint_s))
     trainer.add_callback(ReportProgress(progress, batches.tokens_at, batches.tokens_at(len(batches))))
     for callback in callbacks:
         trainer.add_callback(callback)
-    resumed_from = find_last_checkpoint(folder)
+    resumed_from = group.share(lambda: find_last_checkpoint(folder))
     started_s = time.monotonic()
     _resume(trainer, resumed_from)
     train_s = time.monotonic() - started_s
@@ -147,7 +173,7 @@ def _train(
         "tokens_per_s": None if resumed_from else tokens / train_s,
         "train_s": train_s,
         "resumed": resumed_from is not None,
-        "fitting_tokens": trainer.fitting_tokens,
+        "fitting_tokens": take_fewest(*group.gather(trainer.fitting_tokens)),
         "losses": [entry for entry in trainer.state.log_history if "loss" in entry],
     }
 
@@ -160,12 +186,15 @@ def _resume(trainer: OrderedTrainer, checkpoint: str | None) -> None:
     """
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
+    except CannotResumeError:
+        raise
     except Exception as error:  # each library that reads a part of a checkpoint has errors of its own
         moved = checkpoint is not None and trainer.state.global_step > parse_step(checkpoint)
         if checkpoint is None or moved or _is_of_the_machine(error):
             raise
-        name = Path(checkpoint).name
-        raise CannotResumeError(f"{name} cannot be resumed ({first_line(error)})") from error
+        problem = f"{Path(checkpoint).name} cannot be resumed ({first_line(error)})"
+        trainer.group.gather(problem)  # the others wait in `StartTogether`
+        raise CannotResumeError(problem) from error
 
 
 def _is_of_the_machine(error: Exception) -> bool:

@@ -23,13 +23,15 @@ from harness.config.losses import (
     find_missing_setting,
 )
 from harness.data.batches import IGNORED
-from harness.errors import HarnessError, unknown
+from harness.errors import HarnessError, UsageError, unknown
 from harness.models.families.mlm_head import split_mlm_head
 from harness.models.hidden_states import capture_hidden_states
+from harness.pipeline.process_group import ProcessGroup
 from harness.train.losses import attention, hidden_states, logits  # noqa: F401  their functions register
 from harness.train.losses.compatibility import refuse_incompatible
 from harness.train.losses.inputs import FUNCTIONS, LossInputs, Outputs
 from harness.train.losses.projection import find_projection
+from harness.train.parts import Shares, weigh
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,20 @@ class Objective:
 MLM = Objective({"mlm": 1.0})
 
 
+def refuse_sharing(objective: Objective, group: ProcessGroup) -> None:
+    """Refuse to compute in several processes a loss that looks at a mean over the whole batch.
+
+    Raises:
+        UsageError: one of the losses does.
+    """
+    centred = [name for name in objective.weights if LOSSES[name].centred]
+    if centred and group.size > 1:
+        raise UsageError(
+            f"distill: expected losses of single positions or rows for {group.size} processes; got "
+            f"{centred[0]}, which compares with a mean over the batch; run one process, or take hidden_cosine"
+        )
+
+
 def compute_teacher_gram(objective: Objective, teacher: nn.Module | None) -> ops.TeacherGram | None:
     """Return WᵀW (T × T) of a teacher's vocabulary projection where `total_loss` needs it at every step."""
     if teacher is None or "logit_mse" not in objective.weights:
@@ -92,6 +108,8 @@ def total_loss(
     teacher: nn.Module | None,
     batch: Mapping[str, Tensor],
     gram: ops.TeacherGram | None = None,
+    *,
+    shares: Shares | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the weighted sum, and each loss by name before weighting (detached).
 
@@ -103,6 +121,7 @@ def total_loss(
         teacher: the same, without dropout; ``None`` if no loss needs a teacher.
         batch: ``input_ids``, ``attention_mask``, ``labels`` (B × L; labels −100 where nothing is predicted).
         gram: what `compute_teacher_gram` returns; computed here if absent.
+        shares: of the batch, where it is a part of a larger one; the sum is then the part's share.
 
     Raises:
         HarnessError: a teacher is needed and missing, or a loss cannot compare the two models.
@@ -123,7 +142,12 @@ def total_loss(
         gram=gram,
     )
     parts = {name: FUNCTIONS[name](inputs) for name in objective.weights}
-    total = torch.stack([weight * parts[name] for name, weight in objective.weights.items()]).sum()
+    compared = "labels" if objective.positions == "masked" else "attended"
+    terms = [
+        weight * weigh(parts[name], LOSSES[name], shares, compared)
+        for name, weight in objective.weights.items()
+    ]
+    total = torch.stack(terms).sum()
     return total, {name: part.detach() for name, part in parts.items()}
 
 
