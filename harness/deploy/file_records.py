@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.deploy.precision_copy import AS_EXPORTED, PrecisionCopy
-from harness.deploy.quality_gate import QualityGate
+from harness.deploy.quality_gate import FileScores, QualityGate
 from harness.export.record import FileRecord
 from harness.measure.latency import Timing, compare_with_base
 from harness.measure.onnx_evaluation import OnnxChecker, time_files
@@ -26,12 +26,12 @@ class FileMeasurement:
     Attributes:
         parity: its distance from torch.
         timing: its latency compared with fp32.
-        scores: on the test part, by metric; None where nothing was scored.
+        tested: its scores on the test part; None where nothing was scored.
     """
 
     parity: Parity
     timing: Timing
-    scores: Mapping[str, Any] | None
+    tested: FileScores | None
 
 
 def measure_files(
@@ -68,7 +68,8 @@ def describe_file(
         standard_operators=row.standard,
         max_abs_delta=measurement.parity.max_abs_delta,
         argmax_agreement=measurement.parity.argmax_agreement,
-        scores=measurement.scores,
+        scores=measurement.tested.scores if measurement.tested else None,
+        label_agreement=measurement.tested.label_agreement if measurement.tested else None,
         form=copy.form if copy else AS_EXPORTED,
         form_reason=copy.form_reason if copy else "the only form",
         file=file,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from harness.errors import HarnessError
 from harness.export.operators import PARTS, group_operators
 from harness.measure.as_module import OnnxModule
 from harness.measure.gate import ALLOWED_DROP, GateVerdict, compare_copy
-from harness.measure.scores import Item, tally
+from harness.measure.scores import Item, score, tally
 from harness.measure.significance import interval
 from harness.train.finetuning.encoding import EncodedExamples, encode_examples
 from harness.train.finetuning.prediction import predict_labels
@@ -41,6 +42,19 @@ class GateResult:
     def record(self) -> dict[str, Any]:
         """Return the result as plain data."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class FileScores:
+    """A file's scores on the test part.
+
+    Attributes:
+        scores: by metric: value, low and high.
+        label_agreement: share of the labels (of words, or of texts) that are those of the fp32 file.
+    """
+
+    scores: Mapping[str, Any]
+    label_agreement: float
 
 
 def fit_labels(data: TaskData, config: Any) -> TaskData:
@@ -86,6 +100,7 @@ class QualityGate:
         }
         self.gold = {name: gold_labels(data, name) for name in self.parts}
         self.operators = group_operators(fp32)
+        self.fp32 = fp32
         self.fp32_labels = self._predict(fp32, self.parts["dev"])
 
     def _predict(self, path: Path, encoded: EncodedExamples) -> Sequence[Item]:
@@ -99,14 +114,18 @@ class QualityGate:
             metric, self.gold["dev"], self.fp32_labels, labels, part="dev", allowed=self.allowed
         )
 
-    def score_file(self, path: Path) -> dict[str, Any]:
+    @cached_property
+    def _fp32_test_labels(self) -> Sequence[Item]:
+        return self._predict(self.fp32, self.parts["test"])
+
+    def score_file(self, path: Path) -> FileScores:
         """Score a file on the test part, by every metric, with bootstrap intervals over its items."""
         labels = self._predict(path, self.parts["test"])
         scores = {}
         for metric in self.data.task.metrics:
             bounds = interval([tally(metric, self.gold["test"], labels)])
             scores[metric] = {"value": bounds.value, "low": bounds.low, "high": bounds.high}
-        return scores
+        return FileScores(scores, score("accuracy", self._fp32_test_labels, labels))
 
     def quantize_until_passing(self, write: Writer) -> GateResult:
         """Write a copy and, as long as it fails, write it again with one more part in fp32.

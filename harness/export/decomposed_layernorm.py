@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import onnx
 
+from harness.export.graph_fields import replace_entries
+
 _AXES = "norm/axes"
 
 
@@ -35,9 +37,7 @@ def decompose_layernorm(source: Path, target: Path) -> int:
         nodes += steps
         constants |= epsilon
         num_norms += 1
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
+    replace_entries(model.graph.node, nodes)
     if num_norms and opset >= 18:
         constants[_AXES] = np.array([-1], dtype=np.int64)
     model.graph.initializer.extend(

@@ -20,6 +20,7 @@ import onnxruntime
 import torch
 
 from harness.errors import HarnessError
+from harness.export.gelu_order import halve_gelu_last
 from harness.export.shared_weights import share_transposed
 from harness.tasks import TaskHead
 
@@ -166,7 +167,7 @@ def optimize_graph(source: Path, target: Path, *, head: TaskHead) -> None:
 
 
 def _clean_graph(path: Path, head: TaskHead) -> None:
-    """Check a graph and drop what exporters leave in it: paths of this machine and guessed shapes."""
+    """Check a graph, write GELU as runtimes know it, and drop paths of this machine and guessed shapes."""
     if path.stat().st_size > LARGEST_BYTES or path.with_name(f"{path.name}.data").exists():
         raise HarnessError(
             "export: expected one file below 2 GiB; got a larger model; trim its vocabulary first"
@@ -184,6 +185,7 @@ def _clean_graph(path: Path, head: TaskHead) -> None:
         del node.metadata_props[:]
         node.doc_string = ""
     share_transposed(graph.graph)
+    halve_gelu_last(graph.graph)
     del graph.graph.value_info[:]
     del graph.metadata_props[:], graph.graph.metadata_props[:]
     _name_axes(graph.graph.input, AXES)

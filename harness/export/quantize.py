@@ -1,8 +1,8 @@
 """Int8 weights for an ONNX file, by onnxruntime's dynamic or static quantisation.
 
 Matrix products and embeddings become int8, so the file shrinks to about a quarter. Activations are quantised
-while the model runs (dynamic), or by the ranges of calibration text (static). Only standard
-operators come out.
+while the model runs (dynamic), or by the ranges of calibration text (static). Only standard operators come
+out.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from harness.errors import HarnessError, first_line
+from harness.export.embedding_rows import quantize_embeddings
+from harness.export.outliers import split_outliers
 from harness.export.shared_weights import share_transposed, store_transposed
 
-OPERATORS = ("MatMul", "Gemm", "Gather")
+OPERATORS = ("MatMul", "Gemm")
 Weights = Literal["int8", "uint8"]
 _TYPES: Mapping[str, Any] = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
 _DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
@@ -78,9 +80,12 @@ def _quiet() -> Iterator[None]:
         root.removeFilter(_is_no_advice)
 
 
-def _prepare(source: Path, target: Path, shapes: str) -> None:
+def _prepare(source: Path, target: Path, shapes: str, excluded: Sequence[str]) -> list[str]:
+    """Write the file that onnxruntime quantises; return the names of the operators that it leaves in fp32."""
     model = onnx.load(source)
     store_transposed(model.graph)
+    apart = split_outliers(model, excluded)
+    quantize_embeddings(model.graph, excluded)
     onnx.save(model, target)
     if shapes != "none":
         quant_pre_process(
@@ -91,6 +96,7 @@ def _prepare(source: Path, target: Path, shapes: str) -> None:
             skip_onnx_shape=shapes != "onnx",
             auto_merge=True,
         )
+    return [*excluded, *apart]
 
 
 def quantize_dynamically(
@@ -98,8 +104,8 @@ def quantize_dynamically(
 ) -> Quantized:
     """Write an int8 copy of an ONNX file: one scale a channel, the full range of the weights' type.
 
-    Invariants: inputs and outputs keep their names and shapes; embeddings are int8 too; all operators are
-    standard.
+    Invariants: inputs and outputs keep their names and shapes; embeddings are int8 too, with a scale for each
+    token; columns of extreme activations stay fp32 (``harness.export.outliers``); all operators are standard.
 
     Args:
         onnx_path: the fp32 file.
@@ -111,7 +117,7 @@ def quantize_dynamically(
         HarnessError: onnxruntime could not quantise the file; the message has its reason.
     """
 
-    def write(prepared: Path) -> None:
+    def write(prepared: Path, excluded: Sequence[str]) -> None:
         quantize_dynamic(
             str(prepared),
             str(out_path),
@@ -122,7 +128,7 @@ def quantize_dynamically(
             nodes_to_exclude=list(excluded),
         )
 
-    return _quantize(onnx_path, out_path, write)
+    return _quantize(onnx_path, out_path, excluded, write)
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
@@ -164,7 +170,7 @@ def quantize_statically(
             "quantize: expected text to calibrate static int8 with; got none; pass some, or leave it out"
         )
 
-    def write(prepared: Path) -> None:
+    def write(prepared: Path, excluded: Sequence[str]) -> None:
         quantize_static(
             str(prepared),
             str(out_path),
@@ -180,10 +186,12 @@ def quantize_statically(
             extra_options={"MatMulConstBOnly": True},
         )
 
-    return _quantize(onnx_path, out_path, write)
+    return _quantize(onnx_path, out_path, excluded, write)
 
 
-def _quantize(onnx_path: Path, out_path: Path, write: Callable[[Path], None]) -> Quantized:
+def _quantize(
+    onnx_path: Path, out_path: Path, excluded: Sequence[str], write: Callable[[Path, Sequence[str]], None]
+) -> Quantized:
     """Prepare a file in the first way that works, and quantise it."""
     if not onnx_path.is_file():
         raise HarnessError(
@@ -194,8 +202,7 @@ def _quantize(onnx_path: Path, out_path: Path, write: Callable[[Path], None]) ->
         for shapes in ("symbolic", "onnx", "none"):
             prepared = Path(scratch) / f"{shapes}.onnx"
             try:
-                _prepare(onnx_path, prepared, shapes)
-                write(prepared)
+                write(prepared, _prepare(onnx_path, prepared, shapes, excluded))
                 _clean_graph(out_path)
             except Exception as error:
                 refusals.append(f"{shapes}: {first_line(error)}")

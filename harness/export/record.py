@@ -32,6 +32,7 @@ class FileRecord:
         p99_ms: see ``p50_ms``.
         speed_ratio: how many times as fast as fp32 it is, with its interval.
         scores: on the test part, by metric; None where nothing was scored.
+        label_agreement: share of the test part's labels that are the fp32 file's; None likewise.
         form: how its layer norms are written.
         form_reason: why this form was kept.
         gate: ``passed``, ``FAILED``, ``not scored``, or ``the measure`` for fp32.
@@ -53,6 +54,7 @@ class FileRecord:
     p99_ms: float
     speed_ratio: Mapping[str, float]
     scores: Mapping[str, Any] | None
+    label_agreement: float | None
     form: str
     form_reason: str
     gate: str

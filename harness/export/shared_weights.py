@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from harness.export.graph_fields import read_float_matrices, replace_entries
+
 _SUFFIX = "/turned"
 
 
@@ -21,20 +23,12 @@ def _digest(value: NDArray[Any]) -> tuple[tuple[int, ...], bytes]:
     return value.shape, hashlib.blake2b(np.ascontiguousarray(value).tobytes()).digest()
 
 
-def _read_matrices(graph: Any) -> dict[str, NDArray[Any]]:
-    return {
-        tensor.name: onnx.numpy_helper.to_array(tensor)
-        for tensor in graph.initializer
-        if len(tensor.dims) == 2 and tensor.data_type == onnx.TensorProto.FLOAT
-    }
-
-
 def share_transposed(graph: Any) -> int:
     """Replace stored matrices that are others' transposes by a ``Transpose``; return how many.
 
     Invariants: the graph's outputs stay equal to the bit. Only right factors of ``MatMul`` are replaced.
     """
-    matrices = _read_matrices(graph)
+    matrices = read_float_matrices(graph)
     factors = {node.input[1] for node in graph.node if node.op_type == "MatMul"} & matrices.keys()
     stored = {_digest(value): name for name, value in matrices.items() if name not in factors}
     sources = {name: stored[key] for name in sorted(factors) if (key := _digest(matrices[name].T)) in stored}
@@ -44,8 +38,8 @@ def share_transposed(graph: Any) -> int:
     ]
     kept = [tensor for tensor in graph.initializer if tensor.name not in sources]
     nodes = [*transposes, *graph.node]
-    _replace(graph.initializer, kept)
-    _replace(graph.node, nodes)
+    replace_entries(graph.initializer, kept)
+    replace_entries(graph.node, nodes)
     return len(sources)
 
 
@@ -54,7 +48,7 @@ def store_transposed(graph: Any) -> int:
 
     Quantisation needs this, since it reads stored tensors alone.
     """
-    matrices = _read_matrices(graph)
+    matrices = read_float_matrices(graph)
     transposes = [
         node
         for node in graph.node
@@ -67,9 +61,3 @@ def store_transposed(graph: Any) -> int:
         graph.initializer.append(onnx.numpy_helper.from_array(value, node.output[0]))
         graph.node.remove(node)
     return len(transposes)
-
-
-def _replace(field: Any, values: list[Any]) -> None:
-    copies = [type(value).FromString(value.SerializeToString()) for value in values]
-    del field[:]
-    field.extend(copies)

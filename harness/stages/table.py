@@ -124,11 +124,11 @@ _KINDS = (
         "Compare the scored models: better, worse, or no significant difference.",
     ),
     Kind(
-        "export", 2, ("model",), ("onnx/*",), ExportFacts,
+        "export", 3, ("model",), ("onnx/*",), ExportFacts,
         "Export the fine-tuned model to ONNX, checked against torch, and quantise a copy to int8.",
     ),
     Kind(
-        "precisions", 2, ("student.*", "tasks", "corpus"), ("*/model_*.onnx",), PrecisionsFacts,
+        "precisions", 3, ("student.*", "tasks", "corpus"), ("*/model_*.onnx",), PrecisionsFacts,
         "Write the final student's exports in other precisions, each checked by the quality gate.",
     ),
     Kind(
@@ -136,7 +136,7 @@ _KINDS = (
         "Time the exports against each other in interleaved rounds.",
     ),
     Kind(
-        "package", 1, ("model", "exported", "precisions", "tasks"),
+        "package", 2, ("model", "exported", "precisions", "tasks"),
         ("export.json", "README.md", "predict.py"), PackageFacts,
         "Measure the final student's ONNX files of a task, and write their record and card.",
     ),

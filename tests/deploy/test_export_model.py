@@ -148,6 +148,8 @@ def test_copies_are_scored_and_described(scored):
         assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
     assert rows["int8"]["form"] in {"as exported", "norms spelled out"}
     assert "times as fast as" in rows["int8"]["form_reason"]
+    assert rows["fp32"]["label_agreement"] == 1
+    assert all(0.5 < row["label_agreement"] <= 1 for row in rows.values())
     assert rows["int8"]["verdict"]["part"] == "dev"
     assert rows["int8"]["verdict"]["num_items"] == 30
     card = (scored / "README.md").read_text(encoding="utf-8")
