@@ -162,6 +162,7 @@ def test_container_may_do_little(call, read_runs):
     call("reproduce", "mt")
     for flags in read_runs():
         assert {"--read-only", "--cap-drop", "--pids-limit", "--memory"} <= set(flags)
+        assert flags[flags.index("--memory-swap") + 1] == flags[flags.index("--memory") + 1]
         assert flags[flags.index("--cap-drop") + 1] == "ALL"
         assert flags[flags.index("--tmpfs") + 1] == "/tmp"
         assert flags[flags.index("--security-opt") + 1] == "no-new-privileges"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -14,7 +15,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from harness.downloads import describe_fault, discard_damaged, fetch_checked, resume_download
+from harness.downloads import ANSWER_S, describe_fault, discard_damaged, fetch_checked, resume_download
 from harness.errors import HarnessError
 from harness.models.loading.folder import WEIGHT_FILES, model_error
 from harness.models.loading.licence import CARD
@@ -73,10 +74,11 @@ def _find_cached(hub_id: str, revision: str) -> Path | None:
 
 def _fetch(hub_id: str, revision: str) -> Path:
     def download() -> Path:
-        files = snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED), dry_run=True)
-        for file in files:
-            if file.will_download:
-                resume_download(hub_id, file.filename, revision=file.commit_hash)
+        if not constants.HF_HUB_OFFLINE:
+            listed = HfApi().model_info(hub_id, revision=revision, timeout=ANSWER_S)
+            for name in (one.rfilename for one in listed.siblings or ()):
+                if any(fnmatch(name, pattern) for pattern in _FETCHED):
+                    resume_download(hub_id, name, revision=str(listed.sha))
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED)))
 
     try:
