@@ -78,6 +78,25 @@ def test_manifest_without_a_key_is_detected(runs):
     assert finding.problem == "manifest.json lacks or has a wrong outputs"
 
 
+@pytest.mark.parametrize("name", ["../outside", "deep/../../outside", "/etc/hostname"])
+def test_manifest_that_names_a_file_outside_does_not_have_it_read(name, runs, monkeypatch):
+    _, made = runs.run()
+    folder = made["join"].folder
+    (folder.parent / "outside").write_text("1")
+    content = json.loads((folder / "manifest.json").read_text())
+    content["outputs"][name] = {"sha256": manifest.hash_file(folder.parent / "outside"), "bytes": 1}
+    del content["digest"]
+    text = manifest._text(content | {"digest": manifest.digest(content)})
+    (folder / "manifest.json").write_text(text)
+    read = []
+    real = manifest.hash_file
+    monkeypatch.setattr(manifest, "hash_file", lambda path: read.append(path) or real(path))
+    assert [(one.path, one.problem) for one in verify(runs.root)] == [(folder / name, "is missing")]
+    assert folder / name not in read
+    assert runs.run()[0].list_stages("finished") == ["join"]
+    assert (folder.parent / "outside").read_text() == "1"
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
