@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
@@ -95,8 +95,9 @@ class Workers:
 
     def start(self, name: str, argument: Any) -> None:
         """Hand a call to an idle worker, or to a new one."""
-        worker = self._idle.pop() if self._idle else self._start_worker()
-        self._busy[name] = worker
+        resource_tracker.ensure_running()  # multiprocessing's own helper: its start would let signals through
+        with _signals_held_back():
+            worker = self._busy[name] = self._idle.pop() if self._idle else self._start_worker()
         with suppress(BrokenPipeError):  # the worker has died; `wait` says so
             worker.pipe.send(argument)
 
@@ -123,8 +124,7 @@ class Workers:
         process = get_context("spawn").Process(
             target=_serve, args=(other, self._call, self._prepare, number), daemon=False
         )
-        with _interrupts_held_back():
-            process.start()
+        process.start()
         other.close()
         return _Worker(number, process, pipe)
 
@@ -144,12 +144,12 @@ class Workers:
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Hold Ctrl-C back for the body; a process that is started in it never receives Ctrl-C."""
+def _signals_held_back() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back for the body, and for a process that is started in it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
@@ -161,6 +161,8 @@ def _serve(pipe: Connection, call: Call, prepare: Callable[[int], None] | None, 
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_parent, daemon=True).start()
         if prepare is not None:
             prepare(number)

@@ -202,6 +202,44 @@ def double(argument, send):
     return 2 * argument
 
 
+EARLY = """
+import signal, sys
+sys.path.insert(0, {root!r})
+from harness.pipeline.workers import Workers
+from tests.pipeline.test_parallel import double
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Workers(2, double) as pool:
+            print("starts", flush=True)
+            for name in ("first", "second"):
+                pool.start(name, 1)
+            while pool.running:
+                list(pool.wait())
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.1])
+def test_signal_during_the_start_of_workers_prints_nothing(after_s, tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(EARLY.format(root=str(ROOT)))
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    process.stdout.readline()
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode in {0, 130}
+
+
 def refuse(number):
     raise SystemExit(3)
 
