@@ -30,7 +30,6 @@ class Loss(NamedTuple):
         min_layers: how many layers the student must have.
         mean_over: what the loss is a mean over: labelled positions or texts; positions whose logits are
             compared; attended positions; rows; or pairs of attended positions of a row.
-        centred: whether it also looks at a mean over the batch, so that it is no sum over parts of the batch.
     """
 
     looks_at: Literal["labels", "classes", "logits", "last_state", "states", "attention", "relations"]
@@ -41,7 +40,6 @@ class Loss(NamedTuple):
     layerwise: bool = False
     min_layers: int = 1
     mean_over: MeanOver = "attended"
-    centred: bool = False
 
 
 _BOTH: tuple[LossStep, ...] = ("distill", "tune")
@@ -96,14 +94,12 @@ LOSSES: Mapping[str, Loss] = MappingProxyType(
             "last_state",
             "as hidden_cosine, less the teacher's mean state of the batch",
             requires="width",
-            centred=True,
         ),
         "sentence_cosine": Loss(
             "states",
             "Reimers and Gurevych 2019 for the mean over a row; less the teacher's mean of the batch",
             requires="width",
             mean_over="rows",
-            centred=True,
         ),
         "hidden_mse": Loss("last_state", "last layer, mean over positions and dimensions", requires="width"),
         "embedding_mse": Loss(

@@ -170,6 +170,8 @@ def execute(
         call = StageCall(plan, store, folder, dict(runners), environment, checkpoint_s, trackers)
         return execute_in_workers(call, workers, prepare, observer=observer, selected=selected)
     finished: dict[str, Finished] = {}
+    if group.rank:
+        observer = Observer()  # the main process reports
     for number, stage in enumerate(plan, start=1):
         if not selected(stage):
             continue

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from harness.config.losses import LOSSES
 from harness.errors import UsageError
 from harness.pipeline.plan import Plan, Stage
 
 
 def refuse_unshareable(plan: Plan, processes: int) -> None:
-    """Refuse processes that are more than the rows of a batch, and losses that look at a whole batch.
+    """Refuse processes that are more than the rows of a batch.
 
     Raises:
         UsageError: a stage cannot be shared among so many processes.
@@ -21,12 +20,6 @@ def refuse_unshareable(plan: Plan, processes: int) -> None:
             raise UsageError(
                 f"{stage.id}: expected at most {rows} processes, the rows of a batch; got {processes}; start "
                 "fewer, or enlarge the batch in the scale"
-            )
-        centred = [name for name in stage.config.get("loss", ()) if LOSSES[name].centred]
-        if centred:
-            raise UsageError(
-                f"{stage.id}: expected losses of single positions or rows for {processes} processes; got "
-                f"{centred[0]}, which compares with a mean over the batch; run one process"
             )
 
 

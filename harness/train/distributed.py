@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from harness.errors import first_line
 from harness.pipeline.process_group import ALONE, AgreedError, LostProcessError, ProcessGroup
 
 T = TypeVar("T")
@@ -83,8 +82,8 @@ def _explain_lost(size: int) -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise LostProcessError(
-            f"processes: expected {size} that go on; got a lost connection, since one has ended "
-            f"({first_line(error)}); run the same command again to resume"
+            f"processes: expected {size} that go on; got a lost connection, since one has ended; run the "
+            "same command again to resume"
         ) from error
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
+from harness.config.losses import LOSSES
 from harness.errors import is_out_of_memory
 from harness.pipeline.checkpoints import CannotResumeError
 from harness.pipeline.process_group import ALONE, ProcessGroup
 from harness.train.language_model.batches import hash_seed
-from harness.train.parts import Counts, Shares, compute_part_shares, count_units, split_rows, take_rows
+from harness.train.parts import BatchPart, Counts, compute_part_shares, count_units, split_rows, take_rows
 
 
 def take_fewest(*tokens: int | None) -> int | None:
@@ -41,11 +42,16 @@ class StartTogether(TrainerCallback):  # type: ignore[misc]
         self.group.copy_from_main(model.state_dict().values())
 
 
+T = TypeVar("T")
+VectorSums = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
+
 class _Part(NamedTuple):
-    """The rows of a batch that this process takes, and the counts of the whole batch."""
+    """The rows of a batch that this process takes; the counts of the whole batch, and means over it."""
 
     rows: dict[str, Tensor]
     whole: Counts
+    means: Mapping[str, Tensor]
 
 
 class FittingTrainer(Trainer):  # type: ignore[misc]
@@ -54,20 +60,24 @@ class FittingTrainer(Trainer):  # type: ignore[misc]
     Every process of a group receives the whole batch and takes some of its rows. A part that does not fit
     into the memory is halved, and so are the parts that are as large after it. Each loss of a part is weighed
     by the part's share of the positions that the loss is a mean over, and the gradients are added up: the
-    step is the one that was planned (nearly, where a loss is centred and a batch did not fit).
+    step is the one that was planned (nearly, where one process's batch did not fit and a loss subtracts a
+    mean over it).
 
     Attributes:
         group: the processes that train.
         fitting_tokens: the padded tokens that go through the model at once since a batch did not fit; None:
             every batch fitted.
-        shares: of the part that is computed; None: it is the whole batch.
+        part: what is computed; None: the whole batch.
+        sum_vectors: returns, by loss, the sum of a part's vectors whose mean over the batch the loss
+            subtracts; None: no loss does.
     """
 
     def __init__(self, *given: Any, group: ProcessGroup = ALONE, **settings: Any) -> None:
         super().__init__(*given, **settings)
         self.group = group
         self.fitting_tokens: int | None = None
-        self.shares: Shares | None = None
+        self.part: BatchPart | None = None
+        self.sum_vectors: VectorSums | None = None
         self._step = -1
         self._parts: list[_Part] = []
         if group.size > 1:
@@ -81,21 +91,59 @@ class FittingTrainer(Trainer):  # type: ignore[misc]
         """
         if self._step != self.state.global_step:
             self._step, self._parts = self.state.global_step, []
-        rows = take_rows(inputs, self.group.rank, self.group.size)
-        self._parts.append(_Part(rows, count_units(inputs)))
-        todo = self._parts[-1:]
+        rows, whole = take_rows(inputs, self.group.rank, self.group.size), count_units(inputs)
+        self._parts.append(_Part(rows, whole, self._compute_means(inputs, rows, whole)))
+
+        def add_gradients(again: bool) -> list[Tensor]:
+            if again:
+                model.zero_grad(set_to_none=True)
+            todo = self._parts if again else self._parts[-1:]
+            return [self._add_gradients(model, part, rest) for part in todo]
+
+        losses = self._compute_until_fits(rows, add_gradients)
+        return losses[-1] if self.group.size == 1 else self._add_up_processes(model, losses[-1])
+
+    def _compute_means(
+        self, inputs: dict[str, Tensor], rows: dict[str, Tensor], whole: Counts
+    ) -> Mapping[str, Tensor]:
+        """Return the means over the whole batch that losses subtract, where several processes share it."""
+        if self.sum_vectors is None or self.group.size == 1:
+            return {}
+        sum_vectors, empty = self.sum_vectors, len(rows["input_ids"]) == 0
+        given = next(split_rows(inputs, 1)) if empty else rows
+
+        def add_up(_: bool) -> dict[str, Tensor]:
+            most, sums = self.fitting_tokens or given["input_ids"].numel(), []
+            for piece in split_rows(given, most):
+                with self.accelerator.autocast():
+                    sums.append(sum_vectors(self._prepare_inputs(piece)))
+            return {name: torch.stack([one[name] for one in sums]).sum(0) * (not empty) for name in sums[0]}
+
+        totals = self._compute_until_fits(given, add_up)
+        self.group.sum(totals.values())
+        counts = {name: whole[LOSSES[name].mean_over] for name in totals}
+        return {name: total / counts[name] for name, total in totals.items() if counts[name] > 1}
+
+    def _compute_until_fits(self, batch: Mapping[str, Tensor], compute: Callable[[bool], T]) -> T:
+        """Halve what goes through the model at once until something can be computed.
+
+        Args:
+            batch: what goes through the model.
+            compute: called with whether it was called before.
+
+        Raises:
+            RuntimeError: not even one row fits.
+        """
+        again = False
         while True:
             try:
-                losses = [self._add_gradients(model, part, rest) for part in todo]
-                break
+                return compute(again)
             except RuntimeError as error:
-                if not is_out_of_memory(error) or not self._halve(rows):
+                if not is_out_of_memory(error) or not self._halve(batch):
                     raise
-            model.zero_grad(set_to_none=True)
+            again = True
             gc.collect()
             torch.cuda.empty_cache()
-            todo = list(self._parts)
-        return losses[-1] if self.group.size == 1 else self._add_up_processes(model, losses[-1])
 
     def _halve(self, batch: Mapping[str, Tensor]) -> bool:
         """Halve what goes through the model at once; return whether the batch can be split so."""
@@ -113,9 +161,9 @@ class FittingTrainer(Trainer):  # type: ignore[misc]
             most = self.fitting_tokens or part.rows["input_ids"].numel()
             with self._fork_random_state():
                 for piece in split_rows(part.rows, most):
-                    self.shares = compute_part_shares(piece, part.whole)
+                    self.part = BatchPart(compute_part_shares(piece, part.whole), part.means)
                     losses.append(super().training_step(model, piece))
-        self.shares = None
+        self.part = None
         return torch.stack(losses).sum()
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
@@ -14,8 +15,19 @@ from harness.train.finetuning.encoding import TEACHER_LOGITS
 
 Counts: TypeAlias = Mapping[str, int]
 """How many labels, attended positions, rows, and pairs of attended positions a batch has."""
-Shares: TypeAlias = Mapping[str, float]
-"""For each count, the part's share of the whole batch's."""
+
+
+@dataclass(frozen=True)
+class BatchPart:
+    """What the losses of a part of a batch need to know of the whole batch.
+
+    Attributes:
+        shares: for each count, the part's share of the whole batch's.
+        means: the teacher's mean vector over the whole batch, for each loss that subtracts one.
+    """
+
+    shares: Mapping[str, float]
+    means: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def split_rows(batch: Mapping[str, Tensor], max_tokens: int) -> Iterator[dict[str, Tensor]]:
@@ -55,20 +67,20 @@ def count_units(batch: Mapping[str, Tensor]) -> Counts:
     }
 
 
-def compute_part_shares(batch: Mapping[str, Tensor], whole: Counts) -> Shares:
-    """Return a part's share of the whole batch."""
+def compute_part_shares(batch: Mapping[str, Tensor], whole: Counts) -> dict[str, float]:
+    """Return a part's share of each count of the whole batch."""
     return {name: count / max(1, whole[name]) for name, count in count_units(batch).items()}
 
 
-def weigh(loss: Tensor, row: Loss, shares: Shares | None, compared: str = "labels") -> Tensor:
+def weigh(loss: Tensor, row: Loss, part: BatchPart | None, compared: str = "labels") -> Tensor:
     """Return a loss of a part such that the losses of all parts add up to the whole batch's.
 
     Args:
         loss: a mean over the part.
         row: of the loss's table.
-        shares: of the part; None: it is the whole batch.
+        part: what is computed; None: the whole batch.
         compared: whether logits are compared at ``labels`` or at ``attended`` positions.
     """
-    if shares is None:
+    if part is None:
         return loss
-    return loss * shares[compared if row.mean_over == "compared" else row.mean_over]
+    return loss * part.shares[compared if row.mean_over == "compared" else row.mean_over]

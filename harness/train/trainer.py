@@ -22,9 +22,9 @@ from harness.config.losses import LOSSES
 from harness.errors import HarnessError
 from harness.pipeline.checkpoints import is_sealed, seal_checkpoint
 from harness.pipeline.store import CHECKPOINTS
-from harness.train.fitting import FittingTrainer
+from harness.train.fitting import FittingTrainer, VectorSums
 from harness.train.language_model.budget import Budget
-from harness.train.parts import Shares, weigh
+from harness.train.parts import BatchPart, weigh
 
 Progress = Callable[[int, int, str, dict[str, Any]], None]
 """Called with done, total, the unit's name and figures to show (loss, …)."""
@@ -127,7 +127,7 @@ class FiniteTrainer(FittingTrainer):
         loss, outputs = super().compute_loss(
             model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
-        loss = weigh(loss, LOSSES["labels"], self.shares)
+        loss = weigh(loss, LOSSES["labels"], self.part)
         return (loss, outputs) if return_outputs else loss
 
 
@@ -135,18 +135,21 @@ class OrderedTrainer(FittingTrainer):
     """A trainer whose items are whole batches, taken in their own order.
 
     Args:
-        loss: of the model on a part of a batch that has these shares of it (`harness.train.parts`).
+        loss: of the model on a batch, or on the part of it that is described (`harness.train.parts`).
+        sum_vectors: as of `FittingTrainer`.
         kwargs: of the library's trainer.
     """
 
     def __init__(
         self,
         *,
-        loss: Callable[[torch.nn.Module, dict[str, torch.Tensor], Shares | None], torch.Tensor],
+        loss: Callable[[torch.nn.Module, dict[str, torch.Tensor], BatchPart | None], torch.Tensor],
+        sum_vectors: VectorSums | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(data_collator=_unwrap_batch, **kwargs)
         self.loss = loss
+        self.sum_vectors = sum_vectors
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
 
@@ -167,7 +170,7 @@ class OrderedTrainer(FittingTrainer):
         The library puts autocast around a model's ``forward``, which the losses here do not call.
         """
         with self.accelerator.autocast():
-            loss = self.loss(model, inputs, self.shares)
+            loss = self.loss(model, inputs, self.part)
         return (loss, None) if return_outputs else loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002

@@ -17,7 +17,6 @@ from harness.cli.device import select_device
 from harness.cli.processes import start_processes
 from harness.config.load import load_recipe, load_scale
 from harness.errors import HarnessError, UsageError
-from harness.pipeline.plan import Plan, Stage
 from harness.plans.run import plan_run
 from harness.plans.shared_batches import count_rows, refuse_unshareable
 
@@ -89,13 +88,6 @@ def test_no_more_processes_than_rows():
     refuse_unshareable(plan, 16)
     with pytest.raises(UsageError, match="expected at most 16 processes, the rows of a batch; got 17; start"):
         refuse_unshareable(plan, 17)
-
-
-def test_losses_that_look_at_a_whole_batch_are_not_shared():
-    stage = Stage("distill", "distill", 1, {"loss": {"mlm": 1, "centred_cosine": 2}}, {})
-    refuse_unshareable(Plan([stage]), 1)
-    with pytest.raises(UsageError, match=r"distill: expected losses of .* 2 processes; got centred_cosine,"):
-        refuse_unshareable(Plan([stage]), 2)
 
 
 def test_several_processes_refuse_in_one_line(tmp_path):

@@ -83,6 +83,20 @@ class Thread(ProcessGroup):
         return value
 
 
+class Reporter(Observer):
+    """Knows the stages that it has seen to start, as those that print do."""
+
+    def __init__(self, rank):
+        self.rank, self.started = rank, []
+
+    def stage_started(self, stage, folder, resuming):
+        self.started.append((folder, resuming, stage.id))
+
+    def progress(self, stage, *values):
+        assert self.rank == 0, values
+        assert self.started[-1][2] == stage.id
+
+
 def run_in_both(runs, count):
     """Run the plan in two threads, which share the stage ``adapt``; return what each calls, and makes."""
     sent, calls, made = Queue(), {0: [], 1: []}, {}
@@ -90,11 +104,12 @@ def run_in_both(runs, count):
     def run(rank):
         def counted(context):
             calls[rank].append((context.config["seed"], context.group.size))
+            context.progress(0, 1, "steps", {})
             count(context)
 
         made[rank] = execute(
             runs.plan(), runs.store, "mt/paper-mini", {**runs.RUNNERS, "count": counted},
-            observer=Observer(), environment=Environment, group=Thread(rank, sent),
+            observer=Reporter(rank), environment=Environment, group=Thread(rank, sent),
             joined=lambda stage: stage.id == "adapt",
         )  # fmt: skip
 

@@ -27,7 +27,7 @@ from harness.models.hidden_states import HiddenStates, collect_hidden_states, re
 from harness.train.losses import attention, hidden_states, task  # noqa: F401  their functions register
 from harness.train.losses.compatibility import refuse_incompatible
 from harness.train.losses.inputs import FUNCTIONS, LossInputs, Outputs
-from harness.train.parts import Shares, weigh
+from harness.train.parts import BatchPart, weigh
 from harness.train.trainer import FiniteTrainer
 
 _NO_STATES = HiddenStates((), (), (), (), 1)
@@ -114,7 +114,7 @@ def task_distillation_loss(
     student: Outputs,
     teacher: Outputs,
     batch: Mapping[str, Tensor],
-    shares: Shares | None = None,
+    part: BatchPart | None = None,
 ) -> Tensor:
     """Return the weighted sum of the losses.
 
@@ -123,7 +123,7 @@ def task_distillation_loss(
         student: gradients flow to it.
         teacher: of the same classes, and the same widths where hidden states are compared.
         batch: ``attention_mask`` (B × L) and ``labels`` (B, or B × L with −100 where a token has no label).
-        shares: of the batch, where it is a part of a larger one; the sum is then the part's share.
+        part: the batch's place in a larger one; the sum is then the part's share. None: it is whole.
     """
     inputs = LossInputs(
         student=student,
@@ -133,7 +133,7 @@ def task_distillation_loss(
         settings=distillation.settings,
     )
     terms = [
-        weight * weigh(FUNCTIONS[name](inputs), LOSSES[name], shares)
+        weight * weigh(FUNCTIONS[name](inputs), LOSSES[name], part)
         for name, weight in distillation.weights.items()
     ]
     return torch.stack(terms).sum()
@@ -175,7 +175,7 @@ class TaskDistillationTrainer(FiniteTrainer):
         with self.accelerator.autocast():
             student = self._run(model, inputs)
             teacher = self._teach(inputs) if stored is None else Outputs(_NO_STATES, logits_NC=stored)
-        loss = task_distillation_loss(self.distillation, student, teacher, inputs, self.shares)
+        loss = task_distillation_loss(self.distillation, student, teacher, inputs, self.part)
         return (loss, None) if return_outputs else loss
 
     @torch.no_grad()

@@ -24,11 +24,12 @@ from harness.pipeline.process_group import ALONE, ProcessGroup
 from harness.train.fitting import take_fewest
 from harness.train.language_model.batches import MaskedBatches
 from harness.train.language_model.budget import Budget
+from harness.train.losses.hidden_states import CENTRED
 from harness.train.losses.objective import (
     MLM,
     Objective,
     compute_teacher_gram,
-    refuse_sharing,
+    sum_teacher_vectors,
     total_loss,
 )
 from harness.train.losses.projection import learned_projection
@@ -82,13 +83,12 @@ def train(
         group: the processes that train together; the main process alone writes checkpoints.
 
     Raises:
-        HarnessError: the processes are more than the rows of a batch, or a loss is not theirs to share.
+        LostProcessError: another process has ended.
 
     Returns:
         ``tokens``, ``steps``, ``tokens_per_s``, ``train_s``, ``resumed``, ``losses`` (the curve); and
         ``fitting_tokens``, what went through the model at once after a batch did not fit into the memory.
     """
-    refuse_sharing(objective, group)
     with ExitStack() as stack:
         stack.enter_context(memory_pool())
         stack.enter_context(freeze_parts(student, budget.freeze))
@@ -149,9 +149,10 @@ def _train(
         model=student,
         args=settings,
         train_dataset=batches,
-        loss=lambda model, batch, shares: total_loss(objective, model, teacher, batch, gram, shares=shares)[
-            0
-        ],
+        loss=lambda model, batch, part: total_loss(objective, model, teacher, batch, gram, part=part)[0],
+        sum_vectors=None
+        if teacher is None or not CENTRED.keys() & objective.weights.keys()
+        else lambda batch: sum_teacher_vectors(objective, student, teacher, batch),
         group=group,
     )
     if group.rank == 0:

@@ -5,14 +5,15 @@ Shapes: **B** batch, **L** length, **N** positions, **D** hidden of the student,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from harness import ops
-from harness.train.losses.inputs import LossInputs, loss_function
+from harness.train.losses.inputs import LossInputs, Outputs, loss_function
 
 
 @loss_function
@@ -36,7 +37,9 @@ def centred_cosine(inputs: LossInputs) -> Tensor:
     what all positions share.
     """
     student_ND, teacher_NT = inputs.last
-    return _compare_centred(_project(student_ND, inputs.projection_TD), teacher_NT.float())
+    return _compare_centred(
+        _project(student_ND, inputs.projection_TD), teacher_NT.float(), inputs.means.get("centred_cosine")
+    )
 
 
 @loss_function
@@ -46,14 +49,30 @@ def sentence_cosine(inputs: LossInputs) -> Tensor:
     A row's mean is over its attended positions, as sentence encoders pool (Reimers and Gurevych 2019); μ is
     the mean of the teacher's over the batch's rows.
     """
-    student, teacher = inputs.states
-    mask_BL1 = inputs.mask_BL.unsqueeze(-1)
+    student_BD, teacher_BT = (_pool(one.hidden_states[-1], inputs.mask_BL) for one in inputs.states)
+    return _compare_centred(
+        _project(student_BD, inputs.projection_TD), teacher_BT, inputs.means.get("sentence_cosine")
+    )
 
-    def pool(states_BLD: Tensor) -> Tensor:
-        return (states_BLD.float() * mask_BL1).sum(1) / mask_BL1.sum(1).clamp(min=1)
 
-    student_BD, teacher_BT = pool(student.hidden_states[-1]), pool(teacher.hidden_states[-1])
-    return _compare_centred(_project(student_BD, inputs.projection_TD), teacher_BT)
+def _pool(states_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+    """Return each row's mean over its attended positions."""
+    mask_BL1 = mask_BL.unsqueeze(-1)
+    return (states_BLD.float() * mask_BL1).sum(1) / mask_BL1.sum(1).clamp(min=1)
+
+
+def _list_last_states(outputs: Outputs, _: Tensor) -> Tensor:
+    assert outputs.last_ND is not None
+    return outputs.last_ND.float()
+
+
+CENTRED: Mapping[str, Callable[[Outputs, Tensor], Tensor]] = MappingProxyType(
+    {
+        "centred_cosine": _list_last_states,
+        "sentence_cosine": lambda outputs, mask_BL: _pool(outputs.states.hidden_states[-1], mask_BL),
+    }
+)
+"""Loss that subtracts the teacher's mean over the batch → the vectors that it is the mean of."""
 
 
 def _project(states_ND: Tensor, projection_TD: Tensor | None) -> Tensor:
@@ -61,11 +80,14 @@ def _project(states_ND: Tensor, projection_TD: Tensor | None) -> Tensor:
     return states_ND if projection_TD is None else functional.linear(states_ND, projection_TD.float())
 
 
-def _compare_centred(student_NT: Tensor, teacher_NT: Tensor) -> Tensor:
-    """Return the mean of 1 − cos of vectors less the teacher's mean; zero for fewer than two vectors."""
-    if len(teacher_NT) < 2:
+def _compare_centred(student_NT: Tensor, teacher_NT: Tensor, mean_T: Tensor | None) -> Tensor:
+    """Return the mean of 1 − cos of vectors less the teacher's mean, which may be that of a larger batch.
+
+    For fewer than two vectors the mean is the vector itself, and the loss zero.
+    """
+    if mean_T is None and len(teacher_NT) < 2:
         return 0 * student_NT.sum()
-    mean_T = teacher_NT.mean(0)
+    mean_T = teacher_NT.mean(0) if mean_T is None else mean_T
     return 1 - functional.cosine_similarity(student_NT - mean_T, teacher_NT - mean_T).mean()
 
 

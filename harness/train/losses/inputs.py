@@ -6,8 +6,8 @@ Shapes: **B** batch, **L** length, **N** chosen positions of a corpus, or texts 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from torch import Tensor
@@ -61,6 +61,7 @@ class LossInputs:
         compared_N: at which of the chosen positions logits are compared.
         projection_TD: the learned projection, if any.
         gram: WᵀW of the teacher's vocabulary projection, if formed already.
+        means: of the teacher's vectors over the larger batch that this one is a part of, by loss.
     """
 
     student: Outputs
@@ -71,6 +72,7 @@ class LossInputs:
     compared_N: Tensor | None = None
     projection_TD: Tensor | None = None
     gram: TeacherGram | None = None
+    means: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def states(self) -> tuple[HiddenStates, HiddenStates]:

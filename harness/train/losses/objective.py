@@ -23,15 +23,15 @@ from harness.config.losses import (
     find_missing_setting,
 )
 from harness.data.batches import IGNORED
-from harness.errors import HarnessError, UsageError, unknown
+from harness.errors import HarnessError, unknown
 from harness.models.families.mlm_head import split_mlm_head
 from harness.models.hidden_states import capture_hidden_states
-from harness.pipeline.process_group import ProcessGroup
 from harness.train.losses import attention, hidden_states, logits  # noqa: F401  their functions register
 from harness.train.losses.compatibility import refuse_incompatible
+from harness.train.losses.hidden_states import CENTRED
 from harness.train.losses.inputs import FUNCTIONS, LossInputs, Outputs
 from harness.train.losses.projection import find_projection
-from harness.train.parts import Shares, weigh
+from harness.train.parts import BatchPart, weigh
 
 
 @dataclass(frozen=True)
@@ -81,20 +81,6 @@ class Objective:
 MLM = Objective({"mlm": 1.0})
 
 
-def refuse_sharing(objective: Objective, group: ProcessGroup) -> None:
-    """Refuse to compute in several processes a loss that looks at a mean over the whole batch.
-
-    Raises:
-        UsageError: one of the losses does.
-    """
-    centred = [name for name in objective.weights if LOSSES[name].centred]
-    if centred and group.size > 1:
-        raise UsageError(
-            f"distill: expected losses of single positions or rows for {group.size} processes; got "
-            f"{centred[0]}, which compares with a mean over the batch; run one process, or take hidden_cosine"
-        )
-
-
 def compute_teacher_gram(objective: Objective, teacher: nn.Module | None) -> ops.TeacherGram | None:
     """Return WᵀW (T × T) of a teacher's vocabulary projection where `total_loss` needs it at every step."""
     if teacher is None or "logit_mse" not in objective.weights:
@@ -109,7 +95,7 @@ def total_loss(
     batch: Mapping[str, Tensor],
     gram: ops.TeacherGram | None = None,
     *,
-    shares: Shares | None = None,
+    part: BatchPart | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the weighted sum, and each loss by name before weighting (detached).
 
@@ -121,7 +107,7 @@ def total_loss(
         teacher: the same, without dropout; ``None`` if no loss needs a teacher.
         batch: ``input_ids``, ``attention_mask``, ``labels`` (B × L; labels −100 where nothing is predicted).
         gram: what `compute_teacher_gram` returns; computed here if absent.
-        shares: of the batch, where it is a part of a larger one; the sum is then the part's share.
+        part: the batch's place in a larger one; the sum is then the part's share. None: it is whole.
 
     Raises:
         HarnessError: a teacher is needed and missing, or a loss cannot compare the two models.
@@ -140,15 +126,38 @@ def total_loss(
         compared_N=masked_N if objective.positions == "masked" else torch.ones_like(masked_N),
         projection_TD=find_projection(student),
         gram=gram,
+        means={} if part is None else part.means,
     )
     parts = {name: FUNCTIONS[name](inputs) for name in objective.weights}
     compared = "labels" if objective.positions == "masked" else "attended"
     terms = [
-        weight * weigh(parts[name], LOSSES[name], shares, compared)
+        weight * weigh(parts[name], LOSSES[name], part, compared)
         for name, weight in objective.weights.items()
     ]
     total = torch.stack(terms).sum()
     return total, {name: part.detach() for name, part in parts.items()}
+
+
+@torch.no_grad()
+def sum_teacher_vectors(
+    objective: Objective, student: nn.Module, teacher: nn.Module, batch: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return, for each loss that subtracts a mean over the batch, the sum of the teacher's vectors (T).
+
+    Args:
+        objective: the losses; at least one of `CENTRED`.
+        student: which the teacher is compared with.
+        teacher: whose vectors are added up.
+        batch: of `total_loss`, or a part of it.
+    """
+    outputs = _run_teacher(objective, student, teacher, batch, _choose_positions(objective, batch))
+    assert outputs is not None
+    mask_BL = batch["attention_mask"].bool()
+    return {
+        name: vectors(outputs, mask_BL).sum(0)
+        for name, vectors in CENTRED.items()
+        if name in objective.weights
+    }
 
 
 def _choose_positions(objective: Objective, batch: Mapping[str, Tensor]) -> Tensor:
