@@ -113,7 +113,7 @@ $(SITE): docs.lock
 	@$(SITE)/bin/pip install --quiet --require-hashes -r docs.lock || { rm -rf $(SITE); exit 1; }
 	@touch $(SITE)
 
-packaging: ## build sdist and wheel, and try them in a new environment (FULL=1: also the sdist with [train,export])
+packaging: ## build sdist and wheel, and try them in a new environment (TOOLS=1: by uv and pipx too; FULL=1: the sdist with [train,export])
 	@.ci/packaging "$(PYTHON)"
 
 lock: ## renew the locks from pyproject.toml and TORCH (needs uv, and PyTorch's index for torch-cpu.lock)

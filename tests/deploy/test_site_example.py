@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
-from harness.data import builtin
-from harness.deploy.site import draw_example
+from harness.deploy.example_sentences import EXAMPLES
+from harness.languages import LANGUAGES, SCRIPTS
 
 
-@pytest.mark.parametrize("language", builtin.LANGUAGES)
-def test_every_builtin_language_has_one_sentence(language):
-    sentence = draw_example(language)
-    assert sentence == draw_example(language)
-    assert len(sentence.split()) > 1
-    assert "\n" not in sentence
-
-
-@pytest.mark.parametrize("language", [None, "xx", "hr"])
-def test_other_languages_have_none(language):
-    assert draw_example(language) is None
+def test_every_known_language_has_a_sentence_in_its_script():
+    assert EXAMPLES.keys() == LANGUAGES.keys()
+    first = {"Arab": "\u0600", "Deva": "\u0900", "Hebr": "\u0590", "Latn": "A"}
+    assert first.keys() == SCRIPTS.keys()
+    for code, sentence in EXAMPLES.items():
+        begin = first[LANGUAGES[code].script]
+        assert len(sentence.split()) > 5
+        assert all(begin <= letter < chr(ord(begin) + 0x200) for letter in sentence if letter.isalpha()), code

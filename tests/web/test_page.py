@@ -17,6 +17,7 @@ from PIL import Image
 from harness.deploy.site import LIBRARIES, TITLES, WEB
 from harness.errors import HarnessError, UsageError
 from harness.export.predict import Predictor
+from harness.export.record import read_export
 
 SHOTS = Path(__file__).parent / "screenshots"
 GRID = (36, 64)
@@ -105,6 +106,25 @@ def test_site_contains_all_that_it_loads(exported, site):
         (folder / name).read_text(encoding="utf-8") for name in ("index.html", "app.js", "offline.js")
     )
     assert "//" not in text.replace("// ", ""), "no address of another host"
+
+
+def test_site_shows_a_second_model(exported, site):
+    other = exported("tagger")
+    record = read_export(other)
+    folder = site(other, libraries=LIBRARIES, precision="int8", compared=(other, record))
+    listed = json.loads((folder / "site.json").read_text(encoding="utf-8"))
+    assert listed["compared"].keys() == {"file", "precision", "size_bytes"}
+    assert (listed["precision"], listed["compared"]["precision"]) == ("int8", record.default)
+    assert {f"compared/{name}" for name in ("config.json", listed["compared"]["file"])} < {*listed["files"]}
+    written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert written == {*listed["files"]} - {"./"}
+
+
+def test_models_of_two_tasks_are_not_compared(exported, site):
+    other = exported("tagger")
+    record = read_export(other).model_copy(update={"task": "ner"})
+    with pytest.raises(HarnessError, match="demo: expected two models of one task; got pos and ner; name"):
+        site(other, libraries=LIBRARIES, compared=(other, record))
 
 
 def test_unknown_precision_is_refused(exported, site, tmp_path: Path):

@@ -5,13 +5,11 @@ import { Tokenizer } from "./libraries/tokenizers.min.mjs";
 import { TextError, describe, open } from "./model.js";
 
 const at = (id) => document.getElementById(id);
-const fetchFile = async (name) => {
-  const answer = await fetch(`model/${name}`);
-  if (!answer.ok) throw new Error(`${name}: ${answer.status} ${answer.statusText}`);
+const fetchFile = async (path) => {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${answer.statusText}`);
   return answer;
 };
-const json = async (name) => (await fetchFile(name)).json();
-const bytes = async (name) => new Uint8Array(await (await fetchFile(name)).arrayBuffer());
 
 const UPOS = {
   ADJ: "adjective", ADP: "preposition or postposition", ADV: "adverb", AUX: "auxiliary", CCONJ: "coordinating conjunction",
@@ -28,8 +26,19 @@ function explain(label) {
   return UPOS[label];
 }
 
-let model;
+let panels = []; // the model, and the one that it is compared with
 let asked = 0;
+
+/** Open the model of a folder, run it once, since the first run compiles, and return it with its places in the page. */
+async function openPanel(folder, { file, precision, size_bytes: size }, prefix) {
+  at(`${prefix}file`).textContent = `${file}, ${precision}`;
+  at(`${prefix}size`).textContent = `${(size / 1e6).toFixed(2)} MB`;
+  const json = async (name) => (await fetchFile(`${folder}/${name}`)).json();
+  const bytes = async (name) => new Uint8Array(await (await fetchFile(`${folder}/${name}`)).arrayBuffer());
+  const model = await open({ ort, Tokenizer, json, bytes, file });
+  await model.predict(".");
+  return { model, result: at(`${prefix}result`), time: at(`${prefix}time`) };
+}
 
 async function start() {
   ort.env.wasm.numThreads = 1;
@@ -39,10 +48,12 @@ async function start() {
   at("title").textContent = site.title;
   document.title = site.title;
   if (site.language) at("text").lang = site.language;
-  at("file").textContent = `${site.file}, ${site.precision}`;
-  at("size").textContent = `${(site.size_bytes / 1e6).toFixed(2)} MB`;
-  model = await open({ ort, Tokenizer, json, bytes, file: site.file });
-  await model.predict("."); // the first run compiles: it would be shown as slow
+  const opened = [await openPanel("model", site, "")];
+  if (site.compared) {
+    at("compared").hidden = false;
+    opened.push(await openPanel("compared", site.compared, "compared-"));
+  }
+  panels = opened;
   if (site.example) {
     at("example").hidden = false;
     at("example").addEventListener("click", () => { at("text").value = site.example; run(); });
@@ -53,42 +64,49 @@ async function start() {
 }
 
 async function run() {
-  if (!model) return;
+  if (!panels.length) return;
   const turn = ++asked;
+  const text = at("text").value;
   try {
-    const text = at("text").value;
-    const begun = performance.now();
-    const predicted = await model.predict(text);
-    const time_ms = performance.now() - begun;
-    if (turn !== asked) return;
+    const shown = [];
+    for (const { model } of panels) {
+      const begun = performance.now();
+      const predicted = await model.predict(text);
+      shown.push({ labelled: describe(predicted), time: `${(performance.now() - begun).toFixed(1)} ms` });
+      if (turn !== asked) return;
+    }
     at("problem").textContent = "";
-    at("time").textContent = `${time_ms.toFixed(1)} ms`;
-    show(describe(predicted));
+    show(shown);
     document.body.dataset.said = text;
   } catch (error) {
     if (turn !== asked) return;
-    show([]);
-    at("time").textContent = "–";
+    show(panels.map(() => ({ labelled: [], time: "–" })));
     showProblem(error);
   }
 }
 
-function show(labelled) {
-  at("result").replaceChildren(...labelled.map(({ word, label }) => {
-    const item = document.createElement("li");
-    const shown = document.createElement("b");
-    const tag = document.createElement("i");
-    [shown.textContent, tag.textContent, shown.dir] = [word, label, "auto"];
-    tag.title = explain(label) ?? "";
-    item.append(shown, tag);
-    return item;
-  }));
-  const labels = [...new Set(labelled.map(({ label }) => label))].filter(explain);
-  at("legend").replaceChildren(...labels.map((label) => {
+/** Show what each model said and how long it took, and what all the labels mean. */
+function show(shown) {
+  shown.forEach(({ labelled, time }, place) => {
+    panels[place].time.textContent = time;
+    panels[place].result.replaceChildren(...labelled.map(showWord));
+  });
+  const labels = new Set(shown.flatMap(({ labelled }) => labelled.map(({ label }) => label)));
+  at("legend").replaceChildren(...[...labels].filter(explain).map((label) => {
     const item = document.createElement("li");
     item.textContent = `${label}: ${explain(label)}`;
     return item;
   }));
+}
+
+function showWord({ word, label }) {
+  const item = document.createElement("li");
+  const shown = document.createElement("b");
+  const tag = document.createElement("i");
+  [shown.textContent, tag.textContent, shown.dir] = [word, label, "auto"];
+  tag.title = explain(label) ?? "";
+  item.append(shown, tag);
+  return item;
 }
 
 function showProblem(error) {
@@ -100,7 +118,7 @@ at("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); run(); }
 });
 
-globalThis.predict = (text) => model.predict(text); // for the checks
+globalThis.predict = (text) => panels[0].model.predict(text); // for the checks
 navigator.serviceWorker?.register("offline.js").then(() => navigator.serviceWorker.ready)
   .then(() => { document.body.dataset.offline = "yes"; }).catch(() => {});
 start().catch(showProblem);
