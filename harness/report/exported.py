@@ -14,7 +14,8 @@ class ExportResult(ReportModel):
         precision: fp32, int8.
         graph: the exporter whose graph was kept; ``reason`` says why.
         max_abs_delta: largest difference of a logit from torch over attended positions.
-        argmax_agreement: share of positions with torch's best class.
+        argmax_agreement: share of positions of a few random rows with torch's best class.
+        label_agreement: share of the test part's labels that are the fp32 file's; of the student alone.
         ratio: speed compared with the teacher's fp32 file in the same rounds; None for that file itself.
         threads: of the timing, with ``length`` tokens in each of ``batch_size`` rows (None in old records,
             which do not state it).
@@ -29,6 +30,7 @@ class ExportResult(ReportModel):
     size_bytes: Count | None = None
     max_abs_delta: Amount | None = None
     argmax_agreement: Share | None = None
+    label_agreement: Share | None = None
     p50_ms: Amount | None = None
     p90_ms: Amount | None = None
     ratio: SpeedRatio | None = None

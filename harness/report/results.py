@@ -33,6 +33,10 @@ from harness.report.values import (
 )
 from harness.verdict import Verdict, decide_verdict
 
+_NO_CELLS = (
+    "model", "task", "precision", "reason", "batch_size", "label_agreement", "key", "latency_key",
+)  # fmt: skip
+"""The fields of an export that name it, or that old records and teachers lack."""
 _FINAL = " (final student)"
 """The end of the final student's name in a run; the names of a comparison of recipes have none."""
 
@@ -289,10 +293,8 @@ class Results(ReportModel):
                 for precision in self.declared.precisions:
                     own = ("ratio",) if (model, precision) in base else ()
                     name = f"export/{model}/{task}/{precision}"
-                    named = ("model", "task", "precision", "reason", "batch_size", "key", "latency_key")
-                    yield from _list_fields(
-                        name, files.get((model, task, precision)), ExportResult, (*named, *own)
-                    )
+                    file = files.get((model, task, precision))
+                    yield from _list_fields(name, file, ExportResult, (*_NO_CELLS, *own))
 
     def find_problems(self, manifests: Collection[str] | None = None) -> list[str]:
         """Return all problems: cells neither filled nor explained, duplicates, and dangling references.

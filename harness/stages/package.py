@@ -62,7 +62,13 @@ def run(context: Context) -> PackageFacts:
     graph = read_facts(manifests.read(exported), ExportFacts).fp32.model_dump()
     record = make_record(source, files, described, graph=graph, checker=checker)
     write_record(record, context.out)
-    return PackageFacts(default=record.default, default_reason=record.default_reason)
+    return PackageFacts(
+        default=record.default,
+        default_reason=record.default_reason,
+        label_agreement=None
+        if gate is None
+        else {one.precision: one.label_agreement for one in files if one.label_agreement is not None},
+    )
 
 
 def _read_copies(context: Context, task: str) -> dict[str, CopyFacts]:

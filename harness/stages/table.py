@@ -141,7 +141,7 @@ _KINDS = (
         "Measure the final student's ONNX files of a task, and write their record and card.",
     ),
     Kind(
-        "report", 10, ("*",), ("results.json", "report.md", "report.html", "*.svg"), ReportFacts,
+        "report", 11, ("*",), ("results.json", "report.md", "report.html", "*.svg"), ReportFacts,
         "Collect the numbers of a run in one report.",
     ),
     Kind(

@@ -67,7 +67,8 @@ def record():
     score = {"value": 0.5, "low": 0.4, "high": 0.6}
     row = {
         "precision": HOSTILE, "what": HOSTILE, "file": HOSTILE, "size_bytes": 1, "compressed_bytes": 1,
-        "max_abs_delta": 0.1, "argmax_agreement": 0.9, "p50_ms": 1.0, "p99_ms": 2.0, "kept_parts": [HOSTILE],
+        "max_abs_delta": 0.1, "argmax_agreement": 0.9, "label_agreement": 0.9, "p50_ms": 1.0, "p99_ms": 2.0,
+        "kept_parts": [HOSTILE],
         "speed_ratio": {"value": 2.0, "low": 1.5, "high": 2.5}, "gate": HOSTILE,
         "scores": {HOSTILE: score}, "verdict": {"reason": HOSTILE},
     }  # fmt: skip

@@ -187,6 +187,8 @@ def test_export_table_compares_with_the_teachers_fp32_file(results: Results):
     assert student["Times smaller"] == "6.0×"
     assert student["Speed-up (95 % interval)"] == "6.00× (5.82–6.18)"
     assert student["max |Δlogit|"] == "4.0e-07"
+    assert student["Labels as fp32, %"] == "99.7"
+    assert table.rows[0][table.header.index("Labels as fp32, %")] == "–"
     assert "1 thread(s), one row of 128 tokens" in table.note
     for batch_size, batch in ((4, "4 rows of 128 tokens"), (None, "rows of 128 tokens")):
         timed = tuple(one.model_copy(update={"batch_size": batch_size}) for one in results.exports)

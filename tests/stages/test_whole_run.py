@@ -29,7 +29,7 @@ from harness.measure.scores import score
 from harness.models.loading import checkpoint
 from harness.pipeline.verify import verify
 from harness.plans.run import plan_run
-from harness.report.results import Results
+from harness.report.results import Results, read_results
 from harness.stages import trim
 from harness.stages.io.artifacts import read_task
 from harness.tasks import TASKS
@@ -317,6 +317,17 @@ def test_scores_of_a_published_file_are_those_of_its_fine_tuned_model(finished):
         record = read_json(finished.folder(f"package.{task}") / RECORD)
         for metric, measured in record["files"][0]["scores"].items():
             assert measured["value"] == pytest.approx(scores[metric]["values"][0], abs=1e-6)
+
+
+def test_report_has_the_share_of_labels_that_a_published_file_keeps(finished):
+    results = read_results(finished.folder("report") / "results.json")
+    kept = {(one.task, one.precision): one.label_agreement for one in results.exports if one.model == "trim"}
+    assert {task for task, _ in kept} == {*TASKS_THERE}
+    for (task, precision), share in kept.items():
+        files = read_json(finished.folder(f"package.{task}") / RECORD)["files"]
+        assert share == next(one["label_agreement"] for one in files if one["precision"] == precision)
+        assert share == 1 if precision == "fp32" else 0 < share <= 1
+    assert all(one.label_agreement is None for one in results.exports if one.model == "teacher")
 
 
 def test_verdict_of_the_stage_precisions_is_kept(finished):

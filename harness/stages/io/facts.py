@@ -439,10 +439,15 @@ class PrecisionsFacts(Facts):
 
 
 class PackageFacts(Facts):
-    """The precision of an export to take, and why."""
+    """The precision of an export to take, and why.
+
+    `label_agreement` is the share of the test part's labels that each file has in common with the fp32 file;
+    None where nothing was scored.
+    """
 
     default: str
     default_reason: str
+    label_agreement: dict[str, float] | None = None
 
 
 class ReportFacts(Facts):

@@ -28,6 +28,7 @@ from harness.stages.io.facts import (
     GraphFacts,
     Int8Facts,
     LatencyFacts,
+    PackageFacts,
     PrecisionsFacts,
     PretrainFacts,
     ScoringFacts,
@@ -251,6 +252,8 @@ def _collect_comparisons(manifest: Manifest | None) -> list[schema.ComparisonRow
 def _collect_exports(model: str, role: str, task: str, read: Manifests) -> list[ExportResult]:
     exported, timed = read[f"export.{task}.{role}"], read["latency"]
     facts = read_facts(exported, ExportFacts)
+    package = None if role == "teacher" else read.get(f"package.{task}")
+    agreement = None if package is None else read_facts(package, PackageFacts).label_agreement
     files: dict[str, GraphFacts | Int8Facts | None] = {FP32: facts.fp32, "int8": facts.int8}
     rows = []
     for precision, file in files.items():
@@ -268,6 +271,7 @@ def _collect_exports(model: str, role: str, task: str, read: Manifests) -> list[
                 size_bytes=file.size_bytes,
                 max_abs_delta=file.max_abs_delta,
                 argmax_agreement=file.argmax_agreement,
+                label_agreement=(agreement or {}).get(precision),
                 p50_ms=timing.p50_ms,
                 p90_ms=timing.p90_ms,
                 ratio=None if base else _convert_ratio(timing.speed_ratio),
