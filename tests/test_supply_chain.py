@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,14 @@ def test_release_image_setup_and_weekly_check_use_the_locks():
     assert not re.search(
         r"pip (install|download)[^\n]*\$\(?TORCH", makefile + dockerfile.replace("--no-index", "\n")
     )
+
+
+def test_page_on_dependencies_names_what_is_there():
+    page = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for requirement in project["dependencies"]:
+        assert re.match(r"[\w-]+", requirement)[0] in page.lower(), requirement
+    for row in re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE):
+        head, _, rest = row.partition("{")
+        names, _, tail = rest.partition("}")
+        assert all((ROOT / f"{head}{name}{tail}").exists() for name in names.split(",")), row
