@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback
 from harness.config.losses import LOSSES
 from harness.errors import is_out_of_memory
 from harness.pipeline.checkpoints import CannotResumeError
-from harness.pipeline.process_group import ALONE, ProcessGroup
+from harness.pipeline.process_group import ALONE, AgreedError, ProcessGroup
 from harness.train.language_model.batches import hash_seed
 from harness.train.parts import BatchPart, Counts, compute_part_shares, count_units, split_rows, take_rows
 
@@ -35,10 +35,17 @@ class StartTogether(TrainerCallback):  # type: ignore[misc]
 
         Raises:
             CannotResumeError: one of them cannot read its checkpoint (`harness.train.language_model`).
+            AgreedError: their machines differ in the precision that ``auto`` chooses.
         """
         problem = next(filter(None, self.group.gather("")), None)
         if problem is not None:
             raise CannotResumeError(problem)
+        if len(set(self.group.gather(bool(args.bf16)))) > 1:
+            raise AgreedError(
+                "training: expected one precision in all processes; got bf16 in some and fp32 in others; "
+                "state the precision in the scale",
+                1,
+            )
         self.group.copy_from_main(model.state_dict().values())
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,11 +14,12 @@ from harness.limits import Limits
 from harness.models.loading import checkpoint
 from harness.ops.pool import explain_pool
 from harness.pipeline.checkpoints import CannotResumeError
+from harness.pipeline.process_group import AgreedError, ProcessGroup
 from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.finetune import finetune
 from harness.train.finetuning.protocol import Protocol
 from harness.train.finetuning.teacher_logits import encode_with_logits
-from harness.train.fitting import FittingTrainer, take_fewest
+from harness.train.fitting import FittingTrainer, StartTogether, take_fewest
 from harness.train.language_model.training import train
 from harness.train.losses.objective import MLM, Objective
 from harness.train.parts import compute_part_shares, count_units, split_rows, take_rows
@@ -200,6 +203,31 @@ def test_rows_are_split_with_the_logits_of_their_labels():
     }
     parts = [part["teacher_logits"].tolist() for part in split_rows(batch, 2)]
     assert parts == [[[0.0, 1.0]], [[2.0, 3.0], [4.0, 5.0]], []]
+
+
+class Two(ProcessGroup):
+    """The main process of two, and what the other answers."""
+
+    size = 2
+
+    def __init__(self, *answers):
+        self.answers = iter(answers)
+
+    def gather(self, value):
+        return [value, next(self.answers)]
+
+
+@pytest.mark.parametrize(
+    ("answers", "error", "line"),
+    [
+        (("checkpoint-5 cannot be resumed",), CannotResumeError, "^checkpoint-5 cannot be resumed$"),
+        (("", True), AgreedError, "^training: expected one precision in all processes; got bf16 in some"),
+    ],
+)
+def test_processes_start_together(make_model, answers, error, line):
+    begin = partial(StartTogether(Two(*answers)).on_train_begin, model=make_model())
+    with pytest.raises(error, match=line):
+        begin(SimpleNamespace(bf16=False), None, None)
 
 
 def test_each_row_is_taken_by_one_process(batch):
