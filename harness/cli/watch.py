@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -32,17 +33,30 @@ from harness.units import format_bytes, format_count, format_duration, format_sh
 
 _WIDE, _NARROWEST, _OTHERS = 100, 16, 54
 """Columns of a terminal with long bars, of the shortest status, and of a stage's name, bar and time left."""
+_RATE_S, _MARK_S = 60.0, 0.5
+"""The time that a rate is measured over, and the least time between two marks."""
 _QUIET_S = 30.0
 """Without a terminal, a running stage prints a line after this time."""
 
 
 @dataclass
 class _RunningStage:
-    """A stage that runs: its bar, when a line of it was printed, and where its rate is counted from."""
+    """A stage that runs: its bar, when a line of it was printed, and how much was done and when, lately."""
 
     bar: TaskID
     printed_s: float
-    first: tuple[float, int] | None = None
+    marks: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def measure_rate(self, now_s: float, done: int) -> float | None:
+        """Return how much was done a second in the last minute; None before anything was."""
+        if self.marks and done < self.marks[-1][1]:
+            self.marks.clear()
+        if not self.marks or now_s - self.marks[-1][0] > _MARK_S:
+            self.marks.append((now_s, done))
+        while len(self.marks) > 2 and now_s - self.marks[1][0] > _RATE_S:
+            self.marks.popleft()
+        spent_s, moved = now_s - self.marks[0][0], done - self.marks[0][1]
+        return moved / spent_s if spent_s > _MARK_S and moved else None
 
 
 class Watch(Observer):
@@ -116,10 +130,8 @@ class Watch(Observer):
     def progress(self, stage: Stage, done: int, total: int, unit: str, values: dict[str, Any]) -> None:
         """Move the stage's bar."""
         now_s, running = time.monotonic(), self.running[stage.id]
-        if running.first is None or done < running.first[1]:
-            running.first = (now_s, done)
-        spent_s, moved = now_s - running.first[0], done - running.first[1]
-        rate = f"{format_short(moved / spent_s)} {unit}/s" if spent_s > 0.5 and moved else ""
+        pace = running.measure_rate(now_s, done)
+        rate = "" if pace is None else f"{format_short(pace)} {unit}/s"
         shown = "  ".join(f"{name} {value:.3g}" for name, value in values.items() if not math.isnan(value))
         status = "  ".join(
             part for part in (f"{format_short(done)}/{format_short(total)} {unit}", rate, shown) if part
