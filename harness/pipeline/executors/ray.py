@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -28,11 +29,13 @@ def run_on_ray(
     Raises:
         HarnessError: Ray cannot be started, or not be reached.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray  # noqa: PLC0415 - an extra, which only this executor needs
 
     variables = {name: value for name, value in os.environ.items() if name.startswith(_PASSED)}
     try:
-        ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": variables})
+        if not ray.is_initialized():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": variables})
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise HarnessError(
             f"ray: expected a cluster at RAY_ADDRESS, or to start one here; got '{first_line(error)}'; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,10 @@ def test_ray_runs_each_job_and_retries_what_is_killed(tmp_path, monkeypatch):
     jobs = make_jobs(tmp_path, one=0, wrong=0, twice=2, always=9)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
+        many = {str(number): number for number in range(2000)}
+        began_s = time.monotonic()
+        assert sum(one.kind == "result" for one in run_on_ray(note, many, cpus=1, gpus=0, retries=0)) == 2000
+        assert time.monotonic() - began_s < 60
         messages = list(run_on_ray(work, jobs, cpus=1, gpus=0, retries=2))
     finally:
         ray.shutdown()
