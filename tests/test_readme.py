@@ -1,4 +1,7 @@
-"""The results in README and docs/first-run.md equal the records of their runs."""
+"""The results in docs/first-run.md equal the records of their runs, and README's picture is a record's.
+
+README's table is compared in ``tests/benchmarks/records/test_results_page.py``.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,14 @@ def rows(text):
 def test_the_pages_name_their_records():
     shown = {(page, Path(name).name.split("_")[0]) for page, name in RECORDS}
     assert ("docs/first-run.md", "mt-gurgurov2025-mini") in shown
-    assert ("README.md", "sl-compact2026@14m-laptop-folder") in shown
+
+
+def test_readme_shows_the_pictures_of_records():
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", PAGES["README.md"])
+    assert pictures
+    for name in pictures:
+        assert (ROOT / name).is_file()
+        assert (ROOT / name).with_suffix(".json").is_file()
 
 
 @pytest.mark.parametrize(("page", "name"), RECORDS)
