@@ -83,6 +83,22 @@ def test_blocks_of_many_lengths_need_little_more_than_is_in_use():
 
 
 @compiled
+def test_holes_that_no_later_block_fits_do_not_pile_up():
+    """Every second block is freed again and again, and the blocks that come are larger than their holes."""
+    most, live = 256 * MEBIBYTE, []
+    with memory_pool():
+        torch.empty(MEBIBYTE)
+        reset_peak()
+        before = read_peak_bytes()
+        for size in range(8 * MEBIBYTE, 14 * MEBIBYTE, MEBIBYTE):
+            live = live[::2]
+            while sum(block.numel() for block in live) < most:
+                live.append(torch.full((size,), len(live), dtype=torch.uint8))
+        assert read_peak_bytes() - before < 1.35 * (most + size)
+    del live
+
+
+@compiled
 def test_unused_memory_is_given_back():
     with memory_pool():
         large = torch.ones(64 * MEBIBYTE)
