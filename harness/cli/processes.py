@@ -82,13 +82,15 @@ def _launch(number: int) -> int:
 
 
 def _explain_failures(number: int, failures: Mapping[int, ProcessFailure]) -> int:
-    """Return the exit code of the process that failed first, whose own line says why.
+    """Return the exit code of the process that failed first by itself, whose own line says why.
 
     Raises:
         HarnessError: a signal has ended it, so that it has printed no line.
     """
     causes = {rank: one for rank, one in failures.items() if one.exitcode not in _CONSEQUENCES} or failures
-    rank, first = min(causes.items(), key=lambda item: item[1].timestamp)
+    # A process that another's orderly end surprises in torch's own threads is ended by a signal.
+    orderly = {rank: one for rank, one in causes.items() if one.exitcode > 0}
+    rank, first = min((orderly or causes).items(), key=lambda item: item[1].timestamp)
     if first.exitcode > 0 and first.exitcode not in _CONSEQUENCES:
         return int(first.exitcode)
     got = first.signal_name() if first.exitcode < 0 else "a lost connection"

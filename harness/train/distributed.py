@@ -97,6 +97,14 @@ def join_process_group() -> Iterator[ProcessGroup]:
     group = TorchProcessGroup() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ALONE
     for name in _LAUNCHER:
         os.environ.pop(name, None)
-    yield group
+    try:
+        yield group
+    except AgreedError:  # raised in every process, so that each can end its connections
+        _disconnect(group)
+        raise
+    _disconnect(group)
+
+
+def _disconnect(group: ProcessGroup) -> None:
     if group is not ALONE:
         dist.destroy_process_group()

@@ -75,10 +75,7 @@ def _find_cached(hub_id: str, revision: str) -> Path | None:
 def _fetch(hub_id: str, revision: str) -> Path:
     def download() -> Path:
         if not constants.HF_HUB_OFFLINE:
-            listed = HfApi().model_info(hub_id, revision=revision, timeout=ANSWER_S)
-            for name in (one.rfilename for one in listed.siblings or ()):
-                if any(fnmatch(name, pattern) for pattern in _FETCHED):
-                    resume_download(hub_id, name, revision=str(listed.sha))
+            resume_files(hub_id, revision)
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED)))
 
     try:
@@ -90,6 +87,14 @@ def _fetch(hub_id: str, revision: str) -> Path:
             raise
         expected = f"revision {revision} from the hub or its cache"
         raise model_error(hub_id, expected, describe_fault(error), _advise(error)) from error
+
+
+def resume_files(hub_id: str, revision: str) -> None:
+    """Fetch the files of a model after the bytes that an earlier process has left in the cache."""
+    listed = HfApi().model_info(hub_id, revision=revision, timeout=ANSWER_S)
+    for name in (one.rfilename for one in listed.siblings or ()):
+        if any(fnmatch(name, pattern) for pattern in _FETCHED):
+            resume_download(hub_id, name, revision=str(listed.sha))
 
 
 def _advise(error: Exception) -> str:

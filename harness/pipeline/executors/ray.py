@@ -51,7 +51,11 @@ def run_on_ray(
         try:
             kind, content = ray.get(done)
         except ray.exceptions.RayError as error:
-            kind, content = "error", HarnessError(f"its worker was lost: {first_line(error)}")
+            content = HarnessError(
+                f"ray: expected a worker that ends its task; got {first_line(error)}; run the same "
+                "command again to resume"
+            )
+            kind = "error"
         yield Message(name, kind, content)
 
 

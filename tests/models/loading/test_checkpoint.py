@@ -101,6 +101,7 @@ def test_full_disk_is_not_reported_as_missing_model(monkeypatch, tmp_path):
             raise LocalEntryNotFoundError("nothing cached")
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    monkeypatch.setattr("harness.models.loading.hub.resume_files", lambda *_: None)
     monkeypatch.setattr("harness.models.loading.hub.snapshot_download", full)
     with pytest.raises(OSError, match="No space left") as caught:
         load_checkpoint("lab/teacher", REVISION)

@@ -37,6 +37,7 @@ def test_model_that_the_hub_refuses(monkeypatch, kind, got, advice):
             raise hub.LocalEntryNotFoundError("no copy")
         raise kind("403\n\nand more lines", response=SimpleNamespace(headers={}, request=None))
 
+    monkeypatch.setattr(hub, "resume_files", lambda *_: None)
     monkeypatch.setattr(hub, "snapshot_download", refuse)
     with pytest.raises(HarnessError) as error:
         hub.locate_pinned("org/name")
