@@ -16,7 +16,7 @@ from harness.errors import is_out_of_memory
 from harness.pipeline.checkpoints import CannotResumeError
 from harness.pipeline.process_group import ALONE, AgreedError, ProcessGroup
 from harness.train.language_model.batches import hash_seed
-from harness.train.parts import BatchPart, Counts, compute_part_shares, count_units, split_rows, take_rows
+from harness.train.parts import BatchPart, compute_part_shares, count_units, split_rows, take_rows
 
 
 def take_fewest(*tokens: int | None) -> int | None:
@@ -54,10 +54,10 @@ VectorSums = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 class _Part(NamedTuple):
-    """The rows of a batch that this process takes; the counts of the whole batch, and means over it."""
+    """The rows of a batch that this process takes; the whole batch, and means over it."""
 
     rows: dict[str, Tensor]
-    whole: Counts
+    whole: dict[str, Tensor]
     means: Mapping[str, Tensor]
 
 
@@ -98,8 +98,8 @@ class FittingTrainer(Trainer):  # type: ignore[misc]
         """
         if self._step != self.state.global_step:
             self._step, self._parts = self.state.global_step, []
-        rows, whole = take_rows(inputs, self.group.rank, self.group.size), count_units(inputs)
-        self._parts.append(_Part(rows, whole, self._compute_means(inputs, rows, whole)))
+        rows = take_rows(inputs, self.group.rank, self.group.size)
+        self._parts.append(_Part(rows, inputs, self._compute_means(inputs, rows)))
 
         def add_gradients(again: bool) -> list[Tensor]:
             if again:
@@ -110,9 +110,7 @@ class FittingTrainer(Trainer):  # type: ignore[misc]
         losses = self._compute_until_fits(rows, add_gradients)
         return losses[-1] if self.group.size == 1 else self._add_up_processes(model, losses[-1])
 
-    def _compute_means(
-        self, inputs: dict[str, Tensor], rows: dict[str, Tensor], whole: Counts
-    ) -> Mapping[str, Tensor]:
+    def _compute_means(self, inputs: dict[str, Tensor], rows: dict[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the means over the whole batch that losses subtract, where several processes share it."""
         if self.sum_vectors is None or self.group.size == 1:
             return {}
@@ -128,6 +126,7 @@ class FittingTrainer(Trainer):  # type: ignore[misc]
 
         totals = self._compute_until_fits(given, add_up)
         self.group.sum(totals.values())
+        whole = count_units(inputs)
         counts = {name: whole[LOSSES[name].mean_over] for name in totals}
         return {name: total / counts[name] for name, total in totals.items() if counts[name] > 1}
 
@@ -165,10 +164,10 @@ class FittingTrainer(Trainer):  # type: ignore[misc]
             return loss
         losses = [torch.zeros((), device=self.args.device)]
         if len(part.rows["input_ids"]) > 0:
-            most = self.fitting_tokens or part.rows["input_ids"].numel()
+            most, whole = self.fitting_tokens or part.rows["input_ids"].numel(), count_units(part.whole)
             with self._fork_random_state():
                 for piece in split_rows(part.rows, most):
-                    self.part = BatchPart(compute_part_shares(piece, part.whole), part.means)
+                    self.part = BatchPart(compute_part_shares(piece, whole), part.means)
                     losses.append(super().training_step(model, piece))
         self.part = None
         return torch.stack(losses).sum()
