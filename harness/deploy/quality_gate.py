@@ -120,7 +120,7 @@ class QualityGate:
 
     def score_file(self, path: Path) -> FileScores:
         """Score a file on the test part, by every metric, with bootstrap intervals over its items."""
-        labels = self._predict(path, self.parts["test"])
+        labels = self._fp32_test_labels if path == self.fp32 else self._predict(path, self.parts["test"])
         scores = {}
         for metric in self.data.task.metrics:
             bounds = interval([tally(metric, self.gold["test"], labels)])
