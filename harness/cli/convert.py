@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from harness.deploy.interchange.conll import format_conll, format_conllu
 from harness.deploy.interchange.every_eval_ever import Evaluation, make_records
 from harness.deploy.interchange.mteb import describe_for_mteb
 from harness.errors import HarnessError
-from harness.json_files import read_json
+from harness.json_files import format_json, read_json
 from harness.measure.predictions import FILE, Predictions, read_predictions
 from harness.pipeline.manifest import NAME
 from harness.pipeline.store import Store
@@ -115,7 +114,7 @@ def _describe_for_mteb(scored: ScoredRun, model: ModelResult) -> dict[str, str]:
     for name, task in scored.tasks.items():
         theirs = describe_for_mteb(scored.results, model, name, task["provenance"])
         if theirs is not None:
-            files[f"mteb/{model.id}/{theirs['task_name']}.json"] = json.dumps(theirs, indent=1) + "\n"
+            files[f"mteb/{model.id}/{theirs['task_name']}.json"] = format_json(theirs)
     return files
 
 

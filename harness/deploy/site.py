@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import harness
 from harness.deploy.example_sentences import EXAMPLES
 from harness.errors import HarnessError, unknown
 from harness.export.record import ReadExport
+from harness.json_files import write_json
 from harness.languages import LANGUAGES
 from harness.paths import stays_below
 from harness.tasks import TASKS
@@ -83,7 +83,7 @@ def write_site(
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target / name)
     site["files"] = ["./", "site.json", *sources]
-    (target / "site.json").write_text(json.dumps(site, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_json(target / "site.json", site)
     return target
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import UsageError
+from harness.json_files import format_json
 from harness.measure.interval import RESAMPLES
 from harness.measure.predictions import Predictions
 from harness.report.results import ModelResult, Results, TaskScore
@@ -109,7 +110,7 @@ def make_records(
             "total_rows": len(rows),
         }
         files[path] = text
-    return files | {f"{evaluation.stem}.json": json.dumps(record, ensure_ascii=False, indent=1) + "\n"}
+    return files | {f"{evaluation.stem}.json": format_json(record)}
 
 
 def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
