@@ -8,21 +8,18 @@ Only the advice on reading the page is written by hand; a test compares the page
 from __future__ import annotations
 
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.common.paths import RECORDS, ROOT
-from benchmarks.common.programs import make_parser
+from benchmarks.records.recorded import Recorded, render_page, write_page
 from harness.errors import HarnessError
 from harness.report import comparisons
 from harness.report.leaderboard import compares_variants, rank_models, tabulate_models, write_headline
-from harness.report.results import Results, read_results
+from harness.report.results import read_results
 from harness.report.summary import AVERAGE, find_teacher
 from harness.report.tables import Table, find_model_name
-from harness.report.templates import load_templates
 
 PAGE = ROOT / "docs" / "leaderboards.md"
 TEMPLATE = Path(__file__).with_suffix(".md.j2")
@@ -31,17 +28,8 @@ _LOSS = "Loss per byte, nats"
 _MODEL = re.compile(r"\|model:(\w+)")
 
 
-@dataclass(frozen=True)
-class Board:
-    """One study of a record.
-
-    Attributes:
-        path: path of the record.
-        results: its results.
-    """
-
-    path: Path
-    results: Results
+class Board(Recorded):
+    """One study of a record."""
 
     @property
     def is_study(self) -> bool:
@@ -62,11 +50,6 @@ class Board:
         return write_headline(self.results)
 
     @property
-    def commit(self) -> str:
-        """The short hash of the code's commit."""
-        return str(self.results.environment["commit"])[:7]
-
-    @property
     def teacher(self) -> str:
         """The teacher's name and shape."""
         model = find_teacher(self.results)
@@ -74,12 +57,6 @@ class Board:
         sizes = f"{shape['layers']} layers of {shape['hidden']}" if shape else "of unknown shape"
         name = self.results.run.teacher
         return name if sizes in name else f"{name}, {shape.get('family')}, {sizes}"
-
-    @property
-    def machine(self) -> str:
-        """The processor and the number of cores."""
-        about = self.results.environment
-        return f"{about['cpu']}, {about['cores']} core{'s' if about['cores'] != 1 else ''}"
 
     @property
     def table(self) -> Table:
@@ -99,12 +76,6 @@ class Board:
             for one, row, cell in zip(ids, main.rows, claims, strict=True)
         )
         return Table(main.title, (*(main.header[at] for at in kept), _LOSS, f"Difference from {name}"), rows)
-
-    @property
-    def picture(self) -> Path | None:
-        """The picture of the record, if any."""
-        drawn = self.path.with_suffix(".svg")
-        return drawn if drawn.is_file() else None
 
     @property
     def signatures(self) -> dict[str, list[str]]:
@@ -139,24 +110,15 @@ def read_boards(records: Path) -> list[Board]:
 
 def draw_page(boards: Sequence[Board]) -> str:
     """Return the page of some boards, as Markdown."""
-    text = (
-        load_templates(TEMPLATE.parent)
-        .get_template(TEMPLATE.name)
-        .render(
-            recipes=[one for one in boards if not one.is_study],
-            studies=[one for one in boards if one.is_study],
-        )
+    return render_page(
+        TEMPLATE,
+        recipes=[one for one in boards if not one.is_study],
+        studies=[one for one in boards if one.is_study],
     )
-    return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Write the page; print a fault in one line, with exit code 2."""
-    make_parser("benchmarks.records leaderboards", __doc__).parse_args(given)
-    try:
-        PAGE.write_text(draw_page(read_boards(RECORDS)), encoding="utf-8", newline="\n")
-    except HarnessError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(PAGE)
-    return 0
+    return write_page(
+        "benchmarks.records leaderboards", __doc__, given, PAGE, lambda: draw_page(read_boards(RECORDS))
+    )

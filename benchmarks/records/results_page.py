@@ -7,23 +7,19 @@ A test compares the page with the records, and README's table with the page.
 
 from __future__ import annotations
 
-import re
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from benchmarks.common.paths import RECORDS, ROOT
-from benchmarks.common.programs import make_parser
+from benchmarks.records.recorded import Recorded, render_page, write_page
 from harness.config.load import update_name
 from harness.errors import HarnessError
 from harness.report import tables
-from harness.report.results import ModelResult, Results, read_results
+from harness.report.results import ModelResult, read_results
 from harness.report.summary import average_score
-from harness.report.tables import ABSENT, Table, format_optional, format_percent
-from harness.report.templates import load_templates
+from harness.report.tables import ABSENT, Table, format_megabytes, format_optional, format_percent
 from harness.units import format_count
 
 PAGE = ROOT / "docs" / "results.md"
@@ -32,17 +28,8 @@ SCALE = "laptop"
 STUDENT = "student"
 
 
-@dataclass(frozen=True)
-class LanguageRun:
-    """A run of a recipe on one language.
-
-    Attributes:
-        path: path of the record.
-        results: its results.
-    """
-
-    path: Path
-    results: Results
+class LanguageRun(Recorded):
+    """A run of a recipe on one language."""
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -52,22 +39,6 @@ class LanguageRun:
             tables.tabulate_baselines(self.results),
             tables.tabulate_exports(self.results),
         )
-
-    @property
-    def picture(self) -> str:
-        """The name of the figure of scores by size."""
-        return self.path.with_suffix(".svg").name
-
-    @property
-    def commit(self) -> str:
-        """The short hash of the code's commit."""
-        return str(self.results.environment["commit"])[:7]
-
-    @property
-    def machine(self) -> str:
-        """The processor and the number of cores."""
-        about = self.results.environment
-        return f"{about['cpu']}, {about['cores']} cores"
 
     def find_model(self, title: str) -> ModelResult | None:
         """Return the model with a title; a student's has the name of its recipe."""
@@ -148,8 +119,8 @@ def _average_languages(
 def _describe_size(runs: Sequence[LanguageRun], title: str) -> tuple[str, str]:
     """Return the model's parameters and megabytes in the first run; languages differ by the head alone."""
     model = next(model for run in runs if (model := run.find_model(title)) is not None)
-    size = None if model.size_bytes is None else f"{model.size_bytes / 1e6:.1f}"
-    return format_optional(model.num_parameters, format_count), size or ABSENT
+    size = format_optional(model.size_bytes, format_megabytes)
+    return format_optional(model.num_parameters, format_count), size
 
 
 def _summarise(averages: Sequence[float | None], whole: Sequence[float | None]) -> tuple[str, str]:
@@ -163,18 +134,11 @@ def _summarise(averages: Sequence[float | None], whole: Sequence[float | None]) 
 
 def draw_page(runs: Sequence[LanguageRun]) -> str:
     """Return the page of some runs, as Markdown."""
-    template = load_templates(TEMPLATE.parent).get_template(TEMPLATE.name)
-    text = template.render(runs=runs, languages=tabulate_languages(runs))
-    return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
+    return render_page(TEMPLATE, runs=runs, languages=tabulate_languages(runs))
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Write the page; print a fault in one line, with exit code 2."""
-    make_parser("benchmarks.records results", __doc__).parse_args(given)
-    try:
-        PAGE.write_text(draw_page(read_runs(RECORDS)), encoding="utf-8", newline="\n")
-    except HarnessError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(PAGE)
-    return 0
+    return write_page(
+        "benchmarks.records results", __doc__, given, PAGE, lambda: draw_page(read_runs(RECORDS))
+    )

@@ -14,6 +14,7 @@ from harness.report.summary import average_interval, average_score
 from harness.report.tables import (
     Table,
     find_model_name,
+    format_megabytes,
     format_optional,
     format_percent,
     format_retention,
@@ -24,7 +25,6 @@ from harness.report.values import Cost, IntervalValue
 from harness.units import format_count, format_duration
 
 MARKDOWN, HTML = "leaderboard.md", "leaderboard.html"
-_MEGA = 1e6
 _NOTE = (
     "Scores in percent with 95 % intervals over items and seeds; the interval of the average adds those of "
     "the tasks up as for independent test sets. MB of the weights as stored; p50 and speed-up of the fp32 "
@@ -65,7 +65,7 @@ def _model_row(results: Results, model: ModelResult) -> tuple[str, ...]:
     return (
         model.name,
         format_optional(model.num_parameters, format_count),
-        format_optional(model.size_bytes, lambda size: f"{size / _MEGA:.1f}"),
+        format_optional(model.size_bytes, format_megabytes),
         format_optional(None if file is None else file.p50_ms, lambda time_ms: f"{time_ms:.2f}"),
         format_optional(None if file is None else file.ratio, format_speed_up),
         *scores,

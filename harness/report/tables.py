@@ -96,7 +96,8 @@ def format_task(task: str) -> str:
     return TASKS[task].title if task in TASKS else task.capitalize()
 
 
-def _format_megabytes(size_bytes: float) -> str:
+def format_megabytes(size_bytes: float) -> str:
+    """Print a size in units of 10⁶ bytes, with one decimal."""
     return f"{size_bytes / _MEGA:.1f}"
 
 
@@ -111,7 +112,7 @@ def _score_row(results: Results, model: ModelResult) -> tuple[str, ...]:
     return (
         model.title,
         format_optional(model.num_parameters, format_count),
-        format_optional(model.size_bytes, _format_megabytes),
+        format_optional(model.size_bytes, format_megabytes),
         *scores,
         format_optional(average_score(results, model.id), format_percent),
         format_retention(results, model),
@@ -191,7 +192,7 @@ def _export_row(results: Results, file: ExportResult) -> tuple[str, ...]:
         format_task(file.task),
         file.precision,
         file.graph or ABSENT,
-        format_optional(file.size_bytes, _format_megabytes),
+        format_optional(file.size_bytes, format_megabytes),
         format_optional(compute_size_ratio(results, file), lambda times: f"{times:.1f}×"),
         format_optional(file.max_abs_delta, lambda delta: f"{delta:.1e}"),
         format_optional(file.label_agreement, format_percent),
