@@ -124,7 +124,7 @@ class Region {
   void unlock() { mutex_.unlock(); }
 
  private:
-  static constexpr size_t kLeastReturned = size_t{64} << 20;  // a system call for less is not worth its time
+  static constexpr size_t kLeastReturned = size_t{64} << 20;  // so that a small training makes no system calls
 
   struct Hole {
     size_t size;

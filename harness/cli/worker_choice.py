@@ -12,7 +12,7 @@ from harness.limits import Limits
 
 AUTO = "auto"
 _MOST_THREADS = 4
-"""With `AUTO`, threads of a worker: a small encoder gains little from more."""
+"""With `AUTO`, the most threads of a worker."""
 
 
 @dataclass(frozen=True)

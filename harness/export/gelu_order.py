@@ -11,7 +11,8 @@ import onnx
 def halve_gelu_last(graph: Any) -> int:
     """Change every ``x · (0.5 · (1 + erf))`` into ``(x · (1 + erf)) · 0.5``; return how many there were.
 
-    Invariants: outputs stay equal to the bit, since a product with one half is exact.
+    Invariants: the graph computes the same values, since a product with one half is exact. A runtime that
+    then recognises GELU rounds in its own way.
     """
     halves = {tensor.name for tensor in graph.initializer if _is_half(tensor)}
     kinds = {output: node.op_type for node in graph.node for output in node.output}

@@ -1,12 +1,12 @@
 """Keep columns of extreme activations out of int8 products.
 
-In a trained encoder a few columns of the activations hold values ten times as large as all others, at a token
-or two. An int8 product has one scale for all of its activations, so that such columns leave the others a few
+In a trained encoder a few columns of the activations hold far larger values than all others, at a token or
+two. An int8 product has one scale for all of its activations, so that such columns leave the others a few
 of the 256 steps. Here such a product becomes a sum: of an int8 product in which those columns are zero, and
 of an fp32 product of those columns alone.
 
 Source: Dettmers et al. 2022, *LLM.int8()*, which chooses the columns while the model runs. Here they are
-chosen once, on random tokens: the columns are the weights' property, and any tokens show them.
+chosen once, on random tokens, which need no text.
 
 Shapes: **C** columns of activations, which are rows of the matrix; **K** chosen columns.
 """
@@ -128,12 +128,9 @@ def measure_columns(model: Any, names: Iterable[str]) -> Mapping[str, NDArray[np
 
 def _make_inputs(graph: Any) -> dict[str, NDArray[np.int64]]:
     """Return rows of random tokens without padding, all of the first segment."""
-    num_tokens = next(
-        tensor.dims[0]
-        for node in graph.node
-        for tensor in graph.initializer
-        if node.op_type == "Gather" and list(node.input) == [tensor.name, "input_ids"]
-    )
+    sizes = {tensor.name: tensor.dims[0] for tensor in graph.initializer if tensor.dims}
+    embeddings = {node.input[0] for node in graph.node if list(node.input[1:]) == ["input_ids"]}
+    (num_tokens,) = (sizes[name] for name in embeddings & sizes.keys())
     shape = (_NUM_ROWS, _LENGTH)
     inputs = {
         "input_ids": np.random.default_rng(_SEED).integers(0, num_tokens, shape),
