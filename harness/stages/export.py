@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.deploy.fp32_file import build_checker, write_fp32
 from harness.deploy.precision_copy import write_copy
 from harness.export.source import load_source
-from harness.stages.io.facts import ExportFacts, GraphFacts, Int8Facts
+from harness.stages.io.export_facts import ExportFacts, GraphFacts, Int8Facts
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

@@ -11,7 +11,8 @@ from harness.json_files import read_json, write_json
 from harness.measure.latency import compare_with_base
 from harness.measure.onnx_evaluation import open_session, time_files
 from harness.precisions import FP32, PRECISIONS
-from harness.stages.io.facts import LatencyFacts, TimingFacts, to_json
+from harness.stages.io.export_facts import LatencyFacts, TimingFacts
+from harness.stages.io.facts import to_json
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

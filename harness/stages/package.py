@@ -17,7 +17,7 @@ from harness.measure.gate import ALLOWED_DROP, GateVerdict
 from harness.pipeline import manifest as manifests
 from harness.precisions import COPIES, FP32, PRECISIONS
 from harness.stages.io.artifacts import read_task
-from harness.stages.io.facts import CopyFacts, ExportFacts, PackageFacts, PrecisionsFacts
+from harness.stages.io.export_facts import CopyFacts, ExportFacts, PackageFacts, PrecisionsFacts
 from harness.stages.table import read_facts
 from harness.tasks import TASKS
 

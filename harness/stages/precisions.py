@@ -17,7 +17,7 @@ from harness.measure.as_module import OnnxModule
 from harness.models.loading.tokenizer_json import read_tokenizer
 from harness.precisions import FP32, PRECISIONS
 from harness.stages.io.artifacts import read_task
-from harness.stages.io.facts import CopyFacts, PrecisionsFacts
+from harness.stages.io.export_facts import CopyFacts, PrecisionsFacts
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context

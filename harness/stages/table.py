@@ -15,16 +15,13 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from harness.pipeline.manifest import Manifest
+from harness.stages.io.export_facts import ExportFacts, LatencyFacts, PackageFacts, PrecisionsFacts
 from harness.stages.io.facts import (
     CompareFacts,
     CorporaFacts,
-    ExportFacts,
     FetchFacts,
     FinetuningFacts,
-    LatencyFacts,
     LinearFacts,
-    PackageFacts,
-    PrecisionsFacts,
     PretrainFacts,
     PruneFacts,
     ReportFacts,

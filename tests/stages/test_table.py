@@ -16,7 +16,8 @@ from harness.config.load import list_recipes, load_recipe, load_scale
 from harness.config.steps import KINDS as STEP_KINDS
 from harness.pipeline.execute import Context
 from harness.plans.run import plan_run
-from harness.stages.io.facts import FetchFacts, LatencyFacts, to_json
+from harness.stages.io.export_facts import LatencyFacts
+from harness.stages.io.facts import FetchFacts, to_json
 from harness.stages.table import KINDS, read_facts
 
 RUN_BY_SCORE = {"tune"}

@@ -19,24 +19,26 @@ from harness.report.render import write_results
 from harness.report.texts import HeldOut, Leakage, ReadingNote, Repeats, TaskPart
 from harness.report.training import TrainingRecord, thin_curve
 from harness.report.values import Cost, Estimate, IntervalValue, SpeedRatio, StudyDescription, TeacherNote
-from harness.stages.io.facts import (
-    CompareFacts,
-    CorporaFacts,
+from harness.stages.io.export_facts import (
     ExportFacts,
-    FetchFacts,
-    FinetunedScoresFacts,
     GraphFacts,
     Int8Facts,
     LatencyFacts,
     PackageFacts,
     PrecisionsFacts,
+    SpeedFacts,
+    TimingFacts,
+)
+from harness.stages.io.facts import (
+    CompareFacts,
+    CorporaFacts,
+    FetchFacts,
+    FinetunedScoresFacts,
     PretrainFacts,
     ScoringFacts,
     SizeFacts,
-    SpeedFacts,
     StepFacts,
     TasksFacts,
-    TimingFacts,
     TrainedStepFacts,
     TrainingFacts,
 )
