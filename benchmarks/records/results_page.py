@@ -16,7 +16,7 @@ from benchmarks.common.paths import RECORDS, ROOT
 from benchmarks.records.recorded import Recorded, render_page, write_page
 from harness.config.load import update_name
 from harness.errors import HarnessError
-from harness.report import tables
+from harness.report import export_tables, tables
 from harness.report.results import ModelResult, read_results
 from harness.report.summary import average_score
 from harness.report.tables import ABSENT, Table, format_megabytes, format_optional, format_percent
@@ -37,7 +37,7 @@ class LanguageRun(Recorded):
         return (
             tables.tabulate_scores(self.results),
             tables.tabulate_baselines(self.results),
-            tables.tabulate_exports(self.results),
+            export_tables.tabulate_exports(self.results),
         )
 
     def find_model(self, title: str) -> ModelResult | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.precisions import FP32
-from harness.report import comparisons, tables
+from harness.report import comparisons, export_tables, tables
 from harness.report.exported import ExportResult
 from harness.report.plots import Picture, draw_score_by_size, draw_score_by_variant
 from harness.report.render import HTML_TEMPLATE, MARKDOWN_TEMPLATE, Part, drop_empty, render_page
@@ -151,7 +151,7 @@ def list_sections(results: Results) -> dict[str, list[Part]]:
                 comparisons.compare_with_teacher(results),
                 compare_with_reference(results),
             ],
-            "ONNX": [tables.tabulate_exports(results)],
+            "ONNX": [export_tables.tabulate_exports(results)],
             "How they were made": [tables.tabulate_shapes(results), tables.tabulate_training(results)],
             "Where the numbers come from": [
                 tables.tabulate_missing(results),

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.report import comparisons, tables
+from harness.report import comparisons, export_tables, tables
 from harness.report.answer import write_answer
 from harness.report.plots import Picture, draw_latency_by_model, draw_loss_curves, draw_score_by_size
 from harness.report.published import list_published
@@ -37,10 +37,10 @@ def _list_sections(results: Results) -> dict[str, list[Part]]:
             comparisons.compare_with_baselines(results),
         ],
         "ONNX": [
-            tables.tabulate_exports(results),
-            tables.tabulate_copies(results),
+            export_tables.tabulate_exports(results),
+            export_tables.tabulate_copies(results),
             draw_latency_by_model(results),
-            tables.tabulate_graphs(results),
+            export_tables.tabulate_graphs(results),
         ],
         "How it was made": [
             tables.tabulate_shapes(results),

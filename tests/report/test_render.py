@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.errors import HarnessError
-from harness.report import plots, summary, tables
+from harness.report import export_tables, plots, summary, tables
 from harness.report.exported import PrecisionResult
 from harness.report.finetuning import FinetuningNote
 from harness.report.published import PUBLISHED, list_published
@@ -182,7 +182,7 @@ def test_speed_up_whose_interval_contains_one_is_not_printed():
 
 
 def test_export_table_compares_with_the_teachers_fp32_file(results: Results):
-    table = tables.tabulate_exports(results)
+    table = export_tables.tabulate_exports(results)
     student = dict(zip(table.header, table.rows[2], strict=True))
     assert student["Times smaller"] == "6.0×"
     assert student["Speed-up (95 % interval)"] == "6.00× (5.82–6.18)"
@@ -192,12 +192,12 @@ def test_export_table_compares_with_the_teachers_fp32_file(results: Results):
     assert "1 thread(s), one row of 128 tokens" in table.note
     for batch_size, batch in ((4, "4 rows of 128 tokens"), (None, "rows of 128 tokens")):
         timed = tuple(one.model_copy(update={"batch_size": batch_size}) for one in results.exports)
-        note = tables.tabulate_exports(results.model_copy(update={"exports": timed})).note
+        note = export_tables.tabulate_exports(results.model_copy(update={"exports": timed})).note
         assert f"1 thread(s), {batch}" in note
 
 
 def test_copies_are_listed_with_drop_and_verdict(results: Results):
-    table = tables.tabulate_copies(results)
+    table = export_tables.tabulate_copies(results)
     assert [row[1:] for row in table.rows] == [
         ("fp16", "0.70", "82.0", "82.0", "0.00 (-1.00 to 1.00)", "–", "passed"),
         ("int8", "0.70", "82.0", "81.9", "0.10 (-0.90 to 1.10)", "head", "passed"),
@@ -210,13 +210,20 @@ def test_copies_are_listed_with_drop_and_verdict(results: Results):
 
 
 def test_report_lists_kept_graphs_with_reasons(results: Results):
-    assert tables.tabulate_graphs(results).rows[0] == ("Teacher", "POS", "fp32", "legacy", "it was faster")
+    assert export_tables.tabulate_graphs(results).rows[0] == (
+        "Teacher",
+        "POS",
+        "fp32",
+        "legacy",
+        "it was faster",
+    )
     assert "it was faster" in render_markdown(results)
 
 
 def test_tables_are_rectangular_and_provenance_lists_every_key(results: Results):
     makers = [
-        tables.tabulate_scores, tables.tabulate_baselines, tables.tabulate_shapes, tables.tabulate_exports,
+        tables.tabulate_scores, tables.tabulate_baselines, tables.tabulate_shapes,
+        export_tables.tabulate_exports,
         tables.tabulate_training, tables.tabulate_all_scores, tables.tabulate_environment,
         tables.tabulate_missing, tables.tabulate_provenance,
     ]  # fmt: skip
