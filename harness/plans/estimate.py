@@ -70,7 +70,7 @@ class PlanEstimate:
 
 def estimate_plan(plan: Plan, statuses: Sequence[StageStatus], store: Store) -> PlanEstimate:
     """Return what the stages of a plan that are not done need."""
-    shapes = _list_shapes(plan)
+    shapes = list_shapes(plan)
     missing = [row.stage for row in statuses if row.state != "done"]
     speeds = _read_speeds(store)
     own = None if speeds else EFFICIENCY * measure_speed()
@@ -79,7 +79,7 @@ def estimate_plan(plan: Plan, statuses: Sequence[StageStatus], store: Store) -> 
     for stage in missing:
         known = speeds.get(stage.kind)
         speed = statistics.median(known) if known else general
-        work = count_work(stage, shapes, _read_sizes(plan))
+        work = count_work(stage, shapes, read_sizes(plan))
         seconds[stage.id] = FEWEST_S + _count_fixed_seconds(stage) + work / speed
     disk = store.root
     while not disk.exists():
@@ -88,7 +88,7 @@ def estimate_plan(plan: Plan, statuses: Sequence[StageStatus], store: Store) -> 
         num_stages=len(missing),
         seconds=sum(seconds.values()),
         stage_seconds=seconds,
-        disk_bytes=sum(_count_bytes(stage, shapes) for stage in missing),
+        disk_bytes=sum(count_bytes(stage, shapes) for stage in missing),
         disk_free_bytes=shutil.disk_usage(disk).free,
         memory_bytes=max((_count_memory(stage, shapes) for stage in missing), default=0),
         memory_total_bytes=_read_memory(),
@@ -110,7 +110,7 @@ def count_work(stage: Stage, shapes: Mapping[str, Shape], sizes: Sequence[int] =
     config = stage.config
     if stage.kind == "score":
         return _count_scoring(config, shape, sizes)
-    tokens = _count_tokens(config)
+    tokens = count_tokens(config)
     if tokens == 0:
         return 0.0
     trains = config.get("learning_rate") is not None
@@ -142,7 +142,8 @@ def _count_text_lines(config: Mapping[str, Any]) -> int:
     return int(config["lesson"]["text"]) * int(config["text"]["epochs"])
 
 
-def _count_tokens(config: Mapping[str, Any]) -> int:
+def count_tokens(config: Mapping[str, Any]) -> int:
+    """Return how many tokens of text the stage with a config reads; 0 where it states none."""
     return int(config.get("tokens") or config.get("epochs", 0) * 1_000_000)
 
 
@@ -163,7 +164,7 @@ def _count_fixed_seconds(stage: Stage) -> float:
     return 0.0
 
 
-def _count_bytes(stage: Stage, shapes: Mapping[str, Shape]) -> int:
+def count_bytes(stage: Stage, shapes: Mapping[str, Shape]) -> int:
     """Return about how many bytes a stage's folder has."""
     shape = _find_shape(stage, shapes)
     if shape is None or (stage.kind == "score" and not stage.config.get("keep_model")):
@@ -191,7 +192,7 @@ def _count_memory(stage: Stage, shapes: Mapping[str, Shape]) -> int:
     return LIBRARIES_BYTES + weights + states + logits
 
 
-def _list_shapes(plan: Plan) -> dict[str, Shape]:
+def list_shapes(plan: Plan) -> dict[str, Shape]:
     """Return the shape of the model that each stage writes or reads, by stage id, where it is known."""
     shapes: dict[str, Shape] = {}
     for stage in plan:
@@ -210,7 +211,7 @@ def _find_shape(stage: Stage, shapes: Mapping[str, Shape]) -> Shape | None:
     return shapes.get(stage.id)
 
 
-def _read_sizes(plan: Plan) -> tuple[int, ...]:
+def read_sizes(plan: Plan) -> tuple[int, ...]:
     """Return the most examples of train, dev and test that a plan's tasks have."""
     stated = next((stage.config["sizes"] for stage in plan if stage.kind == "tasks"), _SIZES)
     return tuple(known if one is None else int(one) for one, known in zip(stated, _SIZES, strict=True))
@@ -227,13 +228,13 @@ def _read_speeds(store: Store) -> dict[str, list[float]]:
         written[one.key] = one
     speeds: dict[str, list[float]] = {}
     for one in written.values():
-        work = _count_recorded_work(one, written)
+        work = count_recorded_work(one, written)
         if work and one.wall_s > FEWEST_S and not one.resumed:
             speeds.setdefault(one.kind, []).append(work / (one.wall_s - FEWEST_S / 2))
     return speeds
 
 
-def _count_recorded_work(one: manifest.Manifest, written: Mapping[str, manifest.Manifest]) -> float:
+def count_recorded_work(one: manifest.Manifest, written: Mapping[str, manifest.Manifest]) -> float:
     """Return the work of a finished stage from its manifest and those of the models that it read."""
     shapes = {}
     for role in ("model", "teacher"):
