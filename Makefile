@@ -117,7 +117,7 @@ packaging: ## build sdist and wheel, and try them in a new environment (TOOLS=1:
 	@.ci/packaging "$(PYTHON)"
 
 lock: ## renew the locks from pyproject.toml and TORCH (needs uv, and PyTorch's index for torch-cpu.lock)
-	@uv pip compile pyproject.toml --extra all --extra build --extra develop --python-version 3.11 --generate-hashes \
+	@uv pip compile pyproject.toml --extra all --extra web --extra build --extra develop --python-version 3.11 --generate-hashes \
 	  --no-emit-package torch --no-header --no-annotate --upgrade -q -o requirements.lock
 	@echo "$(TORCH)" | uv pip compile - --universal --python-version 3.11 --constraint requirements.lock --generate-hashes \
 	  --no-header --no-annotate -q -o torch.lock

@@ -26,6 +26,7 @@ import harness.cli.export
 import harness.cli.labelling
 import harness.cli.studies
 import harness.cli.grids
+import harness.cli.corpus
 import harness.cli.demo
 import harness.cli.push
 import harness.cli.convert
@@ -35,6 +36,7 @@ import harness.cli.machine  # noqa: F401
 EXTRAS = MappingProxyType(
     {"datasets": "hub", "onnx": "export", "onnxscript": "export"}
     | {"ray": "ray"}
+    | dict.fromkeys(("datatrove", "loguru", "regex", "warcio"), "web")
     | dict.fromkeys(("accelerate", "huggingface_hub", "matplotlib", "peft", "safetensors"), "train")
     | dict.fromkeys(("scipy", "sklearn", "threadpoolctl", "torch", "transformers", "zstandard"), "train")
 )
