@@ -33,6 +33,7 @@ Progress: TypeAlias = Callable[[int, int, str, dict[str, Any]], None]
 """Called with how much is done, of how much, in which unit, and with further values, as the loss."""
 
 _STUDENT = "student"
+_USUAL_LENGTH = 128
 _Resolved = TypeVar("_Resolved", bound=ResolvedStep)
 
 
@@ -165,7 +166,7 @@ def prune(
     tokens: int = 32_768,
     batch_tokens: int = 2048,
     mask_fraction: float = 0.2,
-    sequence_length: int = 128,
+    sequence_length: int | None = None,
     seed: int = 1,
     progress: Progress | None = None,
 ) -> Model:
@@ -180,7 +181,7 @@ def prune(
         tokens: of the text that are read; likewise the three after it.
         batch_tokens: tokens of a batch.
         mask_fraction: share of the positions to be predicted.
-        sequence_length: tokens of the longest sequence.
+        sequence_length: tokens of the longest sequence; None: 128, or as many as the model takes.
         seed: of the masks.
         progress: called before each round.
 
@@ -195,7 +196,7 @@ def prune(
         ResolvedPrune,
         values,
         model.shape,
-        sequence_length=sequence_length,
+        sequence_length=choose_sequence_length(sequence_length, model),
         precision="fp32",
         seed=seed,
     )
@@ -216,7 +217,7 @@ def narrow(
     tokens: int = 32_768,
     batch_tokens: int = 2048,
     mask_fraction: float = 0.2,
-    sequence_length: int = 128,
+    sequence_length: int | None = None,
     seed: int = 1,
 ) -> Model:
     """Make the hidden states narrower.
@@ -230,7 +231,7 @@ def narrow(
         tokens: of the text that are read; likewise the three after it.
         batch_tokens: tokens of a batch.
         mask_fraction: share of the positions to be predicted.
-        sequence_length: tokens of the longest sequence.
+        sequence_length: tokens of the longest sequence; None: 128, or as many as the model takes.
         seed: of the masks.
 
     Raises:
@@ -244,7 +245,7 @@ def narrow(
         ResolvedNarrow,
         values,
         model.shape,
-        sequence_length=sequence_length,
+        sequence_length=choose_sequence_length(sequence_length, model),
         precision="fp32",
         seed=seed,
     )
@@ -269,6 +270,20 @@ def _make_batches(model: Model, text: Lines, settings: TextSettings | None) -> I
 def group_lines(text: Lines) -> Iterator[list[str]]:
     """Yield the documents of lines, as the corpus of a run and the files of a data folder have them."""
     return group(text, blank_lines=any(not line.strip() for line in text))
+
+
+def choose_sequence_length(asked: int | None, *models: Model) -> int:
+    """Return the tokens of the longest sequence: as asked, else 128 or as many as all the models take.
+
+    Raises:
+        UsageError: a model takes fewer than asked.
+    """
+    longest = min(model.shape.max_length for model in models)
+    if asked is not None and asked > longest:
+        raise UsageError(
+            f"sequence_length: expected at most {longest}, the positions of the model; got {asked}; lower it"
+        )
+    return min(_USUAL_LENGTH, longest) if asked is None else asked
 
 
 def make_amounts(

@@ -12,6 +12,7 @@ from harness.api.compression import (
     Lines,
     Model,
     Progress,
+    choose_sequence_length,
     group_lines,
     ignore_progress,
     make_amounts,
@@ -39,7 +40,7 @@ def fit_head(
     batch_tokens: int = 4096,
     mask_fraction: float = 0.15,
     warmup_fraction: float = 0.06,
-    sequence_length: int = 128,
+    sequence_length: int | None = None,
     device_tokens: int | None = None,
     precision: str = "auto",
     seed: int = 1,
@@ -58,7 +59,8 @@ def fit_head(
         "mask_fraction": mask_fraction,
         "warmup_fraction": warmup_fraction,
     }
-    amounts = make_amounts(sequence_length, precision, seed, device_tokens)
+    length = choose_sequence_length(sequence_length, model)
+    amounts = make_amounts(length, precision, seed, device_tokens)
     with refuse_in_one_line("fit_head"):
         step = Head.model_validate(values).resolve(EarlierModels(model.shape, ()), amounts)
     trained = _train(
@@ -89,7 +91,7 @@ def distill(
     mask_fraction: float = 0.2,
     warmup_fraction: float = 0.06,
     dropout: float | None = 0.0,
-    sequence_length: int = 128,
+    sequence_length: int | None = None,
     device_tokens: int | None = None,
     precision: str = "auto",
     seed: int = 1,
@@ -113,7 +115,7 @@ def distill(
         mask_fraction: share of the positions to be predicted.
         warmup_fraction: share of the steps in which the rate rises.
         dropout: while training; None leaves the student's.
-        sequence_length: tokens of the longest sequence.
+        sequence_length: tokens of the longest sequence; None: 128, or as many as both models take.
         device_tokens: the most that go through a model at once; a larger batch is accumulated.
         precision: fp32, bf16, or auto: bf16 where the hardware multiplies it.
         seed: of masks, order and dropout.
@@ -144,7 +146,7 @@ def distill(
         {name: value for name, value in values.items() if value is not None},
         student.shape,
         teacher=teacher.shape,
-        sequence_length=sequence_length,
+        sequence_length=choose_sequence_length(sequence_length, student, teacher),
         precision=precision,
         seed=seed,
         device_tokens=device_tokens,

@@ -29,6 +29,7 @@ from harness.stages.io.scores import name_model, write_scores
 from harness.train.finetuning.distillation import TaskDistillation
 from harness.train.finetuning.finetune import predict_test
 from harness.train.finetuning.prediction import Labels
+from harness.train.finetuning.progress import StepCount
 from harness.train.finetuning.protocol import Protocol, choose_epochs
 from harness.train.finetuning.rate_selection import (
     DIVERGED,
@@ -37,9 +38,10 @@ from harness.train.finetuning.rate_selection import (
     DevPart,
     select_finetuning,
 )
+from harness.train.finetuning.resuming import SelectionCheckpoints
 from harness.train.finetuning.task_training import TaskTraining
 from harness.train.fitting import take_fewest
-from harness.train.trainer import DivergedError
+from harness.train.trainer import USUAL_INTERVAL_S, DivergedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,17 +128,35 @@ def _finetune_seeds(
         HarnessError: the loss of every seed was not finite.
     """
     outcome, config = _Outcome(), context.config
-    for done, seed in enumerate(config["seeds"]):
-        context.progress(done, len(config["seeds"]), "seeds", {})
+    num_seeds = len(config["seeds"])
+    num_finetunings = num_seeds + len(learning_rates) - 1
+    steps = StepCount(
+        context.progress, num_seeds * training.num_text_steps + num_finetunings * training.num_steps
+    )
+    training = replace(training, callbacks=(steps,))
+    interval_s = USUAL_INTERVAL_S if context.checkpoint_s is None else context.checkpoint_s
+    checkpoints = SelectionCheckpoints(context.checkpoints, interval_s, context.group)
+    num_attempts = 0
+    for number, seed in enumerate(config["seeds"]):
         try:
-            start, taught = training.learn_from_text(seed)
+            start = training.learn_from_text(seed, context.checkpoints / f"text-{seed}")
         except DivergedError:
             rate = _read_text_protocol(context, training.protocol).learning_rate
             failed = AttemptFacts(learning_rate=rate, dev_score=None, problem=DIVERGED)
             outcome.dropped[str(seed)] = [failed]
             continue
-        selection = select_finetuning(partial(training.finetune, start, seed), learning_rates, dev)
+        tried = checkpoints.read(seed, partial(training.load_untrained, start.folder))
+        num_tried = num_attempts + (0 if tried is None else len(tried.attempts))
+        steps.go_on_from((number + 1) * training.num_text_steps + num_tried * training.num_steps)
+        selection = select_finetuning(
+            partial(training.finetune, start.folder, seed),
+            learning_rates,
+            dev,
+            selection=tried,
+            keep=partial(checkpoints.write, seed),
+        )
         attempts = [AttemptFacts(**asdict(attempt)) for attempt in selection.attempts]
+        num_attempts += len(attempts)
         kept = selection.model
         if kept is None:
             outcome.dropped[str(seed)] = attempts
@@ -151,8 +171,8 @@ def _finetune_seeds(
             num_trained=kept.num_trained,
             learning_rate=selection.kept.learning_rate,
             attempts=attempts,
-            dev_after_text=None if taught is None else taught.best_score,
-            fitting_tokens=take_fewest(*(one.fitting_tokens for one in (taught, kept) if one is not None)),
+            dev_after_text=start.dev_score,
+            fitting_tokens=take_fewest(start.fitting_tokens, kept.fitting_tokens),
         )
         learning_rates = [selection.kept.learning_rate]
     if not outcome.predictions:

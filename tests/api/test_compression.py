@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from itertools import pairwise
 
 import pytest
+import torch
 
 from harness import api
 from harness.api.options import PlannedRun, plan_chosen_run
@@ -135,6 +137,10 @@ def test_progress_and_callbacks_are_called(run, text):
             "text: expected lines to score the model on; got none",
         ),
         (lambda model: api.prune(model, 4, ["a"], score="x"), "prune: score: Input should be 'taylor'"),
+        (
+            lambda model: api.prune(model, 4, ["a"], sequence_length=999),
+            r"sequence_length: expected at most \d+, the positions of the model; got 999; lower it",
+        ),
         (lambda model: api.narrow(model, 0, basis="first"), "narrow: width .* leaves no head"),
         (
             lambda model: api.distill(model, model, ["a"], tokens=1),
@@ -167,6 +173,16 @@ def test_model_without_a_head_is_fitted_one_first(run, text, tmp_path):
         api.distill(teacher, teacher, text, tokens=4096, sequence_length=32)
     fitted = api.fit_head(teacher, text, tokens=600, batch_tokens=300, sequence_length=32, precision="fp32")
     assert not fitted.has_new_head
+
+
+def test_sequences_are_as_long_as_a_model_of_few_positions_takes(run, text):
+    model = api.load(find_stage(run, "trim") / "model")
+    assert model.shape.max_length < 128
+    score = partial(api.prune, model, 4, text[:50], tokens=2048, batch_tokens=1024)
+    weights, stated = (
+        score(**length).network.state_dict() for length in ({}, {"sequence_length": model.shape.max_length})
+    )
+    assert all(torch.equal(weights[name], stated[name]) for name in stated)
 
 
 def test_no_model_is_refused(tmp_path):

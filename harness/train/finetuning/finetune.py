@@ -6,7 +6,7 @@ Shapes: **B** batch, **L** length, **C** classes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,7 @@ def finetune(
     train: EncodedExamples | None = None,
     keep_start: bool = False,
     group: ProcessGroup = ALONE,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> FinetunedModel:
     """Fine-tune a copy of an encoder on a task.
 
@@ -101,6 +102,7 @@ def finetune(
             distillation stores them (`harness.train.finetuning.teacher_logits`).
         keep_start: whether the weights of the start, of a model with a head, may be the best on dev.
         group: the processes that train together; the main process alone predicts dev.
+        callbacks: of every training; ``sft`` has two.
 
     Raises:
         DivergedError: the loss was infinite or not a number.
@@ -122,9 +124,8 @@ def finetune(
     )
     used_rows = train_used_rows(model, (train, dev)) if protocol.method == "full" else None
 
-    fit = partial(
-        _fit, trainer_class, model, train, arguments=_make_arguments(folder, protocol, seed), group=group
-    )
+    arguments = _make_arguments(folder, protocol, seed)
+    fit = partial(_fit, trainer_class, model, train, *callbacks, arguments=arguments, group=group)
     with (
         memory_pool(),
         refuse_overfull_memory(),
@@ -216,6 +217,12 @@ def load_task_model(checkpoint: Path, data: TaskData) -> Any:
     return load_stock_model(
         open_model_folder(checkpoint), stock, head=head, new_head=True, head_advice=advice
     ).model
+
+
+def load_untrained(checkpoint: Path, data: TaskData, protocol: Protocol) -> Any:
+    """Return a model with the parameters of one that `finetune` returns, before any training."""
+    model = load_task_model(checkpoint, data)
+    return add_adapters(model, protocol.reduction) if protocol.method == "adapter" else model
 
 
 class _BestEpoch(TrainerCallback):  # type: ignore[misc]

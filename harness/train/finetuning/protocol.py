@@ -78,3 +78,8 @@ def choose_epochs(
         chosen = max(chosen, math.ceil(min_steps / steps_per_epoch))
     every = math.ceil(chosen / epochs)
     return chosen, every if every > 1 else None
+
+
+def count_steps(protocol: Protocol, num_train: int) -> int:
+    """Return the optimiser steps of a training on some examples that does not end early."""
+    return protocol.epochs * math.ceil(num_train / protocol.batch_size)

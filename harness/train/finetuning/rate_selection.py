@@ -80,25 +80,42 @@ def _collect_labels(predictions: Labels) -> set[str]:
 
 
 def select_finetuning(
-    finetune: Callable[[float], FinetunedModel], learning_rates: Sequence[float], dev: DevPart
+    finetune: Callable[[float], FinetunedModel],
+    learning_rates: Sequence[float],
+    dev: DevPart,
+    *,
+    selection: Selection | None = None,
+    keep: Callable[[Selection], None] = lambda _: None,
 ) -> Selection:
     """Fine-tune at every rate and keep the best on dev; if all collapsed, repeat at lower rates.
 
-    Invariants: of equal scores the first rate is kept; there are at most `MOST_REPEATS` repeats.
+    Invariants: of equal scores the first rate is kept; there are at most `MOST_REPEATS` repeats. A selection
+    that was stopped and goes on from its last attempt ends as one that was not stopped.
 
     Args:
         finetune: fine-tunes at a rate, always with the same seed.
         learning_rates: rates to choose from; one or more.
         dev: what a fine-tuning must reach.
+        selection: the attempts of a selection that was stopped.
+        keep: called after each attempt.
     """
-    selection = _add_attempt(None, finetune, learning_rates[0], dev)
-    for rate in learning_rates[1:]:
+    if selection is None:
+        selection = _add_attempt(None, finetune, learning_rates[0], dev)
+        keep(selection)
+    while (rate := _choose_next_rate(selection, learning_rates)) is not None:
         selection = _add_attempt(selection, finetune, rate, dev)
-    for _ in range(MOST_REPEATS):
-        if selection.kept.problem is not None:
-            lowest = min(attempt.learning_rate for attempt in selection.attempts)
-            selection = _add_attempt(selection, finetune, LOWER * lowest, dev)
+        keep(selection)
     return selection
+
+
+def _choose_next_rate(selection: Selection, learning_rates: Sequence[float]) -> float | None:
+    """Return the rate of the next attempt; None if there is none."""
+    num_tried = len(selection.attempts)
+    if num_tried < len(learning_rates):
+        return learning_rates[num_tried]
+    if selection.kept.problem is None or num_tried == len(learning_rates) + MOST_REPEATS:
+        return None
+    return LOWER * min(attempt.learning_rate for attempt in selection.attempts)
 
 
 def _add_attempt(
