@@ -51,10 +51,10 @@ class PlannedGrid:
     recipes: Mapping[str, Recipe]
     scales: Mapping[tuple[str, int | None], Scale]
 
-    def plan(self, cell: Cell) -> PlannedRun:
-        """Return the plan of a cell."""
+    def plan(self, cell: Cell, digests: dict[Path, str] | None = None) -> PlannedRun:
+        """Return the plan of a cell; cells may share the digests of files from outside."""
         recipe, scale = self.recipes[cell.recipe], self.scales[cell.scale, cell.seed]
-        return PlannedRun(plan_run(cell.language, recipe, scale), cell.language, self.name(cell))
+        return PlannedRun(plan_run(cell.language, recipe, scale, digests), cell.language, self.name(cell))
 
     def name(self, cell: Cell) -> str:
         """Return the name of a cell's run, which is that of its folder too."""
@@ -186,31 +186,30 @@ def count_done(planned: PlannedGrid, runs: Path) -> Iterator[tuple[Cell, int, in
 
     A cell whose recipe does not fit its language has no stages.
     """
-    present = {folder.name.rpartition("-")[2] for folder in Store(runs).list_stages()}
+    present = Store(runs).index()
+    digests: dict[Path, str] = {}
     for cell in planned.grid.cells:
         keys: Collection[str] = ()
         with suppress(HarnessError):
-            keys = planned.plan(cell).plan.plan.keys.values()
+            keys = planned.plan(cell, digests).plan.plan.keys.values()
         yield cell, sum(key in present for key in keys), len(keys)
 
 
 def collect_results(planned: PlannedGrid, runs: Path, failed: Mapping[Cell, str]) -> GridResults:
     """Return the scores of all cells that have ended; no cell is run."""
-    return GridResults(
-        name=planned.grid.name,
-        cells=tuple(_collect_cell(planned, runs, cell, failed.get(cell)) for cell in planned.grid.cells),
-    )
-
-
-def _collect_cell(planned: PlannedGrid, runs: Path, cell: Cell, reason: str | None) -> CellResult:
-    folder = f"{cell.language}/{planned.name(cell)}"
-    result = CellResult(**cell._asdict(), folder=folder, state="missing")
-    if reason is not None:
-        return result.model_copy(update={"state": "failed", "reason": reason})
-    try:
-        report = Store(runs).find(planned.plan(cell).plan.plan.keys["report"])
-    except HarnessError as error:
-        return result.model_copy(update={"state": "failed", "reason": str(error)})
-    if report is None:
-        return result
-    return result.model_copy(update={"state": "done"}).add_results(read_results(report / "results.json"))
+    present = Store(runs).index()
+    digests: dict[Path, str] = {}
+    cells = []
+    for cell in planned.grid.cells:
+        folder = f"{cell.language}/{planned.name(cell)}"
+        missing = CellResult(**cell._asdict(), folder=folder, state="missing")
+        try:
+            if cell in failed:
+                raise HarnessError(failed[cell])
+            report = present.get(planned.plan(cell, digests).plan.plan.keys["report"])
+        except HarnessError as error:
+            cells.append(missing.model_copy(update={"state": "failed", "reason": str(error)}))
+            continue
+        done = missing.model_copy(update={"state": "done"})
+        cells.append(done.add_results(read_results(report / "results.json")) if report else missing)
+    return GridResults(name=planned.grid.name, cells=tuple(cells))

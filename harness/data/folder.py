@@ -32,7 +32,8 @@ def list_languages(root: Path) -> list[str]:
         raise HarnessError(
             f"{root}: expected a data folder with 'corpus/<language>/*.txt'; got none; name another"
         )
-    return sorted(one.name for one in corpus.iterdir() if one.is_dir() and not one.name.startswith("."))
+    with os.scandir(corpus) as entries:
+        return sorted(one.name for one in entries if one.is_dir() and not one.name.startswith("."))
 
 
 def read_corpus(root: Path, lang: str) -> Iterator[Document]:

@@ -51,12 +51,18 @@ class Stage:
 class Plan:
     """Stages, each after its inputs.
 
+    Args:
+        stages: in order.
+        digests: of files and folders from outside that other plans have read; those that this plan reads are
+            added.
+
     Raises:
         HarnessError: an id is not a valid file name or appears twice, or an input is not an earlier stage.
     """
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
+    def __init__(self, stages: Sequence[Stage], digests: dict[Path, str] | None = None) -> None:
         self.stages = tuple(stages)
+        self._digests = {} if digests is None else digests
         seen: list[str] = []
         for stage in self.stages:
             _check(stage, seen)
@@ -75,11 +81,14 @@ class Plan:
         for stage in self.stages:
             for role, source in stage.inputs.items():
                 if isinstance(source, Path) and source not in digests:
+                    if source in self._digests:
+                        digests[source] = self._digests[source]
+                        continue
                     if not source.exists():
                         raise HarnessError(
                             f"{stage.id}: expected the input '{role}' at {source}; got none; put it there"
                         )
-                    digests[source] = hash_path(source)
+                    digests[source] = self._digests[source] = hash_path(source)
         return digests
 
     @cached_property

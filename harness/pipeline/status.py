@@ -32,9 +32,10 @@ def status(plan: Plan, store: Store) -> list[StageStatus]:
     """
     digests: dict[str, str] = {}
     statuses = []
+    finished, unfinished = store.index(), store.index_partial()
     for stage in plan:
         key = plan.keys[stage.id]
-        folder, partial = store.find(key), store.find_partial(key)
+        folder, partial = finished.get(key), unfinished.get(key)
         written = _read(folder, _read_digests(plan, stage, digests)) if folder else None
         if written:
             digests[stage.id] = written.outputs_digest

@@ -29,9 +29,18 @@ class Store:
         """Return the folders of the finished stages of all runs, sorted; a file in the place of one too."""
         return sorted(self.root.glob("*/*/[0-9]*-*-*"))
 
+    def index(self) -> dict[str, Path]:
+        """Return the folders of all finished stages by key, each as `find` does; the store is listed once."""
+        return {folder.name.rpartition("-")[2]: folder for folder in reversed(self.list_stages())}
+
     def find(self, key: str) -> Path | None:
         """Return the folder of the finished stage with a key, in whichever run it is."""
         return next(iter(sorted(self.root.glob(f"*/*/[0-9]*-{key}"))), None)
+
+    def index_partial(self) -> dict[str, Path]:
+        """Return the folders that unfinished stages have left, by key; the store is listed once."""
+        folders = sorted(self.root.glob(f"*/*/{PARTIAL}[0-9]*-*"), reverse=True)
+        return {folder.name.rpartition("-")[2]: folder for folder in folders}
 
     def find_partial(self, key: str) -> Path | None:
         """Return the folder that an unfinished stage with a key has left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ def _find_reason_missing(task: str, language: str, scale: Scale) -> str | None:
     source, folder = scale.tasks.source, scale.tasks.folder
     if source == "folder":
         part = _name_part(f"{task}/{language}", "train")
-        return None if (Path(str(folder)) / part).is_file() else f"{part} is not there"
+        return None if os.path.isfile(f"{folder}/{part}") else f"{part} is not there"
     if source == "builtin":
         if task not in builtin.TASKS:
             return f"the built-in languages have no such task; there are: {', '.join(builtin.TASKS)}"

@@ -8,13 +8,16 @@ matrix product. Both are rough: a time may be half or twice what is printed.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,6 +34,8 @@ FEWEST_S = 1.0
 """What a stage takes in addition to its work, in seconds: reading, hashing and writing."""
 LIBRARIES_BYTES = 700 << 20
 """What the process takes before it holds a model."""
+MOST_READ = 50
+"""Finished stages whose speed is read, of each beginning of an id."""
 _SIZES = (2500, 500, 1000)
 """Examples of train, dev and test of a task of which a plan does not state the numbers."""
 _LENGTH = 40
@@ -218,23 +223,50 @@ def read_sizes(plan: Plan) -> tuple[int, ...]:
 
 
 def _read_speeds(store: Store) -> dict[str, list[float]]:
-    """Return the speeds of the finished stages in a store that ran on this machine's threads, by kind."""
-    written = {}
-    for folder in store.list_stages():
-        try:
-            one = manifest.read(folder)
-        except ValueError:
-            continue
-        written[one.key] = one
+    """Return the speeds of finished stages in a store, by kind; of a large store only some are read."""
+    manifests = _Manifests(store.index())
     speeds: dict[str, list[float]] = {}
-    for one in written.values():
-        work = count_recorded_work(one, written)
-        if work and one.wall_s > FEWEST_S and not one.resumed:
+    for key in manifests.choose(MOST_READ):
+        one = manifests.get(key)
+        work = count_recorded_work(one, manifests) if one else 0.0
+        if one and work and one.wall_s > FEWEST_S and not one.resumed:
             speeds.setdefault(one.kind, []).append(work / (one.wall_s - FEWEST_S / 2))
     return speeds
 
 
-def count_recorded_work(one: manifest.Manifest, written: Mapping[str, manifest.Manifest]) -> float:
+class _Manifests:
+    """The manifests of the finished stages in a store by key, each read when it is asked for."""
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self.folders = folders
+        self.read: dict[str, manifest.Manifest | None] = {}
+
+    def get(self, key: str) -> manifest.Manifest | None:
+        """Return the manifest of a stage; None where there is none that can be read."""
+        if key not in self.read:
+            self.read[key] = None
+            with suppress(KeyError, ValueError):
+                self.read[key] = manifest.read(self.folders[key])
+        return self.read[key]
+
+    def choose(self, number: int) -> Iterator[str]:
+        """Yield the keys of at most so many stages of each beginning of a stage's id, as ``score``."""
+        taken = Counter[str]()
+        for key, folder in self.folders.items():
+            beginning = re.split(r"[-.]", folder.name)[1]
+            taken[beginning] += 1
+            if taken[beginning] <= number:
+                yield key
+
+
+class Manifests(Protocol):
+    """Finished stages by key."""
+
+    def get(self, key: str, /) -> manifest.Manifest | None:
+        """Return the manifest of a stage; None where there is none."""
+
+
+def count_recorded_work(one: manifest.Manifest, written: Manifests) -> float:
     """Return the work of a finished stage from its manifest and those of the models that it read."""
     shapes = {}
     for role in ("model", "teacher"):

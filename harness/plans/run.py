@@ -62,8 +62,14 @@ class RunPlan:
         return next(step.id for step in reversed(self.steps) if step.kind != "tune")
 
 
-def plan_run(language: str, recipe: Recipe, scale: Scale) -> RunPlan:
+def plan_run(language: str, recipe: Recipe, scale: Scale, digests: dict[Path, str] | None = None) -> RunPlan:
     """Return the plan of a run.
+
+    Args:
+        language: code.
+        recipe: how.
+        scale: how much.
+        digests: of files and folders from outside, shared by several plans so that each is read once.
 
     Raises:
         UsageError: the language, or something in recipe or scale, does not exist or does not fit.
@@ -78,7 +84,12 @@ def plan_run(language: str, recipe: Recipe, scale: Scale) -> RunPlan:
     stages += _plan_exports(recipe, inputs.language, tasks.scored, models, scale)
     stages.append(make_stage("report", "report", report, {stage.id: stage.id for stage in stages}))
     return RunPlan(
-        Plan(stages), steps.steps, models.evaluated, tasks.scored, tasks.missing, tasks.scored or UNTUNED
+        Plan(stages, digests),
+        steps.steps,
+        models.evaluated,
+        tasks.scored,
+        tasks.missing,
+        tasks.scored or UNTUNED,
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.pipeline import Plan, Stage
+from harness.pipeline.store import Store
 
 
 def stages(tmp_path, **changes):
@@ -88,3 +89,25 @@ def test_invalid_plan_is_refused(plan, message):
     with pytest.raises(HarnessError) as caught:
         Plan(plan)
     assert str(caught.value) == message
+
+
+def test_plans_that_share_digests_read_a_file_once(tmp_path):
+    digests = {}
+    first = Plan(stages(tmp_path), digests)
+    keys = first.keys
+    shutil.rmtree(tmp_path / "text")
+    assert list(digests) == [tmp_path / "text"]
+    assert Plan(first.stages, digests).keys == keys
+    with pytest.raises(HarnessError, match="expected the input 'text'"):
+        Plan(first.stages).keys  # noqa: B018
+
+
+def test_index_has_the_folders_that_find_returns(tmp_path):
+    store, key = Store(tmp_path), "0123456789ab"
+    for name in (f"mt/b/01-corpus-{key}", f"mt/a/07-corpus-{key}", "sl/a/02-score.pos.tune-ba9876543210"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name).with_name(f".partial-{(tmp_path / name).name}").mkdir()
+    finished, unfinished = store.index(), store.index_partial()
+    assert finished == {one: store.find(one) for one in (key, "ba9876543210")}
+    assert unfinished == {one: store.find_partial(one) for one in (key, "ba9876543210")}
+    assert finished[key] == tmp_path / "mt" / "a" / f"07-corpus-{key}"

@@ -8,6 +8,7 @@ import pytest
 
 from harness.config.load import load_recipe, load_scale
 from harness.config.shape import KNOWN_TEACHERS
+from harness.pipeline.manifest import Manifest
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.status import status
 from harness.pipeline.store import Store
@@ -41,6 +42,9 @@ def test_done_stages_need_nothing(planned):
     assert (estimated.num_stages, estimated.seconds, estimated.disk_bytes) == (0, 0.0, 0)
 
 
+MADE = Manifest.model_construct(inputs={}, config={}, wall_s=9.0, kind="distill")
+
+
 def make_training(**config):
     """Return a stage that trains XLM-R towards itself."""
     stated = {"tokens": 1000, "learning_rate": 1e-3, "mask_fraction": 0.2, "batch_tokens": 100} | config
@@ -64,3 +68,15 @@ def test_more_examples_take_longer_to_score():
 
 def test_plan_without_stages_needs_nothing(tmp_path):
     assert estimate_plan(Plan([]), [], Store(tmp_path / "none" / "runs")).seconds == 0
+
+
+def test_estimate_reads_some_manifests_of_each_kind_of_a_large_store(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(estimate.manifest, "read", lambda folder: read.append(folder.name) or MADE)
+    monkeypatch.setattr(estimate, "MOST_READ", 3)
+    for number in range(9):
+        for name in ("distill", "distill-2", "score.pos.tune"):
+            (tmp_path / "mt" / "a" / f"{number:02d}-{name}-{number:06x}{len(name):06x}").mkdir(parents=True)
+    estimate._read_speeds(Store(tmp_path))
+    assert sorted({name.split("-")[1] for name in read}) == ["distill", "score.pos.tune"]
+    assert len(read) == 6
