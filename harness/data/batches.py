@@ -5,10 +5,12 @@ Shapes: **B** batch, **L** length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from harness.errors import HarnessError
 
 IGNORED = -100
 _LINES_PER_CALL = 4096
+_ROWS_PER_TURN = 1 << 20
 _KEPT, _RANDOM = 0.1, 0.2  # of the chosen: below 0.1 unchanged, below 0.2 replaced at random, else masked
 
 
@@ -71,7 +74,9 @@ class Packed:
             raise HarnessError(f"{path}: expected packed rows; got '{fault}'; pack again") from fault
 
 
-def pack(documents: Iterable[Sequence[str]], tokenizer: Any, max_length: int) -> Packed:
+def pack(
+    documents: Iterable[Sequence[str]], tokenizer: Any, max_length: int, folder: Path | None = None
+) -> Packed:
     """Return rows of at most ``max_length`` tokens, each between the two special tokens.
 
     Consecutive lines of one document are joined while they fit; a longer line is cut into pieces, the last of
@@ -81,6 +86,8 @@ def pack(documents: Iterable[Sequence[str]], tokenizer: Any, max_length: int) ->
         documents: each a sequence of lines.
         tokenizer: a fast tokenizer of transformers.
         max_length: of a row, special tokens included.
+        folder: where to keep the ids in a file without a name, which is mapped into memory and is gone with
+            the rows; None: they are kept in memory.
 
     Raises:
         HarnessError: the length leaves no room, or the tokenizer has no opening and closing token.
@@ -88,8 +95,16 @@ def pack(documents: Iterable[Sequence[str]], tokenizer: Any, max_length: int) ->
     if max_length < 3:
         raise HarnessError(f"pack: expected a length of 3 or more (two are special tokens); got {max_length}")
     first, last = _frame_ids(tokenizer)
-    room = max_length - 2
-    streams: list[npt.NDArray[np.int32]] = []
+    parts = _pack_parts(documents, tokenizer, max_length - 2)
+    framed = (_frame(stream, counts, first, last) for stream, counts in parts)
+    return _join_parts(framed) if folder is None else _map_parts(framed, folder)
+
+
+def _pack_parts(
+    documents: Iterable[Sequence[str]], tokenizer: Any, room: int
+) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
+    """Yield the ids of finished rows and the number of ids of each, without special tokens."""
+    stream = np.zeros(0, np.int32)
     counts: list[int] = []
     for lines, openings in _line_groups(documents):
         encoded = tokenizer(
@@ -99,11 +114,37 @@ def pack(documents: Iterable[Sequence[str]], tokenizer: Any, max_length: int) ->
             return_token_type_ids=False,
             verbose=False,
         )["input_ids"]
-        streams.append(np.fromiter((one for row in encoded for one in row), np.int32))
+        stream = np.append(stream, np.fromiter((one for row in encoded for one in row), np.int32))
         for row, opening in zip(encoded, openings, strict=True):
             _extend_rows(counts, len(row), room, opening)
-    stream = np.concatenate(streams) if streams else np.zeros(0, np.int32)
-    return _frame(stream, np.array([one for one in counts if one], np.int64), first, last)
+        finished, counts = counts[:-1], counts[-1:]
+        yield stream[: sum(finished)], np.array([one for one in finished if one], np.int64)
+        stream = stream[sum(finished) :]
+    yield stream, np.array([one for one in counts if one], np.int64)
+
+
+def _join_parts(parts: Iterable[Packed]) -> Packed:
+    joined = [(part.ids, part.lengths) for part in parts]
+    ids, lengths = (np.concatenate(arrays) for arrays in zip(*joined, strict=True))
+    return Packed(ids, _sum_lengths(lengths))
+
+
+def _map_parts(parts: Iterable[Packed], folder: Path) -> Packed:
+    lengths = []
+    with TemporaryFile(dir=folder) as file:
+        for part in parts:
+            part.ids.tofile(file)
+            lengths.append(part.lengths)
+        file.flush()
+        offsets = _sum_lengths(np.concatenate(lengths))
+        if not offsets[-1]:
+            return Packed(np.zeros(0, np.int32), offsets)
+        ids = np.memmap(file, np.int32, "r", shape=(int(offsets[-1]),))
+    return Packed(np.asarray(ids), offsets)
+
+
+def _sum_lengths(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
 
 
 def _frame_ids(tokenizer: Any) -> tuple[int, int]:
@@ -144,7 +185,7 @@ def _extend_rows(counts: list[int], length: int, room: int, opening: bool) -> No
 
 def _frame(stream: npt.NDArray[np.int32], counts: npt.NDArray[np.int64], first: int, last: int) -> Packed:
     """Cut the stream into rows of the counted lengths and put the special tokens around each."""
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts + 2)])
+    offsets = _sum_lengths(counts + 2)
     ids = np.empty(offsets[-1], np.int32)
     inner = np.ones(len(ids), bool)
     inner[offsets[:-1]] = inner[offsets[1:] - 1] = False
@@ -162,7 +203,7 @@ def bucket_batches(
     *,
     noise: float = 0.1,
     multiple: int = 1,
-) -> list[list[int]]:
+) -> Batches:
     """Return batches of indices of rows of similar length, in an order drawn from seed and epoch.
 
     Invariants: each index is in exactly one batch; the number of a batch's rows × the longest row (rounded
@@ -187,20 +228,51 @@ def bucket_batches(
         )
     drawn = np.random.default_rng([seed, epoch])
     order = np.argsort(padded * (1 + noise * drawn.random(len(padded))), kind="stable")
-    batches = _fill(order.tolist(), padded[order].tolist(), token_budget)
-    return [batches[index] for index in drawn.permutation(len(batches))]
+    starts = _fill(padded[order], token_budget)
+    return Batches(order.astype(np.min_scalar_type(len(padded))), starts, drawn.permutation(len(starts) - 1))
 
 
-def _fill(order: list[int], lengths: list[int], token_budget: int) -> list[list[int]]:
-    batches: list[list[int]] = []
-    longest = 0
-    for index, length in zip(order, lengths, strict=True):
-        longest = max(longest, length)
-        if not batches or (len(batches[-1]) + 1) * longest > token_budget:
-            batches.append([])
-            longest = length
-        batches[-1].append(index)
-    return batches
+@dataclass(frozen=True, eq=False)
+class Batches(Sequence[list[int]]):
+    """Batches of indices of rows, a few bytes a row; batch ``i`` is a part of ``order``.
+
+    Attributes:
+        order: all indices.
+        starts: where the parts begin in it, and its end.
+        turns: which part each batch is.
+    """
+
+    order: npt.NDArray[np.unsignedinteger[Any]]
+    starts: npt.NDArray[np.int64]
+    turns: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[list[int]]: ...
+    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        part = self.turns[index]
+        return self.order[self.starts[part] : self.starts[part + 1]].tolist()  # type: ignore[no-any-return]
+
+
+def _fill(lengths: npt.NDArray[np.int64], token_budget: int) -> npt.NDArray[np.int64]:
+    """Return where batches of consecutive rows begin, and the number of rows."""
+    starts = array("q")
+    longest = place = 0
+    for first in range(0, len(lengths), _ROWS_PER_TURN):
+        for length in lengths[first : first + _ROWS_PER_TURN].tolist():
+            longest = max(longest, length)
+            if not starts or (place - starts[-1] + 1) * longest > token_budget:
+                starts.append(place)
+                longest = length
+            place += 1
+    starts.append(place)
+    return np.array(starts, np.int64)
 
 
 def collate(rows: Sequence[npt.NDArray[np.int32]], pad_id: int, multiple: int = 1) -> dict[str, Tensor]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import random
+import tempfile
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.repeated_lines import LineIndex
 from harness.data.text import read_lines
 from harness.errors import HarnessError
 
@@ -98,15 +105,28 @@ def sample(documents: Iterable[Document], lines: int, seed: int) -> list[Documen
     Invariants: at most ``lines`` lines, and at least one document; with enough lines, all documents.
     """
     everything = list(documents)
-    order = random.Random(seed).sample(range(len(everything)), len(everything))
-    kept: list[int] = []
+    return list(sample_stream(lambda: everything, lines, seed))
+
+
+def sample_stream(
+    read_documents: Callable[[], Iterable[Document]], lines: int, seed: int
+) -> Iterator[Document]:
+    """Yield the documents that `sample` returns, and hold no more than one; they are read twice.
+
+    Args:
+        read_documents: returns the documents, each time from the first.
+        lines: as in `sample`.
+        seed: likewise.
+    """
+    lengths = array("I", map(len, read_documents()))
+    kept = bytearray(len(lengths))
     left = lines
-    for index in order:
-        if kept and len(everything[index]) > left:
+    for drawn, index in enumerate(random.Random(seed).sample(range(len(lengths)), len(lengths))):
+        if drawn and lengths[index] > left:
             break
-        kept.append(index)
-        left -= len(everything[index])
-    return [everything[index] for index in sorted(kept)]
+        kept[index] = True
+        left -= lengths[index]
+    return itertools.compress(read_documents(), kept)
 
 
 def prepare(
@@ -115,10 +135,29 @@ def prepare(
     seed: int,
     exclude: Collection[str] = (),
 ) -> Split:
+    """Return the corpus of `prepare_on_disk` in memory.
+
+    Raises:
+        HarnessError: as `prepare_on_disk`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare_on_disk(documents, held_out_fraction, seed, exclude, Path(folder))
+        train, held_out = (list(prepared.stream(part)) for part in PARTS)
+        return Split(train, held_out, prepared.statistics)
+
+
+def prepare_on_disk(
+    documents: Iterable[Document],
+    held_out_fraction: float,
+    seed: int,
+    exclude: Collection[str],
+    folder: Path,
+) -> PreparedCorpus:
     """Return the corpus folded, without repeated lines and without the texts of ``exclude``, in two parts.
 
     A document's part is a hash of the seed and its own folded text, so adding or removing other documents
-    never moves it. When the hash holds out no document, the nearest one is held out.
+    never moves it. When the hash holds out no document, the nearest one is held out. Memory does not grow
+    with the text.
 
     Args:
         documents: the documents, in order; of equal lines the first is kept.
@@ -126,53 +165,95 @@ def prepare(
         seed: of the split.
         exclude: texts that must not be trained on; a line that equals one of them up to white space is
             dropped from both parts and counted.
+        folder: empty, for the text while it is prepared and read.
 
     Raises:
         HarnessError: the fraction is out of range, or no line is left to train on.
     """
     if not 0 <= held_out_fraction < 1:
         raise HarnessError(f"corpus: expected a held-out fraction from 0 to below 1; got {held_out_fraction}")
-    cleaner = _Cleaner(Statistics(), {leak_key(text) for text in exclude})
-    kept = [(share, document) for share, document in cleaner.run(documents, seed) if document]
-    limit = held_out_fraction
-    if held_out_fraction and len(kept) > 1:
-        limit = max(limit, math.nextafter(min(share for share, _ in kept), 1))
-    split = Split(
-        train=[document for share, document in kept if share >= limit],
-        held_out=[document for share, document in kept if share < limit],
-        statistics=cleaner.statistics,
-    )
-    _count_parts(split)
-    return split
+    excluded_keys = {leak_key(text) for text in exclude}
+    count, index = Statistics(), LineIndex(folder)
+    folded_text = folder / "folded.txt"
+    with folded_text.open("w", encoding="utf-8", newline="\n") as file:
+        for document in documents:
+            folded = [fold(line) for line in document]
+            left = [line for line in folded if line]
+            count.empty += len(folded) - len(left)
+            if excluded_keys:
+                num_filled = len(left)
+                left = [line for line in left if leak_key(line) not in excluded_keys]
+                count.excluded += num_filled - len(left)
+            count.documents += 1
+            count.lines += len(folded)
+            for line in left:
+                index.add(line)
+            file.write(f"{len(left)} {_share(folded, seed)!r}\n" + "".join(f"{line}\n" for line in left))
+    prepared = PreparedCorpus(folded_text, index.find_repeated(), held_out_fraction, count)
+    prepared.count_parts()
+    return prepared
 
 
 @dataclass
-class _Cleaner:
+class PreparedCorpus:
+    """A prepared corpus on the disk; no line occurs twice, hence none is in both parts.
+
+    Attributes:
+        path: of its folded documents, each after a line with its number of lines and its place in [0, 1).
+        repeated: for each of their lines, whether an earlier line is equal.
+        limit: documents at places below it are held out.
+        statistics: what was read, dropped and kept.
+    """
+
+    path: Path
+    repeated: npt.NDArray[np.bool_]
+    limit: float
     statistics: Statistics
-    excluded_keys: set[str]
-    seen: set[str] = field(default_factory=set)
 
-    def run(self, documents: Iterable[Document], seed: int) -> Iterator[tuple[float, Document]]:
-        """Yield each document's place in [0, 1) and its lines that are kept."""
-        for document in documents:
-            self.statistics.documents += 1
-            folded = [fold(line) for line in document]
-            yield _share(folded, seed), [line for line in folded if self._keep(line)]
+    def stream(self, part: str) -> Iterator[Document]:
+        """Yield the documents of a part (``train`` or ``held_out``), and hold no more than one."""
+        for share, document in self._read_kept():
+            if (share < self.limit) == (part == "held_out"):
+                yield document
 
-    def _keep(self, line: str) -> bool:
+    def count_parts(self) -> None:
+        """Count what is kept; if a document must be held out and none is, hold out the nearest."""
         count = self.statistics
-        count.lines += 1
-        if not line:
-            count.empty += 1
-        elif line in self.seen:
-            count.duplicates += 1
-        elif self.excluded_keys and leak_key(line) in self.excluded_keys:
-            count.excluded += 1
-        else:
-            self.seen.add(line)
-            count.characters += len(line)
-            return True
-        return False
+        shares_min, count.characters = 1.0, 0
+        for name in ("train_documents", "train_lines", "held_out_documents", "held_out_lines"):
+            setattr(count, name, 0)
+        for share, document in self._read_kept():
+            shares_min = min(shares_min, share)
+            count.characters += sum(map(len, document))
+            if share < self.limit:
+                count.held_out_documents += 1
+                count.held_out_lines += len(document)
+            else:
+                count.train_documents += 1
+                count.train_lines += len(document)
+        count.duplicates = int(np.count_nonzero(self.repeated))
+        if self.limit and not count.held_out_documents and count.train_documents > 1:
+            self.limit = math.nextafter(shares_min, 1)
+            self.count_parts()
+        elif not count.train_documents:
+            raise HarnessError(
+                f"corpus: expected lines to train on; got {count.lines} lines of which {count.empty} empty, "
+                f"{count.duplicates} repeated, {count.excluded} in a test set, {count.held_out_lines} held "
+                "out; add text"
+            )
+
+    def _read_kept(self) -> Iterator[tuple[float, Document]]:
+        """Yield each document's place and its lines, without repeated lines and without empty documents."""
+        place = 0
+        with self.path.open(encoding="utf-8", newline="\n") as file:
+            for header in file:
+                num_lines, share = header.split()
+                flags = self.repeated[place : place + int(num_lines)].tolist()
+                place += len(flags)
+                lines = [file.readline().removesuffix("\n") for _ in flags]
+                kept = [line for line, repeats in zip(lines, flags, strict=True) if not repeats]
+                if kept:
+                    yield float(share), kept
 
 
 def _share(folded: Document, seed: int) -> float:
@@ -181,25 +262,17 @@ def _share(folded: Document, seed: int) -> float:
     return (number >> 11) / (1 << 53)
 
 
-def _count_parts(split: Split) -> None:
-    count = split.statistics
-    count.train_documents, count.held_out_documents = len(split.train), len(split.held_out)
-    count.train_lines = sum(map(len, split.train))
-    count.held_out_lines = sum(map(len, split.held_out))
-    if not split.train:
-        raise HarnessError(
-            f"corpus: expected lines to train on; got {count.lines} lines of which {count.empty} empty, "
-            f"{count.duplicates} repeated, {count.excluded} in a test set, {count.held_out_lines} held out; "
-            "add text"
-        )
-
-
 def write(split: Split, folder: Path) -> None:
     """Write ``train.txt`` and ``held_out.txt``, with a blank line between documents."""
     for part in PARTS:
-        documents: list[Document] = getattr(split, part)
-        text = "\n".join("".join(f"{line}\n" for line in document) for document in documents)
-        (folder / f"{part}.txt").write_text(text, encoding="utf-8", newline="\n")
+        write_part(folder, part, getattr(split, part))
+
+
+def write_part(folder: Path, part: str, documents: Iterable[Document]) -> None:
+    """Write one part, with a blank line between documents."""
+    with (folder / f"{part}.txt").open("w", encoding="utf-8", newline="\n") as file:
+        for number, document in enumerate(documents):
+            file.write("\n" * bool(number) + "".join(f"{line}\n" for line in document))
 
 
 def read(folder: Path, part: str) -> list[Document]:
@@ -209,6 +282,22 @@ def read(folder: Path, part: str) -> list[Document]:
         HarnessError: there is no such file in the folder, or it is not UTF-8.
     """
     return list(stream(folder, part))
+
+
+@dataclass(frozen=True)
+class StoredPart(Iterable[Document]):
+    """The documents of one part, read again each time that they are iterated over.
+
+    Attributes:
+        folder: of the prepared corpus.
+        part: ``train`` or ``held_out``.
+    """
+
+    folder: Path
+    part: str
+
+    def __iter__(self) -> Iterator[Document]:
+        return stream(self.folder, self.part)
 
 
 def stream(folder: Path, part: str) -> Iterator[Document]:

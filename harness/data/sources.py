@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 from harness.data import folder
-from harness.data.corpus import Document, sample
+from harness.data.corpus import Document, sample_stream
 from harness.data.examples import Absent, TaskData, limit
 from harness.errors import UsageError, unknown
 
@@ -48,8 +49,8 @@ def open_corpus(source: DataSource, lang: str, lines: int | None = None, seed: i
     where = _check_source(source)
     provenance: dict[str, str] = {"source": str(where)}
     if isinstance(where, Path):
-        documents: Iterable[Document] = folder.read_corpus(where, lang)
-        return Corpus(documents if lines is None else sample(documents, lines, seed), provenance)
+        read = partial(folder.read_corpus, where, lang)
+        return Corpus(read() if lines is None else sample_stream(read, lines, seed), provenance)
     if where == "hub":
         from harness.data import hub  # noqa: PLC0415  only the hub needs its libraries
 

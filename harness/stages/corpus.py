@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Iterator
 from itertools import chain, zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from harness.data import corpus
@@ -39,13 +39,19 @@ def run(context: Context) -> CorporaFacts:
         context.progress(done, len(languages), "languages", {})
         folder = locate_corpus(context.out, language, languages)
         folder.mkdir(exist_ok=True)
-        split, facts[language] = _prepare(context, language, scored)
-        source_language = context.config.get("source_language")
-        if source_language is not None:
-            held_out = set(chain.from_iterable(split.held_out))
-            source, facts[source_language] = _prepare(context, source_language, scored | held_out)
-            split = _mix(split, source, context.config["seed"])
-        corpus.write(split, folder)
+        with TemporaryDirectory(dir=context.out) as name:
+            spare = Path(name)
+            prepared, facts[language] = _prepare(context, language, scored, spare / "own")
+            corpus.write_part(folder, "held_out", prepared.stream("held_out"))
+            train = prepared.stream("train")
+            source_language = context.config.get("source_language")
+            if source_language is not None:
+                excluded = scored | set(chain.from_iterable(prepared.stream("held_out")))
+                source, facts[source_language] = _prepare(
+                    context, source_language, excluded, spare / "source"
+                )
+                train = _mix(prepared, source, context.config["seed"])
+            corpus.write_part(folder, "train", train)
     if unread:
         first = languages[0]
         facts[first] = facts[first].model_copy(update={"unread_tasks": unread})
@@ -80,21 +86,25 @@ def _read_scored_texts(context: Context) -> tuple[set[str], dict[str, str]]:
     return scored, unread
 
 
-def _mix(split: corpus.Split, source: corpus.Split, seed: int) -> corpus.Split:
-    num_lines = sum(map(len, split.train))
-    turns = chain.from_iterable(zip_longest(split.train, corpus.sample(source.train, num_lines, seed)))
-    return replace(split, train=[document for document in turns if document is not None])
+def _mix(own: corpus.PreparedCorpus, source: corpus.PreparedCorpus, seed: int) -> Iterator[corpus.Document]:
+    drawn = corpus.sample_stream(lambda: source.stream("train"), own.statistics.train_lines, seed)
+    turns = chain.from_iterable(zip_longest(own.stream("train"), drawn))
+    return (document for document in turns if document is not None)
 
 
-def _prepare(context: Context, language: str, exclude: Collection[str]) -> tuple[corpus.Split, CorpusFacts]:
+def _prepare(
+    context: Context, language: str, exclude: Collection[str], folder: Path
+) -> tuple[corpus.PreparedCorpus, CorpusFacts]:
     config = context.config
     text = open_corpus(find_source(context, "corpus"), language, config["lines"], config["seed"])
-    split = corpus.prepare(text.documents, config["held_out_fraction"], config["seed"], exclude=exclude)
-    if not split.held_out:
+    folder.mkdir()
+    prepared = corpus.prepare_on_disk(
+        text.documents, config["held_out_fraction"], config["seed"], exclude, folder
+    )
+    statistics = prepared.statistics
+    if not statistics.held_out_documents:
         raise HarnessError(
             f"corpus: expected at least two documents in '{language}', of which one is held out; got "
-            f"{len(split.train)}; add text, or separate documents by blank lines"
+            f"{statistics.train_documents}; add text, or separate documents by blank lines"
         )
-    return split, CorpusFacts.model_validate(
-        {**split.statistics.as_dict(), "provenance": dict(text.provenance)}
-    )
+    return prepared, CorpusFacts.model_validate({**statistics.as_dict(), "provenance": dict(text.provenance)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from harness.config.steps.tune import ResolvedTune
@@ -202,9 +203,11 @@ def _read_lines(context: Context, distillation: TaskDistillation) -> list[str]:
     """Return the lines that the teachers label: evenly spread over the corpus's training part."""
     if distillation.text_lines is None:
         return []
-    lines = [line for document in corpus.read(context.inputs["corpus"], "train") for line in document]
-    count = min(distillation.text_lines, len(lines))
-    return [lines[number * len(lines) // count] for number in range(count)]
+    train = corpus.StoredPart(context.inputs["corpus"], "train")
+    num_lines = sum(map(len, train))
+    count = min(distillation.text_lines, num_lines)
+    chosen = {number * num_lines // count for number in range(count)}
+    return [line for number, line in enumerate(chain.from_iterable(train)) if number in chosen]
 
 
 def _read_text_protocol(context: Context, protocol: Protocol) -> Protocol:

@@ -79,6 +79,17 @@ def test_packing_in_several_calls_returns_the_same_rows() -> None:
     assert len(whole) == 3000
 
 
+def test_mapped_rows_are_those_in_memory_and_leave_no_file(tmp_path: Path) -> None:
+    documents = [
+        [f"w{number % 90} " * (number % 40) for number in range(document % 7)] for document in range(900)
+    ]
+    for read in (documents, []):
+        mapped, held = pack(read, tokenizer(), 16, tmp_path), pack(read, tokenizer(), 16)
+        np.testing.assert_array_equal(mapped.ids, held.ids)
+        np.testing.assert_array_equal(mapped.offsets, held.offsets)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_packed_rows_are_saved_and_loaded_without_pickle(tmp_path: Path) -> None:
     packed = pack([[line(5, 6), line(7)]], tokenizer(), 4)
     packed.save(tmp_path / "rows.npz")
@@ -116,7 +127,7 @@ def test_batches_have_each_row_once_within_the_budget(
     for batch in batches:
         longest = -(-max(lengths[index] for index in batch) // multiple) * multiple
         assert 0 < len(batch) * longest <= 128
-    assert batches == bucket_batches(lengths, 128, seed, epoch, multiple=multiple)
+    assert list(batches) == list(bucket_batches(lengths, 128, seed, epoch, multiple=multiple))
 
 
 def test_batches_pad_little_and_fill_their_budget() -> None:
@@ -129,7 +140,7 @@ def test_batches_pad_little_and_fill_their_budget() -> None:
 
 def test_batches_differ_by_seed_and_epoch_and_are_shuffled() -> None:
     lengths = [3 + number % 50 for number in range(2000)]
-    drawn = [bucket_batches(lengths, 512, *pair) for pair in ((0, 0), (0, 1), (1, 0))]
+    drawn = [list(bucket_batches(lengths, 512, *pair)) for pair in ((0, 0), (0, 1), (1, 0))]
     assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
     means = [np.mean([lengths[index] for index in batch]) for batch in drawn[0]]
     assert abs(np.corrcoef(means, range(len(means)))[0, 1]) < 0.3

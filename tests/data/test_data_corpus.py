@@ -104,6 +104,16 @@ def test_a_corpus_without_a_line_left_is_refused() -> None:
         prepare([["a", ""]], 0.0, 0, exclude={"a"})
 
 
+@pytest.mark.parametrize("spilled", [1, 7, 100])
+def test_fingerprints_on_the_disk_find_the_same_lines(spilled: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = random.Random(0)
+    read = [[f"line {drawn.randrange(60)}" for _ in range(5)] for _ in range(40)] + [["", "Test"]]
+    in_memory = prepare(read, 0.2, 1, exclude={"T est"})
+    monkeypatch.setattr("harness.data.repeated_lines.SPILLED_LINES", spilled)
+    assert prepare(read, 0.2, 1, exclude={"T est"}) == in_memory
+    assert in_memory.statistics.duplicates == 200 - len({line for one in read[:-1] for line in one})
+
+
 def test_a_written_corpus_is_read_back(tmp_path: Path) -> None:
     split = prepare(documents(50), 0.1, 0)
     corpus.write(split, tmp_path)

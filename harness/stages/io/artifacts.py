@@ -107,7 +107,7 @@ def train_masked(context: Context, amount: TrainingSettings) -> TrainedStepFacts
 
 def _measure_held_out(context: Context, model: Any, tokenizer: Any) -> HeldOutFacts:
     """Measure the masked-language loss on held-out text, in the same way after every step."""
-    documents = corpus.read(context.inputs["corpus"], "held_out")
+    documents = corpus.StoredPart(context.inputs["corpus"], "held_out")
     length = min(int(context.config["held_out_length"]), model.config.max_position_embeddings - 2)
     budget = Budget(
         tokens=HELD_OUT_TOKENS,
@@ -132,8 +132,9 @@ def locate_corpus(root: Path, language: str, languages: Sequence[str]) -> Path:
 def read_packed(
     context: Context, tokenizer: Any, sequence_length: int, *, text_fraction: float | None = None
 ) -> Packed:
-    """Read the corpus's training part as rows of token ids: all rows, or a fraction of them."""
-    packed = pack(corpus.read(context.inputs["corpus"], "train"), tokenizer, sequence_length)
+    """Read the corpus's training part as rows of token ids in a mapped file: all rows, or a fraction."""
+    documents = corpus.stream(context.inputs["corpus"], "train")
+    packed = pack(documents, tokenizer, sequence_length, context.out.parent)
     return packed if text_fraction is None else packed.take(text_fraction)
 
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from harness.data.batches import Packed, bucket_batches, collate, mask, special_positions
+from harness.data.batches import Batches, Packed, bucket_batches, collate, mask, special_positions
 from harness.errors import HarnessError
 from harness.train.language_model.budget import Budget
 
+_COUNTED_IDS = 1 << 22
 _MASK_STREAM = 0x6D61736B  # separates the random numbers of the masks from those of the order
 
 
@@ -73,7 +74,10 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
 
     def _smooth_counts(self) -> Tensor:
         """Return count^−smoothing of each token (counted at least once)."""
-        counts_V = np.bincount(self.packed.ids, minlength=self.vocabulary).astype(np.float64)
+        ids = self.packed.ids
+        counts_V = np.zeros(self.vocabulary)
+        for first in range(0, len(ids), _COUNTED_IDS):
+            counts_V += np.bincount(ids[first : first + _COUNTED_IDS], minlength=self.vocabulary)
         return torch.from_numpy(np.maximum(counts_V, 1.0) ** -float(self.budget.mask_smoothing or 0.0))
 
     def _plan_passes(self) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
@@ -89,12 +93,12 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
             starts.append(len(sums))
         return np.array(starts, np.int64), np.array(sums, np.int64)
 
-    def _batches(self, epoch: int) -> list[list[int]]:
+    def _batches(self, epoch: int) -> Batches:
         return _list_batches(self, epoch)
 
 
 @lru_cache(maxsize=2)
-def _list_batches(stream: MaskedBatches, epoch: int) -> list[list[int]]:
+def _list_batches(stream: MaskedBatches, epoch: int) -> Batches:
     budget = stream.budget
     return bucket_batches(stream.packed.lengths, budget.micro_tokens, budget.seed, epoch)
 

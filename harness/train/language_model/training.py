@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -206,7 +206,7 @@ def _is_of_the_machine(error: Exception) -> bool:
 
 @torch.no_grad()
 def measure_held_out_loss(
-    model: nn.Module, tokenizer: Any, lines: Sequence[Sequence[str]], *, budget: Budget, max_tokens: int
+    model: nn.Module, tokenizer: Any, lines: Iterable[Sequence[str]], *, budget: Budget, max_tokens: int
 ) -> dict[str, float]:
     """Return the masked-language loss on text that the model was not trained on.
 
@@ -215,7 +215,7 @@ def measure_held_out_loss(
     Args:
         model: an MLM model.
         tokenizer: the model's.
-        lines: documents, each a sequence of lines.
+        lines: documents, each a sequence of lines; iterated over twice.
         budget: for sequence length, mask fraction, batch size and ``device_tokens``; nothing else is used.
         max_tokens: about how many tokens are read at most.
 

@@ -1,0 +1,1 @@
+"""A generated web corpus with planted duplicates and test sentences, and what is made of it."""

@@ -1,0 +1,162 @@
+"""Try `harness corpus` on generated corpora: what it leaves out, its memory, kill -9, and Ray.
+
+    python -m benchmarks.corpora --megabytes 20 200 --out DIR [--kills 3] [--ray]
+
+Prints a line for each figure; the exit code is 1 where one is not as the documentation promises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from benchmarks.common.programs import make_parser
+from benchmarks.corpora.generation import Planted, generate
+from harness.data.corpus import leak_key
+from harness.data.folder import read_corpus
+
+_NAME = re.compile(r"d(\d+)(c?)")
+_POLL_S = 0.1
+LEAST_RECALL = 0.99
+MOST_RATIO = 1.25
+"""Of the peaks of memory between the sizes."""
+
+
+@dataclass
+class Outcome:
+    """The figures of a corpus.
+
+    Attributes:
+        megabytes: of generated text.
+        peak_mb: the largest resident memory of one process.
+        time_s: of the whole command.
+        duplicates: planted near-duplicates.
+        missed: of them, in the written text.
+        lost: documents without a near-duplicate that are not in the written text.
+        leaks: test sentences in the written text.
+        equal: whether the files of killed commands, and of Ray, are those of the first.
+    """
+
+    megabytes: float
+    peak_mb: float = 0.0
+    time_s: float = 0.0
+    duplicates: int = 0
+    missed: int = 0
+    lost: int = 0
+    leaks: int = 0
+    equal: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def is_good(self) -> bool:
+        """Return whether the documentation's promises hold."""
+        recall = 1 - self.missed / max(1, self.duplicates)
+        return recall >= LEAST_RECALL and not self.leaks and all(self.equal.values())
+
+
+def main(given: Sequence[str]) -> int:
+    """Run the trials that the command line names."""
+    parser = make_parser("benchmarks.corpora", __doc__)
+    parser.add_argument("--megabytes", type=float, nargs="+", default=[20, 200])
+    parser.add_argument("--languages", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kills", type=int, default=3, help="commands that are killed, of the first size")
+    parser.add_argument("--ray", action="store_true", help="make the first size on Ray, too")
+    parser.add_argument("--out", type=Path, required=True, help="an empty folder for all files")
+    options = parser.parse_args(given)
+    outcomes = []
+    for number, megabytes in enumerate(options.megabytes):
+        folder = options.out / f"{megabytes:g}"
+        planted = generate(folder, int(megabytes * 1e6), options.languages)
+        outcome = Outcome(megabytes)
+        command = [sys.executable, "-m", "harness", "corpus", str(folder / "src"),
+                   "--lang", ",".join(planted.codes), "--data", str(folder / "data"),
+                   "--workers", str(options.workers)]  # fmt: skip
+        began_s = time.monotonic()
+        outcome.peak_mb = _run(command, folder / "text") / 1e6
+        outcome.time_s = time.monotonic() - began_s
+        _compare(planted, folder / "text", outcome)
+        if number == 0:
+            _repeat(command, folder, outcome, options.kills, ray=options.ray)
+        print(json.dumps(vars(outcome)), flush=True)
+        outcomes.append(outcome)
+        shutil.rmtree(folder)
+    peaks = [outcome.peak_mb for outcome in outcomes]
+    flat = max(peaks) / min(peaks)
+    print(f"memory: the largest peak is {flat:.2f} times the smallest")
+    return 0 if all(one.is_good for one in outcomes) and flat <= MOST_RATIO else 1
+
+
+def _run(command: Sequence[str], out: Path, kill_after: int | None = None) -> int:
+    """Run a command and return its largest process's peak memory; kill it after some finished tasks."""
+    peak = 0
+    with subprocess.Popen(
+        [*command, "--out", str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    ) as run:
+        watched = psutil.Process(run.pid)
+        while run.poll() is None:
+            try:
+                family = [watched, *watched.children(recursive=True)]
+                peak = max([peak, *(one.memory_info().rss for one in family)])
+            except psutil.NoSuchProcess:
+                pass
+            if (
+                kill_after is not None
+                and len(list(out.glob(".corpus-*/tasks/*/completions/*"))) >= kill_after
+            ):
+                run.send_signal(signal.SIGKILL)
+                return peak
+            time.sleep(_POLL_S)
+    if run.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit code {run.returncode}")
+    return peak
+
+
+def _compare(planted: Planted, out: Path, outcome: Outcome) -> None:
+    """Count what is in the written text and should not be, and the other way round."""
+    keys = [leak_key(sentence) for sentence in planted.sentences]
+    for code in planted.codes:
+        kept: set[tuple[int, bool]] = set()
+        for document in read_corpus(out, code):
+            number, copy = _NAME.match(document[0]).groups()  # type: ignore[union-attr]
+            kept.add((int(number), bool(copy)))
+            text = leak_key("".join(document))
+            outcome.leaks += any(key in text for key in keys if key[:3] in text)
+        duplicates = set(planted.duplicates[code])
+        outcome.duplicates += len(duplicates)
+        outcome.missed += sum({(one, False), (one, True)} <= kept for one in duplicates)
+        outcome.lost += sum(
+            (one, False) not in kept for one in range(planted.documents[code]) if one not in duplicates
+        )
+
+
+def _repeat(command: Sequence[str], folder: Path, outcome: Outcome, kills: int, *, ray: bool) -> None:
+    """Make a corpus again, killed in between, and on Ray; compare its files with the first."""
+    first = _digest(folder / "text")
+    tasks = len(list((folder / "src").rglob("*.jsonl")))
+    for number in range(kills):
+        _run(command, folder / "killed", kill_after=1 + number * (2 * tasks + 15) // kills)
+        _run(command, folder / "killed")
+        outcome.equal[f"kill {number + 1}"] = _digest(folder / "killed") == first
+        shutil.rmtree(folder / "killed")
+    if ray:
+        _run([*command, "--executor", "ray"], folder / "ray")
+        outcome.equal["ray"] = _digest(folder / "ray") == first
+
+
+def _digest(folder: Path) -> str:
+    paths = [
+        path for path in sorted((folder / "corpus").rglob("*")) if path.is_file() and path.name[0] != "."
+    ]
+    both = [f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths]
+    return hashlib.sha256("\n".join(both).encode()).hexdigest()
