@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +14,8 @@ from harness.pipeline.workers import Call, Message, answer
 
 _PASSED = ("HF_", "OMP_WAIT_POLICY", "THP_", "TOKENIZERS_", "TRANSFORMERS_")
 """Beginnings of the variables that tasks on other machines get too; Ray itself sets the number of threads."""
+_CHECK_S, _TRIES = 5.0, 4
+"""Seconds between looks at the head node, and looks without an answer after which it is gone."""
 
 
 def run_on_ray(
@@ -27,7 +31,7 @@ def run_on_ray(
         retries: how often a task begins again after its worker or its machine was lost.
 
     Raises:
-        HarnessError: Ray cannot be started, or not be reached.
+        HarnessError: Ray cannot be started, or not be reached, or its head node is gone.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray  # noqa: PLC0415 - an extra, which only this executor needs
@@ -46,7 +50,11 @@ def run_on_ray(
     shared = ray.put(call)
     names = {task.remote(shared, argument): name for name, argument in jobs.items()}
     while names:
-        (done, *_), _ = ray.wait(list(names))
+        ended, _ = ray.wait(list(names), timeout=_CHECK_S)
+        if not ended:
+            _check_head(ray.get_runtime_context().gcs_address)
+            continue
+        done = ended[0]
         name = names.pop(done)
         try:
             kind, content = ray.get(done)
@@ -57,6 +65,22 @@ def run_on_ray(
             )
             kind = "error"
         yield Message(name, kind, content)
+
+
+def _check_head(address: str) -> None:
+    """Check that the head node answers: Ray itself would wait a minute for it, and abort the process."""
+    host, _, port = address.rpartition(":")
+    for left in reversed(range(_TRIES)):
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CHECK_S).close()
+            return
+        except OSError as error:
+            if left == 0:
+                raise HarnessError(
+                    f"ray: expected the head node of the cluster at {address}; got '{first_line(error)}'; "
+                    "start the cluster again, and run the same command again to resume"
+                ) from error
+            time.sleep(_CHECK_S)
 
 
 def _run(call: Call, argument: Any) -> tuple[str, Any]:

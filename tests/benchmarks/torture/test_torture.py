@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.torture import __main__ as torture
+from benchmarks.torture import ray_cluster
 from benchmarks.torture.__main__ import FAULTS, tabulate
 from benchmarks.torture.fuzzing import fuzz_formats
 from benchmarks.torture.tally import Tally, fork, run, wait
@@ -60,3 +61,10 @@ def test_record_is_written_in_pieces(tmp_path):
     text = path.with_suffix(".md").read_text()
     assert "| two | 5 | 4 | 1 |\n| one | 9 | 9 | 0 |" in text
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_ray_that_is_not_installed_is_not_tried(monkeypatch):
+    monkeypatch.setattr(ray_cluster, "find_spec", lambda _: None)
+    (tally,) = ray_cluster.kill_on_ray(1.0)
+    assert tally.fault.endswith("(not tried: ray is not installed)")
+    assert tally.tries == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
+from harness.pipeline.executors import ray as executor
 from harness.pipeline.executors.local import run_locally
 from harness.pipeline.executors.ray import run_on_ray
 from harness.pipeline.executors.slurm import JobArrays, submit, write_job_arrays
@@ -171,6 +173,17 @@ def test_ray_runs_each_job_and_retries_what_is_killed(tmp_path, monkeypatch):
     assert errors["wrong"] == "wrong: no such thing"
     assert errors["always"].startswith("ray: expected a worker that ends its task; got ")
     assert (tmp_path / "twice").stat().st_size == 3
+
+
+def test_ray_head_node_that_is_gone_is_one_line(monkeypatch):
+    monkeypatch.setattr(executor, "_CHECK_S", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        executor._check_head(address)
+    with pytest.raises(HarnessError) as caught:
+        executor._check_head(address)
+    assert str(caught.value).startswith(f"ray: expected the head node of the cluster at {address}; got '")
+    assert str(caught.value).endswith("; start the cluster again, and run the same command again to resume")
 
 
 def test_ray_that_is_not_installed_is_named(monkeypatch):
