@@ -29,6 +29,7 @@ from harness.api.pair_scores import PairScore, score_pairs
 from harness.api.running import FinishedRun, reproduce
 from harness.api.scoring import Scorecard, score
 from harness.api.training import distill, fit_head
+from harness.api.vocabulary_sizes import VocabularyChoice, compare_vocabularies
 
 __all__ = [
     "FinishedRun",
@@ -39,6 +40,8 @@ __all__ = [
     "Prediction",
     "ScaleOptions",
     "Scorecard",
+    "VocabularyChoice",
+    "compare_vocabularies",
     "distill",
     "export",
     "fit_head",

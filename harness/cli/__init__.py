@@ -27,6 +27,7 @@ import harness.cli.labelling
 import harness.cli.studies
 import harness.cli.grids
 import harness.cli.corpus
+import harness.cli.vocabularies
 import harness.cli.demo
 import harness.cli.push
 import harness.cli.convert

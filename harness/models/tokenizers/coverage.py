@@ -91,7 +91,8 @@ class Certificate:
         return asdict(self) | {"exact": self.exact}
 
 
-_Line = dict[int | None, tuple[int, ...]]
+SegmentedLine = dict[int | None, tuple[int, ...]]
+"""The ids of each word of a line."""
 
 
 def certify_trimming(before: Checkpoint, after: Checkpoint, kept: Ids, lines: Sequence[str]) -> Certificate:
@@ -104,14 +105,14 @@ def certify_trimming(before: Checkpoint, after: Checkpoint, kept: Ids, lines: Se
         lines: held-out text.
     """
     old, small = before.tokenizer, after.tokenizer
-    old_lines, small_lines = _segment(old, lines), _segment(small, lines)
+    old_lines, small_lines = segment_words(old, lines), segment_words(small, lines)
     new = renumber(kept, len(old))
     spec = vocabulary.read(old)
     unknown_word = old.unk_token_id if spec["model"]["type"] == "WordPiece" else None
-    counts = _compare(old_lines, small_lines, new, unknown_word)
+    counts = compare_words(old_lines, small_lines, new, unknown_word)
     loss, texts = find_lost_characters(spec, vocabulary.read(small)), draw_trial_texts(spec)
-    drawn = [_segment(one, texts) for one in (old, small)]
-    drawn_counts = _compare(drawn[0], drawn[1], new, unknown_word)
+    drawn = [segment_words(one, texts) for one in (old, small)]
+    drawn_counts = compare_words(drawn[0], drawn[1], new, unknown_word)
     whole = select_texts_without(loss.dropped | loss.fragile, texts, old.backend_tokenizer.normalizer)
     unknown = [
         [_has_token(lines[place], one.unk_token_id) for place in whole]
@@ -127,10 +128,10 @@ def certify_trimming(before: Checkpoint, after: Checkpoint, kept: Ids, lines: Se
         words_unchanged_fraction=counts["words_unchanged"] / num_words,
         words_kept_fraction=counts["words_kept"] / num_words,
         num_words_altered=counts["words_altered"],
-        unknown_fraction_before=_unknown_fraction(old_lines, old.unk_token_id),
-        unknown_fraction_after=_unknown_fraction(small_lines, small.unk_token_id),
-        tokens_per_word_before=_count_tokens(old_lines) / num_words,
-        tokens_per_word_after=_count_tokens(small_lines) / num_words,
+        unknown_fraction_before=find_unknown_fraction(old_lines, old.unk_token_id),
+        unknown_fraction_after=find_unknown_fraction(small_lines, small.unk_token_id),
+        tokens_per_word_before=count_segmented(old_lines) / num_words,
+        tokens_per_word_after=count_segmented(small_lines) / num_words,
         max_logit_difference=_logit_difference(before.model, after.model, kept, new, old_lines),
         num_words_newly_known=counts["words_newly_known"],
         num_drawn_texts=len(texts),
@@ -140,9 +141,17 @@ def certify_trimming(before: Checkpoint, after: Checkpoint, kept: Ids, lines: Se
     )
 
 
-def _compare(
-    old_lines: Sequence[_Line], small_lines: Sequence[_Line], new: Ids, unknown: int | None
+def compare_words(
+    old_lines: Sequence[SegmentedLine], small_lines: Sequence[SegmentedLine], new: Ids, unknown: int | None
 ) -> Counter[str]:
+    """Count the words, and lines, that a smaller vocabulary left as they were.
+
+    Args:
+        old_lines: text segmented with the whole vocabulary.
+        small_lines: the same text with the smaller one.
+        new: the new id of each old one, negative where it was dropped.
+        unknown: the id that a word has which is unknown as a whole; None where pieces are.
+    """
     counts: Counter[str] = Counter()
     numbers = new.tolist()
     for old_line, small_line in zip(old_lines, small_lines, strict=True):
@@ -163,7 +172,7 @@ def _compare(
     return counts
 
 
-def _segment(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> list[_Line]:
+def segment_words(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> list[SegmentedLine]:
     """Return for each line the ids of each word, with the text's special tokens under ``None``."""
     segmented = []
     for encoding in bare_backend(tokenizer).encode_batch(list(lines), add_special_tokens=False):
@@ -174,24 +183,26 @@ def _segment(tokenizer: PreTrainedTokenizerBase, lines: Sequence[str]) -> list[_
     return segmented
 
 
-def _has_token(line: _Line, number: int | None) -> bool:
+def _has_token(line: SegmentedLine, number: int | None) -> bool:
     return any(number in ids for ids in line.values())
 
 
-def _count_tokens(lines: Sequence[_Line]) -> int:
+def count_segmented(lines: Sequence[SegmentedLine]) -> int:
+    """Return the number of tokens of segmented text."""
     return sum(len(ids) for line in lines for ids in line.values())
 
 
-def _unknown_fraction(lines: Sequence[_Line], unknown: int | None) -> float:
+def find_unknown_fraction(lines: Sequence[SegmentedLine], unknown: int | None) -> float:
+    """Return the share of unknown tokens in segmented text."""
     if unknown is None:
         return 0.0
     count = sum(ids.count(unknown) for line in lines for ids in line.values())
-    return count / max(1, _count_tokens(lines))
+    return count / max(1, count_segmented(lines))
 
 
 @torch.no_grad()
 def _logit_difference(
-    model: PreTrainedModel, small_model: PreTrainedModel, kept: Ids, new: Ids, lines: Sequence[_Line]
+    model: PreTrainedModel, small_model: PreTrainedModel, kept: Ids, new: Ids, lines: Sequence[SegmentedLine]
 ) -> float | None:
     """Return the greatest |Δlogit| over a few lines, without their dropped tokens."""
     worst: float | None = None

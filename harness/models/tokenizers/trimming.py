@@ -75,6 +75,17 @@ def trim_vocabulary(
     return Trimmed(result, small, certify_trimming(before, after, kept, lines) if lines else None, kept)
 
 
+def trim_tokenizer(tokenizer: PreTrainedTokenizerBase, keep: ArrayLike) -> PreTrainedTokenizerBase:
+    """Return the tokenizer with only the kept ids, as `trim_vocabulary` does, without a model.
+
+    Raises:
+        HarnessError: as of `trim_vocabulary`.
+    """
+    spec = vocabulary.read(tokenizer)
+    kept = _checked(keep, tokenizer, spec)
+    return _replace_vocabulary(tokenizer, spec, kept, vocabulary.renumber(kept, len(tokenizer)))
+
+
 def drop_unnamed_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Trimmed:
     """Return the model without the rows of its embeddings that no token has, also between rows of tokens.
 

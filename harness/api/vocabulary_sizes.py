@@ -1,0 +1,106 @@
+"""Show how many tokens a language needs: what trimming to different numbers does to its text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.api.compression import load
+from harness.data import corpus
+from harness.data.folder import read_corpus, read_part_texts
+from harness.data.leakage import read_scored_texts
+from harness.tasks import TASKS
+
+if TYPE_CHECKING:
+    from harness.models.tokenizers.sizes import VocabularySize
+
+_USUAL_NUMBERS = (4096, 8192, 16384, 32768)
+_USUAL_COVERAGES = (0.99, 0.999)
+_USUAL_DOCUMENT_FRACTIONS = (0.0005,)
+_HELD_OUT_FRACTION, _SEED = 0.02, 1
+HELD_OUT = "held-out text"
+"""The name of the part of the corpus of which no token is counted."""
+
+
+@dataclass(frozen=True)
+class VocabularyChoice:
+    """A number of tokens to keep, and the model that trimming to it leaves.
+
+    Attributes:
+        size: the number, the rule that chose it, and how texts are tokenised with it.
+        parameters: of the trimmed model.
+    """
+
+    size: VocabularySize
+    parameters: int
+
+
+def compare_vocabularies(
+    source: str | Path,
+    languages: Sequence[str],
+    data: str | Path,
+    *,
+    tokens: Sequence[int] = (),
+    coverages: Sequence[float] = (),
+    document_fractions: Sequence[float] = (),
+) -> list[VocabularyChoice]:
+    """Trim a model's tokenizer to several sizes, and tokenise held-out text and the tasks' test parts.
+
+    The first choice is the whole vocabulary. Without numbers and fractions usual ones are taken.
+
+    Args:
+        source: the model: a folder, or a hub id.
+        languages: whose text is counted; several as if each had as much.
+        data: a data folder with their text.
+        tokens: numbers of tokens to keep, the most frequent.
+        coverages: shares of the text's tokens that the kept ones make up.
+        document_fractions: keep tokens in at least such a share of a language's documents.
+
+    Raises:
+        UsageError: the folder has no text of a language.
+        HarnessError: the model or the text cannot be read, or a number or share does not fit.
+    """
+    root = Path(data)
+    model = load(source)
+    from harness.models.tokenizers import sizes  # noqa: PLC0415  loads torch
+
+    if not (tokens or coverages or document_fractions):
+        tokens = [number for number in _USUAL_NUMBERS if number < model.shape.vocabulary]
+        coverages, document_fractions = _USUAL_COVERAGES, _USUAL_DOCUMENT_FRACTIONS
+    excluded = read_scored_texts(root)
+    splits = [
+        corpus.prepare(read_corpus(root, one), _HELD_OUT_FRACTION, _SEED, excluded) for one in languages
+    ]
+    counted = sizes.count_languages(model.tokenizer, [split.train for split in splits])
+    held_out = [line for split in splits for document in split.held_out for line in document]
+    choices = {
+        "all": np.arange(model.shape.vocabulary),
+        **{f"{one:,} tokens": sizes.choose_by_number(model.tokenizer, counted, one) for one in tokens},
+        **{
+            f"{100 * one:g} % of the text": sizes.choose_by_coverage(model.tokenizer, counted, one)
+            for one in coverages
+        },
+        **{
+            f"{100 * one:g} % of the documents": sizes.choose_by_documents(model.tokenizer, counted, one)
+            for one in document_fractions
+        },
+    }
+    texts = {HELD_OUT: held_out, **_read_test_texts(root, languages)}
+    return [
+        VocabularyChoice(size, model.shape.model_copy(update={"vocabulary": size.num_tokens}).num_parameters)
+        for size in sizes.measure_sizes(model.tokenizer, choices, texts)
+    ]
+
+
+def _read_test_texts(root: Path, languages: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Return the texts of the test part of each task that the folder has in one of the languages."""
+    texts: dict[str, list[str]] = {}
+    for name, task in TASKS.items():
+        for language in languages:
+            if (root / name / language / f"test{task.format.ending}").is_file():
+                texts.setdefault(name, []).extend(sorted(read_part_texts(root, name, language, "test")))
+    return texts

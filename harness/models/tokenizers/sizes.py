@@ -1,0 +1,149 @@
+"""Show how text is tokenised with some of a vocabulary's tokens, so that a number of them can be chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from harness.models.tokenizers import vocabulary
+from harness.models.tokenizers.counting import Counts, count_characters, count_documents, count_tokens
+from harness.models.tokenizers.coverage import (
+    compare_words,
+    count_segmented,
+    find_unknown_fraction,
+    segment_words,
+)
+from harness.models.tokenizers.selection import (
+    balance_counts,
+    choose_requested_tokens,
+    choose_tokens,
+    select_by_coverage,
+    select_by_document_frequency,
+)
+from harness.models.tokenizers.trimming import trim_tokenizer
+from harness.models.tokenizers.vocabulary import Ids
+
+
+@dataclass(frozen=True)
+class TokenisedText:
+    """How a text is tokenised with the tokens that stay.
+
+    Attributes:
+        num_words: of the text.
+        words_unchanged_fraction: share of words with the tokens of the whole vocabulary.
+        tokens_per_word: mean.
+        unknown_fraction: share of unknown tokens.
+    """
+
+    num_words: int
+    words_unchanged_fraction: float
+    tokens_per_word: float
+    unknown_fraction: float
+
+
+@dataclass(frozen=True)
+class VocabularySize:
+    """A number of tokens to keep, and how texts are tokenised with them.
+
+    Attributes:
+        rule: by which the tokens were chosen.
+        num_tokens: that stay, special tokens and single characters of the text counted.
+        texts: by name.
+    """
+
+    rule: str
+    num_tokens: int
+    texts: Mapping[str, TokenisedText]
+
+
+@dataclass(frozen=True)
+class CountedText:
+    """The tokens of one language's text, or of several languages' as if each had as much.
+
+    Attributes:
+        tokens: how often each id occurs.
+        documents: of each language: in how many documents each id occurs, and how many there are.
+        characters: single characters, whose tokens stay.
+    """
+
+    tokens: Counts
+    documents: Sequence[tuple[Counts, int]]
+    characters: Iterable[str]
+
+
+def count_languages(
+    tokenizer: PreTrainedTokenizerBase, languages: Sequence[Sequence[Sequence[str]]]
+) -> CountedText:
+    """Count the tokens of each language's documents, each a sequence of lines."""
+    lines = [[line for document in documents for line in document] for documents in languages]
+    counts = [count_tokens(tokenizer, one) for one in lines]
+    return CountedText(
+        balance_counts(counts) if len(counts) > 1 else counts[0],
+        [count_documents(tokenizer, documents) for documents in languages],
+        {character for one in lines for character in count_characters(tokenizer, one)},
+    )
+
+
+def choose_by_number(tokenizer: PreTrainedTokenizerBase, counted: CountedText, size: int) -> Ids:
+    """Return the ids of so many tokens, the most frequent first.
+
+    Raises:
+        HarnessError: more tokens than there are, or fewer than must stay.
+    """
+    return choose_tokens(counted.tokens, size, tokenizer, counted.characters)
+
+
+def choose_by_coverage(tokenizer: PreTrainedTokenizerBase, counted: CountedText, fraction: float) -> Ids:
+    """Return the ids that make up a share of the tokens of the text.
+
+    Raises:
+        HarnessError: a share outside 0 to 1.
+    """
+    requested = select_by_coverage(counted.tokens, fraction)
+    return choose_requested_tokens(counted.tokens, requested, tokenizer, counted.characters)
+
+
+def choose_by_documents(tokenizer: PreTrainedTokenizerBase, counted: CountedText, fraction: float) -> Ids:
+    """Return the ids that occur in a share of the documents of one of the languages.
+
+    Raises:
+        HarnessError: a share outside 0 to 1.
+    """
+    selected = [select_by_document_frequency(*one, fraction) for one in counted.documents]
+    return choose_requested_tokens(
+        counted.tokens, np.unique(np.concatenate(selected)), tokenizer, counted.characters
+    )
+
+
+def measure_sizes(
+    tokenizer: PreTrainedTokenizerBase, choices: Mapping[str, Ids], texts: Mapping[str, Sequence[str]]
+) -> list[VocabularySize]:
+    """Tokenise texts with some of the tokens, and compare with all of them.
+
+    Args:
+        tokenizer: with all tokens.
+        choices: by rule, the ids that stay.
+        texts: by name, the lines of each.
+    """
+    spec = vocabulary.read(tokenizer)
+    unknown_word = tokenizer.unk_token_id if spec["model"]["type"] == "WordPiece" else None
+    whole = {name: segment_words(tokenizer, lines) for name, lines in texts.items()}
+    sizes = []
+    for rule, ids in choices.items():
+        small, new = trim_tokenizer(tokenizer, ids), vocabulary.renumber(np.sort(ids), len(tokenizer))
+        tokenised = {}
+        for name, lines in whole.items():
+            small_lines = segment_words(small, texts[name])
+            counts = compare_words(lines, small_lines, new, unknown_word)
+            num_words = max(1, counts["words"])
+            tokenised[name] = TokenisedText(
+                counts["words"],
+                counts["words_unchanged"] / num_words,
+                count_segmented(small_lines) / num_words,
+                find_unknown_fraction(small_lines, small.unk_token_id),
+            )
+        sizes.append(VocabularySize(rule, len(ids), tokenised))
+    return sizes
