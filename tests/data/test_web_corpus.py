@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.cli.app import app
@@ -26,6 +27,7 @@ from harness.data.web.workspace import Workspace
 from harness.errors import HarnessError, UsageError
 
 ROOT = Path(__file__).parents[2]
+LONG = os.environ.get("HARNESS_EXHAUSTIVE") == "1"
 SCORED = "Il-qattus ta' Marija jorqod kuljum fuq is-sodda."
 
 
@@ -324,3 +326,74 @@ def test_wrong_options_and_a_missing_extra_are_one_line(options, line, source, r
     assert said.startswith(line)
     assert code == (1 if line == "datatrove." else 2)
     assert line != "datatrove." or said.endswith("is not installed; pip install 'harness-encoders[web]'")
+
+
+SBATCH = """#!/bin/bash
+while [[ $1 == --* ]]; do last=$1; shift; done
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' $1)
+echo "$last" >> "$SBATCH_LOG"
+for task in $(seq 0 "$last"); do
+  export SLURM_ARRAY_TASK_ID=$task SLURM_JOB_ID=1 SLURM_NODELIST=here
+  bash "$1" > /dev/null 2>> "$SBATCH_LOG.err" || exit 1
+done
+echo "Submitted batch job $(wc -l < "$SBATCH_LOG")"
+"""
+SRUN = """#!/bin/bash
+while [[ $1 == -* ]]; do [[ $1 == -n ]] && shift; shift; done
+exec "$@"
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Programs in place of Slurm's, which run each job at once."""
+    (tmp_path / "bin").mkdir()
+    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("scontrol", "#!/bin/sh\necho here\n")):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SBATCH_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.mark.skipif(not LONG, reason="HARNESS_EXHAUSTIVE=1 runs all executors: a minute")
+def test_slurm_and_ray_write_the_files_of_one_process(source, tmp_path, slurm):
+    options = [source, "--lang", "mt,sw", "--data", tmp_path / "data"]
+    make(*options, "--out", tmp_path / "local")
+    make(
+        *options, "--out", tmp_path / "slurm", "--executor", "slurm", "--partition", "p", "--time", "1:00:00"
+    )
+    assert list_contents(tmp_path / "slurm/corpus") == list_contents(tmp_path / "local/corpus")
+    assert (tmp_path / "log").read_text().split() == ["5", "0", "13", "0", "0", "0", "5", "0", "0", "0"]
+    pytest.importorskip("ray", reason="the executor ray needs: pip install ray")
+    make(*options, "--out", tmp_path / "ray", "--executor", "ray")
+    assert list_contents(tmp_path / "ray/corpus") == list_contents(tmp_path / "local/corpus")
+
+
+def test_slurm_that_is_missing_is_one_line(source, tmp_path, refused, monkeypatch):
+    pytest.importorskip("datatrove")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    options = ["--executor", "slurm", "--partition", "p", "--time", "1:00:00"]
+    code, line = refused("corpus", source, "--lang", "mt", "--out", tmp_path / "out", *options)
+    assert code == 1
+    assert line.startswith("slurm: expected sbatch to take the jobs; got '[Errno 2] No such file")
+
+
+@pytest.mark.skipif(not LONG, reason="HARNESS_EXHAUSTIVE=1 kills a worker")
+def test_worker_that_is_killed_ends_the_command_with_a_line(source, tmp_path):
+    command = [sys.executable, "-m", "harness", "corpus", source, "--lang", "mt", "--out", tmp_path / "out"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([*map(str, command), "--workers", "2"], stderr=subprocess.PIPE, env=env) as run:
+        while run.poll() is None:
+            workers = [one for one in psutil.Process(run.pid).children(recursive=True) if not one.children()]
+            if len(workers) > 2:  # and the process that watches over shared resources
+                workers[-1].kill()
+                break
+            time.sleep(0.02)
+        said = run.communicate()[1].decode()
+    assert run.returncode == 1
+    assert said.splitlines()[-1].startswith(
+        "harness: corpus: expected workers that end their tasks; got one that"
+    )
+    make(*command[4:])
+    assert (tmp_path / "out/corpus/mt/manifest.json").is_file()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -124,6 +126,7 @@ def run_stages_on_ray(
             workers=min(workers, stage.tasks),
             logging_dir=str(logs / stage.name),
             mem_per_cpu_gb=_RAY_GB,
+            tasks_per_job=-(-stage.tasks // (_RAY_TURNS * workers)),
         )
         executor.run()
         for rank in executor.get_incomplete_ranks():
@@ -143,6 +146,7 @@ def submit_stages(
     """
     logger.remove()
     executor = None
+    activate = f"{sys.prefix}/bin/activate" if sys.prefix != sys.base_prefix else None
     for stage in stages:
         executor = SlurmPipelineExecutor(
             pipeline=list(stage.pipeline),
@@ -153,18 +157,21 @@ def submit_stages(
             job_name=f"corpus-{stage.name}",
             logging_dir=str(logs / stage.name),
             depends=executor,
-            mail_type="NONE",
+            venv_path=activate,
+            qos="",
         )
     assert executor is not None
     try:
         executor.run()
-    except (OSError, ValueError, RuntimeError, IndexError) as error:
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
         raise HarnessError(
             f"slurm: expected sbatch to take the jobs; got '{first_line(error)}'; submit from another machine"
         ) from error
     return str(executor.job_id)
 
 
+_RAY_TURNS = 8
+"""Into how many processes, one after the other, the tasks of each worker are divided."""
 _RAY_GB = 0.5
 """Memory that a task of Ray asks for, in GB; see docs/web-corpora.md for what it takes."""
 
