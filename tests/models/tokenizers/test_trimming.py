@@ -16,6 +16,7 @@ from harness.models.families.table import find_layout, is_tied
 from harness.models.loading.checkpoint import build_model, save_checkpoint
 from harness.models.size import count_parameters, sum_parts
 from harness.models.tokenizers import choose_tokens, count_characters, count_tokens, trim_vocabulary
+from harness.models.tokenizers.sizes import measure_sizes
 
 
 @pytest.fixture(params=["bert", "xlm-roberta", "bpe"])
@@ -64,6 +65,22 @@ def test_whole_text_keeps_tokens_and_logits(kind, lines, tmp_path):
     before = torch.from_numpy(kept)[after]
     expected = logits(kind.model, before)[..., torch.from_numpy(kept)]
     assert torch.allclose(logits(result.model, after), expected, atol=1e-5, rtol=0)
+
+
+def test_sizes_are_measured_as_the_certificate_measures_them(kind, lines):
+    kept = kept_half(kind, lines)
+    certificate = trim_vocabulary(kind.model, kind.tokenizer, kept, lines).certificate
+    whole, half = measure_sizes(
+        kind.tokenizer, {"all": np.arange(len(kind.tokenizer)), "half": kept}, {"text": lines}
+    )
+    assert (whole.num_tokens, half.num_tokens) == (len(kind.tokenizer), len(kept))
+    assert whole.texts["text"].words_unchanged_fraction == 1
+    assert whole.texts["text"].tokens_per_word == certificate.tokens_per_word_before
+    text = half.texts["text"]
+    assert text.num_words == certificate.num_words
+    assert text.words_unchanged_fraction == certificate.words_unchanged_fraction < 1
+    assert text.tokens_per_word == certificate.tokens_per_word_after
+    assert text.unknown_fraction == certificate.unknown_fraction_after
 
 
 def test_result_loads_with_the_stock_classes(kind, lines, tmp_path):
