@@ -36,7 +36,7 @@ import harness.cli.machine  # noqa: F401
 
 EXTRAS = MappingProxyType(
     {"datasets": "hub", "onnx": "export", "onnxscript": "export"}
-    | {"ray": "ray"}
+    | {"ray": "ray", "fsspec": "bucket"}
     | dict.fromkeys(("datatrove", "loguru", "regex", "warcio"), "web")
     | dict.fromkeys(("accelerate", "huggingface_hub", "matplotlib", "peft", "safetensors"), "train")
     | dict.fromkeys(("scipy", "sklearn", "threadpoolctl", "torch", "transformers", "zstandard"), "train")

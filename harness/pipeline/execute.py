@@ -17,10 +17,12 @@ from harness.pipeline.faults import explain_disk_faults
 from harness.pipeline.folders import is_folder, remove
 from harness.pipeline.manifest import Environment, Input, Manifest
 from harness.pipeline.memory import read_peak_bytes, reset_peak
+from harness.pipeline.mirror import DamagedError
 from harness.pipeline.plan import Plan, Stage
 from harness.pipeline.process_group import ALONE, ProcessGroup
 from harness.pipeline.store import (
     CHECKPOINTS,
+    FETCHED,
     Store,
     has_checkpoints,
     open_partial,
@@ -164,6 +166,8 @@ def execute(
     for stage in plan:
         if stage.kind not in runners:
             raise unknown("kind of stage", stage.kind, runners)
+    if store.mirror and not group.rank:
+        store.mirror.check()
     if workers > 1:
         from harness.pipeline.parallel import StageCall, execute_in_workers  # noqa: PLC0415 - it runs StageWork
 
@@ -242,8 +246,35 @@ class StageWork:
         done = folder and self.read(folder)
         if done:
             self.set_unlisted_aside(done)
+            self.deliver(done)
             self.observer.stage_skipped(self.stage, done.folder, done.manifest)
         return done or None
+
+    def fetch(self, final: Path) -> tuple[Finished | None, bool]:
+        """Fetch the stage from the mirror into its place; return it, and whether the mirror's is damaged.
+
+        A stage of the mirror that was made from other inputs than the current ones is left there.
+        """
+        if self.store.mirror is None:
+            return None, False
+        folder = final.with_name(FETCHED + final.name)
+        try:
+            written = self.store.mirror.fetch(self.key, folder)
+        except DamagedError as error:
+            self.observer.remark(self.stage, f"{error}: the stage is run here, and replaced there")
+            return None, True
+        if written is None or not self.read(folder):
+            remove(folder)
+            return None, False
+        publish(folder, final)
+        done = Finished(final, written)
+        self.observer.stage_skipped(self.stage, final, written)
+        return done, False
+
+    def deliver(self, done: Finished, *, replace: bool = False) -> None:
+        """Upload a finished stage to the mirror, unless the mirror has it."""
+        if self.store.mirror is not None:
+            self.store.mirror.deliver(done.folder, done.manifest, replace=replace)
 
     def set_unlisted_aside(self, done: Finished) -> None:
         """Move what was added to a finished stage out of its folder, so that no later stage reads it."""
@@ -273,12 +304,17 @@ class StageWork:
             if done:
                 return done
             partial, final = self.store.place(folder, name, self.key)
+            fetched, damaged = self.fetch(final)
+            if fetched:
+                remove(partial)
+                return fetched
             if not self.read(partial):
                 self.run(partial, final, runner, environment)
             publish(partial, final)
-        written = manifest.read(final)
-        self.observer.stage_finished(self.stage, final, written)
-        return Finished(final, written)
+            finished = Finished(final, manifest.read(final))
+            self.deliver(finished, replace=damaged)
+        self.observer.stage_finished(self.stage, final, finished.manifest)
+        return finished
 
     def run(self, partial: Path, final: Path, runner: Runner, environment: Callable[[], Environment]) -> None:
         """Call the runner in the partial folder, and hash and flush its outputs."""

@@ -11,8 +11,9 @@ from harness.pipeline.checkpoints import drop_broken
 from harness.pipeline.folders import flush, is_file, is_folder, list_entries, remove
 from harness.pipeline.hashing import hash_file
 from harness.pipeline.manifest import NAME, Manifest, Output
+from harness.pipeline.mirror import open_mirror
 
-PARTIAL = ".partial-"
+PARTIAL, FETCHED = ".partial-", ".fetched-"
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints in a stage's own folder, until the stage is finished."""
 SET_ASIDE = ".set-aside"
@@ -24,6 +25,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.mirror = open_mirror()
 
     def list_stages(self) -> list[Path]:
         """Return the folders of the finished stages of all runs, sorted; a file in the place of one too."""
