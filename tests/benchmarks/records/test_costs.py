@@ -6,8 +6,16 @@ import json
 
 import pytest
 
+from benchmarks.common.paths import RECORDS, ROOT
 from benchmarks.records import costs, stage_times
-from benchmarks.records.costs import Cost, count_cost, measure_core_times, read_record, tabulate_costs
+from benchmarks.records.costs import (
+    Cost,
+    count_cost,
+    measure_core_times,
+    read_record,
+    tabulate_costs,
+    tabulate_times,
+)
 from harness.config.load import load_scale
 from harness.errors import HarnessError
 from harness.pipeline.manifest import Manifest
@@ -60,10 +68,12 @@ def test_stages_that_runs_share_cost_once_and_slower_cores_cost_more():
 
 
 def test_price_is_that_of_the_option(monkeypatch):
-    monkeypatch.setattr(costs, "count_cost", lambda *_: Cost(40, 2.0, 6.0, 2.0, 3_000_000_000))
+    monkeypatch.setattr(costs, "count_cost", lambda *_: Cost(40, 2.0, 6.0, 2.0, 0.1, 3_000_000_000))
     rows = tabulate_costs(measure_core_times([ROW]), 0.5)
-    assert "| a language, 14m | 40 | 2.0 | 6.0 | 2.0 | 10.0 | 5.0 | 3 GB |" in rows
-    assert "| 200 languages, three sizes | 8,000 | 400 | 1,200 | 400 | 2,000 | 1,000 | 600 GB |" in rows
+    assert "| a language, 14m | 40 | 2.0 | 6.0 | 2.0 | 10.0 | 5.0 | 0.1 | 3 GB |" in rows
+    assert (
+        "| 200 languages, three sizes | 8,000 | 400 | 1,200 | 400 | 2,000 | 1,000 | 20.0 | 600 GB |" in rows
+    )
 
 
 def test_folder_without_one_record_is_one_line(tmp_path):
@@ -71,3 +81,16 @@ def test_folder_without_one_record_is_one_line(tmp_path):
         read_record(tmp_path)
     (tmp_path / "stages_cpu.json").write_text(json.dumps({"stages": [ROW]}))
     assert read_record(tmp_path) == [ROW]
+
+
+@pytest.mark.parametrize("name", ["stages", "store", "cells"])
+def test_page_has_the_figures_of_the_records(name):
+    (record,) = RECORDS.glob(f"{name}_*.md")
+    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    rows = read_record(RECORDS)
+    if name == "stages":
+        lines = [*tabulate_times(rows), *tabulate_costs(measure_core_times(rows), costs.PRICE)]
+    else:
+        lines = [line for line in record.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    assert f"`benchmarks/records/{record.name}`" in page
+    assert [line for line in lines if line not in page] == [], f"see `python -m benchmarks.records {name}`"
