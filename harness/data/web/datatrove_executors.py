@@ -17,7 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
 from copy import deepcopy
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,21 +54,21 @@ class _LocalExecutor(LocalPipelineExecutor):  # type: ignore[misc]
             return
         context = get_context("forkserver")
         context.set_forkserver_preload(["__main__", "harness.data.web.pipelines"])
-        with ProcessPoolExecutor(
-            min(self.workers, len(ranks)), mp_context=context, initializer=_end_with_parent
-        ) as pool:
-            futures = [pool.submit(self.run_quietly, rank) for rank in ranks]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BrokenProcessPool as fault:
-                raise HarnessError(
-                    "corpus: expected workers that end their tasks; got one that was killed, as happens "
-                    "where memory is short; run the same command again, with fewer --workers: finished files "
-                    "are kept"
-                ) from fault
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        others = set(active_children())
+        number = min(self.workers, len(ranks))
+        pool = ProcessPoolExecutor(number, mp_context=context, initializer=_end_with_parent)
+        try:
+            for future in as_completed([pool.submit(self.run_quietly, rank) for rank in ranks]):
+                future.result()
+        except BrokenProcessPool as fault:
+            raise HarnessError(
+                "corpus: expected workers that end their tasks; got one that was killed, as happens where "
+                "memory is short; run the same command again, with fewer --workers: finished files are kept"
+            ) from fault
+        finally:  # after an error or Ctrl-C, tasks that still run are made again by the next command
+            for worker in set(active_children()) - others:
+                worker.kill()
+            pool.shutdown(cancel_futures=True)
 
     def run_quietly(self, rank: int) -> None:
         """Run one task; its log is in the folder of logs alone."""
