@@ -1,6 +1,6 @@
 """Time the plan of a grid of 200 languages × 13 recipes, and a grid of 2,000 cells that do nothing.
 
-    python -m benchmarks.grids cells [--languages 200] [--executor local|ray] [--record FOLDER]
+    python -m benchmarks.grids cells [--languages 200] [--executors local ray] [--record FOLDER]
 
 The data folder has a little text and one task of each language. `mini` trains its teacher on all of them, so
 that every cell's plan names all texts. A cell does nothing, but has a worker or a task of Ray, and the
@@ -52,22 +52,21 @@ def run_command(*words: str) -> tuple[dict[str, float], str]:
     }, printed.getvalue()
 
 
-def time_grids(folder: Path, number: int, executor: str) -> dict[str, dict[str, float]]:
-    """Return the seconds and the number of cells of each command."""
+def time_grids(folder: Path, number: int, executors: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return the seconds and the number of cells of the plan, and of the grid by each executor."""
     languages = write_data(folder / "data", number)
-    timed = {}
-    for name, count in (("plan", PLANNED), ("grid", EMPTY)):
-        file = folder / f"{name}.yaml"
-        grid = {"languages": languages, "recipes": list_recipes()[:count], "data": str(folder / "data")}
-        file.write_text(json.dumps(grid), encoding="utf-8")
-        options = ["--runs", str(folder / "runs")]
-        options += ["--format", "tsv"] if name == "plan" else ["--executor", executor, "--workers", "2"]
-        with patch("harness.cli.grids.CellCall", EmptyCall):
-            seconds, printed = run_command(name, str(file), *options)
-        title = "plan" if name == "plan" else executor
-        timed[title] = {"cells": number * count, **seconds}
-        if name == "plan" and printed.count("\n") != number * count + 1:
-            raise ValueError(f"expected a line for each of {number * count} cells")
+    plan, grid = folder / "plan.yaml", folder / "grid.yaml"
+    for file, count in ((plan, PLANNED), (grid, EMPTY)):
+        content = {"languages": languages, "recipes": list_recipes()[:count], "data": str(folder / "data")}
+        file.write_text(json.dumps(content), encoding="utf-8")
+    seconds, printed = run_command("plan", str(plan), "--format", "tsv")
+    if printed.count("\n") != number * PLANNED + 1:
+        raise ValueError(f"expected a line for each of {number * PLANNED} cells")
+    timed = {"plan": {"cells": number * PLANNED, **seconds}}
+    with patch("harness.cli.grids.CellCall", EmptyCall):
+        for executor in executors:
+            options = ["--executor", executor, "--workers", "2", "--runs", str(folder / executor)]
+            timed[executor] = {"cells": number * EMPTY, **run_command("grid", str(grid), *options)[0]}
     return timed
 
 
@@ -75,13 +74,17 @@ def main(given: Sequence[str] | None = None) -> int:
     """Print the table, and write the record where asked."""
     parser = make_parser("benchmarks.grids cells", __doc__)
     parser.add_argument("--languages", type=int, default=200)
-    parser.add_argument("--executor", choices=["local", "ray"], default="local")
+    parser.add_argument("--executors", nargs="+", choices=["local", "ray"], default=["local"])
     parser.add_argument("--record", type=Path, help="folder to write the record to")
     asked = parser.parse_args(given)
     with tempfile.TemporaryDirectory() as scratch:
-        timed = time_grids(Path(scratch), asked.languages, asked.executor)
+        timed = time_grids(Path(scratch), asked.languages, asked.executors)
     lines = ["| command | cells | seconds | seconds of a processor |", "|---|---:|---:|---:|"]
-    titles = {"plan": "`harness plan --format tsv`", "local": "`harness grid`, two workers", "ray": "on Ray"}
+    titles = {
+        "plan": "`harness plan --format tsv`",
+        "local": "`harness grid`, two workers",
+        "ray": "`harness grid --executor ray`",
+    }
     for name, one in timed.items():
         lines.append(f"| {titles[name]} | {one['cells']:,} | {one['wall_s']} | {one['cpu_s']} |")
     print("\n".join(lines))

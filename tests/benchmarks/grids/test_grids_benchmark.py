@@ -21,10 +21,10 @@ def test_cells_that_do_nothing_are_planned_run_and_collected(tmp_path, monkeypat
     read, real, call = [], plan.hash_path, grids.CellCall
     monkeypatch.setattr(plan, "hash_path", lambda path: read.append(path) or real(path))
     monkeypatch.setattr(cells, "EMPTY", 4)
-    timed = cells.time_grids(tmp_path, 2, "local")
+    timed = cells.time_grids(tmp_path, 2, ["local"])
     assert {name: one["cells"] for name, one in timed.items()} == {"plan": 26, "local": 8}
     assert grids.CellCall is call
-    results = (tmp_path / "runs" / "grids" / "grid" / "results.json").read_text()
+    results = (tmp_path / "local" / "grids" / "grid" / "results.json").read_text()
     assert results.count('"state": "missing"') == 8
     collected = [path for path in read if read.count(path) > 5]
     assert not collected, "each text is read once for each kind of teacher, not once for each cell"
