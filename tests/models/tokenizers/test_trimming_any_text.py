@@ -180,3 +180,17 @@ def test_rows_between_tokens_are_dropped(kind, added, request, lines, tmp_path, 
     weights = [one.get_input_embeddings().weight for one in (model, small)]
     for token, number in old.items():
         assert weights[1][new[token]].equal(weights[0][number])
+
+
+@pytest.mark.parametrize("words_at_once", [1, 1 << 18])
+def test_tokens_are_counted_as_of_lines_tokenised_whole(configuration, lines, words_at_once, monkeypatch):
+    monkeypatch.setattr("harness.models.tokenizers.counting._MOST_WORDS", words_at_once)
+    tokenizer = configuration.tokenizer
+    backend = tokenizer.backend_tokenizer
+    added = [token.content for token in backend.get_added_tokens_decoder().values()][:20]
+    texts = [*lines[:3], *draw_texts(400, 0, list(tokenizer.get_vocab())[:200]), "", " ", " a  b ", "▁a ▁"]
+    texts += [f"{before}{token}{after}" for token in added for before in ("", "a ") for after in ("", "b c")]
+    expected = np.zeros(len(tokenizer), np.int64)
+    for encoding in backend.encode_batch_fast(texts, add_special_tokens=False):
+        np.add.at(expected, np.asarray(encoding.ids, np.int64), 1)
+    np.testing.assert_array_equal(count_tokens(tokenizer, texts), expected)
