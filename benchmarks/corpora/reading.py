@@ -1,4 +1,4 @@
-"""Prepare and pack the text of a data folder as a run's stages do, and print the peak of the memory.
+"""Prepare and pack the text of a data folder as a run's stages do, for its memory to be watched.
 
 python -m benchmarks.corpora.reading DATA LANGUAGE…
 """
@@ -15,7 +15,6 @@ from typing import Any
 from harness.data import corpus
 from harness.data.batches import bucket_batches, pack
 from harness.data.folder import read_corpus
-from harness.pipeline.memory import read_peak_bytes
 
 _LENGTH = 128
 
@@ -31,7 +30,7 @@ class WordLengths:
 
 
 def main(given: Sequence[str]) -> int:
-    """Prepare and pack the text of all the languages together; print the peak in bytes."""
+    """Prepare and pack the text of all the languages together, and read the rows in batches."""
     data, *languages = given
     documents: Iterator[corpus.Document] = chain.from_iterable(
         read_corpus(Path(data), language) for language in languages
@@ -46,7 +45,6 @@ def main(given: Sequence[str]) -> int:
         batches = bucket_batches(packed.lengths, 64 * _LENGTH, 0, 0)
         tokens = sum(len(packed[row]) for batch in batches for row in batch)
         assert tokens == packed.lengths.sum()
-    print(read_peak_bytes())
     return 0
 
 

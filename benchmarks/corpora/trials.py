@@ -15,7 +15,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from harness.data.folder import read_corpus
 
 _NAME = re.compile(r"d(\d+)(c?)")
 _POLL_S = 0.1
+READING = (sys.executable, "-m", "benchmarks.corpora.reading")
 LEAST_RECALL = 0.99
 MOST_RATIO = 1.25
 """Of the peaks of memory between the sizes."""
@@ -39,8 +41,8 @@ class Outcome:
 
     Attributes:
         megabytes: of generated text.
-        peak_mb: the largest resident memory of one process.
-        reading_mb: the peak of a process that prepares and packs the written text.
+        peak_mb: the most memory of one process, without mapped files.
+        reading_mb: likewise of a process that prepares and packs the written text.
         time_s: of the whole command.
         duplicates: planted near-duplicates.
         missed: of them, in the written text.
@@ -85,9 +87,9 @@ def main(given: Sequence[str]) -> int:
                    "--lang", ",".join(planted.codes), "--data", str(folder / "data"),
                    "--workers", str(options.workers)]  # fmt: skip
         began_s = time.monotonic()
-        outcome.peak_mb = _run(command, folder / "text") / 1e6
+        outcome.peak_mb = _make(command, folder / "text") / 1e6
         outcome.time_s = time.monotonic() - began_s
-        outcome.reading_mb = _read(folder / "text", planted.codes) / 1e6
+        outcome.reading_mb = _run([*READING, str(folder / "text"), *planted.codes]) / 1e6
         _compare(planted, folder / "text", outcome)
         if number == 0:
             _repeat(command, folder, outcome, options.kills, ray=options.ray)
@@ -102,29 +104,27 @@ def main(given: Sequence[str]) -> int:
     return 0 if all(one.is_good for one in outcomes) and max(ratios) <= MOST_RATIO else 1
 
 
-def _read(text: Path, codes: Sequence[str]) -> int:
-    """Return the peak of the memory of a process that reads the written text."""
-    command = [sys.executable, "-m", "benchmarks.corpora.reading", str(text), *codes]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+def _make(command: Sequence[str], out: Path, kill_after: int | None = None) -> int:
+    """Make a corpus, or kill the command after a number of finished tasks; return its peak."""
+    done = (
+        (lambda: len(list(out.glob(".corpus-*/tasks/*/completions/*"))) >= kill_after) if kill_after else None
+    )
+    return _run([*command, "--out", str(out)], done)
 
 
-def _run(command: Sequence[str], out: Path, kill_after: int | None = None) -> int:
-    """Run a command and return its largest process's peak memory; kill it after some finished tasks."""
+def _run(command: Sequence[str], is_enough: Callable[[], bool] | None = None) -> int:
+    """Run a command, or kill it when it is enough; return the most memory of one of its processes.
+
+    The memory is a process's own: without files that are mapped, of which the system keeps what fits.
+    """
     peak = 0
-    with subprocess.Popen(
-        [*command, "--out", str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    ) as run:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as run:
         watched = psutil.Process(run.pid)
         while run.poll() is None:
-            try:
-                family = [watched, *watched.children(recursive=True)]
-                peak = max([peak, *(one.memory_info().rss for one in family)])
-            except psutil.NoSuchProcess:
-                pass
-            if (
-                kill_after is not None
-                and len(list(out.glob(".corpus-*/tasks/*/completions/*"))) >= kill_after
-            ):
+            with suppress(psutil.NoSuchProcess):
+                used = [one.memory_info() for one in (watched, *watched.children(recursive=True))]
+                peak = max([peak, *(one.rss - one.shared for one in used)])
+            if is_enough is not None and is_enough():
                 run.send_signal(signal.SIGKILL)
                 return peak
             time.sleep(_POLL_S)
@@ -135,14 +135,14 @@ def _run(command: Sequence[str], out: Path, kill_after: int | None = None) -> in
 
 def _compare(planted: Planted, out: Path, outcome: Outcome) -> None:
     """Count what is in the written text and should not be, and the other way round."""
-    keys = [leak_key(sentence) for sentence in planted.sentences]
     for code in planted.codes:
+        keys = [leak_key(one) for one in planted.sentences if f" {code}" in one]
         kept: set[tuple[int, bool]] = set()
         for document in read_corpus(out, code):
             number, copy = _NAME.match(document[0]).groups()  # type: ignore[union-attr]
             kept.add((int(number), bool(copy)))
             text = leak_key("".join(document))
-            outcome.leaks += any(key in text for key in keys if key[:3] in text)
+            outcome.leaks += any(key in text for key in keys)
         duplicates = set(planted.duplicates[code])
         outcome.duplicates += len(duplicates)
         outcome.missed += sum({(one, False), (one, True)} <= kept for one in duplicates)
@@ -156,12 +156,12 @@ def _repeat(command: Sequence[str], folder: Path, outcome: Outcome, kills: int, 
     first = _digest(folder / "text")
     tasks = len(list((folder / "src").rglob("*.jsonl")))
     for number in range(kills):
-        _run(command, folder / "killed", kill_after=1 + number * (2 * tasks + 15) // kills)
-        _run(command, folder / "killed")
+        _make(command, folder / "killed", kill_after=1 + number * (2 * tasks + 15) // kills)
+        _make(command, folder / "killed")
         outcome.equal[f"kill {number + 1}"] = _digest(folder / "killed") == first
         shutil.rmtree(folder / "killed")
     if ray:
-        _run([*command, "--executor", "ray"], folder / "ray")
+        _make([*command, "--executor", "ray"], folder / "ray")
         outcome.equal["ray"] = _digest(folder / "ray") == first
 
 
