@@ -70,7 +70,7 @@ check: $(READY) lint ## style, types, the import law, and lint
 
 lint: $(LINTERS) ## the container file, the workflows and the shell scripts
 	@$(VENV)/bin/hadolint docker/Dockerfile
-	@$(VENV)/bin/shellcheck .ci/run .ci/packaging .ci/container .ci/aarch64 .ci/torch docker/image docker/reproduce docker/runner docker/slim
+	@$(VENV)/bin/shellcheck .ci/run .ci/bucket .ci/packaging .ci/container .ci/aarch64 .ci/torch docker/image docker/reproduce docker/runner docker/slim
 	@$(VENV)/bin/actionlint -shellcheck $(VENV)/bin/shellcheck -pyflakes ""
 	@$(VENV)/bin/zizmor --offline --quiet .github
 
