@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.report.escaping import drop_control_characters
+from harness.report.hub_licences import name_licence
 from harness.tasks import TASKS
+
+_HUB_ID = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?")
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,15 @@ def render_head(
     """
     from huggingface_hub import ModelCardData  # noqa: PLC0415  the core does without
 
+    identifier, licence_name = name_licence(licence)
+    base_model = _clean(base_model)
     data = ModelCardData(
         language=_clean(language),
-        license=_clean(licence) or "unknown",
+        license=identifier,
+        license_name=licence_name,
         library_name=library,
         pipeline_tag=pipeline,
-        base_model=_clean(base_model),
+        base_model=base_model if _HUB_ID.fullmatch(base_model or "") else None,
         datasets=sorted({one.source for one in scores if one.source}) or None,
         metrics=sorted({_name_metric(one.metric) for one in scores}) or None,
         tags=list(tags),

@@ -171,11 +171,14 @@ def read_head(card: str) -> dict[str, object]:
     return yaml.safe_load(card.split("---\n")[1])
 
 
-@pytest.mark.parametrize("licence", ["no", "1.0", "custom: see NOTICE", "Għalija # biss", None])
-def test_the_head_of_a_card_keeps_words_that_yaml_would_convert(scored, licence):
+@pytest.mark.parametrize(
+    ("licence", "name"),
+    [("no", "no"), ("1.0", "1.0"), ("custom: see NOTICE", "custom-see-notice"), ("Lab # 2", "lab-2")],
+)
+def test_the_head_of_a_card_keeps_words_that_yaml_would_convert(scored, licence, name):
     record = json.loads((scored / RECORD).read_text(encoding="utf-8"))
     head = read_head(render_model_card(record | {"language": "no", "licence": licence}))
-    assert (head["language"], head["license"]) == ("no", licence or "unknown")
+    assert (head["language"], head["license"], head["license_name"]) == ("no", "other", name)
 
 
 def test_the_ort_layout_has_its_own_format_and_the_operators_of_a_reduced_build(scored):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+import fastjsonschema
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from harness.report.model_card import render_model_card
@@ -46,6 +48,60 @@ def check_card(card: str) -> dict[str, object]:
     return value
 
 
+RULES = {
+    "type": "object",
+    "required": ["license", "library_name", "pipeline_tag", "tags"],
+    "properties": {
+        "license": {"enum": ["unknown", "other", "mit", "cc-by-4.0"]},
+        "license_name": {"type": "string", "pattern": "^[a-z0-9.+-]+$"},
+        "library_name": {"enum": ["transformers", "transformers.js", "onnx"]},
+        "pipeline_tag": {"enum": ["token-classification", "text-classification", "fill-mask"]},
+        "base_model": {"type": "string", "pattern": "^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$"},
+        "tags": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "metrics": {"type": "array", "items": {"enum": ["accuracy", "f1"]}},
+        "model-index": {
+            "type": "array",
+            "items": {
+                "required": ["name", "results"],
+                "properties": {
+                    "results": {
+                        "items": {
+                            "required": ["task", "dataset", "metrics"],
+                            "properties": {
+                                "task": {"required": ["type"]},
+                                "dataset": {"required": ["type", "name"]},
+                                "metrics": {"items": {"required": ["type", "value"]}, "minItems": 1},
+                            },
+                        }
+                    }
+                },
+            },
+        },
+    },
+    "if": {"properties": {"license": {"const": "other"}}},
+    "then": {"required": ["license_name"]},
+}
+"""What the hub's documentation of cards asks of the head of a model's card."""
+follow_rules = fastjsonschema.compile(RULES)
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [("MIT", ("mit", None)), ("CC BY 4.0", ("cc-by-4.0", None)), ("MAKIA 1", ("other", "makia-1"))],
+)
+def test_head_follows_the_rules_of_the_hub(results: Results, licence, expected):
+    teacher = {"name": "intfloat/multilingual-e5-small", "revision": 40 * "a"}
+    lineage = {"teacher": teacher, "licences": {"teacher": licence, "data": []}, "steps": []}
+    card = render_student_card(results, lineage)
+    head = yaml.safe_load(card.split("---\n")[1])
+    follow_rules(head)
+    assert (head["license"], head.get("license_name")) == expected
+    assert head["base_model"] == teacher["name"]
+    read = ModelCard(card).data
+    assert {one.task_name for one in read.eval_results} == set(results.declared.tasks)
+    assert read.to_dict()["license"] == expected[0]
+
+
 def test_student_card_escapes_what_it_quotes(results: Results):
     fields = ("language", "language_name", "recipe", "scale", "recipe_source", "teacher")
     run = results.run.model_copy(update=dict.fromkeys(fields, HOSTILE))
@@ -57,7 +113,8 @@ def test_student_card_escapes_what_it_quotes(results: Results):
         "steps": [step],
     }
     head = check_card(render_student_card(results.model_copy(update={"run": run, "models": models}), lineage))
-    assert head.keys() >= {"language", "license", "library_name", "pipeline_tag", "base_model", "tags"}
+    assert head.keys() >= {"language", "license", "library_name", "pipeline_tag", "tags"}
+    assert "base_model" not in head
     assert len(head["model-index"][0]["results"]) == len(results.declared.tasks)
 
 
@@ -95,7 +152,8 @@ def record():
 def test_model_card_escapes_what_it_quotes(record):
     head = check_card(render_model_card(record))
     assert head.keys() == {
-        "language", "license", "library_name", "pipeline_tag", "base_model", "metrics", "tags", "model-index",
+        "language", "license", "license_name", "library_name", "pipeline_tag", "metrics", "tags",
+        "model-index",
     }  # fmt: skip
     result = head["model-index"][0]["results"][0]
     assert result["task"]["type"] == "token-classification"
