@@ -7,17 +7,19 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
 from harness.api import LabelledSpan, LabelledWord, PairScore, Prediction, VocabularyChoice
-from harness.cli import pairs, push, vocabularies
+from harness.cli import grids, pairs, push, vocabularies
 from harness.cli.app import app, print_table
 from harness.cli.doctor import Check
 from harness.cli.labelling import _print_prediction
 from harness.cli.watch import _tabulate_stages
+from harness.config.grid import Cell
 from harness.deploy.push import Upload
 from harness.models.tokenizers.sizes import TokenisedText, VocabularySize
 from harness.pipeline.plan import Plan, Stage
@@ -41,7 +43,7 @@ def terminal(monkeypatch):
             highlight=False,
             legacy_windows=False,
         )
-        for module in ("app", "watch", "recipes", "machine", "export", "score", "labelling"):
+        for module in ("app", "watch", "recipes", "machine", "export", "score", "labelling", "grids"):
             monkeypatch.setattr(sys.modules[f"harness.cli.{module}"], "out", console)
         run()
         return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).rstrip()
@@ -153,7 +155,18 @@ def print_vocabulary():
     print_table(vocabularies._tabulate(choices))
 
 
+def print_grid():
+    """Print how far the cells of a grid are."""
+    cells = [Cell("mt", "compact2026@14m", "laptop", None), Cell("sw", "gurgurov2025", "mini", 2)]
+    done = [(cells[0], 12, 40), (cells[1], 0, 0)]
+    planned = SimpleNamespace(grid=SimpleNamespace(name="languages-of-the-islands"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grids, "count_done", lambda *_: done)
+        grids.print_progress(planned, Path("runs"))
+
+
 TABLES = {
+    "grid": print_grid,
     "doctor": print_doctor,
     "vocabulary": print_vocabulary,
     "pairs": print_pairs,
