@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.errors import HarnessError, first_line
+from harness.pipeline.mirror import VARIABLE as MIRROR
 from harness.pipeline.workers import Call, Message, answer
 
-_PASSED = ("HARNESS_MIRROR", "HF_", "OMP_WAIT_POLICY", "THP_", "TOKENIZERS_", "TRANSFORMERS_")
+_PASSED = (MIRROR, "HF_", "OMP_WAIT_POLICY", "THP_", "TOKENIZERS_", "TRANSFORMERS_")
 """Beginnings of the variables that tasks on other machines get too; Ray itself sets the number of threads."""
 _CHECK_S, _TRIES = 5.0, 4
 """Seconds between looks at the head node, and looks without an answer after which it is gone."""

@@ -81,7 +81,7 @@ class LatencyFacts(Facts):
 
 
 class GateFacts(Facts):
-    """The verdict of the quality gate on a copy: the fields of `harness.measure.gate.Verdict`."""
+    """The verdict of the quality gate on a copy: the fields of `harness.measure.gate.GateVerdict`."""
 
     metric: str
     part: str
