@@ -47,6 +47,7 @@ def compare_vocabularies(
     tokens: Sequence[int] = (),
     coverages: Sequence[float] = (),
     document_fractions: Sequence[float] = (),
+    task_text: bool = False,
 ) -> list[VocabularyChoice]:
     """Trim a model's tokenizer to several sizes, and tokenise held-out text and the tasks' test parts.
 
@@ -59,6 +60,7 @@ def compare_vocabularies(
         tokens: numbers of tokens to keep, the most frequent.
         coverages: shares of the text's tokens that the kept ones make up.
         document_fractions: keep tokens in at least such a share of a language's documents.
+        task_text: count the tasks' training parts, too, as the step ``trim: {task_text: true}`` does.
 
     Raises:
         UsageError: the folder has no text of a language.
@@ -75,7 +77,14 @@ def compare_vocabularies(
     splits = [
         corpus.prepare(read_corpus(root, one), _HELD_OUT_FRACTION, _SEED, excluded) for one in languages
     ]
-    counted = sizes.count_languages(model.tokenizer, [split.train for split in splits])
+    counted_text = [split.train for split in splits]
+    if task_text:
+        labelled = (_read_task_texts(root, [one], "train").values() for one in languages)
+        counted_text = [
+            [*documents, *([text] for texts in by_task for text in texts)]
+            for documents, by_task in zip(counted_text, labelled, strict=True)
+        ]
+    counted = sizes.count_languages(model.tokenizer, counted_text)
     held_out = [line for split in splits for document in split.held_out for line in document]
     choices = {
         "all": np.arange(model.shape.vocabulary),
@@ -89,18 +98,18 @@ def compare_vocabularies(
             for one in document_fractions
         },
     }
-    texts = {HELD_OUT: held_out, **_read_test_texts(root, languages)}
+    texts = {HELD_OUT: held_out, **_read_task_texts(root, languages, "test")}
     return [
         VocabularyChoice(size, model.shape.model_copy(update={"vocabulary": size.num_tokens}).num_parameters)
         for size in sizes.measure_sizes(model.tokenizer, choices, texts)
     ]
 
 
-def _read_test_texts(root: Path, languages: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """Return the texts of the test part of each task that the folder has in one of the languages."""
+def _read_task_texts(root: Path, languages: Sequence[str], part: str) -> Mapping[str, Sequence[str]]:
+    """Return the texts of a part of each task that the folder has in one of the languages."""
     texts: dict[str, list[str]] = {}
     for name, task in TASKS.items():
         for language in languages:
-            if (root / name / language / f"test{task.format.ending}").is_file():
-                texts.setdefault(name, []).extend(sorted(read_part_texts(root, name, language, "test")))
+            if (root / name / language / f"{part}{task.format.ending}").is_file():
+                texts.setdefault(name, []).extend(sorted(read_part_texts(root, name, language, part)))
     return texts

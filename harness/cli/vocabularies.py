@@ -34,6 +34,10 @@ def vocabulary(
     document_fraction: Annotated[
         str, typer.Option(metavar="0.0005", help="or the least share of documents that a kept token is in")
     ] = "",
+    task_text: Annotated[
+        bool,
+        typer.Option("--task-text", help="count the tasks' training parts, too (trim: {task_text: true})"),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what trimming to different numbers of tokens does to a language's text, before any training."""
@@ -45,6 +49,7 @@ def vocabulary(
             tokens=_parse(tokens, int, "--tokens", "whole numbers, as 8000,16000"),
             coverages=_parse(coverage, float, "--coverage", "shares, as 0.99,0.999"),
             document_fractions=_parse(document_fraction, float, "--document-fraction", "shares, as 0.0005"),
+            task_text=task_text,
         )
     if as_json:
         print_json([asdict(choice) for choice in choices])

@@ -55,6 +55,18 @@ def test_text_is_tokenised_as_by_the_trimmed_model(run, places):
             assert measured["tokens_per_word"] == pytest.approx(sum(map(len, after)) / len(after), abs=0.05)
 
 
+def test_words_of_training_parts_are_counted_where_requested(run, places):
+    _, data = places
+    for path in (data / "corpus/mt").iterdir():
+        path.write_text(
+            "\n".join(f"word1 word2 {'word3 ' * number}" for number in range(40)), encoding="utf-8"
+        )
+    (plain,), (counted,) = (run("--coverage", "1", *more)[1:] for more in ((), ("--task-text",)))
+    assert counted["size"]["num_tokens"] > plain["size"]["num_tokens"]
+    unchanged = [one["size"]["texts"]["topic"]["words_unchanged_fraction"] for one in (plain, counted)]
+    assert unchanged[0] < unchanged[1]
+
+
 def test_the_whole_vocabulary_leaves_every_word_as_it_is(run):
     whole, *others = run()
     assert whole["size"]["num_tokens"] == 60
