@@ -60,7 +60,7 @@ def compare_vocabularies(
         tokens: numbers of tokens to keep, the most frequent.
         coverages: shares of the text's tokens that the kept ones make up.
         document_fractions: keep tokens in at least such a share of a language's documents.
-        task_text: count the tasks' training parts, too, as the step ``trim: {task_text: true}`` does.
+        task_text: count the tasks' training parts, too, which are part of the text with ``task_text``.
 
     Raises:
         UsageError: the folder has no text of a language.

@@ -36,7 +36,7 @@ def vocabulary(
     ] = "",
     task_text: Annotated[
         bool,
-        typer.Option("--task-text", help="count the tasks' training parts, too (trim: {task_text: true})"),
+        typer.Option("--task-text", help="count the tasks' training parts, too, as the scale laptop does"),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

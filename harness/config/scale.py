@@ -93,10 +93,16 @@ class _Sourced(Strict):
 
 
 class CorpusSettings(_Sourced):
-    """The text to train on; `lines` is the most that is read of a language (None: all of it)."""
+    """The text to train on.
+
+    `lines`: the most that is read of a language (None: all of it).
+    `task_text`: whether the texts of the tasks' training parts are part of it, without their labels. A small
+    corpus is often of one kind, as a Bible, and lacks words of the texts that the student will read.
+    """
 
     lines: Count | None = None
     held_out_fraction: Share
+    task_text: bool = False
 
 
 class Tasks(_Sourced):

@@ -131,6 +131,7 @@ def plan_corpus(
     *,
     lines: int | None = None,
     source_language: str | None = None,
+    task_text: bool = False,
 ) -> Stage:
     """Return a stage that reads, cleans and splits the text of some languages.
 
@@ -140,6 +141,7 @@ def plan_corpus(
         scale: for the source, its sizes and the seed.
         lines: the most that is read of a language; None: as many as the scale says.
         source_language: of these two languages, whose text is mixed into the text of the other.
+        task_text: whether the texts of the training parts of the stage `tasks` are added.
     """
     excluded = {language: list(available.excluded) for language, available in tasks.items()}
     config: dict[str, Any] = {
@@ -159,7 +161,8 @@ def plan_corpus(
     inputs = _name_inputs(scale.corpus.folder, [f"corpus/{language}" for language in tasks])
     named = [f"{task}/{language}" for language, names in excluded.items() for task in names]
     parts = [_name_part(task, part) for task in named for part in KEPT_OUT]
-    return make_stage(id, "corpus", config, inputs | _name_inputs(scale.tasks.folder, parts))
+    labelled = {"tasks": "tasks"} if task_text else {}
+    return make_stage(id, "corpus", config, {**inputs, **_name_inputs(scale.tasks.folder, parts), **labelled})
 
 
 def plan_mixed_corpus(recipe: Recipe, language: str, tasks: LanguageTasks, scale: Scale) -> Stage | None:
@@ -181,6 +184,7 @@ def plan_mixed_corpus(recipe: Recipe, language: str, tasks: LanguageTasks, scale
         {language: tasks, source_language: find_tasks(source_language, scale)},
         scale,
         source_language=source_language,
+        task_text=scale.corpus.task_text,
     )
 
 

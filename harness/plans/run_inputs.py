@@ -61,7 +61,7 @@ def plan_inputs(language: str, recipe: Recipe, scale: Scale) -> RunInputs:
     stages = (
         plan_tasks(language, tasks.scored, scale),  # first: a bad line is refused before anything is trained
         *_plan_teacher(teacher, scale),
-        plan_corpus("corpus", {language: tasks}, scale),
+        plan_corpus("corpus", {language: tasks}, scale, task_text=scale.corpus.task_text),
     )
     if teacher.mlm_head:
         return RunInputs(language, teacher.shape, tasks, TEACHER, stages)

@@ -44,7 +44,5 @@ def make_step_stage(
     step: ResolvedStep,
     inputs: Mapping[str, str | Path],
 ) -> Stage:
-    """Return the stage of a step, which reads the tasks where the step does; the step travels as it is."""
-    if step.reads_tasks:
-        inputs = {**inputs, "tasks": "tasks"}
+    """Return the stage of a step; the step travels to the stage as it is."""
     return make_stage(id, step.kind, {**step.to_config(), "held_out_length": HELD_OUT_LENGTH}, inputs, step)

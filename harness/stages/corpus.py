@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from harness.data import corpus
@@ -13,9 +14,10 @@ from harness.data.examples import SPLITS, Absent
 from harness.data.folder import read_part_texts
 from harness.data.sources import open_corpus, open_task
 from harness.errors import HarnessError
-from harness.stages.io.artifacts import locate_corpus
+from harness.stages.io.artifacts import locate_corpus, read_task
 from harness.stages.io.data import find_source
 from harness.stages.io.facts import CorporaFacts, CorpusFacts
+from harness.tasks import TASKS
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -26,7 +28,8 @@ def run(context: Context) -> CorporaFacts:
 
     With a source language (then there is a single language), ``train.txt`` contains about as many lines of
     the source language as of the language itself, alternating by document; ``held_out.txt`` is the language's
-    own.
+    own. With the stage `tasks` as an input, the texts of the tasks' training parts are read after the text of
+    the language.
 
     Invariants: no written file contains a line of the dev or test part of any task, in any of the languages
     that are read (a sentence often occurs in two languages). Lines that the language itself holds out are not
@@ -41,7 +44,8 @@ def run(context: Context) -> CorporaFacts:
         folder.mkdir(exist_ok=True)
         with TemporaryDirectory(dir=context.out) as name:
             spare = Path(name)
-            prepared, facts[language] = _prepare(context, language, scored, spare / "own")
+            labelled = {} if "tasks" not in context.inputs else _read_training_texts(context)
+            prepared, facts[language] = _prepare(context, language, scored, spare / "own", labelled)
             corpus.write_part(folder, "held_out", prepared.stream("held_out"))
             train = prepared.stream("train")
             source_language = context.config.get("source_language")
@@ -56,6 +60,14 @@ def run(context: Context) -> CorporaFacts:
         first = languages[0]
         facts[first] = facts[first].model_copy(update={"unread_tasks": unread})
     return CorporaFacts(facts)
+
+
+def _read_training_texts(context: Context) -> dict[str, list[str]]:
+    """Return the texts of each task's training part, without their labels."""
+    there = [name for name in TASKS if (context.inputs["tasks"] / f"{name}.json").is_file()]
+    return {
+        name: [text for example in read_task(context, name).train for text in example.texts] for name in there
+    }
 
 
 def _read_scored_texts(context: Context) -> tuple[set[str], dict[str, str]]:
@@ -93,13 +105,18 @@ def _mix(own: corpus.PreparedCorpus, source: corpus.PreparedCorpus, seed: int) -
 
 
 def _prepare(
-    context: Context, language: str, exclude: Collection[str], folder: Path
+    context: Context,
+    language: str,
+    exclude: Collection[str],
+    folder: Path,
+    labelled: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[corpus.PreparedCorpus, CorpusFacts]:
     config = context.config
     text = open_corpus(find_source(context, "corpus"), language, config["lines"], config["seed"])
+    further = chain.from_iterable(corpus.group(texts, blank_lines=False) for texts in labelled.values())
     folder.mkdir()
     prepared = corpus.prepare_on_disk(
-        text.documents, config["held_out_fraction"], config["seed"], exclude, folder
+        chain(text.documents, further), config["held_out_fraction"], config["seed"], exclude, folder
     )
     statistics = prepared.statistics
     if not statistics.held_out_documents:
@@ -107,4 +124,5 @@ def _prepare(
             f"corpus: expected at least two documents in '{language}', of which one is held out; got "
             f"{statistics.train_documents}; add text, or separate documents by blank lines"
         )
-    return prepared, CorpusFacts.model_validate({**statistics.as_dict(), "provenance": dict(text.provenance)})
+    described = {"provenance": dict(text.provenance), "task_texts": {k: len(v) for k, v in labelled.items()}}
+    return prepared, CorpusFacts.model_validate(statistics.as_dict() | described)

@@ -68,7 +68,7 @@ _KINDS = (
     # Data
     Kind("tasks", 4, ("data:*/*",), ("*.json",), TasksFacts, "Read the labelled tasks of the language."),
     Kind(
-        "corpus", 2, ("data:*/*",), ("*train.txt", "*held_out.txt"), CorporaFacts,
+        "corpus", 2, ("data:*/*", "tasks"), ("*train.txt", "*held_out.txt"), CorporaFacts,
         "Read, clean and split text; drop every line that the dev or test part of a task contains.",
     ),
     # Teacher
@@ -95,7 +95,7 @@ _KINDS = (
     Kind("prune", 2, _STEP, _MODEL, PruneFacts, "Drop the least important FFN neurons."),
     Kind("narrow", 2, _STEP, _MODEL, StepFacts, "Reduce the width of the hidden states."),
     Kind(
-        "trim", 2, (*_STEP, "tasks"), (*_MODEL, "certificate.json"), TrimFacts,
+        "trim", 2, _STEP, (*_MODEL, "certificate.json"), TrimFacts,
         "Keep the tokens that the language uses.",
     ),
     # Evaluation

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from harness.config.steps.trim import ResolvedTrim
 from harness.data import corpus
 from harness.json_files import write_json
 from harness.models import tokenizers
-from harness.stages.io.artifacts import read_model, read_task, write_step
+from harness.stages.io.artifacts import read_model, write_step
 from harness.stages.io.facts import TrimFacts
-from harness.tasks import TASKS
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -23,16 +22,15 @@ _CERTIFIED_LINES = 512
 def run(context: Context) -> TrimFacts:
     """Write the model with fewer rows, its tokenizer, and ``certificate.json`` about held-out text.
 
-    The single characters of the text stay, so that trimming makes no word unknown. The text is streamed:
+    The single characters of the corpus stay, so that trimming makes no word unknown. The text is streamed:
     memory does not grow with it.
     """
     model, tokenizer = read_model(context)
-    labelled = _read_training_texts(context) if context.get_step(ResolvedTrim).reads_tasks else ()
     trimmed = trim_to_text(
         model,
         tokenizer,
         context.get_step(ResolvedTrim).vocabulary,
-        lambda: chain(_stream_lines(context, "train"), labelled),
+        lambda: _stream_lines(context, "train"),
         held_out=_stream_lines(context, "held_out"),
         progress=context.progress,
     )
@@ -70,13 +68,6 @@ def trim_to_text(
     characters = tokenizers.count_characters(tokenizer, stream_lines())
     keep = tokenizers.choose_tokens(counts, num_tokens, tokenizer, characters)
     return tokenizers.trim_vocabulary(model, tokenizer, keep, list(islice(held_out, _CERTIFIED_LINES)))
-
-
-def _read_training_texts(context: Context) -> list[str]:
-    """Return each text of the tasks' training parts once."""
-    there = [name for name in TASKS if (context.inputs["tasks"] / f"{name}.json").is_file()]
-    tasks = [read_task(context, name) for name in there]
-    return sorted({text for task in tasks for example in task.train for text in example.texts})
 
 
 def _stream_lines(context: Context, part: str) -> Iterator[str]:

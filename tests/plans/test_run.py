@@ -245,14 +245,13 @@ def test_trimmed_teacher_of_a_recipe_that_trims_first_is_scored_once(make_run_pl
     assert of(run_plan, "report").config["unscored"] == ["adapt"]
 
 
-def test_trimming_reads_the_tasks_where_a_recipe_says_so(make_run_plan, data, teacher):
-    trims = [{"tokens": 40}, {"tokens": 40, "task_text": False}, {"tokens": 40, "task_text": True}]
-    plain, stated, counted = (
-        make_run_plan(data=data, teacher=teacher, steps=[{"trim": trim}, {"adapt": {}}]) for trim in trims
+def test_corpus_reads_the_tasks_where_the_scale_says_so(make_run_plan, data, teacher):
+    plain, stated, added = (
+        make_run_plan(data=data, teacher=teacher, changes=changes)
+        for changes in ({}, {"corpus.task_text": False}, {"corpus.task_text": True})
     )
-    assert stated.plan.keys["trim"] == plain.plan.keys["trim"] != counted.plan.keys["trim"]
-    assert of(counted, "trim").inputs == {"model": "teacher", "corpus": "corpus", "tasks": "tasks"}
-    assert "those of the tasks' training parts counted" in counted.steps[0].step.describe()
+    assert stated.plan.keys["corpus"] == plain.plan.keys["corpus"] != added.plan.keys["corpus"]
+    assert of(added, "corpus").inputs == {**of(plain, "corpus").inputs, "tasks": "tasks"}
 
 
 def test_none_scores_nothing_and_keeps_the_text_of_tasks_out_of_the_corpus(make_run_plan, data, teacher):

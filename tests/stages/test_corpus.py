@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from harness.data.examples import TaskData, TextExample
 from harness.errors import HarnessError
 from harness.stages import corpus
+from harness.stages.io.artifacts import write_task
 from harness.stages.io.facts import CorporaFacts, to_json
+from harness.tasks import TASKS
 
 
 def test_one_document_cannot_be_split(corpus_config, data, make_context):
@@ -28,6 +31,31 @@ def test_each_of_several_languages_gets_a_folder(corpus_config, data, make_conte
         f"{language}/{part}.txt" for language in ("mt", "sw") for part in ("train", "held_out")
     }
     assert set(facts.root) == {"mt", "sw"}
+
+
+def test_texts_of_training_parts_are_added_without_those_that_are_scored(corpus_config, data, make_context):
+    lines = {part: [f"{part} {number} kadin" for number in range(40)] for part in ("train", "test")}
+    labelled = data.parent / "tasks"
+    labelled.mkdir()
+    texts = {part: tuple(TextExample(line, "even") for line in lines[part]) for part in lines}
+    texts["train"] += (TextExample(lines["test"][0], "even"),)
+    write_task(labelled / "topic.json", TaskData(TASKS["topic"], "mt", ("even",), dev=(), **texts))
+    (labelled / "manifest.json").write_text("{}", encoding="utf-8")
+    rows = "".join(f"{line}\teven\n" for line in lines["test"])
+    (data / "topic/mt/test.tsv").write_text(f"text\tlabel\n{rows}", encoding="utf-8")
+    names = ("corpus/mt", "topic/mt/dev.tsv", "topic/mt/test.tsv")
+    inputs = {f"data:{name}": data / name for name in names}
+    config = corpus_config | {"excluded_tasks": {"mt": ["topic"]}}
+    plain = make_context(config, inputs, out=data.parent / "plain")
+    added = make_context(config, inputs | {"tasks": labelled}, out=data.parent / "added")
+    assert not corpus.run(plain).root["mt"].task_texts
+    assert corpus.run(added).root["mt"].task_texts == {"topic": 41}
+    before, after = (
+        {line for path in context.out.glob("*.txt") for line in path.read_text("utf-8").splitlines()}
+        for context in (plain, added)
+    )
+    assert after - before == set(lines["train"])
+    assert not after & set(lines["test"])
 
 
 def test_source_language_is_mixed_in_equal_parts(corpus_config, data, make_context):

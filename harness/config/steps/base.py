@@ -38,13 +38,11 @@ class ResolvedStep(Settings):
         outside_config: fields that the config of the step's stage does not hold, since they reach the stage's
             key in another way, as the teacher does by being an input.
         teacher: the earlier model that teaches, by step id; None for a step without a teacher.
-        reads_tasks: whether the step reads the labelled tasks of the run.
     """
 
     kind: ClassVar[str]
-    outside_config: ClassVar[frozenset[str]] = frozenset({"teacher", "reads_tasks"})
+    outside_config: ClassVar[frozenset[str]] = frozenset({"teacher"})
     teacher: str | None = None
-    reads_tasks: bool = False
 
     @abstractmethod
     def describe(self) -> str:

@@ -14,14 +14,11 @@ class Trim(Step):
 
     Attributes:
         tokens: how many tokens stay, special tokens counted; a number, or a ratio of the teacher's.
-        task_text: whether the words of the tasks' training parts are counted, too. A small corpus is often of
-            one kind, as a Bible, and lacks words of the texts that the student will read.
     """
 
     kind = "trim"
     needs = ("trim",)
     tokens: RatioOrCount
-    task_text: bool = False
 
     def resolve(self, models: EarlierModels, amounts: Amounts) -> ResolvedTrim:
         """Return the size of the vocabulary that stays."""
@@ -34,7 +31,7 @@ class Trim(Step):
             raise refusal(f"tokens {tokens} of {whole} leaves no token; keep more")
         if number > current:
             raise refusal(f"tokens {tokens} keeps {number}; the vocabulary is {current} by now; keep fewer")
-        return ResolvedTrim(vocabulary=number, reads_tasks=self.task_text)
+        return ResolvedTrim(vocabulary=number)
 
 
 class ResolvedTrim(ResolvedStep):
@@ -49,5 +46,4 @@ class ResolvedTrim(ResolvedStep):
 
     def describe(self) -> str:
         """Return the number of tokens in words."""
-        counted = ", those of the tasks' training parts counted" if self.reads_tasks else ""
-        return f"{format_count(self.vocabulary)} tokens kept{counted}"
+        return f"{format_count(self.vocabulary)} tokens kept"

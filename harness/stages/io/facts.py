@@ -65,6 +65,7 @@ class CorpusFacts(Facts):
     """The text of one language: the counts of `harness.data.corpus.Statistics`, and where it comes from.
 
     `unread_tasks`: why the texts of a part of a task, as ``topic/mt/dev``, could not be read and kept out.
+    `task_texts`: by task, how many texts of its training part were read.
     """
 
     documents: int
@@ -78,6 +79,7 @@ class CorpusFacts(Facts):
     held_out_documents: int
     held_out_lines: int
     unread_tasks: dict[str, str] = {}
+    task_texts: dict[str, int] = {}
     provenance: dict[str, JsonValue]
 
 
