@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from harness import __version__
-from harness.config.scale import SCORED_MODELS
+from harness.config.score_settings import SCORED_MODELS
 from harness.config.values import MOST_SEED
 from harness.errors import UsageError
 from harness.report.escaping import drop_control_characters

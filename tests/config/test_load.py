@@ -26,7 +26,8 @@ from harness.config import (
 )
 from harness.config.load import update_name
 from harness.config.losses import DISTILL_LOSSES, TASK_LOSSES
-from harness.config.scale import READERS, Finetune, ScoreSettings
+from harness.config.scale import READERS
+from harness.config.score_settings import Finetune, ScoreSettings
 from harness.config.steps import KINDS
 from harness.config.steps.base import PARTS
 from harness.config.steps.shorten import NAMED_LAYERS

@@ -13,11 +13,11 @@ from harness.config.scale import (
     Latency,
     Pretrain,
     Scale,
-    ScoreSettings,
     Tasks,
     Teacher,
     TrainingAmounts,
 )
+from harness.config.score_settings import ScoreSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8").split("## Scales")[1]
 
