@@ -14,11 +14,10 @@ from harness.pipeline.manifest import Manifest
 from harness.precisions import FP32
 from harness.report import results as schema
 from harness.report.exported import ExportResult, PrecisionResult
-from harness.report.finetuning import FinetuningNote
 from harness.report.render import write_results
-from harness.report.texts import HeldOut, Leakage, ReadingNote, Repeats, TaskPart
+from harness.report.texts import HeldOut
 from harness.report.training import TrainingRecord, thin_curve
-from harness.report.values import Cost, Estimate, IntervalValue, SpeedRatio, StudyDescription, TeacherNote
+from harness.report.values import Cost, Estimate, IntervalValue, SpeedRatio, StudyDescription
 from harness.stages.io.export_facts import (
     ExportFacts,
     GraphFacts,
@@ -31,21 +30,24 @@ from harness.stages.io.export_facts import (
 )
 from harness.stages.io.facts import (
     CompareFacts,
-    CorporaFacts,
     FetchFacts,
-    FinetunedScoresFacts,
     PretrainFacts,
     ScoringFacts,
     SizeFacts,
     StepFacts,
-    TasksFacts,
     TrainedStepFacts,
     TrainingFacts,
 )
-from harness.stages.io.finetuning_notes import describe_finetunings, describe_fitting, describe_imbalance
+from harness.stages.io.finetuning_notes import describe_fitting
+from harness.stages.io.result_notes import (
+    collect_finetuning_notes,
+    collect_leakage,
+    collect_reading_notes,
+    collect_repeats,
+    collect_teacher_notes,
+)
 from harness.stages.table import KINDS, read_facts
 from harness.tasks import TASKS
-from harness.units import format_count
 
 if TYPE_CHECKING:
     from harness.pipeline.execute import Context
@@ -173,11 +175,13 @@ def collect_results(config: Mapping[str, Any], read: Manifests) -> schema.Result
         ),
         copies=tuple(_collect_copies(settings.final_student, read.get("precisions"))),
         held_out=tuple(_collect_held_out(settings, read)),
-        leakage=tuple(_collect_leakage(settings.tasks, read["tasks"])),
-        repeats=tuple(_collect_repeats(settings.tasks, read["tasks"])),
-        reading=tuple(_collect_reading_notes(settings.tasks, read)),
-        finetuning=tuple(_collect_finetuning_notes(settings, read)),
-        teacher_notes=tuple(_collect_teacher_notes(read)),
+        leakage=tuple(collect_leakage(settings.tasks, read["tasks"])),
+        repeats=tuple(collect_repeats(settings.tasks, read["tasks"])),
+        reading=tuple(collect_reading_notes(settings.tasks, read)),
+        finetuning=tuple(
+            collect_finetuning_notes(settings.tasks, [one.id for one in settings.with_scores], read)
+        ),
+        teacher_notes=tuple(collect_teacher_notes(read)),
         training=tuple(_collect_training(name, read[name]) for name in trained),
         costs=tuple(_add_costs(model, stages, read) for model, stages in settings.made_by.items()),
         study=settings.study,
@@ -360,79 +364,6 @@ def _collect_held_out(settings: _ReportSettings, read: Manifests) -> Iterator[He
         if manifest is not None and isinstance(facts, StepFacts):
             loss, per_byte = facts.held_out.loss, facts.held_out.loss_per_byte
             yield HeldOut(model=model.id, loss=loss, loss_per_byte=per_byte, key=manifest.key)
-
-
-def _collect_finetuning_notes(settings: _ReportSettings, read: Manifests) -> Iterator[FinetuningNote]:
-    for task in settings.tasks:
-        imbalance: FinetuningNote | None = None
-        for model in settings.with_scores:
-            manifest = read[f"score.{task}.{model.id}"]
-            scores = read_facts(manifest, ScoringFacts).scores
-            if not isinstance(scores, FinetunedScoresFacts):
-                continue
-            text = describe_imbalance(scores.majority)
-            if text is not None and imbalance is None:
-                imbalance = FinetuningNote(model=None, task=task, note=text, key=manifest.key)
-                yield imbalance
-            for note in describe_finetunings(scores):
-                yield FinetuningNote(model=model.id, task=task, note=note, key=manifest.key)
-
-
-def _collect_leakage(tasks: tuple[str, ...], manifest: Manifest) -> Iterator[Leakage]:
-    for task in tasks:
-        facts = read_facts(manifest, TasksFacts).root[task]
-        yield Leakage(
-            task=task,
-            dev=facts.leakage.dev,
-            n_dev=facts.dev,
-            test=facts.leakage.test,
-            n_test=facts.test,
-            key=manifest.key,
-        )
-
-
-def _collect_repeats(tasks: tuple[str, ...], manifest: Manifest) -> Iterator[Repeats]:
-    """Return a row for each part of each task, where the manifest has the counts."""
-    for task in tasks:
-        facts = read_facts(manifest, TasksFacts).root[task]
-        sizes: dict[TaskPart, int] = {"train": facts.train, "dev": facts.dev, "test": facts.test}
-        for part, items in sizes.items():
-            if part in facts.repeats:
-                counts = facts.repeats[part].model_dump()
-                yield Repeats(task=task, part=part, items=items, **counts, key=manifest.key)
-
-
-def _collect_teacher_notes(read: Manifests) -> Iterator[TeacherNote]:
-    """Return what was added to a teacher and left out of it before it was used."""
-    for manifest in read.values():
-        facts = read_facts(manifest, BaseModel)
-        if manifest.kind == "head" and isinstance(facts, TrainedStepFacts):
-            note = (
-                "the teacher has no masked-language head; one was fitted on "
-                f"{format_count(facts.training.tokens)} tokens with the encoder frozen"
-            )
-            yield TeacherNote(note=note, key=manifest.key)
-        if isinstance(facts, FetchFacts) and facts.dropped_rows:
-            note = (
-                f"{format_count(facts.dropped_rows)} rows of the teacher's embeddings belong to no token "
-                "and were left out"
-            )
-            yield TeacherNote(note=note, key=manifest.key)
-        if isinstance(facts, FetchFacts):
-            yield from (TeacherNote(note=note, key=manifest.key) for note in facts.tokenizer_notes)
-
-
-def _collect_reading_notes(tasks: tuple[str, ...], read: Manifests) -> Iterator[ReadingNote]:
-    """Return the notes on the scored tasks, then the parts of other tasks that could not be read."""
-    for task in tasks:
-        for note in read_facts(read["tasks"], TasksFacts).root[task].notes:
-            yield ReadingNote(task=task, note=note, key=read["tasks"].key)
-    for manifest in read.values():
-        facts = read_facts(manifest, BaseModel)
-        if isinstance(facts, CorporaFacts):
-            for part, reason in (pair for one in facts.root.values() for pair in one.unread_tasks.items()):
-                note = f"the texts of {part} are not kept out of the corpus: {reason}"
-                yield ReadingNote(task=part.partition("/")[0], note=note, key=manifest.key)
 
 
 def _explain_missing_cells(

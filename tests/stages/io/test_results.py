@@ -67,15 +67,17 @@ def test_notes_and_repeats_of_tasks_and_unread_parts_are_listed(report):
         (task, part) for task in config["tasks"] for part in ("train", "dev", "test")
     }
     noted = {name: one | {"notes": ["a note"]} for name, one in tasks.facts.items()}
-    unread = {name: one | {"unread_tasks": {"nli/mt/dev": "a reason"}} for name, one in corpus.facts.items()}
+    read = {"unread_tasks": {"nli/mt/dev": "a reason"}, "task_texts": {"topic": 1200}}
+    corpora = {name: one | read for name, one in corpus.facts.items()}
     changed = {
         "tasks": tasks.model_copy(update={"facts": noted}),
-        "corpus": corpus.model_copy(update={"facts": unread}),
+        "corpus": corpus.model_copy(update={"facts": corpora}),
     }
     results = collect_results(config, manifests | changed)
     assert results.find_problems() == []
     assert [(one.task, one.note) for one in results.reading] == [
         *((task, "a note") for task in config["tasks"]),
+        ("topic", "1,200 texts of the training part are in the corpus, without labels"),
         ("nli", "the texts of nli/mt/dev are not kept out of the corpus: a reason"),
     ]
 
