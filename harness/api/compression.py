@@ -136,24 +136,55 @@ def trim(
     return Model(trimmed.model, trimmed.tokenizer, model.has_new_head)
 
 
-def shorten(model: Model, layers: int | Sequence[int], *, keep: str = "spread") -> Model:
+def shorten(
+    model: Model,
+    layers: int | Sequence[int],
+    text: Lines = (),
+    *,
+    keep: str = "spread",
+    tokens: int = 8192,
+    batch_tokens: int = 2048,
+    mask_fraction: float = 0.2,
+    sequence_length: int | None = None,
+    seed: int = 1,
+    progress: Progress | None = None,
+) -> Model:
     """Keep some of the layers.
 
     Args:
         model: to shorten.
         layers: how many stay, or the rising indices of those that stay.
-        keep: which stay where a number is given: first, last, strided, strided-last or spread.
+        text: on which the loss without each layer is measured; only ``keep="influence"`` reads it.
+        keep: which stay where a number is given: first, last, strided, strided-last, spread or influence.
+        tokens: of the text that are read; likewise the three after it.
+        batch_tokens: tokens of a batch.
+        mask_fraction: share of the positions to be predicted.
+        sequence_length: tokens of the longest sequence; None: 128, or as many as the model takes.
+        seed: of the masks.
+        progress: called before each layer that influence leaves out.
 
     Raises:
         UsageError: no layer stays, or a layer does not exist.
     """
     shape = model.shape
     number = layers if isinstance(layers, int) else len(layers)
-    values = {"layers": f"{number}/{shape.layers}", "keep": keep if isinstance(layers, int) else list(layers)}
-    step = resolve_step("shorten", ResolvedShorten, values, shape)
+    values: dict[str, Any] = {"layers": f"{number}/{shape.layers}", "keep": keep}
+    shared: dict[str, Any] = {}
+    if not isinstance(layers, int):
+        values["keep"] = list(layers)
+    elif keep == "influence":
+        values |= {"tokens": tokens, "batch_tokens": batch_tokens, "mask_fraction": mask_fraction}
+        length = choose_sequence_length(sequence_length, model)
+        shared = {"sequence_length": length, "precision": "fp32", "seed": seed}
+    step = resolve_step("shorten", ResolvedShorten, values, shape, **shared)
     from harness.models.surgery import axes  # noqa: PLC0415  loads torch
+    from harness.models.surgery.influence import choose_by_influence  # noqa: PLC0415
 
-    return Model(axes.shorten(model.network, step.layers), model.tokenizer, model.has_new_head)
+    kept = step.layers
+    if step.number is not None:
+        batches = list(_make_batches(model, text, step.text))
+        kept, _ = choose_by_influence(model.network, batches, step.number, progress or ignore_progress)
+    return Model(axes.shorten(model.network, kept), model.tokenizer, model.has_new_head)
 
 
 def prune(

@@ -26,6 +26,7 @@ from harness.stages.io.facts import (
     PruneFacts,
     ReportFacts,
     ScoringFacts,
+    ShortenFacts,
     SizeFacts,
     StepFacts,
     TasksFacts,
@@ -86,7 +87,7 @@ _KINDS = (
         "adapt", 2, _STEP, _MODEL, TrainedStepFacts, "Continue pre-training on the language's own text.",
         trains=True,
     ),
-    Kind("shorten", 1, _STEP, _MODEL, StepFacts, "Drop layers."),
+    Kind("shorten", 1, _STEP, _MODEL, ShortenFacts, "Drop layers."),
     Kind("blank", 1, _STEP, _MODEL, StepFacts, "Replace the model by random weights in a smaller shape."),
     Kind(
         "distill", 2, (*_STEP, "teacher"), _MODEL, TrainedStepFacts,

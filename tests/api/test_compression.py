@@ -131,6 +131,10 @@ def test_progress_and_callbacks_are_called(run, text):
             "trim: tokens 1000000 keeps 1000000; the vocabulary is",
         ),
         (lambda model: api.shorten(model, 99), "shorten: layers: expected a ratio of at most 1; got '99/"),
+        (
+            lambda model: api.shorten(model, 1, keep="influence", sequence_length=32),
+            "text: expected lines to score the model on; got none",
+        ),
         (lambda model: api.shorten(model, [3, 1]), r"shorten: keep: expected a rising list of layers"),
         (
             lambda model: api.prune(model, 4, sequence_length=32),

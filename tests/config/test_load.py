@@ -192,6 +192,7 @@ RECIPES = [
     (step(2, freeze=[]), "steps[2].distill.freeze: expected parts of the model, as [embeddings]; got '[]'"),
     (step(2, epochs=3), "steps[2].distill: expected tokens or epochs, not both; remove one"),
     (step(1, keep="middle"), f"steps[1].shorten.keep: unknown value 'middle'; there are: {', '.join(NAMED_LAYERS)}, a list of layers"),
+    (step(1, tokens=100), "steps[1].shorten: tokens is used by keep: influence only; remove it"),
     (step(1, keep=[True]), "steps[1].shorten.keep: expected layer numbers, as [0, 2, 4]; got '[True]'"),
     (step(1, keep={"bert": "last", "gpt": "last"}), f"steps[1].shorten: unknown model family 'gpt'; there are: {', '.join(TEACHERS)}"),
     (step(1, keep={"bert": "last", "xlm-roberta": "x"}), f"steps[1].shorten.keep: unknown value 'x'; there are: {', '.join(NAMED_LAYERS)}, a list of layers"),

@@ -284,6 +284,14 @@ def tuned(*edits, **values):
     return edit
 
 
+def only_influence(document):
+    """A student that begins as layers of the tuned teacher, before anybody knows which."""
+    text = {"tokens": 4096, "batch_tokens": 1024, "mask_fraction": 0.2}
+    shorten = {"shorten": {"layers": "6/12", "keep": "influence"} | text}
+    tune = {"teacher": "teacher", "loss": {"class_mse": 1}, "start": "tuned"}
+    document["steps"] = [shorten, {"tune": tune}]
+
+
 def without_tokens(document):
     del document["steps"][0]["adapt"]["tokens"]
 
@@ -337,6 +345,7 @@ REFUSED = [
      "prune, narrow, distill-2"),
     (tuned(loss={"patient": 1}), "steps[6].tune: teacher 'teacher': patient expected one hidden size in teacher and student; got "
      "768 and 312; take losses of logits, relations or classes, move the step before narrow, or add projection: learned to a distill step"),
+    (only_influence, "steps[1].tune: start: tuned takes layers that are known beforehand; expected shorten without keep: influence"),
     (tuned(start="tuned"), "steps[6].tune: start: tuned takes layers of the fine-tuned teacher; expected one shorten before it and "
      "teacher: teacher; got adapt, shorten, distill, prune, narrow, distill-2, and teacher; take start: student, or leave the "
      "other steps out"),

@@ -14,6 +14,7 @@ from harness.config.steps import KINDS
 from harness.config.steps.base import ResolvedStep, TaughtStep
 from harness.config.steps.narrow import ResolvedNarrow
 from harness.config.steps.prune import ResolvedPrune
+from harness.config.steps.shorten import ResolvedShorten
 from harness.config.steps.trim import ResolvedTrim
 from harness.config.steps.tune import ResolvedTune
 from harness.stages.io.facts import TrainedStepFacts
@@ -66,6 +67,14 @@ def test_only_tune_has_no_stage():
     ("step", "config"),
     [
         (ResolvedTrim(vocabulary=40), {"vocabulary": 40}),
+        (ResolvedShorten(layers=(0, 2)), {"layers": [0, 2]}),
+        (
+            ResolvedShorten(layers=(), number=2, text=TEXT),
+            {
+                "layers": [], "number": 2, "tokens": 600, "batch_tokens": 96, "mask_fraction": 0.2,
+                "sequence_length": 24, "precision": "fp32", "seed": 1,
+            },
+        ),
         (
             ResolvedPrune(ffn=8, score="taylor", rounds=1, text=TEXT),
             {
@@ -97,6 +106,8 @@ def test_change_of_shape_is_limited_to_its_part():
     shape = KNOWN_TEACHERS["mbert"].shape
     trimmed = ResolvedTrim(vocabulary=40).change_shape(shape)
     assert trimmed == shape.model_copy(update={"vocabulary": 40})
+    chosen = ResolvedShorten(layers=(), number=4, text=TEXT).change_shape(shape)
+    assert chosen == shape.model_copy(update={"layers": 4})
     training = TrainingSettings(
         tokens=600, learning_rate=1e-3, batch_tokens=96, mask_fraction=0.2, warmup_fraction=0,
         sequence_length=24, precision="fp32", seed=1,

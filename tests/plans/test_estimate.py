@@ -58,6 +58,17 @@ def test_work_grows_with_tokens_and_with_logits_at_every_position():
     assert count_work(make_training(loss={"logit_mse": 1.0}), shapes) > 2 * work
 
 
+def test_layers_by_influence_take_a_pass_for_each_that_is_tried():
+    shape = KNOWN_TEACHERS["mbert"].shape
+    config = {"layers": [], "tokens": 1000, "mask_fraction": 0.2}
+    shapes = {"teacher": shape, "shorten": shape}
+    one, many = (
+        count_work(Stage("shorten", "shorten", 1, config | more, {"model": "teacher"}), shapes)
+        for more in ({}, {"number": 6})
+    )
+    assert many == pytest.approx(57 * one)
+
+
 def test_more_examples_take_longer_to_score():
     shape = KNOWN_TEACHERS["mbert"].shape
     protocol = {"epochs": 3, "max_length": 64, "batch_size": 16}

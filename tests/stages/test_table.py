@@ -95,5 +95,5 @@ def test_facts_of_another_kind_are_refused(finished):
 
 def test_runner_refuses_facts_of_another_type(make_context, monkeypatch):
     monkeypatch.setattr(import_module("harness.stages.shorten"), "run", lambda _: LatencyFacts(latency=[]))
-    with pytest.raises(TypeError, match=r"harness\.stages\.shorten: expected facts of the type StepFacts"):
+    with pytest.raises(TypeError, match=r"harness\.stages\.shorten: expected facts of the type ShortenFacts"):
         stages.make_runner("shorten")(make_context({}))

@@ -79,6 +79,11 @@ class Tune(TaughtStep):
     def _find_kept_layers(self, models: EarlierModels) -> tuple[int, ...]:
         steps = [planned.step for planned in models.steps]
         if self.teacher == TEACHER and len(steps) == 1 and isinstance(steps[0], ResolvedShorten):
+            if steps[0].number is not None:
+                raise refusal(
+                    "start: tuned takes layers that are known beforehand; expected shorten without "
+                    "keep: influence; got it; change one of the two"
+                )
             return steps[0].layers
         earlier = ", ".join(planned.id for planned in models.steps)
         raise refusal(

@@ -192,6 +192,20 @@ class TrainedStepFacts(StepFacts):
     training: TrainingFacts
 
 
+class LayerRemoval(Facts):
+    """A layer that was left out, by its index before the step, and the loss on text without it."""
+
+    layer: int
+    loss: float
+
+
+class ShortenFacts(StepFacts):
+    """The model with fewer layers; by influence: those that stay, and the others in the order they went."""
+
+    kept: list[int] = []
+    removed: list[LayerRemoval] = []
+
+
 class PruningRound(Facts):
     """The FFN width after one round, and the share of the summed importance that the kept neurons have."""
 
