@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from benchmarks.common.recording import describe_environment, name_record, write_record
-from benchmarks.torture import fuzzing, hub, ray_cluster, runs
+from benchmarks.torture import fuzzing, hub, ray_cluster, runs, slurm_cluster
 from benchmarks.torture.tally import Tally
 from harness.json_files import read_json
 
@@ -22,6 +22,7 @@ FAULTS: Mapping[str, Callable[[float], list[Tally]]] = MappingProxyType(
         "disk": runs.fill_disks,
         "together": runs.run_together,
         "ray": ray_cluster.kill_on_ray,
+        "slurm": slurm_cluster.run_on_slurm,
         "hub": hub.misbehave,
         "bombs": fuzzing.read_bombs,
         "fuzz": fuzzing.fuzz_formats,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,13 +11,14 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
 from benchmarks.common.paths import ROOT
+from benchmarks.torture.grids import GridRun, run_locally, write_grid
 from benchmarks.torture.tally import Tally
 
-HERE = Path(__file__).parent
 KILLS, KILLS_A_RUN, NODES = 20, 5, 3
 _FAULT = "SIGKILL of a worker of Ray, after one of three nodes was removed"
 _TASK = "ray::_run"
@@ -33,16 +31,14 @@ def kill_on_ray(share: float) -> list[Tally]:
         return [Tally(f"{_FAULT} (not tried: ray is not installed)")]
     tally, chance = Tally(_FAULT), random.Random(13)
     with tempfile.TemporaryDirectory() as scratch:
-        grid = _write_grid(Path(scratch))
+        grid = write_grid(Path(scratch))
         began_s = time.monotonic()
-        whole = _Grid(grid, Path(scratch) / "whole", "local")
-        if problem := whole.finish():
-            raise ValueError(f"the undisturbed grid ended with: {problem}")
+        whole = run_locally(grid, Path(scratch) / "whole")
         length_s = time.monotonic() - began_s
         asked = max(1, round(share * KILLS))
         while tally.tries < asked:
             with _start_cluster() as cluster:
-                torn = _Grid(grid, Path(scratch) / f"torn-{tally.tries}", "ray")
+                torn = GridRun(grid, Path(scratch) / f"torn-{tally.tries}", "ray")
                 try:
                     kills = _disturb(torn, cluster, chance, min(KILLS_A_RUN, asked - tally.tries), length_s)
                     problem = torn.finish()
@@ -56,69 +52,29 @@ def kill_on_ray(share: float) -> list[Tally]:
     return [tally]
 
 
-def _write_grid(folder: Path) -> Path:
-    grid = {
-        "languages": ["mt", "sk"],
-        "recipes": [str(HERE / "recipe.yaml")],
-        "scales": [str(HERE / "tiny.yaml")],
-    }
-    file = folder / "grid.yaml"
-    file.write_text(json.dumps(grid), encoding="utf-8")
-    return file
-
-
-class _Grid:
-    """A grid that is run in a folder of its own by processes of their own."""
-
-    def __init__(self, file: Path, runs: Path, executor: str) -> None:
-        self.runs, self.log = runs, runs.with_suffix(".log")
-        self.command = [sys.executable, "-m", "harness", "grid", str(file), "--runs", str(runs)]
-        self.command += ["--executor", executor, "--threads", "1", "--workers", "2", "--retries", "20"]
-        self.process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        with self.log.open("ab") as log:
-            return subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)
-
-    def finish(self) -> str | None:
-        """Wait for the end; where the grid failed, run it again, once. Return the last line of a failure."""
-        if self.process.wait() != 0:
-            self.process = self._start()
-            if self.process.wait() != 0:
-                return self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
-        return None
-
-    @property
-    def results(self) -> bytes:
-        """The text of the results."""
-        return (self.runs / "grids" / "grid" / "results.json").read_bytes()
-
-
 @contextmanager
 def _start_cluster() -> Iterator[Any]:
     """Start a cluster on this machine, which drivers join by ``RAY_ADDRESS``."""
-    before = dict(os.environ)
-    os.environ |= {
+    variables = {
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",
-        "PYTHONPATH": f"{ROOT}:{before.get('PYTHONPATH', '')}",
+        "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
     }
-    from ray.cluster_utils import Cluster  # noqa: PLC0415 - an extra
+    with patch.dict(os.environ, variables):
+        from ray.cluster_utils import Cluster  # noqa: PLC0415 - an extra
 
-    cluster = Cluster()
-    try:
-        for _ in range(NODES):
-            cluster.add_node(num_cpus=1, include_dashboard=False)
-        os.environ["RAY_ADDRESS"] = cluster.address
-        yield cluster
-    finally:
-        cluster.shutdown()
-        os.environ.clear()
-        os.environ.update(before)
+        cluster = Cluster()
+        try:
+            for _ in range(NODES):
+                cluster.add_node(num_cpus=1, include_dashboard=False)
+            os.environ["RAY_ADDRESS"] = cluster.address
+            yield cluster
+        finally:
+            cluster.shutdown()
 
 
-def _disturb(grid: _Grid, cluster: Any, chance: random.Random, kills: int, length_s: float) -> int:
+def _disturb(grid: GridRun, cluster: Any, chance: random.Random, kills: int, length_s: float) -> int:
     """Remove a node while a cell runs, then kill workers at random; return how many were killed."""
     done, removed = 0, False
     while done < kills and grid.process.poll() is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.torture import __main__ as torture
-from benchmarks.torture import ray_cluster
+from benchmarks.torture import ray_cluster, slurm_cluster
 from benchmarks.torture.__main__ import FAULTS, tabulate
 from benchmarks.torture.fuzzing import fuzz_formats
 from benchmarks.torture.tally import Tally, fork, run, wait
@@ -67,4 +67,11 @@ def test_ray_that_is_not_installed_is_not_tried(monkeypatch):
     monkeypatch.setattr(ray_cluster, "find_spec", lambda _: None)
     (tally,) = ray_cluster.kill_on_ray(1.0)
     assert tally.fault.endswith("(not tried: ray is not installed)")
+    assert tally.tries == 0
+
+
+def test_slurm_that_is_not_installed_is_not_tried(monkeypatch):
+    monkeypatch.setattr(slurm_cluster, "_PATH", "")
+    (tally,) = slurm_cluster.run_on_slurm(1.0)
+    assert tally.fault.startswith("grid as job arrays of Slurm (not tried: munged, slurmctld, slurmd, sbatch")
     assert tally.tries == 0
