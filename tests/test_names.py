@@ -23,6 +23,7 @@ REPEATED = {
     "narrow": STEP_KIND,
     "prune": STEP_KIND,
     "shorten": STEP_KIND,
+    "retokenize": STEP_KIND,
     "trim": STEP_KIND,
     "export": COMMAND,
     "push": "a command in cli, and what it does in deploy",

@@ -25,6 +25,7 @@ from harness.stages.io.facts import (
     PretrainFacts,
     PruneFacts,
     ReportFacts,
+    RetokenizeFacts,
     ScoringFacts,
     ShortenFacts,
     SizeFacts,
@@ -98,6 +99,10 @@ _KINDS = (
     Kind(
         "trim", 2, _STEP, (*_MODEL, "certificate.json"), TrimFacts,
         "Keep the tokens that the language uses.",
+    ),
+    Kind(
+        "retokenize", 1, _STEP, _MODEL, RetokenizeFacts,
+        "Learn a vocabulary from the language's text in place of the teacher's.",
     ),
     # Evaluation
     Kind(

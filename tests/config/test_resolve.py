@@ -335,6 +335,11 @@ REFUSED = [
      "and the teacher's 6; shorten the student"),
     (insert(1, {"trim": {"tokens": 1000}}), "steps[3].distill: teacher 'adapt' has 119547 tokens, the student 1000; "
      "one text would be other tokens to each: distill before trim, or trim both"),
+    (insert(1, {"retokenize": {"vocabulary": 1000}}), "steps[3].distill: teacher 'adapt' has 119547 tokens, the student 1000; "
+     "one text would be other tokens to each: distill before trim, or trim both"),
+    (insert(1, {"retokenize": {"vocabulary": "1/1"}}), "steps[3].distill: teacher 'adapt' has 119547 tokens, the student 119547 "
+     "others; one text would be other tokens to each: distill before trim, or trim both"),
+    (insert(0, {"retokenize": {"vocabulary": "0/7"}}), "steps[0].retokenize: tokens 0/7 of 119547 leaves no token; keep more"),
     (edited(0, tokens=100), "steps[0].adapt: 100 tokens are fewer than one batch of 16384; raise tokens"),
     (edited(0, batch_tokens=100), "steps[0].adapt: a batch of 100 tokens holds no sequence of 512; raise batch_tokens"),
     (insert(3, {"tune": {"teacher": "teacher", "loss": {"class_mse": 1}}}), "steps[3].tune: expected it last, after the steps that make the student; "
@@ -367,6 +372,28 @@ def test_recipe_that_cannot_run_is_refused(edit, message, document, tmp_path, pa
 def test_stored_logits_may_come_from_a_teacher_with_another_vocabulary(way, document, tmp_path, paper):
     document["steps"].append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}} | way})
     assert "tune" in resolved(document, tmp_path, paper)
+
+
+def test_models_after_a_learned_vocabulary_may_teach(document, tmp_path, paper):
+    document["steps"].insert(0, {"retokenize": {"vocabulary": 20_000}})
+    steps = resolved(document | {"steps": document["steps"][:-1]}, tmp_path, paper)
+    assert {step.shape.vocabulary for step in steps.values()} == {20_000}
+    assert steps["retokenize"].step.describe() == "20,000 tokens learned from the text"
+    assert steps["retokenize"].step.to_config() == {"vocabulary": 20_000}
+
+
+def test_learned_vocabulary_may_be_larger(document, tmp_path, paper):
+    document["steps"].append({"retokenize": {"vocabulary": 60_000}})
+    assert resolved(document, tmp_path, paper)["retokenize"].shape.vocabulary == 60_000
+
+
+@pytest.mark.parametrize("step", ["trim", "retokenize"])
+def test_small_teachers_scale_numbers_of_tokens(step, document, tmp_path, paper):
+    field = {"trim": "tokens", "retokenize": "vocabulary"}[step]
+    document["steps"] = [{step: {field: 40_000}}]
+    scaled = paper.model_copy(update={"reference_vocabulary": 120_000})
+    shape = MBERT.model_copy(update={"vocabulary": 6_000})
+    assert resolved(document, tmp_path, scaled, shape)[step].shape.vocabulary == 2_000
 
 
 def test_sequence_beyond_positions_is_refused(paper, document, tmp_path):

@@ -20,7 +20,18 @@ from harness.config.losses import (
     list_losses,
 )
 from harness.config.shape import Shape
-from harness.config.values import Count, Portion, Positive, Rate, Share, Strict, describe_unknown, refusal
+from harness.config.values import (
+    Count,
+    Portion,
+    Positive,
+    Rate,
+    Ratio,
+    Share,
+    Strict,
+    describe_unknown,
+    nearest,
+    refusal,
+)
 from harness.families import FAMILIES, SUPPORTED, Support, list_families
 
 TEACHER = "teacher"
@@ -35,12 +46,14 @@ class ResolvedStep(Settings):
 
     Attributes:
         kind: as the schema's.
+        makes_tokenizer: whether the model after the step has tokens that no earlier model has.
         outside_config: fields that the config of the step's stage does not hold, since they reach the stage's
             key in another way, as the teacher does by being an input.
         teacher: the earlier model that teaches, by step id; None for a step without a teacher.
     """
 
     kind: ClassVar[str]
+    makes_tokenizer: ClassVar[bool] = False
     outside_config: ClassVar[frozenset[str]] = frozenset({"teacher"})
     teacher: str | None = None
 
@@ -93,6 +106,24 @@ class EarlierModels:
     def current(self) -> Shape:
         """The model that the step is applied to."""
         return self.steps[-1].shape if self.steps else self.teacher
+
+    def share_tokens(self, model: str) -> bool:
+        """Return whether an earlier model, by step id, reads text as the same tokens as the current one."""
+        places = [TEACHER, *(planned.id for planned in self.steps)]
+        since = self.steps[places.index(model) :]
+        same_size = self.shapes[model].vocabulary == self.current.vocabulary
+        return same_size and not any(planned.step.makes_tokenizer for planned in since)
+
+
+def resolve_vocabulary(tokens: Ratio | int, models: EarlierModels, amounts: Amounts) -> int:
+    """Return a number of tokens: a share of the teacher's, or a number, which small teachers scale."""
+    whole, reference = models.teacher.vocabulary, amounts.reference_vocabulary
+    if isinstance(tokens, int) and reference is not None and whole < reference:
+        tokens = Ratio(min(tokens, reference), reference)
+    number = nearest(tokens.times(whole)) if isinstance(tokens, Ratio) else tokens
+    if number < 1:
+        raise refusal(f"tokens {tokens} of {whole} leaves no token; keep more")
+    return number
 
 
 class Step(Strict):
@@ -220,11 +251,12 @@ class TaughtStep(Step):
     """A step that learns from an earlier model by a weighted sum of losses.
 
     `layers` says which of the teacher's layers the student's are compared with, for losses that compare
-    several.
+    several. `other_tokens` is what to do where teacher and student read other tokens.
     """
 
     needs_teacher = True
     known_losses: ClassVar[Mapping[str, Loss]]
+    other_tokens: ClassVar[str]
     loss_example: ClassVar[str]
 
     teacher: str
@@ -284,10 +316,11 @@ def check_teacher(step: TaughtStep, models: EarlierModels) -> None:
     if step.teacher not in shapes:
         raise refusal(f"teacher '{step.teacher}' is no earlier step; there are: {', '.join(shapes)}")
     teacher = shapes[step.teacher]
-    if step.reads_same_tokens and teacher.vocabulary != student.vocabulary:
+    if step.reads_same_tokens and not models.share_tokens(step.teacher):
+        others = " others" if teacher.vocabulary == student.vocabulary else ""
         raise refusal(
-            f"teacher '{step.teacher}' has {teacher.vocabulary} tokens, the student {student.vocabulary}; "
-            f"one text would be other tokens to each: {step.kind} before trim, or trim both"
+            f"teacher '{step.teacher}' has {teacher.vocabulary} tokens, the student {student.vocabulary}"
+            f"{others}; one text would be other tokens to each: {step.other_tokens}"
         )
     reason = check_compatible(step.loss, step.loss_settings, student, teacher)
     if reason is not None:

@@ -22,6 +22,7 @@ class Distill(TaughtStep, TrainedStep):
     kind = "distill"
     known_losses = DISTILL_LOSSES
     loss_example = "{mlm: 0.5, logit_mse: 0.5}"
+    other_tokens = "distill before trim, or trim both"
 
     positions: Literal["attended", "masked"] = "attended"
     projection: Literal["learned"] | None = None

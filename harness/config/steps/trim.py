@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from harness.config.amounts import Amounts
 from harness.config.shape import Shape
-from harness.config.steps.base import EarlierModels, ResolvedStep, Step
-from harness.config.values import Ratio, RatioOrCount, nearest, refusal
+from harness.config.steps.base import EarlierModels, ResolvedStep, Step, resolve_vocabulary
+from harness.config.values import RatioOrCount, refusal
 from harness.units import format_count
 
 
@@ -22,15 +22,11 @@ class Trim(Step):
 
     def resolve(self, models: EarlierModels, amounts: Amounts) -> ResolvedTrim:
         """Return the size of the vocabulary that stays."""
-        tokens, whole, current = self.tokens, models.teacher.vocabulary, models.current.vocabulary
-        reference = amounts.reference_vocabulary
-        if isinstance(tokens, int) and reference is not None and whole < reference:
-            tokens = Ratio(min(tokens, reference), reference)
-        number = nearest(tokens.times(whole)) if isinstance(tokens, Ratio) else tokens
-        if number < 1:
-            raise refusal(f"tokens {tokens} of {whole} leaves no token; keep more")
+        number, current = resolve_vocabulary(self.tokens, models, amounts), models.current.vocabulary
         if number > current:
-            raise refusal(f"tokens {tokens} keeps {number}; the vocabulary is {current} by now; keep fewer")
+            raise refusal(
+                f"tokens {self.tokens} keeps {number}; the vocabulary is {current} by now; keep fewer"
+            )
         return ResolvedTrim(vocabulary=number)
 
 

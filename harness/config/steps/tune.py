@@ -31,6 +31,7 @@ class Tune(TaughtStep):
     makes_encoder = False
     known_losses = TASK_LOSSES
     loss_example = "{labels: 0.5, class_kl: 0.5}"
+    other_tokens = "tune before trim, or trim both, or add teachers: all, whose logits are compared"
 
     start: Literal["student", "tuned"] = "student"
     method: Literal["full", "sft"] = "full"

@@ -144,10 +144,16 @@ def _unigram(texts: list[str], vocabulary: int) -> bytes:
 
 
 def _unigram_refusal(vocabulary: int, reason: str) -> HarnessError:
-    bound = re.search(r"value <= (\d+)", reason) or re.search(r"required_chars\. \d+ vs (\d+)", reason)
-    if bound:
-        return _wrong_size("train_unigram", vocabulary, int(bound.group(1)) + _ADDED_SPECIALS)
+    bound = read_size_bound(reason)
+    if bound is not None:
+        return _wrong_size("train_unigram", vocabulary, bound + _ADDED_SPECIALS)
     return HarnessError(
         f"train_unigram: expected {vocabulary:,} tokens; got: {' '.join(reason.split())}; "
         "ask for another size"
     )
+
+
+def read_size_bound(reason: str) -> int | None:
+    """Return the most, or the fewest, tokens that sentencepiece's message says the text allows."""
+    bound = re.search(r"value <= (\d+)", reason) or re.search(r"required_chars\. \d+ vs (\d+)", reason)
+    return int(bound.group(1)) if bound else None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
 from harness.families import FAMILIES
@@ -167,10 +167,16 @@ def _check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n
 
 
 def _trim_model(model: PreTrainedModel, kept: Ids, new: Ids) -> PreTrainedModel:
-    config = copy.deepcopy(model.config)
-    config.vocab_size = len(kept)
+    config = copy_config(model, len(kept), new)
+    return assemble_model(find_layout(model), config, select_indices(model, {"V": torch.from_numpy(kept)}))
+
+
+def copy_config(model: PreTrainedModel, size: int, new: Ids) -> PretrainedConfig:
+    """Return a model's configuration for a vocabulary of another size, with new ids of special tokens."""
+    config: PretrainedConfig = copy.deepcopy(model.config)
+    config.vocab_size = size
     for role in _SPECIAL_IDS:
         old = getattr(config, f"{role}_token_id", None)
         if isinstance(old, int):
             setattr(config, f"{role}_token_id", int(new[old]))
-    return assemble_model(find_layout(model), config, select_indices(model, {"V": torch.from_numpy(kept)}))
+    return config

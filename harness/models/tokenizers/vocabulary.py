@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -62,7 +62,7 @@ def required(tokenizer: PreTrainedTokenizerBase, spec: Spec) -> Ids:
     """
     model, tokens = spec["model"], number_tokens(spec)
     ids = special_ids(tokenizer, spec) | byte_ids(spec)
-    for character in _created_characters(spec):
+    for character in created_characters(spec):
         ids |= {tokens[form] for form in character_forms(spec, character) if form in tokens}
     if model["type"] == "Unigram":
         ids.add(int(np.argmin([score for _, score in model["vocab"]])))
@@ -94,7 +94,7 @@ def character_ids(tokenizer: PreTrainedTokenizerBase, spec: Spec, characters: It
     if not characters:
         return np.empty(0, dtype=np.int64)
     vocabulary: dict[str, int] = tokenizer.get_vocab()
-    spaced = () if _marks(spec)[0] else ("▁",)
+    spaced = () if read_marks(spec)[0] else ("▁",)
     forms = (
         form
         for character in characters
@@ -106,24 +106,25 @@ def character_ids(tokenizer: PreTrainedTokenizerBase, spec: Spec, characters: It
 
 def character_forms(spec: Spec, character: str) -> tuple[str, ...]:
     """Return the tokens that a model without bytes needs for a character, wherever it is in a word."""
-    prefix, suffix = _marks(spec)
+    prefix, suffix = read_marks(spec)
     starts, ends = dict.fromkeys(("", prefix)), dict.fromkeys(("", suffix))
     return tuple(start + character + end for start in starts for end in ends)
 
 
 def strip_marks(spec: Spec, token: str) -> str:
     """Return a token without the marks of a place within a word, as ``##`` of WordPiece."""
-    prefix, suffix = _marks(spec)
+    prefix, suffix = read_marks(spec)
     bare = token.removeprefix(prefix).removesuffix(suffix)
     return bare or token
 
 
-def _marks(spec: Spec) -> tuple[str, str]:
+def read_marks(spec: Spec) -> tuple[str, str]:
+    """Return the marks of a token within a word, and of a token at its end; empty where there is none."""
     model = spec["model"]
     return model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
 
 
-def _created_characters(spec: Spec) -> set[str]:
+def created_characters(spec: Spec) -> set[str]:
     """Return the characters that normaliser and pre-tokeniser may put into a text that has none of them."""
     created: set[str] = set()
     steps = [spec.get("normalizer"), spec.get("pre_tokenizer")]
@@ -145,7 +146,7 @@ def parents(spec: Spec) -> dict[int, tuple[int, int]]:
     if spec["model"]["type"] != "BPE":
         return {}
     vocabulary, merges = spec["model"]["vocab"], _merges(spec)
-    prefix, ranks = _marks(spec)[0], {pair: rank for rank, pair in enumerate(merges)}
+    prefix, ranks = read_marks(spec)[0], {pair: rank for rank, pair in enumerate(merges)}
     merged_from: dict[int, tuple[int, int]] = {}
     for pair in merges:
         token = _join(prefix, *pair)
@@ -162,7 +163,7 @@ def _join(prefix: str, left: str, right: str) -> str:
 
 def _split_letters(spec: Spec, token: str) -> list[str]:
     """Return the tokens of single characters, or of bytes, that BPE begins a token with."""
-    prefix, suffix = _marks(spec)
+    prefix, suffix = read_marks(spec)
     first = prefix if prefix and token.startswith(prefix) and token != prefix else ""
     last = suffix if suffix and token.endswith(suffix) and token != suffix else ""
     bare = token[len(first) : len(token) - len(last)]
@@ -173,15 +174,82 @@ def _split_letters(spec: Spec, token: str) -> list[str]:
 
 def _last_merge(spec: Spec, token: str, ranks: Mapping[tuple[str, str], int]) -> tuple[str, str] | None:
     """Return the pair that BPE merges last in a token's letters; None where several parts are left."""
-    prefix, parts, last = _marks(spec)[0], _split_letters(spec, token), None
+    parts, last = _merge_letters(spec, token, ranks)
+    return last if len(parts) == 1 else None
+
+
+def _merge_letters(
+    spec: Spec, token: str, ranks: Mapping[tuple[str, str], int]
+) -> tuple[list[str], tuple[str, str] | None]:
+    """Return the parts that BPE merges a token's letters into, and the pair that it merges last."""
+    prefix, parts, last = read_marks(spec)[0], _split_letters(spec, token), None
     while len(parts) > 1:
         ranked = [(ranks[pair], place) for place, pair in enumerate(pairwise(parts)) if pair in ranks]
         if not ranked:
-            return None
+            break
         _, place = min(ranked)
         last = (parts[place], parts[place + 1])
         parts[place : place + 2] = [_join(prefix, *last)]
-    return last
+    return parts, last
+
+
+def split_tokens(spec: Spec, tokens: Iterable[str]) -> list[list[int]]:
+    """Return, for tokens of another vocabulary of the same type, the ids of the pieces of each.
+
+    Invariants: a token of the vocabulary is its own piece. A character without a token where it is in a word
+    has its token at another place, or those of its bytes, or none.
+    """
+    own = number_tokens(spec)
+    split = _SPLITTERS[spec["model"]["type"]](spec)
+    return [[own[token]] if token in own else split(token) for token in tokens]
+
+
+def _split_by_unigram(spec: Spec) -> Callable[[str], list[int]]:
+    model = Tokenizer.from_str(json.dumps(spec, ensure_ascii=False)).model
+    unknown = spec["model"]["unk_id"]
+    return lambda token: [piece.id for piece in model.tokenize(token) if piece.id != unknown]
+
+
+def _split_by_wordpiece(spec: Spec) -> Callable[[str], list[int]]:
+    """Take the longest piece first; a token within a word is split as the rest of a word is."""
+    own, prefix = number_tokens(spec), read_marks(spec)[0]
+
+    def split(token: str) -> list[int]:
+        pieces, rest = [], token.removeprefix(prefix)
+        mark = prefix if len(rest) < len(token) else ""
+        while rest:
+            end = next((end for end in range(len(rest), 0, -1) if mark + rest[:end] in own), 1)
+            pieces += _find_forms(spec, own, mark + rest[:end])
+            mark, rest = prefix, rest[end:]
+        return pieces
+
+    return split
+
+
+def _split_by_merges(spec: Spec) -> Callable[[str], list[int]]:
+    own, ranks = number_tokens(spec), {pair: rank for rank, pair in enumerate(_merges(spec))}
+
+    def split(token: str) -> list[int]:
+        parts, _ = _merge_letters(spec, token, ranks)
+        return [piece for part in parts for piece in _find_forms(spec, own, part)]
+
+    return split
+
+
+def _find_forms(spec: Spec, own: Mapping[str, int], part: str) -> list[int]:
+    """Return the id of a token, or else of its character elsewhere in a word, or else those of its bytes."""
+    character = strip_marks(spec, part)
+    form = next((one for one in (part, *character_forms(spec, character)) if one in own), None)
+    if form is not None:
+        return [own[form]]
+    return [own[name] for name in (_BYTES[byte] for byte in character.encode()) if name in own]
+
+
+_SPLITTERS: Mapping[str, Callable[[Spec], Callable[[str], list[int]]]] = {
+    "Unigram": _split_by_unigram,
+    "WordPiece": _split_by_wordpiece,
+    "BPE": _split_by_merges,
+}
 
 
 def renumber(kept: Ids, size: int) -> Ids:
@@ -198,6 +266,20 @@ def rewrite(spec: Spec, kept: Ids, new: Ids) -> Spec:
     small["added_tokens"] = [token | {"id": int(new[token["id"]])} for token in small["added_tokens"]]
     _renumber_processor(small["post_processor"], new)
     return small
+
+
+def add_tokens(
+    spec: Spec, tokens: Sequence[str], scores: Sequence[float], merges: Sequence[Sequence[str]]
+) -> None:
+    """Give a tokenizer's model, in place, tokens after its own; scores are Unigram's, merges BPE's."""
+    model = spec["model"]
+    if model["type"] == "Unigram":
+        model["vocab"] = [*model["vocab"], *map(list, zip(tokens, scores, strict=True))]
+        return
+    start = len(model["vocab"])
+    model["vocab"] = {**model["vocab"], **{token: start + place for place, token in enumerate(tokens)}}
+    if model["type"] == "BPE":
+        model["merges"] = [*model["merges"], *map(list, merges)]
 
 
 def replace_backend(tokenizer: PreTrainedTokenizerBase, spec: Spec) -> PreTrainedTokenizerBase:
@@ -232,7 +314,7 @@ def _unigram(spec: Spec, kept: Ids, new: Ids) -> Spec:
 
 def _bpe(spec: Spec, kept: Ids, new: Ids) -> Spec:
     model = _wordpiece(spec, kept, new)
-    known, prefix = model["vocab"], _marks(spec)[0]
+    known, prefix = model["vocab"], read_marks(spec)[0]
     merges = [
         [left, right]
         for left, right in _merges(spec)

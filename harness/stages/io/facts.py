@@ -225,6 +225,19 @@ class TrimFacts(StepFacts):
     certificate: dict[str, JsonValue] | None = None
 
 
+class RetokenizeFacts(StepFacts):
+    """The model with a learned vocabulary, and the tokens of held-out text before and after.
+
+    `num_shared` of its tokens the old vocabulary has too.
+    """
+
+    num_shared: int
+    tokens_per_word_before: float
+    tokens_per_word_after: float
+    unknown_fraction_before: float
+    unknown_fraction_after: float
+
+
 class MetricFacts(Facts):
     """A metric on the test part: the score of each seed, their mean, deviation and 95 % interval."""
 
