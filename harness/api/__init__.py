@@ -28,6 +28,7 @@ from harness.api.options import ScaleOptions
 from harness.api.pair_scores import PairScore, score_pairs
 from harness.api.running import FinishedRun, reproduce
 from harness.api.scoring import Scorecard, score
+from harness.api.student_shapes import ShapeChoice, choose_shapes
 from harness.api.training import distill, fit_head
 from harness.api.vocabulary_sizes import VocabularyChoice, compare_vocabularies
 
@@ -40,7 +41,9 @@ __all__ = [
     "Prediction",
     "ScaleOptions",
     "Scorecard",
+    "ShapeChoice",
     "VocabularyChoice",
+    "choose_shapes",
     "compare_vocabularies",
     "distill",
     "export",

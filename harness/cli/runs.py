@@ -41,6 +41,7 @@ from harness.cli.app import (
 )
 from harness.cli.grids import check_grid, print_cells
 from harness.cli.processes import Processes, join_processes, start_processes
+from harness.cli.shape_table import print_shapes
 from harness.cli.watch import Watch, print_plan
 from harness.cli.worker_choice import WorkerChoice
 from harness.deploy.site import TITLES
@@ -207,17 +208,48 @@ def plan(
     form: Annotated[
         str, typer.Option("--format", help="table, json, or tsv: tab-separated values")
     ] = "table",
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar='"4 MB int8, 5 ms"', help="propose the students that fit, instead"),
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option("--length", min=2, help="of --budget: tokens; default: the scale's longest")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="of --budget: threads of the file; default: 1")
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option("--write", help="of --budget: write the recipe of the first student here")
+    ] = None,
 ) -> None:
-    """Print the stages of a run, or the cells of a grid; run none."""
+    """Print the stages of a run, the cells of a grid, or the students that fit a budget; run none."""
     if form not in {"table", "json", "tsv"}:
         raise UsageError(f"--format: expected table, json or tsv; got '{form}'; choose one of them")
+    for name, value in (("--length", length), ("--threads", threads), ("--write", write)):
+        if value is not None and budget is None:
+            raise UsageError(f"{name}: expected --budget too; got none; add it")
     if language is not None and language.endswith((".yaml", ".yml")):
+        if budget is not None:
+            raise UsageError("--budget: expected a language; got the file of a grid; name a language")
         if form != "tsv":
             raise UsageError("plan: expected --format tsv for the cells of a grid; got another; add it")
         print_cells(check_grid(Path(language)), runs)
         return
     language = choose_language(language, lang)
     options = ScaleOptions(data, teacher, strict_data, tasks, score, seed)
+    if budget is not None:
+        print_shapes(
+            budget,
+            language,
+            recipe=recipe,
+            scale=scale,
+            options=options,
+            length=length,
+            threads=threads or 1,
+            write=write,
+            as_json=as_json or form == "json",
+        )
+        return
     planned = plan_chosen_run(language, recipe, scale, options, hint)
     print_plan(planned.folder, planned.plan.plan, Store(runs), form="json" if as_json else form)
 
