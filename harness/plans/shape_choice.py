@@ -12,7 +12,7 @@ from harness.config.load import load_recipe, vary
 from harness.config.recipe import Recipe
 from harness.config.resolve import resolve
 from harness.config.scale import Scale
-from harness.config.shape import Shape
+from harness.config.shape import KNOWN_TEACHERS, Shape
 from harness.config.shape_cost import LARGEST_VOCABULARY, predict_cost
 from harness.errors import UsageError
 
@@ -120,7 +120,8 @@ def make_recipe(base: Recipe, teacher: Shape, student: Shape, scale: Scale, note
     """Return a recipe whose steps make a shape of a teacher: those of ``base``, with these sizes.
 
     A step that would change nothing, and that no distillation learns from, is left out. Where ``base`` lacks
-    a step that the shape needs, the steps are those of compact2026. The note replaces the recipe's notes.
+    a step that the shape needs, the steps are those of compact2026. The note replaces the recipe's notes, and
+    the recipe names the known teacher of this shape, where there is one.
 
     Raises:
         UsageError: the steps do not fit the teacher.
@@ -138,7 +139,9 @@ def make_recipe(base: Recipe, teacher: Shape, student: Shape, scale: Scale, note
     if "narrow" in changed:
         changes |= {"narrow.heads": "dropped", "narrow.within": None}
     varied = vary("plan", base, {"steps": steps, **changes})
-    recipe = varied.model_copy(update={"variants": {}, "notes": (note,)})
+    known = (name for name, one in KNOWN_TEACHERS.items() if one.shape == teacher)
+    named = {"teacher": next(known, base.teacher), "variants": {}, "notes": (note,)}
+    recipe = varied.model_copy(update=named)
     made = resolve(recipe, scale, teacher)[-1].shape
     if made != student:
         raise UsageError(f"plan: expected steps that make {student.sizes}; got {made.sizes}; name --recipe")

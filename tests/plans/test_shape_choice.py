@@ -93,3 +93,4 @@ def test_recipe_keeps_its_own_steps_where_they_suffice():
     kinds = [step.kind for step in recipe.steps]
     assert kinds == ["trim", "shorten", "distill", "prune", "distill", "tune"]
     assert recipe.notes == ("a note",)
+    assert recipe.teacher == "e5-small"
