@@ -10,7 +10,8 @@ from statistics import mean
 import numpy as np
 import pytest
 
-from harness.config.shape_cost import COSTS, ShapeCost
+from harness.config.shape import KNOWN_TEACHERS
+from harness.config.shape_cost import COSTS, ShapeCost, predict_cost
 
 RECORDS = Path(__file__).parents[2] / "benchmarks" / "records"
 
@@ -71,3 +72,19 @@ def test_vocabulary_is_fitted_to_the_lost_scores():
     }
     assert len(lost) == 4
     assert COSTS["vocabulary"] == pytest.approx(fit(lost), abs=6e-5)
+
+
+def test_recorded_students_lost_about_as_much_as_their_cost():
+    """Half the layers and half the FFN of multilingual-e5-small, after its trimming, in four languages."""
+    lost = []
+    for path in RECORDS.glob("*-compact2026@14m-laptop-folder_*.json"):
+        scores = defaultdict(list)
+        for row in json.loads(path.read_text(encoding="utf-8"))["scores"]:
+            scores[row["model"]].append(row["mean"])
+        lost.append(1 - mean(scores["tune"]) / mean(scores["trim"]))
+    teacher = KNOWN_TEACHERS["e5-small"].shape
+    student = teacher.model_copy(update={"layers": 6, "ffn": 768, "vocabulary": 16384})
+    cost = predict_cost(student, teacher)
+    assert cost == pytest.approx(0.02, abs=1e-3)
+    assert len(lost) >= 4
+    assert mean(lost) == pytest.approx(cost, abs=0.02)
