@@ -1,4 +1,4 @@
-"""`python -m benchmarks.processes`: compare environments of a training process."""
+"""`python -m benchmarks.processes`: compare environments of a training process, and workers of a run."""
 
 import sys
 

@@ -3,9 +3,9 @@
     python -m benchmarks.processes memory [--steps 16] [--rounds 3] [--record FOLDER]
     python -m benchmarks.processes threads [--steps 2] [--rounds 5] [--busy 2] [--record FOLDER]
 
-Every variant is a process of its own that trains an encoder of 12 layers of 384 in bf16. The variants take
-turns, in an order shuffled for each round. `threads` keeps --busy other processes running all the
-time, each in an endless loop.
+`stages` compares whole runs, and describes itself. In the other two, every variant is a process of its own
+that trains an encoder of 12 layers of 384 in bf16. The variants take turns, in an order shuffled for each
+round. `threads` keeps --busy other processes running all the time, each in an endless loop.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 from benchmarks.common.programs import make_parser, run_program
 from benchmarks.common.recording import describe_environment, write_record
+from benchmarks.processes.stages import compare_workers
 from harness.measure.latency import Samples, ratio
 from harness.units import format_bytes
 
@@ -181,5 +182,5 @@ def compare_threads(given: Sequence[str]) -> int:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run the program that the first argument names."""
-    programs = {"memory": compare_memory, "threads": compare_threads}
+    programs = {"memory": compare_memory, "threads": compare_threads, "stages": compare_workers}
     return run_program("benchmarks.processes", programs, sys.argv[1:] if given is None else given)

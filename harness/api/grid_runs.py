@@ -23,6 +23,7 @@ from harness.pipeline.store import Store
 from harness.pipeline.workers import Send
 from harness.plans.data_stages import check_language
 from harness.plans.run import plan_run
+from harness.plans.run_inputs import SharedInputs
 from harness.plans.study import RefusedError
 from harness.report.grid_results import CellResult, GridResults
 from harness.report.results import read_results
@@ -51,10 +52,10 @@ class PlannedGrid:
     recipes: Mapping[str, Recipe]
     scales: Mapping[tuple[str, int | None], Scale]
 
-    def plan(self, cell: Cell, digests: dict[Path, str] | None = None) -> PlannedRun:
-        """Return the plan of a cell; cells may share the digests of files from outside."""
+    def plan(self, cell: Cell, shared: SharedInputs | None = None) -> PlannedRun:
+        """Return the plan of a cell; cells may share what they read and plan."""
         recipe, scale = self.recipes[cell.recipe], self.scales[cell.scale, cell.seed]
-        return PlannedRun(plan_run(cell.language, recipe, scale, digests), cell.language, self.name(cell))
+        return PlannedRun(plan_run(cell.language, recipe, scale, shared), cell.language, self.name(cell))
 
     def name(self, cell: Cell) -> str:
         """Return the name of a cell's run, which is that of its folder too."""
@@ -187,18 +188,18 @@ def count_done(planned: PlannedGrid, runs: Path) -> Iterator[tuple[Cell, int, in
     A cell whose recipe does not fit its language has no stages.
     """
     present = Store(runs).index()
-    digests: dict[Path, str] = {}
+    shared = SharedInputs()
     for cell in planned.grid.cells:
         keys: Collection[str] = ()
         with suppress(HarnessError):
-            keys = planned.plan(cell, digests).plan.plan.keys.values()
+            keys = planned.plan(cell, shared).plan.plan.keys.values()
         yield cell, sum(key in present for key in keys), len(keys)
 
 
 def collect_results(planned: PlannedGrid, runs: Path, failed: Mapping[Cell, str]) -> GridResults:
     """Return the scores of all cells that have ended; no cell is run."""
     present = Store(runs).index()
-    digests: dict[Path, str] = {}
+    shared = SharedInputs()
     cells = []
     for cell in planned.grid.cells:
         folder = f"{cell.language}/{planned.name(cell)}"
@@ -206,7 +207,7 @@ def collect_results(planned: PlannedGrid, runs: Path, failed: Mapping[Cell, str]
         try:
             if cell in failed:
                 raise HarnessError(failed[cell])
-            report = present.get(planned.plan(cell, digests).plan.plan.keys["report"])
+            report = present.get(planned.plan(cell, shared).plan.plan.keys["report"])
         except HarnessError as error:
             cells.append(missing.model_copy(update={"state": "failed", "reason": str(error)}))
             continue

@@ -28,7 +28,7 @@ from harness.plans.evaluation import (
 )
 from harness.plans.exports import UNTUNED, plan_export, plan_latency, plan_package, plan_precisions
 from harness.plans.recipe_steps import RecipePlan, plan_recipe
-from harness.plans.run_inputs import RunInputs, plan_inputs
+from harness.plans.run_inputs import RunInputs, SharedInputs, plan_inputs
 from harness.plans.stage import make_stage
 from harness.precisions import FP32
 
@@ -62,20 +62,21 @@ class RunPlan:
         return next(step.id for step in reversed(self.steps) if step.kind != "tune")
 
 
-def plan_run(language: str, recipe: Recipe, scale: Scale, digests: dict[Path, str] | None = None) -> RunPlan:
+def plan_run(language: str, recipe: Recipe, scale: Scale, shared: SharedInputs | None = None) -> RunPlan:
     """Return the plan of a run.
 
     Args:
         language: code.
         recipe: how.
         scale: how much.
-        digests: of files and folders from outside, shared by several plans so that each is read once.
+        shared: what several plans share, so that it is read and planned once.
 
     Raises:
         UsageError: the language, or something in recipe or scale, does not exist or does not fit.
         HarnessError: a folder that should be read does not exist.
     """
-    inputs = plan_inputs(language, recipe, scale)
+    shared = shared or SharedInputs()
+    inputs = plan_inputs(language, recipe, scale, shared)
     steps = plan_recipe(recipe, inputs, scale)
     tasks = LanguageTasks((), (), {}) if scale.score.models == "none" else inputs.tasks
     models = _choose_models(steps, tasks.scored, scale)
@@ -84,7 +85,7 @@ def plan_run(language: str, recipe: Recipe, scale: Scale, digests: dict[Path, st
     stages += _plan_exports(recipe, inputs.language, tasks.scored, models, scale)
     stages.append(make_stage("report", "report", report, {stage.id: stage.id for stage in stages}))
     return RunPlan(
-        Plan(stages, digests),
+        Plan(stages, shared.digests),
         steps.steps,
         models.evaluated,
         tasks.scored,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,27 @@ class RunInputs:
     stages: tuple[Stage, ...]
 
 
-def plan_inputs(language: str, recipe: Recipe, scale: Scale) -> RunInputs:
+@dataclass(frozen=True)
+class SharedInputs:
+    """What the plans of several runs share, so that it is read and planned once.
+
+    Attributes:
+        digests: of files and folders from outside.
+        teachers: the stages that train a scale's teacher, by the scale's content.
+    """
+
+    digests: dict[Path, str] = field(default_factory=dict)
+    teachers: dict[str, tuple[Stage, ...]] = field(default_factory=dict)
+
+    def plan_pretraining(self, scale: Scale) -> tuple[Stage, ...]:
+        """Return the stages that train the scale's teacher, planned by the first run."""
+        content = scale.model_dump_json()
+        if content not in self.teachers:
+            self.teachers[content] = plan_pretraining(scale)
+        return self.teachers[content]
+
+
+def plan_inputs(language: str, recipe: Recipe, scale: Scale, shared: SharedInputs | None = None) -> RunInputs:
     """Return the teacher, the tasks and the text of a run.
 
     Raises:
@@ -60,7 +80,7 @@ def plan_inputs(language: str, recipe: Recipe, scale: Scale) -> RunInputs:
     tasks = find_tasks(language, scale)
     stages = (
         plan_tasks(language, tasks.scored, scale),  # first: a bad line is refused before anything is trained
-        *_plan_teacher(teacher, scale),
+        *_plan_teacher(teacher, scale, shared or SharedInputs()),
         plan_corpus("corpus", {language: tasks}, scale, task_text=scale.corpus.task_text),
     )
     if teacher.mlm_head:
@@ -90,9 +110,9 @@ def _check_lengths(shape: Shape, scale: Scale) -> None:
             )
 
 
-def _plan_teacher(teacher: TeacherSource, scale: Scale) -> tuple[Stage, ...]:
+def _plan_teacher(teacher: TeacherSource, scale: Scale, shared: SharedInputs) -> tuple[Stage, ...]:
     if scale.teacher.pretrain is not None:
-        return plan_pretraining(scale)
+        return shared.plan_pretraining(scale)
     config: dict[str, Any] = {"shape": teacher.shape.model_dump()}
     known = teacher.published
     if known is None and scale.teacher.origin is None:

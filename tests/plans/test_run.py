@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from harness.config.load import load_recipe, load_scale
 from harness.errors import HarnessError, UsageError
 from harness.plans.run import plan_run
-from harness.plans.run_inputs import plan_pretraining
+from harness.plans.run_inputs import SharedInputs, plan_pretraining
 from harness.stages import RUNNERS, make_runner
 from harness.tasks import TASKS
 
@@ -571,3 +572,11 @@ def test_planning_imports_no_torch():
     loaded, process_s = json.loads(done.stdout)
     assert loaded == []
     assert process_s < 3
+
+
+def test_plans_that_share_inputs_have_the_keys_of_plans_alone():
+    shared, scales = SharedInputs(), [load_scale("mini"), load_scale("small")]
+    for recipe, scale in product(("gurgurov2025", "cruz2025"), scales):
+        plans = [plan_run("mt", load_recipe(recipe), scale, one).plan for one in (shared, None)]
+        assert plans[0].keys == plans[1].keys
+    assert len(shared.teachers) == sum(scale.teacher.pretrain is not None for scale in scales)
