@@ -155,6 +155,11 @@ def distill(
         raise HarnessError(
             "distill: expected a teacher with a masked-language head; got a new one; fit_head first"
         )
+    if teacher.tokenizer.get_vocab() != student.tokenizer.get_vocab():
+        raise HarnessError(
+            "distill: expected one vocabulary in teacher and student; got two of one size; "
+            "distill in a recipe with align: mean"
+        )
     from harness.stages.distill import make_objective  # noqa: PLC0415  loads torch
 
     objective = make_objective(step)

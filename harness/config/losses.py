@@ -235,6 +235,21 @@ def _uses(loss: Loss, setting: str) -> bool:
     return loss.setting == setting
 
 
+_ALIGNABLE = ("labels", "last_state", "states")
+
+
+def find_unalignable(names: Iterable[str]) -> str | None:
+    """Return which loss compares token by token, as the rest of a message; ``None`` if none does.
+
+    Hidden states can be compared at spans of text, though two models read it as other tokens.
+    """
+    able = [name for name, loss in DISTILL_LOSSES.items() if loss.looks_at in _ALIGNABLE]
+    unable = [name for name in names if name not in able]
+    if not unable:
+        return None
+    return f"align goes with {', '.join(able)}; got {unable[0]}, which compares token by token; remove one"
+
+
 class Sizes(Protocol):
     """The numbers of a model by which losses compare; a `harness.config.shape.Shape` has them."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, overload
+from typing import IO, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +94,7 @@ def pack(
     """
     if max_length < 3:
         raise HarnessError(f"pack: expected a length of 3 or more (two are special tokens); got {max_length}")
-    first, last = _frame_ids(tokenizer)
+    first, last = find_frame(tokenizer)
     parts = _pack_parts(documents, tokenizer, max_length - 2)
     framed = (_frame(stream, counts, first, last) for stream, counts in parts)
     return _join_parts(framed) if folder is None else _map_parts(framed, folder)
@@ -106,7 +106,7 @@ def _pack_parts(
     """Yield the ids of finished rows and the number of ids of each, without special tokens."""
     stream = np.zeros(0, np.int32)
     counts: list[int] = []
-    for lines, openings in _line_groups(documents):
+    for lines, openings in group_lines(documents):
         encoded = tokenizer(
             lines,
             add_special_tokens=False,
@@ -135,19 +135,23 @@ def _map_parts(parts: Iterable[Packed], folder: Path) -> Packed:
         for part in parts:
             part.ids.tofile(file)
             lengths.append(part.lengths)
-        file.flush()
-        offsets = _sum_lengths(np.concatenate(lengths))
-        if not offsets[-1]:
-            return Packed(np.zeros(0, np.int32), offsets)
-        ids = np.memmap(file, np.int32, "r", shape=(int(offsets[-1]),))
-    return Packed(np.asarray(ids), offsets)
+        return map_ids(file, np.concatenate(lengths))
+
+
+def map_ids(file: IO[bytes], lengths: npt.NDArray[np.int64]) -> Packed:
+    """Return the rows of these lengths whose ids were written to a file, mapped into memory."""
+    file.flush()
+    offsets = _sum_lengths(lengths)
+    if not offsets[-1]:
+        return Packed(np.zeros(0, np.int32), offsets)
+    return Packed(np.asarray(np.memmap(file, np.int32, "r", shape=(int(offsets[-1]),))), offsets)
 
 
 def _sum_lengths(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
 
 
-def _frame_ids(tokenizer: Any) -> tuple[int, int]:
+def find_frame(tokenizer: Any) -> tuple[int, int]:
     """Return the ids that open and close a row: [CLS] and [SEP], or <s> and </s>."""
     first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
     last = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
@@ -158,7 +162,7 @@ def _frame_ids(tokenizer: Any) -> tuple[int, int]:
     return first, last
 
 
-def _line_groups(documents: Iterable[Sequence[str]]) -> Iterable[tuple[list[str], list[bool]]]:
+def group_lines(documents: Iterable[Sequence[str]]) -> Iterable[tuple[list[str], list[bool]]]:
     """Yield thousands of lines at a time, each with a flag that is true for a document's first line."""
     lines: list[str] = []
     openings: list[bool] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.config.steps.distill import ResolvedDistill
-from harness.stages.io.artifacts import make_budget, read_model, read_packed, write_step
+from harness.stages.io.artifacts import make_budget, read_aligned, read_model, read_packed, write_step
 from harness.stages.io.facts import TrainedStepFacts, TrainingFacts
 from harness.train.language_model import training
 from harness.train.losses.objective import Objective
@@ -19,14 +19,19 @@ def run(context: Context) -> TrainedStepFacts:
     """Write the trained student; its shape stays."""
     step = context.get_step(ResolvedDistill)
     student, tokenizer = read_model(context)
-    amount = step.training
-    packed = read_packed(context, tokenizer, amount.sequence_length, text_fraction=amount.text_fraction)
+    teacher, amount = read_model(context, "teacher"), step.training
+    length, fraction = amount.sequence_length, amount.text_fraction
+    packed = (
+        read_packed(context, tokenizer, length, text_fraction=fraction)
+        if step.align is None
+        else read_aligned(context, tokenizer, teacher.tokenizer, length, text_fraction=fraction)
+    )
     trained = training.train(
         student,
         tokenizer,
         packed,
         objective=make_objective(step),
-        teacher=read_model(context, "teacher").model,
+        teacher=teacher.model,
         budget=make_budget(amount, packed, checkpoint_s=context.checkpoint_s),
         folder=context.out,
         progress=context.progress,
@@ -46,4 +51,5 @@ def make_objective(step: ResolvedDistill) -> Objective:
         step.layers or "uniform",
         projection=step.projection is not None,
         relation_split=step.relation_split,
+        align=step.align,
     )

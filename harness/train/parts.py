@@ -57,8 +57,9 @@ def _split(batch: Mapping[str, Tensor], sizes: list[int]) -> Iterator[dict[str, 
 
 
 def count_units(batch: Mapping[str, Tensor]) -> Counts:
-    """Count what the losses of a batch are means over."""
-    lengths_B = batch["attention_mask"].sum(1)
+    """Count what the losses of a batch are means over; its spans are the positions where there are any."""
+    aligned = "spans" in batch
+    lengths_B = batch["spans"].amax(1) + 1 if aligned else batch["attention_mask"].sum(1)
     return {
         "labels": int((batch["labels"] != IGNORED).sum()),
         "attended": int(lengths_B.sum()),

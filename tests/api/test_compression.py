@@ -192,3 +192,12 @@ def test_sequences_are_as_long_as_a_model_of_few_positions_takes(run, text):
 def test_no_model_is_refused(tmp_path):
     with pytest.raises(HarnessError, match="expected a folder or a hub id"):
         api.load(tmp_path / "none")
+
+
+def test_distill_refuses_two_vocabularies_of_one_size(run):
+    model = api.load(find_stage(run, "trim") / "model")
+    other = api.trim(api.load(find_stage(run, "teacher") / "model"), ["kadin mifa toki"], tokens=50)
+    with pytest.raises(
+        HarnessError, match=r"distill: expected one vocabulary in teacher and student; got two of one size"
+    ):
+        api.distill(model, other, ["kadin mifa toki"], tokens=6000)

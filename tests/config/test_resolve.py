@@ -382,6 +382,53 @@ def test_models_after_a_learned_vocabulary_may_teach(document, tmp_path, paper):
     assert steps["retokenize"].step.to_config() == {"vocabulary": 20_000}
 
 
+def retokenized(**changes):
+    """A student with a learned vocabulary, and a teacher without it."""
+    amount = {
+        "tokens": 1e6,
+        "learning_rate": 1e-4,
+        "batch_tokens": 16384,
+        "mask_fraction": 0.15,
+        "warmup_fraction": 0,
+    }
+    distill = {"teacher": "teacher", "loss": {"mlm": 0.5, "hidden_cosine": 1}} | amount | changes
+    return [{"retokenize": {"vocabulary": 20_000}}, {"distill": distill}]
+
+
+def test_aligned_teacher_may_have_other_tokens(document, tmp_path, paper):
+    document["steps"] = retokenized(align="mean")
+    step = resolved(document, tmp_path, paper)["distill"].step
+    assert step.to_config()["align"] == "mean"
+    assert " at spans of text (mean), " in step.describe()
+    document["steps"][0] = {"trim": {"tokens": 20_000}}
+    assert resolved(document, tmp_path, paper)["distill"].step.align == "mean"
+
+
+def test_config_without_alignment_is_as_before(document, tmp_path, paper):
+    assert "align" not in resolved(document, tmp_path, paper)["distill"].step.to_config()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, r"teacher 'teacher' has 119547 tokens, the student 20000; one text would be other tokens to each: "
+         "distill before trim, or trim both, or add align: mean to losses of hidden states"),
+        ({"align": "mean", "loss": {"mlm": 1, "logit_kl": 1}, "temperature": 2}, "align goes with mlm, hidden_cosine, "
+         "centred_cosine, sentence_cosine, hidden_mse, embedding_mse, feature_mse, patient; got logit_kl, which "
+         "compares token by token; remove one"),
+        ({"align": "mean", "loss": {"relation_vv": 1}, "relation_split": 1}, "got relation_vv, which compares token by token"),
+        ({"align": "first"}, "align"),
+        ({"teacher": "retokenize", "align": "last"}, "align is used where teacher and student read other tokens only; remove it"),
+    ],
+)  # fmt: skip
+def test_losses_that_need_one_vocabulary_are_refused(changes, message, document, tmp_path, paper):
+    document["steps"] = retokenized(**changes)
+    with pytest.raises(UsageError) as caught:
+        resolved(document, tmp_path, paper)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_learned_vocabulary_may_be_larger(document, tmp_path, paper):
     document["steps"].append({"retokenize": {"vocabulary": 60_000}})
     assert resolved(document, tmp_path, paper)["retokenize"].shape.vocabulary == 60_000

@@ -41,7 +41,14 @@ def test_every_shipped_study_can_be_planned(name):
 
 def test_studies_of_the_papers_ship():
     named = {name.partition("-")[0] for name in list_studies()}
-    assert named == {"eliquare2023", "cruz2025", "gurgurov2025", "privileged2024", "conditioning"}
+    assert named == {
+        "eliquare2023",
+        "cruz2025",
+        "gurgurov2025",
+        "privileged2024",
+        "conditioning",
+        "vocabulary",
+    }
 
 
 def test_variants_share_equal_steps():

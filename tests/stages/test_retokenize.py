@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from harness.config.amounts import TrainingSettings
+from harness.config.steps.distill import ResolvedDistill
 from harness.config.steps.retokenize import ResolvedRetokenize
 from harness.models.loading.checkpoint import load_checkpoint
-from harness.stages import corpus, retokenize
+from harness.stages import corpus, distill, retokenize
 
 
 @pytest.fixture
@@ -48,3 +50,20 @@ def test_tokens_are_not_learned_from_held_out_text(run_stage):
         changed: run_stage(changed)[1].tokenizer.get_vocab() for changed in (None, "held_out", "train")
     }
     assert vocabularies["held_out"] == vocabularies[None] != vocabularies["train"]
+
+
+def test_student_is_distilled_from_the_teacher_with_other_tokens(run_stage, make_context, tmp_path):
+    before, _ = run_stage(size=90)
+    training = TrainingSettings(
+        tokens=600, learning_rate=1e-3, batch_tokens=96, mask_fraction=0.15, warmup_fraction=0,
+        sequence_length=32, precision="fp32", seed=1,
+    )  # fmt: skip
+    loss = {"mlm": 0.5, "hidden_cosine": 1.0}
+    step = ResolvedDistill(
+        teacher="teacher", loss=loss, positions="attended", align="mean", training=training
+    )
+    inputs = {"model": tmp_path / "out", "teacher": tmp_path / "teacher", "corpus": tmp_path / "text-None"}
+    facts = distill.run(make_context({"held_out_length": 32}, inputs, out=tmp_path / "distilled", step=step))
+    assert facts.shape == before.shape
+    assert 0 < facts.training.tokens < 700
+    assert facts.held_out.loss < before.held_out.loss

@@ -7,7 +7,14 @@ from typing import Literal
 from pydantic import model_validator
 
 from harness.config.amounts import Amounts, TrainingSettings
-from harness.config.losses import DISTILL_LOSSES, LayerMap, LossSettings, describe_weights, list_losses
+from harness.config.losses import (
+    DISTILL_LOSSES,
+    LayerMap,
+    LossSettings,
+    describe_weights,
+    find_unalignable,
+    list_losses,
+)
 from harness.config.steps.base import EarlierModels, ResolvedStep, TaughtStep, TrainedStep
 from harness.config.values import Count, refusal
 
@@ -16,20 +23,26 @@ class Distill(TaughtStep, TrainedStep):
     """Train the student on the corpus towards an earlier model.
 
     `projection: learned` puts a trained map between hidden states of two widths; `relation_split` says into
-    how many relation heads each of the teacher's heads is split.
+    how many relation heads each of the teacher's heads is split. `align` compares a student and a teacher
+    that read other tokens at the spans of text which both cut out: by the mean state of the tokens of a
+    span, or by the state of the last.
     """
 
     kind = "distill"
     known_losses = DISTILL_LOSSES
     loss_example = "{mlm: 0.5, logit_mse: 0.5}"
-    other_tokens = "distill before trim, or trim both"
+    other_tokens = "distill before trim, or trim both, or add align: mean to losses of hidden states"
 
     positions: Literal["attended", "masked"] = "attended"
     projection: Literal["learned"] | None = None
     relation_split: Count | None = None
+    align: Literal["mean", "last"] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Distill:
+        unalignable = self.align and find_unalignable(self.loss)
+        if unalignable:
+            raise refusal(unalignable)
         if set(self.loss) == {"mlm"}:
             raise refusal("expected a loss that looks at the teacher; mlm alone is an adapt step")
         return self
@@ -39,6 +52,11 @@ class Distill(TaughtStep, TrainedStep):
         """The settings that some losses use."""
         return LossSettings(self.temperature, self.layers, self.projection is not None, self.relation_split)
 
+    @property
+    def reads_same_tokens(self) -> bool:
+        """Whether the teacher reads the student's tokens, one by one."""
+        return self.align is None
+
     def learns_from_scratch(self, models: EarlierModels) -> bool:
         """Whether random weights learn from words alone: by MLM and logits, after a `blank` step."""
         after_blank = any(earlier.kind == "blank" for earlier in models.steps)
@@ -46,7 +64,11 @@ class Distill(TaughtStep, TrainedStep):
 
     def resolve(self, models: EarlierModels, amounts: Amounts) -> ResolvedDistill:
         """Return the step with its amount of training stated."""
-        names = {"teacher", "loss", "positions", "temperature", "layers", "projection", "relation_split"}
+        if self.align is not None and models.share_tokens(self.teacher):
+            raise refusal("align is used where teacher and student read other tokens only; remove it")
+        names = {
+            "teacher", "loss", "positions", "temperature", "layers", "projection", "relation_split", "align",
+        }  # fmt: skip
         training = self.resolve_training(models, amounts)
         return ResolvedDistill(**self.model_dump(include=names), training=training)
 
@@ -62,10 +84,12 @@ class ResolvedDistill(ResolvedStep):
     layers: LayerMap | None = None
     projection: Literal["learned"] | None = None
     relation_split: int | None = None
+    align: Literal["mean", "last"] | None = None
     training: TrainingSettings
 
     def describe(self) -> str:
         """Return the teacher, the losses and the amount of training in words."""
         total = sum(self.loss.values())
         note = "" if abs(total - 1) < 1e-9 else f" (weights sum to {total:g})"
-        return f"from {self.teacher}: {describe_weights(self.loss)}{note}, {self.training.describe()}"
+        spans = "" if self.align is None else f" at spans of text ({self.align})"
+        return f"from {self.teacher}: {describe_weights(self.loss)}{note}{spans}, {self.training.describe()}"

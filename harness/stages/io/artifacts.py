@@ -13,6 +13,7 @@ from torch import Tensor
 from harness.config.amounts import TextSettings, TrainingSettings
 from harness.config.shape import Shape
 from harness.data import corpus
+from harness.data.aligned_rows import AlignedRows, pack_aligned
 from harness.data.batches import Packed, pack
 from harness.data.examples import TaskData, TextExample, TokenExample
 from harness.errors import HarnessError
@@ -48,7 +49,10 @@ def choose_precision(setting: str) -> str:
 
 
 def make_budget(
-    settings: TrainingSettings, packed: Packed | None = None, *, checkpoint_s: float | None = None
+    settings: TrainingSettings,
+    packed: Packed | AlignedRows | None = None,
+    *,
+    checkpoint_s: float | None = None,
 ) -> Budget:
     """Return the budget of a training; epochs become as many tokens as the packed text has in them."""
     stated = settings.model_dump(exclude={"epochs", "text_fraction"}, exclude_none=True)
@@ -136,6 +140,20 @@ def read_packed(
     documents = corpus.stream(context.inputs["corpus"], "train")
     packed = pack(documents, tokenizer, sequence_length, context.out.parent)
     return packed if text_fraction is None else packed.take(text_fraction)
+
+
+def read_aligned(
+    context: Context,
+    tokenizer: Any,
+    teacher_tokenizer: Any,
+    sequence_length: int,
+    *,
+    text_fraction: float | None = None,
+) -> AlignedRows:
+    """Read the corpus's training part as rows of the same text in the tokens of student and teacher."""
+    documents = corpus.stream(context.inputs["corpus"], "train")
+    rows = pack_aligned(documents, tokenizer, teacher_tokenizer, sequence_length, context.out.parent)
+    return rows if text_fraction is None else rows.take(text_fraction)
 
 
 def read_masked(context: Context, tokenizer: Any, text: TextSettings) -> Iterator[dict[str, Tensor]]:

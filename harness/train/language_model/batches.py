@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from harness.data.batches import Batches, Packed, bucket_batches, collate, mask, special_positions
+from harness.data.aligned_rows import NO_SPAN, AlignedRows
+from harness.data.batches import (
+    IGNORED,
+    Batches,
+    Packed,
+    bucket_batches,
+    collate,
+    mask,
+    special_positions,
+)
 from harness.errors import HarnessError
 from harness.train.language_model.budget import Budget
 
@@ -50,9 +59,7 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Return ``input_ids``, ``attention_mask`` and ``labels`` (−100 where nothing is masked), B × L."""
-        epoch = int(np.searchsorted(self._starts, index, side="right")) - 1
-        rows = self._batches(epoch)[index - int(self._starts[epoch])]
-        batch = collate([self.packed[row] for row in rows], self.pad_id)
+        batch = collate([self.packed[row] for row in self.list_rows(index)], self.pad_id)
         generator = torch.Generator().manual_seed(hash_seed(self.budget.seed, _MASK_STREAM, index))
         ids_BL = batch["input_ids"]
         batch["input_ids"], batch["labels"] = mask(
@@ -66,6 +73,11 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
             weight_V=self.weight_V,
         )
         return batch
+
+    def list_rows(self, index: int) -> list[int]:
+        """Return the rows of the corpus that an item has."""
+        epoch = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self._batches(epoch)[index - int(self._starts[epoch])]
 
     def tokens_at(self, steps: int) -> int:
         """Count the attended tokens of the first ``steps`` optimiser steps."""
@@ -95,6 +107,58 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
 
     def _batches(self, epoch: int) -> Batches:
         return _list_batches(self, epoch)
+
+
+class AlignedBatches(MaskedBatches):
+    """The masked batches of a student, with the same text in the tokens of a teacher.
+
+    The teacher's tokens of each span in which the student has a masked token are masked, all of them: it sees
+    no more of these spans than their place.
+
+    Args:
+        aligned: rows of the same text.
+        tokenizer: the student's.
+        budget: as of `MaskedBatches`; its tokens are the student's.
+
+    Raises:
+        HarnessError: the corpus has no row.
+    """
+
+    def __init__(self, aligned: AlignedRows, tokenizer: Any, budget: Budget) -> None:
+        super().__init__(aligned.student, tokenizer, budget)
+        self.aligned = aligned
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Return the student's tensors, and the teacher's (B × T): ``spans`` are -1 at padding."""
+        batch, rows = super().__getitem__(index), self.list_rows(index)
+        spans_BL, teacher_spans_BT = (
+            collate([packed[row] for row in rows], NO_SPAN)["input_ids"]
+            for packed in (self.aligned.student_spans, self.aligned.teacher_spans)
+        )
+        teacher = collate([self.aligned.teacher[row] for row in rows], self.aligned.teacher_pad_id)
+        masked_BT = find_masked_spans(spans_BL, batch["labels"] != IGNORED, teacher_spans_BT)
+        return batch | {
+            "spans": spans_BL,
+            "teacher_input_ids": teacher["input_ids"].masked_fill(masked_BT, self.aligned.teacher_mask_id),
+            "teacher_attention_mask": teacher["attention_mask"],
+            "teacher_spans": teacher_spans_BT,
+        }
+
+
+def make_batches(packed: Packed | AlignedRows, tokenizer: Any, budget: Budget) -> MaskedBatches:
+    """Return the masked batches of rows of one tokenizer, or of student and teacher."""
+    if isinstance(packed, AlignedRows):
+        return AlignedBatches(packed, tokenizer, budget)
+    return MaskedBatches(packed, tokenizer, budget)
+
+
+def find_masked_spans(spans_BL: Tensor, masked_BL: Tensor, other_spans_BT: Tensor) -> Tensor:
+    """Return a boolean B × T: tokens of spans in which a token of the other tokenizer is masked."""
+    # one more place takes the padding, whose span is -1
+    touched_BW = torch.zeros(len(spans_BL), int(spans_BL.max()) + 2, dtype=torch.bool)
+    touched_BW.scatter_(1, torch.where(masked_BL, spans_BL, NO_SPAN) + 1, True)
+    touched_BW[:, 0] = False
+    return touched_BW.gather(1, other_spans_BT + 1)
 
 
 @lru_cache(maxsize=2)

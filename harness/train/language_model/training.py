@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from harness.data.aligned_rows import AlignedRows
 from harness.data.batches import IGNORED, Packed, pack
 from harness.errors import HarnessError, first_line, is_out_of_memory
 from harness.models.families.mlm_head import split_mlm_head
@@ -22,7 +23,7 @@ from harness.ops.pool import memory_pool, refuse_overfull_memory
 from harness.pipeline.checkpoints import CannotResumeError
 from harness.pipeline.process_group import ALONE, ProcessGroup
 from harness.train.fitting import take_fewest
-from harness.train.language_model.batches import MaskedBatches
+from harness.train.language_model.batches import MaskedBatches, make_batches
 from harness.train.language_model.budget import Budget
 from harness.train.losses.hidden_states import CENTRED
 from harness.train.losses.objective import (
@@ -54,7 +55,7 @@ _HELD_OUT_SEED = 20250516  # of the masks of held-out text, equal for every mode
 def train(
     student: nn.Module,
     tokenizer: Any,
-    packed: Packed,
+    packed: Packed | AlignedRows,
     *,
     objective: Objective = MLM,
     teacher: nn.Module | None = None,
@@ -73,7 +74,7 @@ def train(
     Args:
         student: an MLM model.
         tokenizer: the student's.
-        packed: rows of the corpus.
+        packed: rows of the corpus; with an objective that aligns, rows of student and teacher.
         objective: the losses.
         teacher: the model that losses compare with; ``None`` where none does.
         budget: the amount of training.
@@ -98,7 +99,7 @@ def train(
                 stack.enter_context(learned_projection(student, teacher, budget.seed))
         stack.enter_context(override_dropout(student, budget.dropout))
         stack.enter_context(fastest_attention(student, budget.precision))
-        batches = MaskedBatches(packed, tokenizer, budget)
+        batches = make_batches(packed, tokenizer, budget)
         stack.enter_context(refuse_overfull_memory())
         return _train(
             student,

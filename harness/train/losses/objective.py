@@ -2,7 +2,7 @@
 
 The vocabulary projections go through `harness.ops`, which never holds the logits of all positions.
 
-Shapes: **B** batch, **L** length, **N** chosen positions, **T** hidden of the teacher.
+Shapes: **B** batch, **L** length, **W** spans, **N** chosen positions, **T** hidden of the teacher.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from harness.config.losses import (
     LayerMap,
     LossSettings,
     find_missing_setting,
+    find_unalignable,
 )
 from harness.data.batches import IGNORED
 from harness.errors import HarnessError, unknown
@@ -31,6 +32,7 @@ from harness.train.losses.compatibility import refuse_incompatible
 from harness.train.losses.hidden_states import CENTRED
 from harness.train.losses.inputs import FUNCTIONS, LossInputs, Outputs
 from harness.train.losses.projection import find_projection
+from harness.train.losses.span_states import Pooling, mark_spans, pool_spans
 from harness.train.parts import BatchPart, weigh
 
 
@@ -45,6 +47,8 @@ class Objective:
         layers: which layers are compared where several are.
         projection: whether the student's hidden states go through a learned projection.
         relation_split: into how many relation heads each head of the teacher is split.
+        align: how the states of a span's tokens become one state, where student and teacher read other
+            tokens (`harness.data.aligned_rows`); None: they read the same tokens.
     """
 
     weights: Mapping[str, float]
@@ -53,13 +57,15 @@ class Objective:
     layers: LayerMap = "uniform"
     projection: bool = False
     relation_split: int | None = None
+    align: Pooling | None = None
 
     def __post_init__(self) -> None:
         for name in self.weights:
             if name not in DISTILL_LOSSES:
                 raise unknown("loss", name, DISTILL_LOSSES)
         missing = find_missing_setting(self.weights, self.settings)
-        if missing is not None:
+        missing = missing or (self.align and find_unalignable(self.weights))
+        if missing:
             raise HarnessError(f"distill: {missing}")
 
     @property
@@ -105,7 +111,9 @@ def total_loss(
         objective: the losses and their weights.
         student: an MLM model of a known family; gradients flow to it.
         teacher: the same, without dropout; ``None`` if no loss needs a teacher.
-        batch: ``input_ids``, ``attention_mask``, ``labels`` (B × L; labels −100 where nothing is predicted).
+        batch: ``input_ids``, ``attention_mask``, ``labels`` (B × L; labels −100 where nothing is predicted);
+            for an objective that aligns, also the other tensors of
+            `harness.train.language_model.batches.AlignedBatches`.
         gram: what `compute_teacher_gram` returns; computed here if absent.
         part: the batch's place in a larger one; the sum is then the part's share. None: it is whole.
 
@@ -121,7 +129,7 @@ def total_loss(
         ),
         teacher=_run_teacher(objective, student, teacher, batch, chosen_BL),
         labels_N=labels_N,
-        mask_BL=batch["attention_mask"].bool(),
+        mask_BL=_mark_positions(objective, batch),
         settings=objective.settings,
         compared_N=masked_N if objective.positions == "masked" else torch.ones_like(masked_N),
         projection_TD=find_projection(student),
@@ -152,7 +160,7 @@ def sum_teacher_vectors(
     """
     outputs = _run_teacher(objective, student, teacher, batch, _choose_positions(objective, batch))
     assert outputs is not None
-    mask_BL = batch["attention_mask"].bool()
+    mask_BL = _mark_positions(objective, batch)
     return {
         name: vectors(outputs, mask_BL).sum(0)
         for name, vectors in CENTRED.items()
@@ -161,11 +169,21 @@ def sum_teacher_vectors(
 
 
 def _choose_positions(objective: Objective, batch: Mapping[str, Tensor]) -> Tensor:
-    """Return a boolean B × L: every position that a loss of last states or logits looks at."""
+    """Return a boolean B × L: every position that a loss of last states or logits looks at.
+
+    Where spans are aligned, last states are those of spans, and only masked positions are looked at.
+    """
+    if objective.align is not None:
+        return batch["labels"] != IGNORED
     logits_everywhere = objective.positions == "attended" and "logits" in objective.looks_at
     if logits_everywhere or "last_state" in objective.looks_at:
         return batch["attention_mask"].bool()
     return batch["labels"] != IGNORED
+
+
+def _mark_positions(objective: Objective, batch: Mapping[str, Tensor]) -> Tensor:
+    """Return a boolean B × L, true at attended positions; B × W, true at spans, where they are aligned."""
+    return batch["attention_mask"].bool() if objective.align is None else mark_spans(batch["spans"])
 
 
 def _run(
@@ -178,7 +196,11 @@ def _run(
         attention=bool(objective.looks_at & {"attention", "relations"}),
     )
     last_ND, parts = states.hidden_states[-1][chosen_BL], split_mlm_head(model)
-    return Outputs(states, last_ND, parts.transform(last_ND) if head else None, parts)
+    features_ND = parts.transform(last_ND) if head else None
+    if objective.align is not None:
+        states = pool_spans(states, batch["spans"], objective.align)
+        last_ND = states.hidden_states[-1][mark_spans(batch["spans"])]
+    return Outputs(states, last_ND, features_ND, parts)
 
 
 def _run_teacher(
@@ -194,5 +216,8 @@ def _run_teacher(
         raise HarnessError("distill: expected a teacher; got none; name one in the recipe's distill step")
     settings = objective.settings._replace(projection=find_projection(student) is not None)
     refuse_incompatible("distill", objective.weights, settings, student, teacher)
+    if objective.align is not None:
+        batch = {name: batch[f"teacher_{name}"] for name in ("input_ids", "attention_mask", "spans")}
+        chosen_BL = batch["spans"] == 0  # no loss looks at the teacher's tokens one by one
     with torch.no_grad():
         return _run(objective, teacher, batch, chosen_BL, head="logits" in objective.looks_at)
