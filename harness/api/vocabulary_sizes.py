@@ -28,11 +28,11 @@ HELD_OUT = "held-out text"
 
 @dataclass(frozen=True)
 class VocabularyChoice:
-    """A number of tokens to keep, and the model that trimming to it leaves.
+    """A number of tokens to keep or to learn, and the model that has them.
 
     Attributes:
         size: the number, the rule that chose it, and how texts are tokenised with it.
-        parameters: of the trimmed model.
+        parameters: of the model with these tokens.
     """
 
     size: VocabularySize
@@ -47,11 +47,13 @@ def compare_vocabularies(
     tokens: Sequence[int] = (),
     coverages: Sequence[float] = (),
     document_fractions: Sequence[float] = (),
+    learned: Sequence[int] = (),
     task_text: bool = False,
 ) -> list[VocabularyChoice]:
     """Trim a model's tokenizer to several sizes, and tokenise held-out text and the tasks' test parts.
 
-    The first choice is the whole vocabulary. Without numbers and fractions usual ones are taken.
+    A vocabulary learned from the text may be compared with them. The first choice is the whole vocabulary.
+    Without numbers and fractions usual ones are taken.
 
     Args:
         source: the model: a folder, or a hub id.
@@ -60,6 +62,7 @@ def compare_vocabularies(
         tokens: numbers of tokens to keep, the most frequent.
         coverages: shares of the text's tokens that the kept ones make up.
         document_fractions: keep tokens in at least such a share of a language's documents.
+        learned: numbers of tokens to learn from the text, as the step ``retokenize`` does.
         task_text: count the tasks' training parts, too, which are part of the text with ``task_text``.
 
     Raises:
@@ -70,7 +73,7 @@ def compare_vocabularies(
     model = load(source)
     from harness.models.tokenizers import sizes  # noqa: PLC0415  loads torch
 
-    if not (tokens or coverages or document_fractions):
+    if not (tokens or coverages or document_fractions or learned):
         tokens = [number for number in _USUAL_NUMBERS if number < model.shape.vocabulary]
         coverages, document_fractions = _USUAL_COVERAGES, _USUAL_DOCUMENT_FRACTIONS
     excluded = read_scored_texts(root)
@@ -96,6 +99,10 @@ def compare_vocabularies(
         **{
             f"{100 * one:g} % of the documents": sizes.choose_by_documents(model.tokenizer, counted, one)
             for one in document_fractions
+        },
+        **{
+            f"{one:,} learned tokens": sizes.learn_by_number(model.tokenizer, counted_text, one)
+            for one in learned
         },
     }
     texts = {HELD_OUT: held_out, **_read_task_texts(root, languages, "test")}

@@ -34,6 +34,9 @@ def vocabulary(
     document_fraction: Annotated[
         str, typer.Option(metavar="0.0005", help="or the least share of documents that a kept token is in")
     ] = "",
+    learn: Annotated[
+        str, typer.Option(metavar="8000,16000", help="or numbers of tokens to learn, as the step retokenize")
+    ] = "",
     task_text: Annotated[
         bool,
         typer.Option("--task-text", help="count the tasks' training parts, too, as the scale laptop does"),
@@ -49,6 +52,7 @@ def vocabulary(
             tokens=_parse(tokens, int, "--tokens", "whole numbers, as 8000,16000"),
             coverages=_parse(coverage, float, "--coverage", "shares, as 0.99,0.999"),
             document_fractions=_parse(document_fraction, float, "--document-fraction", "shares, as 0.0005"),
+            learned=_parse(learn, int, "--learn", "whole numbers, as 8000,16000"),
             task_text=task_text,
         )
     if as_json:

@@ -116,3 +116,29 @@ def test_a_language_without_text_is_refused(refused, places):
     code, line = refused("vocabulary", str(teacher), "--lang", "xx", "--data", str(data))
     assert code == 2
     assert line == f"unknown language in {data / 'corpus'} 'xx'; there are: mt, sl."
+
+
+def test_learned_tokens_are_those_of_the_step(run, places):
+    from harness.models.tokenizers.learning import count_words
+    from harness.models.tokenizers.retokenizing import learn_tokenizer
+
+    teacher, data = places
+    rows = run("--learn", "70", "--tokens", "50")
+    assert [row["size"]["rule"] for row in rows] == ["all", "50 tokens", "70 learned tokens"]
+    assert rows[2]["size"]["num_tokens"] == 70
+    model = api.load(teacher)
+    tests = {" ".join(one.words) for one in read_task(data, "pos", "mt").test}
+    tests |= {one.text for one in read_task(data, "topic", "mt").test}
+    split = corpus.prepare(read_corpus(data, "mt"), 0.02, 1, exclude=tests)
+    words = count_words(model.tokenizer, (line for document in split.train for line in document))
+    tokenizer = learn_tokenizer(model.tokenizer, words, 70).tokenizer
+    held_out = [word for document in split.held_out for line in document for word in line.split()]
+    number = sum(len(tokenizer.tokenize(word)) for word in held_out)
+    measured = rows[2]["size"]["texts"]["held-out text"]
+    assert measured["tokens_per_word"] == pytest.approx(number / len(held_out), abs=0.05)
+    assert measured["words_unchanged_fraction"] < 1
+
+
+def test_languages_have_equal_weight_in_learned_tokens(run):
+    (_, row) = run("--learn", "90", lang="mt,sl")
+    assert row["size"]["texts"]["held-out text"]["unknown_fraction"] < 0.02

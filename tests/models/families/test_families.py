@@ -26,6 +26,8 @@ from harness.models.surgery.importance import (
     measure_hidden_importance,
 )
 from harness.models.tokenizers import choose_tokens, count_tokens, trim_vocabulary
+from harness.models.tokenizers.learning import count_words
+from harness.models.tokenizers.retokenizing import keeps_padding, learn_tokenizer, retokenize
 
 
 def logits(model, batch):
@@ -264,3 +266,21 @@ def test_trimming_keeps_tokens_and_logits(model, tokenizer, lines, tmp_path):
     small, again = AutoModelForMaskedLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     assert again(lines[0]).input_ids == result.tokenizer(lines[0]).input_ids
     assert small.get_input_embeddings().num_embeddings == len(again) == len(kept)
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_learned_vocabulary_keeps_the_logits_of_shared_tokens(tied, build, lively, tokenizer, lines):
+    model = lively(build(tie_word_embeddings=tied))
+    words, size = count_words(tokenizer, lines), 330 if len(tokenizer) >= 400 else 190
+    new = learn_tokenizer(tokenizer, words, size, up_to_padding=keeps_padding(model))
+    small = retokenize(model, tokenizer, new)
+    assert read_shape(small) == read_shape(model).model_copy(update={"vocabulary": size})
+    shared = [
+        (one[0], number) for number, one in enumerate(new.pieces) if len(one) == 1 and new.new[one[0]] < 0
+    ]
+    old_N, new_N = torch.tensor(shared[:24]).T
+    assert len(old_N) == 24
+    with torch.no_grad():
+        before, after = (one(input_ids=ids[None]).logits[0] for one, ids in ((model, old_N), (small, new_N)))
+    torch.testing.assert_close(before[:, old_N], after[:, new_N], atol=1e-5, rtol=0)
+    assert small.config.pad_token_id == new.tokenizer.pad_token_id
