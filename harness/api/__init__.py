@@ -20,6 +20,7 @@ from harness.api.compression import (
     narrow,
     prune,
     read_text,
+    retokenize,
     shorten,
     trim,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "prune",
     "read_text",
     "reproduce",
+    "retokenize",
     "score",
     "score_pairs",
     "shorten",

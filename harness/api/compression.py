@@ -21,6 +21,7 @@ from harness.config.shape import Shape
 from harness.config.steps.base import EarlierModels, PlannedStep, ResolvedStep, TaughtStep, check_teacher
 from harness.config.steps.narrow import ResolvedNarrow
 from harness.config.steps.prune import ResolvedPrune
+from harness.config.steps.retokenize import ResolvedRetokenize
 from harness.config.steps.shorten import ResolvedShorten
 from harness.config.steps.trim import ResolvedTrim
 from harness.data.corpus import group
@@ -134,6 +135,26 @@ def trim(
         progress=progress or ignore_progress,
     )
     return Model(trimmed.model, trimmed.tokenizer, model.has_new_head)
+
+
+def retokenize(model: Model, text: Lines, vocabulary: int | str) -> Model:
+    """Learn a vocabulary from a text in place of the model's; train the model after it.
+
+    Args:
+        model: whose rows the new rows are made of.
+        text: whose words are learned from.
+        vocabulary: how many tokens, special tokens counted: a number, or a share of the model's as ``"1/3"``.
+
+    Raises:
+        UsageError: no token.
+        HarnessError: the text is too little for so many tokens, or has too many characters.
+    """
+    step = resolve_step("retokenize", ResolvedRetokenize, {"vocabulary": vocabulary}, model.shape)
+    from harness.stages.retokenize import retokenize_to_text  # noqa: PLC0415  loads torch
+
+    lines = (line for document in group_lines(text) for line in document)
+    network, new = retokenize_to_text(model.network, model.tokenizer, step.vocabulary, lines)
+    return Model(network, new.tokenizer, model.has_new_head)
 
 
 def shorten(
@@ -344,14 +365,14 @@ def resolve_step(
     shape: Shape,
     *,
     teacher: Shape | None = None,
+    same_tokens: bool = True,
     **shared: Any,
 ) -> _Resolved:
     """Return a step with every number stated, checked as a recipe's is."""
     models = EarlierModels(shape, ())
     if teacher is not None:
-        models = EarlierModels(
-            teacher, (PlannedStep(_STUDENT, ResolvedTrim(vocabulary=shape.vocabulary), shape),)
-        )
+        before = (ResolvedTrim if same_tokens else ResolvedRetokenize)(vocabulary=shape.vocabulary)
+        models = EarlierModels(teacher, (PlannedStep(_STUDENT, before, shape),))
     with refuse_in_one_line(kind):
         step = build_step(WrittenStep(id=kind, kind=kind, values=dict(values)), shape.family)
         if isinstance(step, TaughtStep):

@@ -86,6 +86,7 @@ def distill(
     positions: str = "attended",
     temperature: float | None = None,
     layers: str | None = None,
+    align: str | None = None,
     learning_rate: float = 5e-4,
     batch_tokens: int = 2048,
     mask_fraction: float = 0.2,
@@ -99,7 +100,7 @@ def distill(
     callbacks: Sequence[TrainerCallback] = (),
     checkpoints: str | Path | None = None,
 ) -> Model:
-    """Train a student to imitate a teacher with the same tokens.
+    """Train a student to imitate a teacher with the same tokens, or with others that are aligned.
 
     Args:
         student: to train.
@@ -110,6 +111,7 @@ def distill(
         positions: attended or masked: where logits are compared.
         temperature: of the losses that use it.
         layers: which of the teacher's layers are compared with the student's, as ``uniform``.
+        align: mean or last: the state of a span of text, where the teacher has other tokens.
         learning_rate: the highest.
         batch_tokens: tokens of an optimiser step.
         mask_fraction: share of the positions to be predicted.
@@ -133,6 +135,7 @@ def distill(
         "positions": positions,
         "temperature": temperature,
         "layers": layers,
+        "align": align,
         "tokens": tokens,
         "learning_rate": learning_rate,
         "batch_tokens": batch_tokens,
@@ -146,6 +149,7 @@ def distill(
         {name: value for name, value in values.items() if value is not None},
         student.shape,
         teacher=teacher.shape,
+        same_tokens=teacher.tokenizer.get_vocab() == student.tokenizer.get_vocab(),
         sequence_length=choose_sequence_length(sequence_length, student, teacher),
         precision=precision,
         seed=seed,
@@ -154,11 +158,6 @@ def distill(
     if teacher.has_new_head:
         raise HarnessError(
             "distill: expected a teacher with a masked-language head; got a new one; fit_head first"
-        )
-    if teacher.tokenizer.get_vocab() != student.tokenizer.get_vocab():
-        raise HarnessError(
-            "distill: expected one vocabulary in teacher and student; got two of one size; "
-            "distill in a recipe with align: mean"
         )
     from harness.stages.distill import make_objective  # noqa: PLC0415  loads torch
 
@@ -188,14 +187,20 @@ def _train(
     checkpoints: str | Path | None,
 ) -> Any:
     """Return the network of the student after a training, by masked words alone where nothing teaches."""
-    from harness.data.batches import pack  # noqa: PLC0415  loads torch
+    from harness.data.aligned_rows import pack_aligned  # noqa: PLC0415  loads torch
+    from harness.data.batches import pack  # noqa: PLC0415
     from harness.stages.io.artifacts import make_budget  # noqa: PLC0415
     from harness.train.language_model import training  # noqa: PLC0415
     from harness.train.losses.objective import MLM  # noqa: PLC0415
 
     network = copy.deepcopy(student.network).requires_grad_(requires_grad=True)
-    packed = pack(group_lines(text), student.tokenizer, amount.sequence_length)
     with tempfile.TemporaryDirectory() as scratch:
+        length, folder = amount.sequence_length, Path(scratch)
+        packed = (
+            pack(group_lines(text), student.tokenizer, length)
+            if teacher is None or objective.align is None
+            else pack_aligned(group_lines(text), student.tokenizer, teacher.tokenizer, length, folder)
+        )
         training.train(
             network,
             student.tokenizer,

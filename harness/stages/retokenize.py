@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,12 @@ from harness.config.steps.retokenize import ResolvedRetokenize
 from harness.data import corpus
 from harness.models.tokenizers.coverage import count_segmented, find_unknown_fraction, segment_words
 from harness.models.tokenizers.learning import count_words
-from harness.models.tokenizers.retokenizing import keeps_padding, learn_tokenizer, retokenize
+from harness.models.tokenizers.retokenizing import (
+    NewTokenizer,
+    keeps_padding,
+    learn_tokenizer,
+    retokenize,
+)
 from harness.stages.io.artifacts import read_model, write_step
 from harness.stages.io.facts import RetokenizeFacts
 
@@ -23,12 +29,12 @@ def run(context: Context) -> RetokenizeFacts:
     """Write the model with the new rows, and its tokenizer. The text is streamed; its words are counted."""
     model, tokenizer = read_model(context)
     step, text = context.get_step(ResolvedRetokenize), context.inputs["corpus"]
-    words = count_words(tokenizer, (line for document in corpus.stream(text, "train") for line in document))
-    new = learn_tokenizer(tokenizer, words, step.vocabulary, up_to_padding=keeps_padding(model))
+    lines = (line for document in corpus.stream(text, "train") for line in document)
+    student, new = retokenize_to_text(model, tokenizer, step.vocabulary, lines)
     held_out = (line for document in corpus.stream(text, "held_out") for line in document)
-    lines = list(islice(held_out, _MEASURED_LINES))
-    before, after = (_measure_tokens(one, lines) for one in (tokenizer, new.tokenizer))
-    written = write_step(context, retokenize(model, tokenizer, new), new.tokenizer)
+    measured = list(islice(held_out, _MEASURED_LINES))
+    before, after = (_measure_tokens(one, measured) for one in (tokenizer, new.tokenizer))
+    written = write_step(context, student, new.tokenizer)
     return RetokenizeFacts(
         num_shared=new.num_shared,
         tokens_per_word_before=before[0],
@@ -37,6 +43,15 @@ def run(context: Context) -> RetokenizeFacts:
         unknown_fraction_after=after[1],
         **vars(written),
     )
+
+
+def retokenize_to_text(
+    model: Any, tokenizer: Any, vocabulary: int, lines: Iterable[str]
+) -> tuple[Any, NewTokenizer]:
+    """Return a model with a vocabulary learned from lines, and its tokenizer; the model is left as it was."""
+    words = count_words(tokenizer, lines)
+    new = learn_tokenizer(tokenizer, words, vocabulary, up_to_padding=keeps_padding(model))
+    return retokenize(model, tokenizer, new), new
 
 
 def _measure_tokens(tokenizer: Any, lines: list[str]) -> tuple[float, float]:

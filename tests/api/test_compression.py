@@ -194,10 +194,24 @@ def test_no_model_is_refused(tmp_path):
         api.load(tmp_path / "none")
 
 
-def test_distill_refuses_two_vocabularies_of_one_size(run):
-    model = api.load(find_stage(run, "trim") / "model")
-    other = api.trim(api.load(find_stage(run, "teacher") / "model"), ["kadin mifa toki"], tokens=50)
+def test_student_with_a_learned_vocabulary_is_distilled(run, text):
+    teacher = api.load(find_stage(run, "teacher") / "model")
+    student = api.retokenize(teacher, text, teacher.shape.vocabulary)
+    assert student.shape == teacher.shape
+    assert student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab()
+    loss, amount = {"mlm": 0.5, "hidden_cosine": 1.0}, AMOUNTS | {"sequence_length": 32, "precision": "fp32"}
+    distilled = api.distill(student, teacher, text, loss=loss, align="last", **amount)
+    assert digest_weights(distilled) != digest_weights(student)
     with pytest.raises(
-        HarnessError, match=r"distill: expected one vocabulary in teacher and student; got two of one size"
+        UsageError, match=r"distill: teacher 'teacher' has (\d+) tokens, the student \1 others; "
     ):
-        api.distill(model, other, ["kadin mifa toki"], tokens=6000)
+        api.distill(student, teacher, text, **amount)
+    with pytest.raises(
+        UsageError, match=r"distill: align is used where teacher and student read other tokens"
+    ):
+        api.distill(teacher, teacher, text, loss=loss, align="last", **amount)
+
+
+def digest_weights(model):
+    """Return the sum of every weight."""
+    return sum(float(one.double().sum()) for one in model.network.parameters())
