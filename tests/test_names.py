@@ -14,17 +14,12 @@ STEP_KIND = "a kind of step: its schema in config/steps, its stage in stages"
 COMMAND = "a command in cli, and the stage that it runs"
 STAGE = "a stage, and the module whose functions it runs"
 
+STEP_KINDS = {path.stem for path in (PACKAGE / "config" / "steps").glob("[!_]*.py")} & {
+    path.stem for path in (PACKAGE / "stages").glob("[!_]*.py")
+}
 REPEATED = {
     "__init__": "each package has one",
-    "adapt": STEP_KIND,
-    "blank": STEP_KIND,
-    "distill": STEP_KIND,
-    "head": STEP_KIND,
-    "narrow": STEP_KIND,
-    "prune": STEP_KIND,
-    "shorten": STEP_KIND,
-    "retokenize": STEP_KIND,
-    "trim": STEP_KIND,
+    **dict.fromkeys(sorted(STEP_KINDS), STEP_KIND),
     "export": COMMAND,
     "push": "a command in cli, and what it does in deploy",
     "score": COMMAND,
