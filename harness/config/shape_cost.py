@@ -38,7 +38,7 @@ LARGEST_VOCABULARY = 16_384
 BASIS = (
     "added held-out loss of 3 widths, 2 FFNs and 1 depth (its power assumed) of a 4 × 256 BERT on Maltese, "
     "lost scores of 4 vocabularies on built-in text; e5-small with half the layers and FFN costs 0.020, and "
-    "lost 1 to 4 % of its average score in four languages"
+    "lost 1 to 8 % of its scores in four languages"
 )
 
 

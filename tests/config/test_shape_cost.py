@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.config.shape import KNOWN_TEACHERS
-from harness.config.shape_cost import COSTS, ShapeCost, predict_cost
+from harness.config.shape_cost import BASIS, COSTS, ShapeCost, predict_cost
 
 RECORDS = Path(__file__).parents[2] / "benchmarks" / "records"
 
@@ -88,3 +88,4 @@ def test_recorded_students_lost_about_as_much_as_their_cost():
     assert cost == pytest.approx(0.02, abs=1e-3)
     assert len(lost) >= 4
     assert mean(lost) == pytest.approx(cost, abs=0.02)
+    assert f"lost {100 * min(lost):.0f} to {100 * max(lost):.0f} % of its scores" in BASIS
