@@ -21,10 +21,7 @@ from harness.deploy.latency_table import (
     list_table_shapes,
 )
 from harness.errors import UsageError
-from harness.plans.shape_choice import Proposal, make_recipe, propose_shapes
-
-DEFAULT_RECIPE = "compact2026"
-"""The recipe whose steps make a shape where none is named."""
+from harness.plans.shape_choice import BASE, Proposal, make_recipe, propose_shapes
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def choose_shapes(
         UsageError: the budget cannot be read, nothing fits it, or the length is too long for the teacher.
     """
     amount = choose_scale(scale, options)
-    base = load_recipe(rename_recipe(recipe or amount.recipe or DEFAULT_RECIPE))
+    base = load_recipe(rename_recipe(recipe or amount.recipe or BASE))
     teacher = find_teacher(base, amount).shape
     limits = parse_file_budget(budget)
     setting = LatencySetting(limits.precision, length or max(amount.latency.lengths), threads)

@@ -35,18 +35,16 @@ class LatencySetting:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Measured medians.
+    """Students that were timed, and the model of their latency.
 
     Attributes:
         path: the file that keeps them.
         shapes: of the students.
-        medians_ms: of each.
-        model: fitted to them.
+        model: fitted to their medians.
     """
 
     path: Path
     shapes: tuple[Shape, ...]
-    medians_ms: tuple[float, ...]
     model: LatencyModel
 
 
@@ -100,12 +98,13 @@ def keep_table(teacher: Shape, setting: LatencySetting, medians_ms: Sequence[flo
 
 
 def _fit(path: Path, shapes: Sequence[Shape], medians_ms: Sequence[float]) -> LatencyTable:
-    return LatencyTable(path, tuple(shapes), tuple(medians_ms), fit_latency(shapes, medians_ms))
+    return LatencyTable(path, tuple(shapes), fit_latency(shapes, medians_ms))
 
 
 def _locate(teacher: Shape, setting: LatencySetting) -> Path:
     """Return the place of a table: its name is a digest of the machine, the setting and the shapes."""
-    machine = {name: describe()[name] for name in ("cpu", "architecture", "cores", "isa")}
+    environment = describe()
+    machine = {name: environment[name] for name in ("cpu", "architecture", "cores", "isa")}
     shapes = [shape.model_dump() for shape in list_table_shapes(teacher)]
     about = {**machine, **vars(setting), "onnxruntime": find_version("onnxruntime"), "shapes": shapes}
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

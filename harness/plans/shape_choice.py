@@ -20,7 +20,8 @@ MOST_PROPOSALS = 10
 _STEPS = 12
 """Widths of the FFN are multiples of this part of the teacher's."""
 _VOCABULARIES = (2048, 4096, 6144, 8192, 12288, LARGEST_VOCABULARY)
-_BASE = "compact2026"
+BASE = "compact2026"
+"""The recipe whose steps make any shape."""
 _STEP_SIZES = {
     "trim": ("tokens", "vocabulary"),
     "shorten": ("layers", "layers"),
@@ -129,7 +130,7 @@ def make_recipe(base: Recipe, teacher: Shape, student: Shape, scale: Scale, note
     changed = {kind for kind, (_, size) in _STEP_SIZES.items() if student.sizes[size] != teacher.sizes[size]}
     kinds = [step.kind for step in base.steps]
     if not all(kinds.count(kind) == 1 for kind in changed) or "blank" in kinds:
-        base = load_recipe(_BASE)
+        base = load_recipe(BASE)
     steps = list(_keep_steps(base, changed))
     changes: dict[str, Any] = {
         f"{kind}.{key}": f"{student.sizes[size]}/{teacher.sizes[size]}"

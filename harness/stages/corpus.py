@@ -37,6 +37,7 @@ def run(context: Context) -> CorporaFacts:
     """
     languages = context.config["languages"]
     scored, unread = _read_scored_texts(context)
+    labelled = _read_training_texts(context) if "tasks" in context.inputs else {}
     facts = {}
     for done, language in enumerate(languages):
         context.progress(done, len(languages), "languages", {})
@@ -44,7 +45,6 @@ def run(context: Context) -> CorporaFacts:
         folder.mkdir(exist_ok=True)
         with TemporaryDirectory(dir=context.out) as name:
             spare = Path(name)
-            labelled = {} if "tasks" not in context.inputs else _read_training_texts(context)
             prepared, facts[language] = _prepare(context, language, scored, spare / "own", labelled)
             corpus.write_part(folder, "held_out", prepared.stream("held_out"))
             train = prepared.stream("train")

@@ -23,7 +23,7 @@ E5 = KNOWN_TEACHERS["e5-small"].shape
 def choice():
     shapes = list_table_shapes(E5)
     medians = [0.3 + 1e-6 * one.layers * one.hidden * one.ffn for one in shapes]
-    table = LatencyTable(Path("table"), tuple(shapes), tuple(medians), fit_latency(shapes, medians))
+    table = LatencyTable(Path("table"), tuple(shapes), fit_latency(shapes, medians))
     budget = parse_file_budget("6 MB int8, 2 ms")
     proposals = tuple(propose_shapes(E5, budget, table.model.predict_ms))
     recipe, scale = load_recipe("compact2026"), load_scale("laptop")
