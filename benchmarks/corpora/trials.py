@@ -1,6 +1,6 @@
 """Try `harness corpus` on generated corpora: what it leaves out, its memory, kill -9, and Ray.
 
-    python -m benchmarks.corpora --megabytes 20 200 --out DIR [--kills 3] [--ray]
+    python -m benchmarks.corpora --megabytes 20 200 --out DIR [--kills 3] [--ray] [--record FOLDER]
 
 Prints a line for each figure; the exit code is 1 where one is not as the documentation promises.
 """
@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.common.programs import make_parser
+from benchmarks.common.recording import describe_environment, write_record
 from benchmarks.corpora.generation import Planted, generate
 from harness.data.corpus import leak_key
 from harness.data.folder import read_corpus
@@ -77,6 +78,7 @@ def main(given: Sequence[str]) -> int:
     parser.add_argument("--kills", type=int, default=3, help="commands that are killed, of the first size")
     parser.add_argument("--ray", action="store_true", help="make the first size on Ray, too")
     parser.add_argument("--out", type=Path, required=True, help="an empty folder for all files")
+    parser.add_argument("--record", type=Path, help="the folder the record is written to")
     options = parser.parse_args(given)
     outcomes = []
     for number, megabytes in enumerate(options.megabytes):
@@ -100,8 +102,37 @@ def main(given: Sequence[str]) -> int:
         max(peaks) / min(peaks)
         for peaks in zip(*((outcome.peak_mb, outcome.reading_mb) for outcome in outcomes), strict=True)
     ]
-    print(f"largest peak / smallest: {ratios[0]:.2f} (making), {ratios[1]:.2f} (reading)")
+    lines = tabulate(outcomes, ratios)
+    print("\n".join(lines))
+    if options.record is not None:
+        about = describe_environment("cpu")
+        numbers = {"languages": options.languages, "workers": options.workers, "kills": options.kills}
+        numbers |= {"outcomes": [vars(one) for one in outcomes], "ratios": ratios}
+        print(f"written: {write_record(options.record, 'corpora', about, numbers, lines)}")
     return 0 if all(one.is_good for one in outcomes) and max(ratios) <= MOST_RATIO else 1
+
+
+def tabulate(outcomes: Sequence[Outcome], ratios: Sequence[float]) -> list[str]:
+    """Return the table of the sizes, and the ratios of their peaks of memory."""
+    lines = [
+        "| MB of text | seconds | near-duplicates | found | lost documents | test sentences left "
+        "| MB of memory to make | to read |",
+        "|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {one.megabytes:g} | {one.time_s:.0f} | {one.duplicates:,} "
+        f"| {1 - one.missed / max(1, one.duplicates):.2%} | {one.lost:,} | {one.leaks} "
+        f"| {one.peak_mb:.0f} | {one.reading_mb:.0f} |"
+        for one in outcomes
+    ]
+    same = {name: equal for one in outcomes for name, equal in one.equal.items()}
+    said = ", ".join(f"{name}: {'equal' if equal else 'DIFFERENT'}" for name, equal in same.items())
+    return [
+        *lines,
+        "",
+        f"Largest peak of a process over the smallest: {ratios[0]:.2f} (making), {ratios[1]:.2f} (reading).",
+        f"Files of the first size against those of an undisturbed command: {said or 'not tried'}.",
+    ]
 
 
 def _make(command: Sequence[str], out: Path, kill_after: int | None = None) -> int:

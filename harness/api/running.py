@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from harness.api.options import DEFAULT_RUNS, PlannedRun, ScaleOptions, plan_chosen_run
@@ -147,7 +148,7 @@ def run_stages(
         checkpoint_s=checkpoint_s,
         trackers=trackers,
         workers=workers,
-        prepare=make_gpu_chooser(gpus),
+        prepare=partial(_prepare_worker, gpus),
         group=group,
         joined=lambda stage: KINDS[stage.kind].trains,
     )
@@ -165,6 +166,13 @@ def list_untimed(plan: Plan) -> Callable[[Stage], bool]:
 def make_gpu_chooser(gpus: Sequence[str]) -> Callable[[int], None] | None:
     """Return the function by which workers take turns with GPUs; None where there are none."""
     return partial(_take_gpu, gpus) if gpus else None
+
+
+def _prepare_worker(gpus: Sequence[str], worker: int) -> None:
+    """Show a worker process its GPU, if there are any, and load the libraries that most stages need."""
+    if gpus:
+        _take_gpu(gpus, worker)
+    import_module("harness.stages.score")
 
 
 def _take_gpu(gpus: Sequence[str], worker: int) -> None:

@@ -8,7 +8,7 @@ from typing import cast
 
 from harness.deploy.evaluation_text import EvaluationText, needs_text, read_evaluation_text
 from harness.deploy.export_record import ExportDescription, make_record, write_record
-from harness.deploy.file_records import describe_file, measure_files
+from harness.deploy.file_records import check_files, describe_file, time_against_fp32
 from harness.deploy.fp32_file import build_checker, write_fp32
 from harness.deploy.lineage import find_lineage, name_model
 from harness.deploy.output_folder import check_output_folder, replace_folder
@@ -102,12 +102,13 @@ def export_model(
             )
         paths = {FP32: exported.path} | {name: copy.path for name, copy in copies.items()}
         report_step(f"checking and timing {len(paths)} files")
-        measured = measure_files(paths, checker, gate, seconds=seconds)
+        timings = time_against_fp32(paths, checker, seconds=seconds)
+        checked = check_files(paths, checker, gate)
         places = arrange(layout, folder, paths, cast("list[str] | None", describe()["isa"]))
         record = make_record(
             source,
             [
-                describe_file(name, measured[name], copies.get(name), folder / places[name], places[name])
+                describe_file(name, checked[name], timings[name], copies.get(name), places[name])
                 for name in paths
             ],
             ExportDescription(

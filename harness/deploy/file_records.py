@@ -20,45 +20,56 @@ _FAST_GZIP = 6
 
 
 @dataclass(frozen=True)
-class FileMeasurement:
-    """What was measured of one file.
+class FileQuality:
+    """What a file is, apart from its speed.
 
     Attributes:
         parity: its distance from torch.
-        timing: its latency compared with fp32.
         tested: its scores on the test part; None where nothing was scored.
+        size_bytes: of the file.
+        compressed_bytes: of the file after gzip.
     """
 
     parity: Parity
-    timing: Timing
     tested: FileScores | None
+    size_bytes: int
+    compressed_bytes: int
 
 
-def measure_files(
-    paths: Mapping[str, Path], checker: OnnxChecker, gate: QualityGate | None, *, seconds: float
-) -> dict[str, FileMeasurement]:
-    """Compare, time and score the file of each precision; the timing takes ``seconds`` a file."""
-    row = dict.fromkeys(paths, checker.timed_row)
-    samples = time_files(paths, row, threads=checker.threads, budget_s=seconds * len(paths))
-    timings = compare_with_base(samples, FP32)
+def check_files(
+    paths: Mapping[str, Path], checker: OnnxChecker, gate: QualityGate | None
+) -> dict[str, FileQuality]:
+    """Compare the file of each precision with torch, score it where there is a gate, and measure its size."""
     return {
-        precision: FileMeasurement(
-            checker.measure_parity(path), timings[precision], gate.score_file(path) if gate else None
+        precision: FileQuality(
+            checker.measure_parity(path),
+            gate.score_file(path) if gate else None,
+            path.stat().st_size,
+            len(gzip.compress(path.read_bytes(), _FAST_GZIP)),
         )
         for precision, path in paths.items()
     }
 
 
+def time_against_fp32(
+    paths: Mapping[str, Path], checker: OnnxChecker, *, seconds: float
+) -> dict[str, Timing]:
+    """Time the file of each precision, interleaved, for ``seconds`` a file; compare it with the fp32 file."""
+    row = dict.fromkeys(paths, checker.timed_row)
+    samples = time_files(paths, row, threads=checker.threads, budget_s=seconds * len(paths))
+    return compare_with_base(samples, FP32)
+
+
 def describe_file(
-    precision: str, measurement: FileMeasurement, copy: PrecisionCopy | None, path: Path, file: str
+    precision: str, quality: FileQuality, timing: Timing, copy: PrecisionCopy | None, file: str
 ) -> FileRecord:
     """Return the record of one file.
 
     Args:
         precision: a row of ``harness.precisions``.
-        measurement: of the file.
+        quality: of the file.
+        timing: its latency compared with fp32.
         copy: how it was made; None for the fp32 file.
-        path: of the file.
         file: its name in the export, relative to the export's folder.
     """
     row = PRECISIONS[precision]
@@ -66,16 +77,16 @@ def describe_file(
         precision=precision,
         what=row.what,
         standard_operators=row.standard,
-        max_abs_delta=measurement.parity.max_abs_delta,
-        argmax_agreement=measurement.parity.argmax_agreement,
-        scores=measurement.tested.scores if measurement.tested else None,
-        label_agreement=measurement.tested.label_agreement if measurement.tested else None,
+        max_abs_delta=quality.parity.max_abs_delta,
+        argmax_agreement=quality.parity.argmax_agreement,
+        scores=quality.tested.scores if quality.tested else None,
+        label_agreement=quality.tested.label_agreement if quality.tested else None,
         form=copy.form if copy else AS_EXPORTED,
         form_reason=copy.form_reason if copy else "the only form",
         file=file,
-        size_bytes=path.stat().st_size,
-        compressed_bytes=len(gzip.compress(path.read_bytes(), _FAST_GZIP)),
-        **measurement.timing.record(50, 90, 99),
+        size_bytes=quality.size_bytes,
+        compressed_bytes=quality.compressed_bytes,
+        **timing.record(50, 90, 99),
         **_describe_gate(copy),
     )
 

@@ -105,7 +105,8 @@ def execute_in_workers(
     the first error is raised.
     """
     call.plan.keys  # noqa: B018 - computed once here, and not in each worker
-    with Workers(number, call, prepare) as workers:
+    stages = sum(map(selected, call.plan))
+    with Workers(max(1, min(number, stages)), call, prepare) as workers:
         return _Schedule(call, workers, observer, selected).run()
 
 
@@ -162,6 +163,7 @@ class _Schedule:
             self._start(self.ready[0])
 
     def _start(self, name: str) -> None:
+        self.workers.start_processes()  # the others load libraries while the first stage runs
         self.ready.remove(name)
         inputs = {one: self.finished[one] for one in _list_earlier(self.stages[name])}
         self.workers.start(name, (self.places[name], inputs))

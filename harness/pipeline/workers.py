@@ -93,9 +93,14 @@ class Workers:
         """The names of the calls that are not finished."""
         return tuple(self._busy)
 
+    def start_processes(self) -> None:
+        """Start all processes that may run at once, so that they prepare themselves before a call waits."""
+        while len(self._busy) + len(self._idle) < self._number:
+            with _signals_held_back():
+                self._idle.insert(0, self._start_worker())
+
     def start(self, name: str, argument: Any) -> None:
         """Hand a call to an idle worker, or to a new one."""
-        resource_tracker.ensure_running()  # multiprocessing's own helper: its start would let signals through
         with _signals_held_back():
             worker = self._busy[name] = self._idle.pop() if self._idle else self._start_worker()
         with suppress(BrokenPipeError):  # the worker has died; `wait` says so
@@ -118,7 +123,7 @@ class Workers:
             yield Message(name, kind, content)
 
     def _start_worker(self) -> _Worker:
-        taken = {worker.number for worker in self._busy.values()}
+        taken = {worker.number for worker in (*self._busy.values(), *self._idle)}
         number = next(one for one in range(self._number) if one not in taken)
         pipe, other = get_context("spawn").Pipe()
         process = get_context("spawn").Process(
@@ -149,6 +154,7 @@ def _signals_held_back() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # multiprocessing's own helper: its start lets signals through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield

@@ -51,8 +51,10 @@ def plan_latency(roles: Sequence[str], tasks: Sequence[str], scale: Scale) -> St
     return make_stage("latency", "latency", config, inputs, alone=True)
 
 
-def plan_package(role: str, model: str, task: str, scale: Scale, *, language: str, name: str) -> Stage:
-    """Return the stage that makes a model's ONNX files of a task a complete export.
+def plan_package(
+    role: str, model: str, task: str, scale: Scale, *, language: str, name: str
+) -> tuple[Stage, Stage]:
+    """Return the stages that check a model's ONNX files of a task, and that time and describe them.
 
     Args:
         role: of the model.
@@ -62,16 +64,17 @@ def plan_package(role: str, model: str, task: str, scale: Scale, *, language: st
         language: code.
         name: of the run.
     """
-    config = {
-        "task": task,
-        "name": f"{language}-{name}-{task}".replace("@", "-"),
-        "language": language,
-        "data": _ORIGINS[scale.tasks.source],
-        "max_length": scale.sequence_length,
-        "seconds": scale.latency.seconds,
-        "seed": scale.seed,
-    }
+    shared = {"task": task, "max_length": scale.sequence_length, "seed": scale.seed}
     inputs: dict[str, str | Path] = {"model": model, "exported": f"export.{task}.{role}"}
     if task in TASKS:
         inputs |= {"tasks": "tasks"} | ({"precisions": "precisions"} if scale.export.precisions else {})
-    return make_stage(f"package.{task}", "package", config, inputs, alone=True)
+    quality = make_stage(f"quality.{task}", "quality", shared, inputs)
+    config = {
+        **shared,
+        "name": f"{language}-{name}-{task}".replace("@", "-"),
+        "language": language,
+        "data": _ORIGINS[scale.tasks.source],
+        "seconds": scale.latency.seconds / 2,  # the scale's seconds are for two files
+    }
+    timed = inputs | {"quality": quality.id}
+    return quality, make_stage(f"package.{task}", "package", config, timed, alone=True)

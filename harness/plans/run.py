@@ -199,8 +199,9 @@ def _plan_exports(
         UNTUNED, models.student
     )
     packages = [
-        plan_package(STUDENT, model, task, scale, language=language, name=name)
+        stage
         for task, model in students.items()
+        for stage in plan_package(STUDENT, model, task, scale, language=language, name=name)
     ]
     exports = [plan_export(STUDENT, model, task, scale) for task, model in students.items()]
     if not tasks:

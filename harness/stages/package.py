@@ -1,4 +1,4 @@
-"""Measure the final student's ONNX files of one task, and write the record and the card of the export."""
+"""Time the final student's ONNX files of one task, and write the record and the card of the export."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.deploy.export_record import ExportDescription, make_record, write_record
-from harness.deploy.file_records import describe_file, measure_files
+from harness.deploy.file_records import FileQuality, describe_file, time_against_fp32
 from harness.deploy.fp32_file import build_checker
 from harness.deploy.lineage import find_lineage
 from harness.deploy.precision_copy import AS_EXPORTED, PrecisionCopy
-from harness.deploy.quality_gate import GateResult, QualityGate, fit_labels
+from harness.deploy.quality_gate import FileScores, GateResult, fit_labels
+from harness.export.record import FileRecord
 from harness.export.source import load_source
 from harness.measure.gate import ALLOWED_DROP, GateVerdict
+from harness.measure.latency import Timing
+from harness.measure.parity import Parity
 from harness.pipeline import manifest as manifests
-from harness.precisions import COPIES, FP32, PRECISIONS
-from harness.stages.io.artifacts import read_task
-from harness.stages.io.export_facts import CopyFacts, ExportFacts, PackageFacts, PrecisionsFacts
+from harness.precisions import FP32
+from harness.stages.io.artifacts import list_export_files, read_task
+from harness.stages.io.export_facts import (
+    ExportFacts,
+    FileQualityFacts,
+    GateResultFacts,
+    PackageFacts,
+    QualityFacts,
+)
 from harness.stages.table import read_facts
 from harness.tasks import TASKS
 
@@ -32,23 +41,10 @@ def run(context: Context) -> PackageFacts:
     source = load_source(model, task)
     length = min(config["max_length"], source.max_tokens)
     checker = build_checker(source, length=length, seconds=config["seconds"], seed=config["seed"])
-    made = _read_copies(context, task)
-    paths = {FP32: exported / "onnx" / PRECISIONS[FP32].file}
-    for precision in COPIES:
-        folder = context.inputs["precisions"] / task if precision in made else exported / "onnx"
-        if (path := folder / PRECISIONS[precision].file).is_file():
-            paths[precision] = path
+    paths = list_export_files(context, task)
+    checked = read_facts(manifests.read(context.inputs["quality"]), QualityFacts)
+    files = _describe(paths, checked, time_against_fp32(paths, checker, seconds=config["seconds"]))
     scored = fit_labels(read_task(context, task), source.model.config) if task in TASKS else None
-    gate = QualityGate(paths[FP32], scored, source.tokenizer, max_length=length) if scored else None
-    copies = {
-        name: PrecisionCopy(path, AS_EXPORTED, "the only form", _read_gate(name, path, made, gate))
-        for name, path in paths.items()
-        if name != FP32
-    }
-    measured = measure_files(paths, checker, gate, seconds=config["seconds"])
-    files = [
-        describe_file(name, measured[name], copies.get(name), path, path.name) for name, path in paths.items()
-    ]
     described = ExportDescription(
         name=config["name"],
         layout="plain",
@@ -66,27 +62,42 @@ def run(context: Context) -> PackageFacts:
         default=record.default,
         default_reason=record.default_reason,
         label_agreement=None
-        if gate is None
+        if scored is None
         else {one.precision: one.label_agreement for one in files if one.label_agreement is not None},
     )
 
 
-def _read_copies(context: Context, task: str) -> dict[str, CopyFacts]:
-    """Return the copies of one task that the stage ``precisions`` wrote, by precision."""
-    if "precisions" not in context.inputs:
-        return {}
-    facts = read_facts(manifests.read(context.inputs["precisions"]), PrecisionsFacts)
-    return {copy.precision: copy for copy in facts.copies if copy.task == task}
+def _describe(
+    paths: Mapping[str, Path], checked: QualityFacts, timings: Mapping[str, Timing]
+) -> list[FileRecord]:
+    """Return the record of each file that the stage ``quality`` has checked."""
+    return [
+        describe_file(
+            facts.precision,
+            _read_quality(facts),
+            timings[facts.precision],
+            None
+            if facts.precision == FP32
+            else PrecisionCopy(
+                paths[facts.precision], AS_EXPORTED, "the only form", _read_result(facts.gate)
+            ),
+            paths[facts.precision].name,
+        )
+        for facts in checked.files
+    ]
 
 
-def _read_gate(
-    precision: str, path: Path, made: Mapping[str, CopyFacts], gate: QualityGate | None
-) -> GateResult | None:
-    """Return the gate's verdict that an earlier stage recorded, or else check the copy now."""
-    if (facts := made.get(precision)) is not None:
-        tried = tuple((tuple(kept), drop) for kept, drop in facts.tried)
-        return GateResult(GateVerdict(**facts.verdict.model_dump()), tuple(facts.kept_parts), tried)
-    if gate is None:
+def _read_quality(facts: FileQualityFacts) -> FileQuality:
+    tested = None
+    if facts.scores is not None and facts.label_agreement is not None:
+        scores = {metric: score.model_dump() for metric, score in facts.scores.items()}
+        tested = FileScores(scores, facts.label_agreement)
+    parity = Parity(facts.max_abs_delta, facts.argmax_agreement, facts.num_positions)
+    return FileQuality(parity, tested, facts.size_bytes, facts.compressed_bytes)
+
+
+def _read_result(facts: GateResultFacts | None) -> GateResult | None:
+    if facts is None:
         return None
-    verdict = gate.check_copy(path)
-    return GateResult(verdict, (), (((), verdict.drop),))
+    tried = tuple((tuple(kept), drop) for kept, drop in facts.tried)
+    return GateResult(GateVerdict(**facts.verdict.model_dump()), tuple(facts.kept_parts), tried)

@@ -15,7 +15,13 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from harness.pipeline.manifest import Manifest
-from harness.stages.io.export_facts import ExportFacts, LatencyFacts, PackageFacts, PrecisionsFacts
+from harness.stages.io.export_facts import (
+    ExportFacts,
+    LatencyFacts,
+    PackageFacts,
+    PrecisionsFacts,
+    QualityFacts,
+)
 from harness.stages.io.facts import (
     CompareFacts,
     CorporaFacts,
@@ -135,13 +141,17 @@ _KINDS = (
         "Write the final student's exports in other precisions, each checked by the quality gate.",
     ),
     Kind(
+        "quality", 1, ("model", "exported", "precisions", "tasks"), (), QualityFacts,
+        "Compare the final student's ONNX files of a task with torch, and score them on the test part.",
+    ),
+    Kind(
         "latency", 1, ("*.*",), ("latency.json",), LatencyFacts,
         "Time the exports against each other in interleaved rounds.",
     ),
     Kind(
-        "package", 2, ("model", "exported", "precisions", "tasks"),
+        "package", 3, ("model", "exported", "precisions", "tasks", "quality"),
         ("export.json", "README.md", "predict.py"), PackageFacts,
-        "Measure the final student's ONNX files of a task, and write their record and card.",
+        "Time the final student's ONNX files of a task, and write their record and card.",
     ),
     Kind(
         "report", 11, ("*",), ("results.json", "report.md", "report.html", "*.svg"), ReportFacts,

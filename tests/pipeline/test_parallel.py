@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import pickle
 import signal
@@ -238,6 +239,27 @@ def test_signal_during_the_start_of_workers_prints_nothing(after_s, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode in {0, 130}
+
+
+def tell_number(number):
+    os.environ["NUMBER_OF_THE_WORKER"] = str(number)
+
+
+def read_number(argument, send):
+    return os.environ["NUMBER_OF_THE_WORKER"]
+
+
+def test_processes_start_before_their_calls_and_have_different_numbers():
+    with Workers(3, read_number, tell_number) as pool:
+        pool.start_processes()
+        pool.start_processes()  # all are there
+        assert len(multiprocessing.active_children()) == 3
+        for name in ("first", "second", "third"):
+            pool.start(name, None)
+        answers = []
+        while pool.running:
+            answers += [(message.name, message.content) for message in pool.wait()]
+    assert sorted(answers) == [("first", "0"), ("second", "1"), ("third", "2")]
 
 
 def refuse(number):

@@ -64,8 +64,8 @@ def test_builtin_run_goes_from_corpus_to_report(make_run_plan):
     exports = [f"export.{task}.{role}" for task in ("pos", "topic") for role in ("teacher", "student")]
     assert [stage.id for stage in run_plan.plan] == [
         "tasks", "corpora", "teacher", "corpus", *STEPS, "random-teacher", "random-student",
-        "trimmed-teacher", "static", *scores, "compare", *exports, "latency", "package.pos", "package.topic",
-        "report",
+        "trimmed-teacher", "static", *scores, "compare", *exports, "latency", "quality.pos", "package.pos",
+        "quality.topic", "package.topic", "report",
     ]  # fmt: skip
     assert {stage.kind for stage in run_plan.plan} <= set(RUNNERS)
     assert of(run_plan, "teacher").kind == "pretrain"
@@ -222,7 +222,13 @@ def test_folder_without_tasks_has_no_scores(make_run_plan, data, teacher):
             path.unlink()
     run_plan = make_run_plan(data=data, teacher=teacher)
     assert run_plan.tasks == ()
-    assert [stage.kind for stage in run_plan.plan][-3:] == ["package", "package", "report"]
+    assert [stage.kind for stage in run_plan.plan][-5:] == [
+        "quality",
+        "package",
+        "quality",
+        "package",
+        "report",
+    ]
 
 
 def test_final_scores_the_teacher_trimmed_teacher_student_and_baselines(make_run_plan, data, teacher):

@@ -20,6 +20,7 @@ from harness.errors import HarnessError
 from harness.json_files import read_json, write_json
 from harness.models.loading import checkpoint
 from harness.models.size import count_parameters
+from harness.precisions import COPIES, FP32, PRECISIONS
 from harness.stages.io.facts import HeldOutFacts, ModelFacts, StepFacts, TrainedStepFacts, TrainingFacts
 from harness.tasks import find_task
 from harness.train.language_model import training
@@ -66,6 +67,18 @@ def find_model_folder(context: Context, role: str = "model") -> Path:
     """Return the folder of a model that an earlier stage wrote, or of a model from outside."""
     folder = context.inputs[role]
     return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def list_export_files(context: Context, task: str) -> dict[str, Path]:
+    """Return the ONNX files of the final student for a task, by precision: fp32 first."""
+    exported = context.inputs["exported"] / "onnx"
+    paths = {FP32: exported / PRECISIONS[FP32].file}
+    for precision in COPIES:
+        places = [context.inputs["precisions"] / task] if "precisions" in context.inputs else []
+        for folder in (*places, exported):
+            if precision not in paths and (path := folder / PRECISIONS[precision].file).is_file():
+                paths[precision] = path
+    return paths
 
 
 def read_model(context: Context, role: str = "model") -> checkpoint.Checkpoint:

@@ -113,6 +113,45 @@ class PrecisionsFacts(Facts):
     copies: list[CopyFacts]
 
 
+class GateResultFacts(Facts):
+    """A copy's way through the quality gate: the fields of `harness.deploy.quality_gate.GateResult`."""
+
+    verdict: GateFacts
+    kept_parts: list[str]
+    tried: list[tuple[list[str], float]]
+
+
+class ScoreFacts(Facts):
+    """A score on the test part, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class FileQualityFacts(Facts):
+    """One file of an export: its size, its distance from torch, and its scores on the test part by metric.
+
+    `gate` is None for the fp32 file and where nothing was scored.
+    """
+
+    precision: str
+    size_bytes: int
+    compressed_bytes: int
+    max_abs_delta: float
+    argmax_agreement: float | None
+    num_positions: int
+    scores: dict[str, ScoreFacts] | None
+    label_agreement: float | None
+    gate: GateResultFacts | None
+
+
+class QualityFacts(Facts):
+    """Every file of the final student's export for a task."""
+
+    files: list[FileQualityFacts]
+
+
 class PackageFacts(Facts):
     """The precision of an export to take, and why.
 
