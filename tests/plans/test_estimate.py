@@ -91,3 +91,18 @@ def test_estimate_reads_some_manifests_of_each_kind_of_a_large_store(tmp_path, m
     estimate._read_speeds(Store(tmp_path))
     assert sorted({name.split("-")[1] for name in read}) == ["distill", "score.pos.tune"]
     assert len(read) == 6
+
+
+@pytest.mark.parametrize(
+    ("flags", "gain"), [(["avx2", "avx512_bf16"], 2.0 / 0.3), (["avx2"], 1.0), (None, 1.0)]
+)
+def test_bf16_is_estimated_faster_where_the_processor_has_it(flags, gain, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "measure_speed", lambda: 1e9)
+    monkeypatch.setattr(estimate, "describe", lambda: {"isa": flags})
+    monkeypatch.setattr(estimate, "FEWEST_S", 0.0)
+    shapes = {"shape": KNOWN_TEACHERS["xlmr"].shape.model_dump()}
+    store, seconds = Store(tmp_path), {}
+    for precision in ("fp32", "auto"):
+        plan = Plan([Stage("adapt", "adapt", 1, make_training(precision=precision).config | shapes, {})])
+        seconds[precision] = estimate_plan(plan, status(plan, store), store).seconds
+    assert seconds["fp32"] / seconds["auto"] == pytest.approx(gain)
