@@ -105,32 +105,36 @@ def read_text(*files: str | Path) -> list[str]:
 def trim(
     model: Model,
     text: Lines,
-    tokens: int | str,
+    tokens: int | str | None = None,
     *,
     held_out: Lines = (),
     progress: Progress | None = None,
+    **rule: float,
 ) -> Model:
-    """Keep the tokens that a text uses most.
+    """Keep the tokens that a text uses: a number of them, or those that a rule chooses.
 
     Args:
         model: to trim.
         text: whose tokens are counted; its single characters stay.
-        tokens: how many tokens stay, special tokens counted: a number, or a share as ``"1/3"``.
+        tokens: how many tokens stay, special tokens counted: a number, or a share as ``"1/3"``; with a rule,
+            the most that stay.
         held_out: lines on which the smaller tokenizer is compared with the larger.
         progress: called while counting.
+        rule: one rule of the step `trim` with its share, as ``coverage=0.999``.
 
     Raises:
-        UsageError: more tokens than the model has, or none.
+        UsageError: more tokens than the model has, or none; neither number nor rule, or two rules.
     """
-    step = resolve_step("trim", ResolvedTrim, {"tokens": tokens}, model.shape)
+    values = {**({} if tokens is None else {"tokens": tokens}), **rule}
+    step = resolve_step("trim", ResolvedTrim, values, model.shape)
     from harness.stages.trim import trim_to_text  # noqa: PLC0415  loads torch
 
-    lines = [line for document in group_lines(text) for line in document]
+    documents = list(group_lines(text))
     trimmed = trim_to_text(
         model.network,
         model.tokenizer,
-        step.vocabulary,
-        lambda: lines,
+        step,
+        [lambda: documents],
         held_out=held_out,
         progress=progress or ignore_progress,
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.api.compression import load
+from harness.config.steps.trim import Rule
 from harness.data import corpus
 from harness.data.folder import read_corpus, read_part_texts
 from harness.data.leakage import read_scored_texts
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
 _USUAL_NUMBERS = (4096, 8192, 16384, 32768)
 _USUAL_COVERAGES = (0.99, 0.999)
 _USUAL_DOCUMENT_FRACTIONS = (0.0005,)
+_UNITS: Mapping[Rule, str] = {
+    "coverage": "of the text",
+    "document_fraction": "of the documents",
+    "line_fraction": "of the lines",
+    "probability": "of the text each",
+}
 _HELD_OUT_FRACTION, _SEED = 0.02, 1
 HELD_OUT = "held-out text"
 """The name of the part of the corpus of which no token is counted."""
@@ -47,6 +55,8 @@ def compare_vocabularies(
     tokens: Sequence[int] = (),
     coverages: Sequence[float] = (),
     document_fractions: Sequence[float] = (),
+    line_fractions: Sequence[float] = (),
+    probabilities: Sequence[float] = (),
     learned: Sequence[int] = (),
     task_text: bool = False,
 ) -> list[VocabularyChoice]:
@@ -62,6 +72,8 @@ def compare_vocabularies(
         tokens: numbers of tokens to keep, the most frequent.
         coverages: shares of the text's tokens that the kept ones make up.
         document_fractions: keep tokens in at least such a share of a language's documents.
+        line_fractions: keep tokens in at least such a share of a language's lines.
+        probabilities: keep tokens that are at least such a share of a language's tokens.
         learned: numbers of tokens to learn from the text, as the step ``retokenize`` does.
         task_text: count the tasks' training parts, too, which are part of the text with ``task_text``.
 
@@ -72,10 +84,17 @@ def compare_vocabularies(
     root = Path(data)
     model = load(source)
     from harness.models.tokenizers import sizes  # noqa: PLC0415  loads torch
+    from harness.models.tokenizers.counted_text import CountedText  # noqa: PLC0415
 
-    if not (tokens or coverages or document_fractions or learned):
+    shares: dict[Rule, Sequence[float]] = {
+        "coverage": coverages,
+        "document_fraction": document_fractions,
+        "line_fraction": line_fractions,
+        "probability": probabilities,
+    }
+    if not (tokens or learned or any(shares.values())):
         tokens = [number for number in _USUAL_NUMBERS if number < model.shape.vocabulary]
-        coverages, document_fractions = _USUAL_COVERAGES, _USUAL_DOCUMENT_FRACTIONS
+        shares |= {"coverage": _USUAL_COVERAGES, "document_fraction": _USUAL_DOCUMENT_FRACTIONS}
     excluded = read_scored_texts(root)
     splits = [
         corpus.prepare(read_corpus(root, one), _HELD_OUT_FRACTION, _SEED, excluded) for one in languages
@@ -87,18 +106,15 @@ def compare_vocabularies(
             [*documents, *([text] for texts in by_task for text in texts)]
             for documents, by_task in zip(counted_text, labelled, strict=True)
         ]
-    counted = sizes.count_languages(model.tokenizer, counted_text)
+    counted = CountedText(model.tokenizer, [partial(iter, documents) for documents in counted_text])
     held_out = [line for split in splits for document in split.held_out for line in document]
     choices = {
         "all": np.arange(model.shape.vocabulary),
-        **{f"{one:,} tokens": sizes.choose_by_number(model.tokenizer, counted, one) for one in tokens},
+        **{f"{one:,} tokens": counted.choose_number(one) for one in tokens},
         **{
-            f"{100 * one:g} % of the text": sizes.choose_by_coverage(model.tokenizer, counted, one)
-            for one in coverages
-        },
-        **{
-            f"{100 * one:g} % of the documents": sizes.choose_by_documents(model.tokenizer, counted, one)
-            for one in document_fractions
+            f"{100 * one:g} % {_UNITS[rule]}": counted.choose(rule, one)
+            for rule, stated in shares.items()
+            for one in stated
         },
         **{
             f"{one:,} learned tokens": sizes.learn_by_number(model.tokenizer, counted_text, one)

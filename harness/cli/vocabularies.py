@@ -34,6 +34,12 @@ def vocabulary(
     document_fraction: Annotated[
         str, typer.Option(metavar="0.0005", help="or the least share of documents that a kept token is in")
     ] = "",
+    line_fraction: Annotated[
+        str, typer.Option(metavar="0.0005", help="or the least share of lines that a kept token is in")
+    ] = "",
+    probability: Annotated[
+        str, typer.Option(metavar="0.000001", help="or the least share of the text that a kept token is")
+    ] = "",
     learn: Annotated[
         str, typer.Option(metavar="8000,16000", help="or numbers of tokens to learn, as the step retokenize")
     ] = "",
@@ -52,6 +58,8 @@ def vocabulary(
             tokens=_parse(tokens, int, "--tokens", "whole numbers, as 8000,16000"),
             coverages=_parse(coverage, float, "--coverage", "shares, as 0.99,0.999"),
             document_fractions=_parse(document_fraction, float, "--document-fraction", "shares, as 0.0005"),
+            line_fractions=_parse(line_fraction, float, "--line-fraction", "shares, as 0.0005"),
+            probabilities=_parse(probability, float, "--probability", "shares, as 0.000001"),
             learned=_parse(learn, int, "--learn", "whole numbers, as 8000,16000"),
             task_text=task_text,
         )

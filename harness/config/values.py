@@ -153,5 +153,7 @@ Share = Annotated[float, BeforeValidator(_number("a fraction between 0 and 1, as
 """Between 0 and 1, both excluded."""
 Portion = Annotated[float, BeforeValidator(_number("a fraction from 0 to below 1", lambda x: 0 <= x < 1))]
 """From 0 to below 1."""
+WholeShare = Annotated[float, BeforeValidator(_number("a share above 0, of at most 1, as 0.0005", _is_rate))]
+"""Above 0, and at most 1."""
 RatioValue = Annotated[Ratio, BeforeValidator(_ratio)]
 RatioOrCount = Annotated[Ratio | int, BeforeValidator(_ratio_or_count)]

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from harness.config.recipe import Recipe
 from harness.config.scale import Scale
+from harness.config.steps.base import ResolvedStep
+from harness.config.steps.trim import ResolvedTrim
 from harness.config.study import slugify
 from harness.data import builtin
 from harness.data.folder import list_languages
@@ -132,22 +134,25 @@ def plan_corpus(
     lines: int | None = None,
     source_language: str | None = None,
     task_text: bool = False,
+    unread: str | None = None,
 ) -> Stage:
     """Return a stage that reads, cleans and splits the text of some languages.
 
     Args:
         id: of the stage.
-        tasks: by language that is read, the tasks that the data has in it.
+        tasks: by language, the tasks that the data has in it, whose dev and test texts are kept out.
         scale: for the source, its sizes and the seed.
         lines: the most that is read of a language; None: as many as the scale says.
         source_language: of these two languages, whose text is mixed into the text of the other.
         task_text: whether the texts of the training parts of the stage `tasks` are added.
+        unread: of these languages, the one whose text is not read.
     """
+    read = [language for language in tasks if language != unread]
     excluded = {language: list(available.excluded) for language, available in tasks.items()}
     config: dict[str, Any] = {
         "source": scale.corpus.source,
         "tasks_source": scale.tasks.source,
-        "languages": [language for language in tasks if language != source_language],
+        "languages": [language for language in read if language != source_language],
         "lines": lines or scale.corpus.lines,
         "held_out_fraction": scale.corpus.held_out_fraction,
         "seed": scale.seed,
@@ -158,7 +163,7 @@ def plan_corpus(
         config["written_text"] = True
     if source_language:
         config["source_language"] = source_language
-    inputs = _name_inputs(scale.corpus.folder, [f"corpus/{language}" for language in tasks])
+    inputs = _name_inputs(scale.corpus.folder, [f"corpus/{language}" for language in read])
     named = [f"{task}/{language}" for language, names in excluded.items() for task in names]
     parts = [_name_part(task, part) for task in named for part in KEPT_OUT]
     labelled = {"tasks": "tasks"} if task_text else {}
@@ -186,6 +191,33 @@ def plan_mixed_corpus(recipe: Recipe, language: str, tasks: LanguageTasks, scale
         source_language=source_language,
         task_text=scale.corpus.task_text,
     )
+
+
+def plan_further_corpora(step: ResolvedTrim, language: str, scale: Scale) -> Stage:
+    """Return the stage that reads the text of the further languages whose tokens a trim step keeps.
+
+    Raises:
+        UsageError: the data has no text of one of them.
+    """
+    for further in step.languages:
+        check_language(further, scale, "languages of the step trim")
+    tasks = {one: find_tasks(one, scale) for one in (language, *step.languages)}
+    return plan_corpus(name_further_corpora(step.languages), tasks, scale, unread=language)
+
+
+def name_further_corpora(languages: Sequence[str]) -> str:
+    """Return the id of the stage that reads the text of further languages."""
+    return "-".join(["corpora", *map(slugify, languages)])
+
+
+def name_texts(step: ResolvedStep) -> dict[str, str | Path]:
+    """Return the stages, by role, of the text that a step reads otherwise than every step.
+
+    A trim step that counts several languages reads each by itself, and so the language's own corpus.
+    """
+    if not isinstance(step, ResolvedTrim) or not step.languages:
+        return {}
+    return {"corpus": "corpus", "corpora": name_further_corpora(step.languages)}
 
 
 def name_mixed_corpus(source_language: str) -> str:

@@ -12,6 +12,7 @@ from harness.config.scale import Scale
 from harness.config.steps.base import TEACHER, PlannedStep
 from harness.errors import UsageError
 from harness.pipeline.plan import Stage
+from harness.plans.data_stages import name_texts
 from harness.plans.recipe_steps import TaskDistillationPlan
 from harness.plans.stage import make_stage, make_step_stage
 
@@ -73,7 +74,8 @@ def plan_baselines(
             stages.append(make_stage(name, "random", {"seed": scale.seed}, {"model": source}))
     if "trimmed-teacher" in ids and trim is not None:
         trimmed = "trimmed-teacher"
-        stages.append(make_step_stage(trimmed, trim.step, {"model": start, "corpus": "corpus"}))
+        inputs: dict[str, str | Path] = {"model": start, "corpus": "corpus", **name_texts(trim.step)}
+        stages.append(make_step_stage(trimmed, trim.step, inputs))
     if "static" in ids:
         stages.append(make_stage("static", "static", {}, {"model": trimmed or TEACHER}))
     return stages

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from harness.config.recipe import Recipe
 from harness.config.resolve import resolve
 from harness.config.scale import Scale
 from harness.config.steps.base import TEACHER, PlannedStep
+from harness.config.steps.trim import ResolvedTrim
 from harness.config.steps.tune import ResolvedTune
 from harness.pipeline.plan import Stage
-from harness.plans.data_stages import plan_mixed_corpus
+from harness.plans.data_stages import name_texts, plan_further_corpora, plan_mixed_corpus
 from harness.plans.run_inputs import RunInputs
 from harness.plans.stage import make_step_stage
 
@@ -44,13 +45,13 @@ class RecipePlan:
     Attributes:
         steps: all of them.
         distillation: how the student learns its tasks; None where it learns as all models do.
-        mixed_corpus: the stage whose text the steps read; None where they read the language's own corpus.
+        corpora: the stages whose text the steps read besides the language's own corpus, or in its place.
         stages: a stage for each step that makes an encoder.
     """
 
     steps: tuple[PlannedStep, ...]
     distillation: TaskDistillationPlan | None
-    mixed_corpus: Stage | None
+    corpora: tuple[Stage, ...]
     stages: tuple[Stage, ...]
 
     @property
@@ -74,14 +75,40 @@ def plan_recipe(
     Raises:
         UsageError: a step does not fit, or the data has no text of the recipe's source language.
     """
-    steps = resolve(recipe, scale, inputs.shape, varied)
+    steps = tuple(
+        _leave_out_own_language(planned, inputs.language)
+        for planned in resolve(recipe, scale, inputs.shape, varied)
+    )
     mixed_corpus = plan_mixed_corpus(recipe, inputs.language, inputs.tasks, scale)
     corpus = "corpus" if mixed_corpus is None else mixed_corpus.id
+    corpora = [] if mixed_corpus is None else [mixed_corpus]
+    corpora += _plan_texts_of_trims(steps, inputs.language, scale)
     last, start = steps[-1].step, inputs.start
     if not isinstance(last, ResolvedTune):
-        return RecipePlan(steps, None, mixed_corpus, _plan_steps(steps, start, prefix, corpus))
+        return RecipePlan(steps, None, tuple(corpora), _plan_steps(steps, start, prefix, corpus))
     distillation = TaskDistillationPlan(_name_stage(last.teacher, prefix), last)
-    return RecipePlan(steps, distillation, mixed_corpus, _plan_steps(steps[:-1], start, prefix, corpus))
+    stages = _plan_steps(steps[:-1], start, prefix, corpus)
+    return RecipePlan(steps, distillation, tuple(corpora), stages)
+
+
+def _leave_out_own_language(planned: PlannedStep, language: str) -> PlannedStep:
+    """Return a step without the run's language among further languages, as a recipe for many runs has it."""
+    step = planned.step
+    if not isinstance(step, ResolvedTrim) or language not in step.languages:
+        return planned
+    further = tuple(one for one in step.languages if one != language)
+    return replace(planned, step=step.model_copy(update={"languages": further}))
+
+
+def _plan_texts_of_trims(steps: Sequence[PlannedStep], language: str, scale: Scale) -> list[Stage]:
+    """Return a stage for each set of further languages whose tokens the steps keep.
+
+    Raises:
+        UsageError: the data has no text of one of them.
+    """
+    trims = [planned.step for planned in steps if isinstance(planned.step, ResolvedTrim)]
+    stages = [plan_further_corpora(step, language, scale) for step in trims if step.languages]
+    return list({stage.id: stage for stage in stages}.values())
 
 
 def _plan_steps(steps: Sequence[PlannedStep], start: str, prefix: str, corpus: str) -> tuple[Stage, ...]:
@@ -99,7 +126,7 @@ def _plan_steps(steps: Sequence[PlannedStep], start: str, prefix: str, corpus: s
         inputs: dict[str, str | Path] = {"model": stages[-1].id if stages else start, "corpus": corpus}
         if step.teacher is not None:
             inputs["teacher"] = start if step.teacher == TEACHER else f"{prefix}{step.teacher}"
-        stages.append(make_step_stage(f"{prefix}{planned.id}", step, inputs))
+        stages.append(make_step_stage(f"{prefix}{planned.id}", step, inputs | name_texts(step)))
     return tuple(stages)
 
 

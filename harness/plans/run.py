@@ -170,8 +170,7 @@ def _chain_stages(
 ) -> list[Stage]:
     """Return the stages up to the comparison of scores, each after the stages that it reads."""
     evaluated, final = models.evaluated, models.final
-    mixed_corpus = [] if steps.mixed_corpus is None else [steps.mixed_corpus]
-    stages = [*inputs.stages, *mixed_corpus, *steps.stages]
+    stages = [*inputs.stages, *steps.corpora, *steps.stages]
     stages += plan_baselines(
         evaluated,
         scale,

@@ -204,7 +204,7 @@ def _merge_duplicates(fitting: Sequence[_PlannedEntry]) -> tuple[list[_PlannedEn
 
 def _have_equal_steps(planned: _PlannedEntry, other: _PlannedEntry) -> bool:
     """Whether two entries have equal steps, which read the same text."""
-    return (planned.steps.steps, planned.steps.mixed_corpus) == (other.steps.steps, other.steps.mixed_corpus)
+    return (planned.steps.steps, planned.steps.corpora) == (other.steps.steps, other.steps.corpora)
 
 
 def _assemble(
@@ -218,8 +218,8 @@ def _assemble(
     tasks = inputs.tasks.scored
     rows = [row for row in select_baselines(scale.score.baselines) if not row.of_recipe]
     evaluated = [TEACHER_MODEL, *students, *(evaluate_baseline(row, tasks) for row in rows)]
-    mixed = {corpus.id: corpus for planned in entries if (corpus := planned.steps.mixed_corpus) is not None}
-    stages = [*inputs.stages, *mixed.values()]
+    corpora = {corpus.id: corpus for planned in entries for corpus in planned.steps.corpora}
+    stages = [*inputs.stages, *corpora.values()]
     stages += [stage for planned in entries for stage in planned.steps.stages]
     firsts = (planned.steps.stages[0] for planned in entries)
     trimmed = next((stage.id for stage in firsts if stage.kind == "trim"), None)

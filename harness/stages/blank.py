@@ -17,7 +17,8 @@ def run(context: Context) -> StepFacts:
     """Write the student with the model's tokenizer; its embeddings may be copied from the model."""
     model, tokenizer = read_model(context)
     step = context.get_step(ResolvedBlank)
-    student: Any = checkpoint.build_model(step.shape, step.seed)
+    shape = step.shape.model_copy(update={"vocabulary": model.config.vocab_size})  # a trim may keep fewer
+    student: Any = checkpoint.build_model(shape, step.seed)
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(student.config, name, getattr(model.config, name, None))
     if step.embeddings == "copied":

@@ -103,7 +103,7 @@ _KINDS = (
     Kind("prune", 2, _STEP, _MODEL, PruneFacts, "Drop the least important FFN neurons."),
     Kind("narrow", 2, _STEP, _MODEL, StepFacts, "Reduce the width of the hidden states."),
     Kind(
-        "trim", 2, _STEP, (*_MODEL, "certificate.json"), TrimFacts,
+        "trim", 2, (*_STEP, "corpora"), (*_MODEL, "certificate.json"), TrimFacts,
         "Keep the tokens that the language uses.",
     ),
     Kind(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ from harness.config.steps.trim import ResolvedTrim
 from harness.data import corpus
 from harness.json_files import write_json
 from harness.models import tokenizers
-from harness.stages.io.artifacts import read_model, write_step
+from harness.models.tokenizers.counted_text import CountedText, Text
+from harness.stages.io.artifacts import locate_corpus, read_model, write_step
 from harness.stages.io.facts import TrimFacts
 
 if TYPE_CHECKING:
@@ -26,50 +28,49 @@ def run(context: Context) -> TrimFacts:
     memory does not grow with it.
     """
     model, tokenizer = read_model(context)
+    step = context.get_step(ResolvedTrim)
+    folders = [context.inputs["corpus"]]
+    if step.languages:
+        further = context.inputs["corpora"]
+        folders += [locate_corpus(further, language, step.languages) for language in step.languages]
     trimmed = trim_to_text(
         model,
         tokenizer,
-        context.get_step(ResolvedTrim).vocabulary,
-        lambda: _stream_lines(context, "train"),
-        held_out=_stream_lines(context, "held_out"),
+        step,
+        [partial(corpus.stream, folder, "train") for folder in folders],
+        held_out=(line for document in corpus.stream(folders[0], "held_out") for line in document),
         progress=context.progress,
     )
-    step = write_step(context, trimmed.model, trimmed.tokenizer)
+    written = write_step(context, trimmed.model, trimmed.tokenizer)
     if trimmed.certificate is None:
-        return TrimFacts(**vars(step))
+        return TrimFacts(**vars(written))
     certificate = trimmed.certificate.as_dict()
     write_json(context.out / "certificate.json", certificate)
-    return TrimFacts(certificate=certificate, **vars(step))
+    return TrimFacts(certificate=certificate, **vars(written))
 
 
 def trim_to_text(
     model: Any,
     tokenizer: Any,
-    num_tokens: int,
-    stream_lines: Callable[[], Iterable[str]],
+    step: ResolvedTrim,
+    texts: Sequence[Text],
     *,
     held_out: Iterable[str],
     progress: Callable[[int, int, str, dict[str, Any]], None],
 ) -> tokenizers.Trimmed:
-    """Return a model and tokenizer with the tokens that a text uses most.
+    """Return a model and tokenizer with the tokens that texts use, as a step chooses them.
 
     Args:
         model: to trim; it is left as it was.
         tokenizer: the model's.
-        num_tokens: that stay, special tokens counted.
-        stream_lines: returns the lines of the text, each time from the first.
+        step: how many tokens stay, or by what rule.
+        texts: of each language.
         held_out: lines to certify the tokenizer on; the first 512 are read.
         progress: called with done, total, unit and further values.
     """
-    num_lines = sum(1 for _ in stream_lines())
-    counts = tokenizers.count_tokens(
-        tokenizer, stream_lines(), lambda done: progress(done, num_lines, "lines", {})
-    )
-    characters = tokenizers.count_characters(tokenizer, stream_lines())
-    keep = tokenizers.choose_tokens(counts, num_tokens, tokenizer, characters)
+    counted = CountedText(tokenizer, texts, lambda *values: progress(*values, {}))
+    if step.rule is None or step.share is None:
+        keep = counted.choose_number(step.vocabulary)
+    else:
+        keep = counted.choose(step.rule, step.share, step.vocabulary)
     return tokenizers.trim_vocabulary(model, tokenizer, keep, list(islice(held_out, _CERTIFIED_LINES)))
-
-
-def _stream_lines(context: Context, part: str) -> Iterator[str]:
-    for document in corpus.stream(context.inputs["corpus"], part):
-        yield from document

@@ -215,7 +215,7 @@ RECIPES = [
     (step(3, score="magnitude"), "steps[3].prune: tokens is used by score: taylor and taylor_logits only; remove it"),
     (append({"squash": {}}), f"steps[7]: unknown step 'squash'; there are: {', '.join(KINDS)}"),
     (append("trim"), "steps[7]: expected one step, as '- shorten: {layers: 6/12}'; got 'trim'"),
-    (append({"trim": None}), "steps[7].trim: lacks the key 'tokens'; add it"),
+    (append({"trim": None}), "steps[7].trim: expected tokens, or one of coverage, document_fraction, line_fraction, probability; got none of them; add one"),
     (append({"trim": 3}), "steps[7].trim: expected keys and values; got '3'"),
     (top(steps=[]), "steps: expected a list of steps, as '- shorten: {layers: 6/12, keep: last}'"),
     (lambda document: document.pop("source"), "lacks the key 'source'; add it"),

@@ -434,6 +434,63 @@ def test_learned_vocabulary_may_be_larger(document, tmp_path, paper):
     assert resolved(document, tmp_path, paper)["retokenize"].shape.vocabulary == 60_000
 
 
+RULES = {
+    "40,000 tokens kept": ({"tokens": 40_000}, {"vocabulary": 40_000}),
+    "the fewest tokens that make up 99.9 % of the text, at most 119,547 tokens kept": (
+        {"coverage": 0.999}, {"vocabulary": 119_547, "rule": "coverage", "share": 0.999},
+    ),
+    "tokens in 0.05 % of the lines, at most 50,000 tokens kept": (
+        {"line_fraction": "0.0005", "tokens": 50_000}, {"vocabulary": 50_000, "rule": "line_fraction", "share": 0.0005},
+    ),
+    "tokens that are 0.0001 % of the text, at most 119,547 tokens kept, with text of en": (
+        {"probability": 1e-6, "languages": ["en"]},
+        {"vocabulary": 119_547, "rule": "probability", "share": 1e-6, "languages": ["en"]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", RULES)
+def test_trim_states_a_number_or_a_rule_with_the_most(words, document, tmp_path, paper):
+    values, config = RULES[words]
+    document["steps"] = [{"trim": values}]
+    planned = resolved(document, tmp_path, paper)["trim"]
+    assert planned.shape.vocabulary == config["vocabulary"]
+    assert planned.step.to_config() == config
+    assert planned.step.describe() == words
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "steps[0].trim: expected tokens, or one of coverage, document_fraction, line_fraction, probability; got none of "
+         "them; add one"),
+        ({"coverage": 0.9, "probability": 1e-6}, "steps[0].trim: expected one rule; got coverage and probability; remove all but one"),
+        ({"coverage": 1.5}, "steps[0].trim.coverage: expected a share above 0, of at most 1, as 0.0005; got '1.5'"),
+        ({"line_fraction": 0}, "steps[0].trim.line_fraction: expected a share above 0, of at most 1, as 0.0005; got '0'"),
+        ({"tokens": 9, "languages": "en"}, "steps[0].trim.languages: expected languages, each once, as [en, de]; got 'en'"),
+        ({"tokens": 9, "languages": ["en", "en"]}, "steps[0].trim.languages: expected languages, each once, as [en, de]; got"),
+        ({"tokens": 9, "languages": []}, "steps[0].trim.languages: expected languages, each once, as [en, de]; got '[]'"),
+    ],
+)  # fmt: skip
+def test_trim_without_one_clear_rule_is_refused(values, message, document, tmp_path, paper):
+    document["steps"] = [{"trim": values}]
+    with pytest.raises(UsageError) as caught:
+        resolved(document, tmp_path, paper)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_tokens_chosen_by_a_rule_are_not_the_teachers(document, tmp_path, paper):
+    """Their number is not known before the text is counted, and may be less than the planned one."""
+    distill = {"teacher": "teacher", "loss": {"logit_mse": 1}, "tokens": 1e6, "learning_rate": 1e-4,
+               "batch_tokens": 4096, "mask_fraction": 0.15, "warmup_fraction": 0}  # fmt: skip
+    document["steps"] = [{"trim": {"coverage": 0.999}}, {"distill": distill}]
+    with pytest.raises(UsageError, match="the student 119547 others; one text would be other tokens to each"):
+        resolved(document, tmp_path, paper)
+    distill["teacher"] = "trim"
+    assert resolved(document, tmp_path, paper)["distill"].shape.vocabulary == 119_547
+
+
 @pytest.mark.parametrize("step", ["trim", "retokenize"])
 def test_small_teachers_scale_numbers_of_tokens(step, document, tmp_path, paper):
     field = {"trim": "tokens", "retokenize": "vocabulary"}[step]

@@ -144,6 +144,26 @@ def test_labelled_text_comes_from_the_corpus_and_all_seeds(make_run_plan):
     assert "keep_all_seeds" not in stage.config
 
 
+def test_trim_counts_further_languages_by_themselves(make_run_plan):
+    trim = {"trim": {"coverage": 0.9, "languages": ["sw", "mt", "sl"]}}
+    steps = [{"adapt": {}}, {"shorten": {"layers": "1/2", "keep": "last"}}, trim]
+    one, plain = make_run_plan(steps=steps), make_run_plan()
+    assert of(one, "trim").inputs == {"model": "shorten", "corpus": "corpus", "corpora": "corpora-sw-sl"}
+    assert of(one, "trimmed-teacher").inputs["corpora"] == "corpora-sw-sl"
+    assert of(one, "trim").config["languages"] == ["sw", "sl"], "without the run's own"
+    further = of(one, "corpora-sw-sl").config
+    assert further["languages"] == ["sw", "sl"]
+    assert set(further["excluded_tasks"]) == {"mt", "sw", "sl"}, "no text of the run's test parts either"
+    assert one.plan.keys["corpus"] == plain.plan.keys["corpus"]
+    own = make_run_plan(steps=[*steps[:2], {"trim": {"coverage": 0.9, "languages": ["mt"]}}])
+    assert of(own, "trim").inputs == {"model": "shorten", "corpus": "corpus"}
+    assert "languages" not in of(own, "trim").config
+    with pytest.raises(
+        UsageError, match=r"^unknown built-in language 'xx'.*; languages of the step trim names"
+    ):
+        make_run_plan(steps=[{"trim": {"tokens": 40, "languages": ["xx"]}}])
+
+
 def test_unscored_model_may_teach_a_task(make_run_plan):
     learnt = {"loss": {"mlm": 1, "logit_mse": 1}}
     steps = [

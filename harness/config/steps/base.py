@@ -46,16 +46,19 @@ class ResolvedStep(Settings):
 
     Attributes:
         kind: as the schema's.
-        makes_tokenizer: whether the model after the step has tokens that no earlier model has.
         outside_config: fields that the config of the step's stage does not hold, since they reach the stage's
             key in another way, as the teacher does by being an input.
         teacher: the earlier model that teaches, by step id; None for a step without a teacher.
     """
 
     kind: ClassVar[str]
-    makes_tokenizer: ClassVar[bool] = False
     outside_config: ClassVar[frozenset[str]] = frozenset({"teacher"})
     teacher: str | None = None
+
+    @property
+    def has_own_tokens(self) -> bool:
+        """Whether no earlier model has the tokens of the model after the step, whatever their number."""
+        return False
 
     @abstractmethod
     def describe(self) -> str:
@@ -112,7 +115,7 @@ class EarlierModels:
         places = [TEACHER, *(planned.id for planned in self.steps)]
         since = self.steps[places.index(model) :]
         same_size = self.shapes[model].vocabulary == self.current.vocabulary
-        return same_size and not any(planned.step.makes_tokenizer for planned in since)
+        return same_size and not any(planned.step.has_own_tokens for planned in since)
 
 
 def resolve_vocabulary(tokens: Ratio | int, models: EarlierModels, amounts: Amounts) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from harness.config.amounts import Amounts
 from harness.config.shape import Shape
 from harness.config.steps.base import EarlierModels, ResolvedStep, Step, resolve_vocabulary
@@ -31,8 +29,12 @@ class ResolvedRetokenize(ResolvedStep):
     """The number of tokens of the new vocabulary, special tokens counted."""
 
     kind = Retokenize.kind
-    makes_tokenizer: ClassVar[bool] = True
     vocabulary: int
+
+    @property
+    def has_own_tokens(self) -> bool:
+        """Whether no earlier model has its tokens."""
+        return True
 
     def change_shape(self, shape: Shape) -> Shape:
         """Return the shape with the new vocabulary."""

@@ -10,6 +10,7 @@ from harness.models.tokenizers.selection import (
     choose_tokens,
     select_by_coverage,
     select_by_document_frequency,
+    select_by_probability,
 )
 from harness.models.tokenizers.training import train_unigram, train_wordpiece
 from harness.models.tokenizers.trimming import Trimmed, trim_vocabulary
@@ -27,6 +28,7 @@ __all__ = [
     "count_tokens",
     "select_by_coverage",
     "select_by_document_frequency",
+    "select_by_probability",
     "train_unigram",
     "train_wordpiece",
     "trim_vocabulary",

@@ -1,4 +1,4 @@
-"""Choose the tokens to keep: a number of them, a share of the text, or a share of the documents.
+"""Choose the tokens to keep: a number of them, or by a share of the text, of the documents or of the tokens.
 
 For several languages, count each by itself and use `balance_counts`, or request the union of their tokens.
 """
@@ -66,10 +66,12 @@ def choose_requested_tokens(
     characters: Iterable[str] = (),
     *,
     multiple: int = 1,
+    most: int | None = None,
 ) -> Ids:
     """Return the requested ids and those that must stay, ascending, filled up with the most frequent others.
 
-    Invariants: the number is a multiple of ``multiple``, or the number of all tokens if that is less.
+    Invariants: the number is a multiple of ``multiple``, or the number of all tokens if that is less; it is
+    at most ``most``, to which the most frequent of the requested ids are kept.
 
     Args:
         counts: how often each id occurs; ranks the others.
@@ -77,9 +79,10 @@ def choose_requested_tokens(
         tokenizer: of the ids.
         characters: single characters whose tokens stay.
         multiple: 64 makes the rows of the embeddings whole blocks of a matrix multiplication.
+        most: how many ids may stay; None: any number.
 
     Raises:
-        HarnessError: a multiple below 1.
+        HarnessError: a multiple below 1, or ``most`` below the number of ids that must stay.
     """
     if multiple < 1:
         raise HarnessError(f"trim: expected a multiple of 1 or more; got {multiple}; use 64, or 1 for none")
@@ -89,6 +92,8 @@ def choose_requested_tokens(
     if parents:
         needed = _with_parents(needed, len(counts), parents)
     size = min(len(counts), -(-len(needed) // multiple) * multiple)
+    if most is not None:
+        size = min(size, most)
     return choose_tokens(counts, size, tokenizer, characters, needed)
 
 
@@ -119,6 +124,17 @@ def select_by_document_frequency(counts: Counts, num_documents: int, fraction: f
     """
     _check_share(fraction)
     return np.flatnonzero(counts >= max(1.0, fraction * num_documents * (1 - 1e-12))).astype(np.int64)
+
+
+def select_by_probability(counts: Counts, least: float) -> Ids:
+    """Return the ids of which each makes up a share of all tokens of the text or more.
+
+    Source: Ansell et al. 2023 (BiStil), ``trim_vocab.py``, at 1e-6 in the text of either language.
+
+    Raises:
+        HarnessError: a share outside 0 to 1.
+    """
+    return select_by_document_frequency(counts, int(counts.sum()), least)
 
 
 def balance_counts(counts: Sequence[Counts]) -> Counts:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from harness.models.tokenizers import vocabulary
-from harness.models.tokenizers.counting import Counts, count_characters, count_documents, count_tokens
 from harness.models.tokenizers.coverage import (
     compare_words,
     count_segmented,
@@ -18,13 +17,6 @@ from harness.models.tokenizers.coverage import (
 )
 from harness.models.tokenizers.learning import Words, count_words
 from harness.models.tokenizers.retokenizing import learn_tokenizer
-from harness.models.tokenizers.selection import (
-    balance_counts,
-    choose_requested_tokens,
-    choose_tokens,
-    select_by_coverage,
-    select_by_document_frequency,
-)
 from harness.models.tokenizers.trimming import trim_tokenizer
 from harness.models.tokenizers.vocabulary import Ids
 
@@ -59,65 +51,6 @@ class VocabularySize:
     rule: str
     num_tokens: int
     texts: Mapping[str, TokenisedText]
-
-
-@dataclass(frozen=True)
-class CountedText:
-    """The tokens of one language's text, or of several languages' as if each had as much.
-
-    Attributes:
-        tokens: how often each id occurs.
-        documents: of each language: in how many documents each id occurs, and how many there are.
-        characters: single characters, whose tokens stay.
-    """
-
-    tokens: Counts
-    documents: Sequence[tuple[Counts, int]]
-    characters: Iterable[str]
-
-
-def count_languages(
-    tokenizer: PreTrainedTokenizerBase, languages: Sequence[Sequence[Sequence[str]]]
-) -> CountedText:
-    """Count the tokens of each language's documents, each a sequence of lines."""
-    lines = [[line for document in documents for line in document] for documents in languages]
-    counts = [count_tokens(tokenizer, one) for one in lines]
-    return CountedText(
-        balance_counts(counts) if len(counts) > 1 else counts[0],
-        [count_documents(tokenizer, documents) for documents in languages],
-        {character for one in lines for character in count_characters(tokenizer, one)},
-    )
-
-
-def choose_by_number(tokenizer: PreTrainedTokenizerBase, counted: CountedText, size: int) -> Ids:
-    """Return the ids of so many tokens, the most frequent first.
-
-    Raises:
-        HarnessError: more tokens than there are, or fewer than must stay.
-    """
-    return choose_tokens(counted.tokens, size, tokenizer, counted.characters)
-
-
-def choose_by_coverage(tokenizer: PreTrainedTokenizerBase, counted: CountedText, fraction: float) -> Ids:
-    """Return the ids that make up a share of the tokens of the text.
-
-    Raises:
-        HarnessError: a share outside 0 to 1.
-    """
-    requested = select_by_coverage(counted.tokens, fraction)
-    return choose_requested_tokens(counted.tokens, requested, tokenizer, counted.characters)
-
-
-def choose_by_documents(tokenizer: PreTrainedTokenizerBase, counted: CountedText, fraction: float) -> Ids:
-    """Return the ids that occur in a share of the documents of one of the languages.
-
-    Raises:
-        HarnessError: a share outside 0 to 1.
-    """
-    selected = [select_by_document_frequency(*one, fraction) for one in counted.documents]
-    return choose_requested_tokens(
-        counted.tokens, np.unique(np.concatenate(selected)), tokenizer, counted.characters
-    )
 
 
 def learn_by_number(

@@ -14,8 +14,10 @@ from harness.models.tokenizers import (
     count_tokens,
     select_by_coverage,
     select_by_document_frequency,
+    select_by_probability,
 )
 from harness.models.tokenizers import vocabulary as rewriting
+from harness.models.tokenizers.counted_text import CountedText
 
 
 @pytest.fixture(params=["wordpiece", "unigram", "bpe"])
@@ -79,6 +81,68 @@ def test_multiple_above_the_vocabulary_keeps_everything(wordpiece):
     assert len(choose_requested_tokens(counts, [9], wordpiece, multiple=10**6)) == len(wordpiece)
     with pytest.raises(HarnessError, match=r"^trim: expected a multiple of 1 or more; got 0; use 64"):
         choose_requested_tokens(counts, [9], wordpiece, multiple=0)
+
+
+def test_probability_is_a_share_of_all_tokens():
+    counts = np.array([0, 5, 90, 4, 1, 0])
+    assert select_by_probability(counts, 0.04).tolist() == [1, 2, 3]
+    assert select_by_probability(counts, 0.0401).tolist() == [1, 2]
+    assert select_by_probability(counts, 1e-9).tolist() == [1, 2, 3, 4], "no token that the text lacks"
+
+
+def test_most_frequent_of_too_many_requested_tokens_stay(wordpiece, lines):
+    counts = count_tokens(wordpiece, lines)
+    requested = select_by_coverage(counts, 0.9)
+    whole, few = (choose_requested_tokens(counts, requested, wordpiece, most=most) for most in (None, 20))
+    assert len(few) == 20 < len(whole)
+    assert few.tolist() == choose_tokens(counts, 20, wordpiece).tolist()
+    assert choose_requested_tokens(counts, requested, wordpiece, most=10**6).tolist() == whole.tolist()
+    with pytest.raises(HarnessError, match=r"^trim: expected at least the 5 special tokens .*; got 2; ask"):
+        choose_requested_tokens(counts, requested, wordpiece, most=2)
+
+
+def select_by_hand(tokenizer, documents, rule, share):
+    """Return the ids that a rule chooses, counted one by one."""
+    lines = [[encode(tokenizer, line) for line in document] for document in documents]
+    units = {
+        "probability": [[one] for document in lines for line in document for one in line],
+        "line_fraction": [line for document in lines for line in document],
+        "document_fraction": [[one for line in document for one in line] for document in lines],
+    }[rule]
+    counts = np.bincount([one for unit in units for one in set(unit)], minlength=len(tokenizer))
+    return {one for one, count in enumerate(counts) if count and count >= share * len(units)}
+
+
+def encode(tokenizer, line):
+    return tokenizer(line, add_special_tokens=False).input_ids
+
+
+@pytest.mark.parametrize(
+    ("rule", "share"), [("probability", 0.02), ("line_fraction", 0.25), ("document_fraction", 0.5)]
+)
+def test_rule_keeps_what_one_of_the_languages_uses(tokenizer, lines, rule, share):
+    languages = [[lines[:2], lines[2:3]], [lines[3:6], [lines[6]] * 3]]
+    reports = []
+    text = CountedText(
+        tokenizer, [lambda one=one: iter(one) for one in languages], lambda *values: reports.append(values)
+    )
+    expected = set().union(*(select_by_hand(tokenizer, one, rule, share) for one in languages))
+    kept = set(text.choose(rule, share).tolist())
+    assert expected <= kept
+    characters = {one for group in languages for document in group for line in document for one in line}
+    free = choose_requested_tokens(count_tokens(tokenizer, []), sorted(expected), tokenizer, characters)
+    assert kept == set(free.tolist()), "nothing else but what must stay"
+    assert reports[-1][0] == reports[-1][1]
+    assert {unit for *_, unit in reports} <= {"lines", "documents"}
+
+
+def test_coverage_of_two_languages_weighs_them_alike(wordpiece, lines):
+    languages = [[lines[:1]], [lines[1:] * 5]]
+    text = CountedText(wordpiece, [lambda one=one: one for one in languages])
+    balanced = balance_counts([count_tokens(wordpiece, one[0]) for one in languages])
+    assert set(select_by_coverage(balanced, 0.7).tolist()) <= set(text.choose("coverage", 0.7).tolist())
+    assert len(text.choose("coverage", 1.0, most=30)) == 30
+    assert text.choose_number(30).tolist() == text.choose("coverage", 1.0, most=30).tolist()
 
 
 def test_preferred_tokens_come_before_frequent_tokens(wordpiece):
