@@ -299,6 +299,8 @@ def print_recipe(recipe: Recipe, rows: Sequence[RecipeRow]) -> None:
     print_table(table)
     if recipe.source_language:
         out.print(f"source language: {recipe.source_language}", markup=False)
+    if recipe.task_language:
+        out.print(f"tasks are learned in: {recipe.task_language}", markup=False)
     for note in recipe.notes:
         out.print(f"note: {note}", markup=False, soft_wrap=True)
     if recipe.variants:

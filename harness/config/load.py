@@ -27,7 +27,7 @@ ROOT = Path(harness.__file__).parent
 """The folder of the recipes, scales and studies that ship."""
 RENAMED: Mapping[str, str] = MappingProxyType({"harness": "compact2026"})
 """Former name of a recipe that ships → its present name; a former name is understood for one release."""
-_SOURCE_LANGUAGE = "source_language"
+_LANGUAGES = ("source_language", "task_language")
 _Schema = TypeVar("_Schema", bound=Strict)
 
 
@@ -168,19 +168,19 @@ def vary(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         place: of the changes, in messages.
         recipe: to be varied.
         changes: ``step.key: value``; ``steps``, a list of the recipe's step ids and of whole steps, for
-            another order, for fewer steps, or for more; and ``source_language``.
+            another order, for fewer steps, or for more; ``source_language`` and ``task_language``.
 
     Raises:
         UsageError: a step or key does not exist, or a value is wrong.
     """
-    values = {key: value for key, value in changes.items() if key != _SOURCE_LANGUAGE}
+    values = {key: value for key, value in changes.items() if key not in _LANGUAGES}
     steps = _vary_steps(place, recipe, values)
     _check_steps(place, steps)
-    language = changes.get(_SOURCE_LANGUAGE, recipe.source_language)
-    if not isinstance(language, str | None):
-        got = quote_value(language)
-        raise UsageError(f"{place}: {_SOURCE_LANGUAGE}: expected a language or null; got {got}")
-    return recipe.model_copy(update={"steps": steps, _SOURCE_LANGUAGE: language})
+    languages = {key: changes[key] for key in _LANGUAGES if key in changes}
+    for key, language in languages.items():
+        if not isinstance(language, str | None):
+            raise UsageError(f"{place}: {key}: expected a language or null; got {quote_value(language)}")
+    return recipe.model_copy(update={"steps": steps, **languages})
 
 
 def _vary_steps(place: str, recipe: Recipe, changes: Mapping[str, Any]) -> tuple[WrittenStep, ...]:

@@ -25,13 +25,16 @@ class WrittenStep(Strict):
 class Recipe(Strict):
     """One published system, with one variant applied; `harness.config.load.load_recipe` makes it.
 
-    With `source_language` the steps see as much text of that language as of the run's own.
+    With `source_language` the steps see as much text of that language as of the run's own. With
+    `task_language` every model learns its tasks from that language's training and dev parts, and is scored on
+    the test parts of the run's own.
     """
 
     name: str
     source: str
     teacher: str
     source_language: str | None = None
+    task_language: str | None = None
     notes: tuple[str, ...] = ()
     steps: tuple[WrittenStep, ...]
     variants: dict[str, dict[str, Any]] = Field(default_factory=dict)

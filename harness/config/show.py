@@ -47,8 +47,8 @@ def to_yaml(recipe: Recipe, rows: Sequence[RecipeRow] = ()) -> str:
     """
     parameters = {row.id: f"  # {format_count(row.parameters)} parameters" for row in rows}
     head: dict[str, Any] = {"source": recipe.source, "teacher": recipe.teacher}
-    if recipe.source_language:
-        head["source_language"] = recipe.source_language
+    languages = {"source_language": recipe.source_language, "task_language": recipe.task_language}
+    head |= {name: language for name, language in languages.items() if language}
     if recipe.notes:
         head["notes"] = list(recipe.notes)
     lines = [_dump(head), "steps:\n"]

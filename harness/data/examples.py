@@ -133,6 +133,33 @@ class Absent:
     reason: str
 
 
+def transfer(source: TaskData, target: TaskData) -> TaskData:
+    """Return a task to be learned in one language and tested in another, without labels of the latter.
+
+    Args:
+        source: whose train and dev parts, and labels, are taken.
+        target: whose test part is taken.
+
+    Raises:
+        HarnessError: the test part has a label that the training part does not have.
+    """
+    used = {label for example in target.test for label in example.labels}
+    if strange := sorted(used - set(source.labels)):
+        raise HarnessError(
+            f"{target.task.name}: expected in '{target.language}' only labels of the training part in "
+            f"'{source.language}' ({', '.join(source.labels)}); got '{strange[0]}'; take another "
+            "task_language, or other tasks (--tasks)"
+        )
+    return replace(
+        target,
+        labels=source.labels,
+        train=source.train,
+        dev=source.dev,
+        notes=(f"train and dev are those of '{source.language}'", *source.notes, *target.notes),
+        provenance={**source.provenance, **target.provenance, "learned_in": source.language},
+    )
+
+
 def gold_labels(data: TaskData, part: str) -> list[str | Sequence[str]]:
     """Return the gold labels of ``train``, ``dev`` or ``test``: one a text, or a list of one a word."""
     examples = getattr(data, part)

@@ -39,8 +39,22 @@ class LanguageTasks(NamedTuple):
     missing: dict[str, str]
 
 
-def find_tasks(language: str, scale: Scale) -> LanguageTasks:
-    """Return which tasks the scale's data has in a language, and why it lacks the others of the scale."""
+def find_tasks(language: str, scale: Scale, task_language: str | None = None) -> LanguageTasks:
+    """Return which tasks the scale's data has in a language, and why it lacks the others of the scale.
+
+    With a task language, a task of which the data lacks that language is not scored.
+    """
+    own = _find_own_tasks(language, scale)
+    if task_language is None:
+        return own
+    other = _find_own_tasks(task_language, scale)
+    scored = tuple(name for name in own.scored if name in other.scored)
+    lacking = {name: f"{other.missing.get(name, 'no such task')} ({task_language})" for name in own.scored}
+    missing = {name: reason for name, reason in lacking.items() if name not in scored}
+    return own._replace(scored=scored, missing=own.missing | missing)
+
+
+def _find_own_tasks(language: str, scale: Scale) -> LanguageTasks:
     names = tuple(find_task(name).name for name in scale.tasks.names)
     missing = {name: reason for name in names if (reason := _find_reason_missing(name, language, scale))}
     present = tuple(name for name in names if name not in missing)
@@ -70,6 +84,20 @@ def _find_reason_missing(task: str, language: str, scale: Scale) -> str | None:
 def _name_part(task: str, part: str) -> str:
     """Return the file of a part of a task in a data folder; the task is named as ``topic/mt``."""
     return f"{task}/{part}{TASKS[task.partition('/')[0]].format.ending}"
+
+
+def find_task_language(recipe: Recipe, language: str, scale: Scale) -> str | None:
+    """Return the language that a recipe's tasks are learned in where it is another than the run's.
+
+    Raises:
+        UsageError: the data has no text of it, hence no tasks that are known.
+    """
+    if recipe.task_language in (None, language):
+        return None
+    known = list_text_languages(scale)
+    if recipe.task_language not in known:
+        raise unknown(f"task_language of {recipe.name}", str(recipe.task_language), known)
+    return recipe.task_language
 
 
 def check_language(language: str, scale: Scale, named_by: str = "") -> None:
@@ -109,8 +137,8 @@ def list_text_languages(scale: Scale) -> list[str]:
     return list(builtin.LANGUAGES if scale.corpus.source == "builtin" else LANGUAGES)
 
 
-def plan_tasks(language: str, tasks: Sequence[str], scale: Scale) -> Stage:
-    """Return the stage ``tasks``, which reads the tasks of a language."""
+def plan_tasks(language: str, tasks: Sequence[str], scale: Scale, task_language: str | None = None) -> Stage:
+    """Return the stage ``tasks``, which reads the tasks of a language; train and dev, of a task language."""
     config: dict[str, Any] = {
         "source": scale.tasks.source,
         "language": language,
@@ -122,7 +150,11 @@ def plan_tasks(language: str, tasks: Sequence[str], scale: Scale) -> Stage:
         config["strict"] = True
     if _reads_written_text(scale, tasks):
         config["written_text"] = True
-    inputs = _name_inputs(scale.tasks.folder, [f"{task}/{language}" for task in tasks])
+    languages = [language]
+    if task_language is not None:
+        config["task_language"] = task_language
+        languages.append(task_language)
+    inputs = _name_inputs(scale.tasks.folder, [f"{task}/{one}" for task in tasks for one in languages])
     return make_stage("tasks", "tasks", config, inputs)
 
 

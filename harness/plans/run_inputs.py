@@ -19,6 +19,7 @@ from harness.pipeline.plan import Stage
 from harness.plans.data_stages import (
     LanguageTasks,
     check_language,
+    find_task_language,
     find_tasks,
     list_text_languages,
     plan_corpus,
@@ -77,11 +78,14 @@ def plan_inputs(language: str, recipe: Recipe, scale: Scale, shared: SharedInput
     check_language(language, scale)
     teacher = find_teacher(recipe, scale)
     _check_lengths(teacher.shape, scale)
-    tasks = find_tasks(language, scale)
+    other = find_task_language(recipe, language, scale)
+    tasks = find_tasks(language, scale, other)
+    kept_out = {language: tasks} | ({} if other is None else {other: find_tasks(other, scale)})
     stages = (
-        plan_tasks(language, tasks.scored, scale),  # first: a bad line is refused before anything is trained
+        # first: a bad line is refused before anything is trained
+        plan_tasks(language, tasks.scored, scale, other),
         *_plan_teacher(teacher, scale, shared or SharedInputs()),
-        plan_corpus("corpus", {language: tasks}, scale, task_text=scale.corpus.task_text),
+        plan_corpus("corpus", kept_out, scale, task_text=scale.corpus.task_text, unread=other),
     )
     if teacher.mlm_head:
         return RunInputs(language, teacher.shape, tasks, TEACHER, stages)

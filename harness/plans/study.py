@@ -153,6 +153,12 @@ def plan_study(info: StudyInfo, language: str, asked: Entries, scale: Scale) -> 
     """
     if not asked.entries:
         raise RefusedError(asked.refusals, len(asked.refusals))
+    others = {str(entry.recipe.task_language) for entry in asked.entries}
+    if len(others) > 1:
+        raise UsageError(
+            f"{info.name}: expected recipes that learn the tasks in one language; got task_language "
+            f"{', '.join(sorted(others))}; compare those with the same"
+        )
     inputs = plan_inputs(language, asked.entries[0].recipe, scale)
     fitting, lines = _plan_entries(asked.entries, inputs, scale)
     if asked.refusals or lines:

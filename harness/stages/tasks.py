@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.data.examples import SPLITS, Absent, TaskData, count_leakage, count_repeats
+from harness.data.examples import SPLITS, Absent, TaskData, count_leakage, count_repeats, transfer
 from harness.data.sources import open_task
 from harness.errors import HarnessError
 from harness.stages.io.artifacts import write_task
@@ -18,26 +18,37 @@ if TYPE_CHECKING:
 def run(context: Context) -> TasksFacts:
     """Write ``<task>.json`` for each task of the plan.
 
+    With a task language, train and dev are that language's.
+
     Raises:
-        HarnessError: the source has no such task, or the task cannot be read.
+        HarnessError: the source has no such task, the task cannot be read, or the two languages have other
+            labels.
     """
     config = context.config
     facts = {}
     for done, name in enumerate(config["names"]):
         context.progress(done, len(config["names"]), "tasks", {})
-        data = open_task(
-            find_source(context, name),
-            name,
-            config["language"],
-            tuple(config["sizes"]),
-            config["seed"],
-            strict=config.get("strict", False),
-        )
-        if isinstance(data, Absent):
-            raise HarnessError(f"tasks: expected '{name}' in '{config['language']}'; {data.reason}")
+        data = _open(context, name, config["language"])
+        if "task_language" in config:
+            data = transfer(_open(context, name, config["task_language"]), data)
         write_task(context.out / f"{name}.json", data)
         facts[name] = _describe(data)
     return TasksFacts(facts)
+
+
+def _open(context: Context, name: str, language: str) -> TaskData:
+    config = context.config
+    data = open_task(
+        find_source(context, name),
+        name,
+        language,
+        tuple(config["sizes"]),
+        config["seed"],
+        strict=config.get("strict", False),
+    )
+    if isinstance(data, Absent):
+        raise HarnessError(f"tasks: expected '{name}' in '{language}'; {data.reason}")
+    return data
 
 
 def _describe(data: TaskData) -> TaskFacts:

@@ -68,7 +68,7 @@ def trim_to_text(
         held_out: lines to certify the tokenizer on; the first 512 are read.
         progress: called with done, total, unit and further values.
     """
-    counted = CountedText(tokenizer, texts, lambda *values: progress(*values, {}))
+    counted = CountedText(tokenizer, texts, lambda done, total, unit: progress(done, total, unit, {}))
     if step.rule is None or step.share is None:
         keep = counted.choose_number(step.vocabulary)
     else:

@@ -197,6 +197,7 @@ def test_variant_may_reorder_steps(steps, ids):
         ({"steps": ["trim"], "shorten.keep": "last"}, "here: unknown step 'shorten'; there are: trim"),
         ({"distill.temprature": 2}, "here: steps[1].distill: unknown key 'temprature'"),
         ({"trim": 3}, "here: expected step.key, as narrow.width; got 'trim'"),
+        ({"task_language": ["en"]}, "here: task_language: expected a language or null; got '['en']'"),
         ({"source_language": 3}, "here: source_language: expected a language or null; got '3'"),
     ],
 )

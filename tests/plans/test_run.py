@@ -91,6 +91,30 @@ def test_source_language_without_text_is_refused(data):
         plan_run("mt", load_recipe("bistil2023"), scale)
 
 
+def test_tasks_are_learned_in_the_task_language(tmp_path, write_data):
+    scale = load_scale("mini").with_data(str(write_data(tmp_path / "both", ("mt", "en"))))
+    plain, recipe = load_recipe("bistil2023"), load_recipe("bistil2023@transfer")
+    one, other = (plan_run("mt", chosen, scale) for chosen in (plain, recipe))
+    assert one.tasks == other.tasks == ("pos", "topic")
+    assert of(other, "tasks").config == of(one, "tasks").config | {"task_language": "en"}
+    assert {"data:topic/mt", "data:topic/en"} <= of(other, "tasks").inputs.keys()
+    corpus = of(other, "corpus").config
+    assert (corpus["languages"], set(corpus["excluded_tasks"])) == (["mt"], {"mt", "en"})
+    assert "data:corpus/en" not in of(other, "corpus").inputs
+    assert one.plan.keys["corpus-en"] == other.plan.keys["corpus-en"]
+    assert "task_language" not in of(plan_run("en", recipe, scale), "tasks").config
+    (tmp_path / "both/topic/en/train.tsv").unlink()
+    lacking = plan_run("mt", recipe, scale)
+    assert lacking.tasks == ("pos",)
+    assert lacking.missing_tasks["topic"] == "topic/en/train.tsv is not there (en)"
+
+
+def test_task_language_without_text_is_refused(data):
+    scale = load_scale("mini").with_data(str(data))
+    with pytest.raises(UsageError, match=r"unknown task_language of bistil2023@transfer 'en'; there are: mt"):
+        plan_run("mt", load_recipe("bistil2023@transfer"), scale)
+
+
 def test_models_before_distillation_are_not_scored(make_run_plan):
     scored = make_run_plan().scored
     assert [one.id for one in scored] == SCORED

@@ -83,6 +83,14 @@ def test_source_language_makes_entries_different():
     assert not set(general.values()) & set(monolingual.values())
 
 
+def test_recipes_that_learn_tasks_in_two_languages_are_not_compared():
+    entries = load_entries(["bistil2023", "bistil2023@transfer"])
+    with pytest.raises(
+        UsageError, match=r"expected recipes that learn the tasks in one language; got .* None, en"
+    ):
+        plan_study(INFO, "mt", entries, load_scale("mini"))
+
+
 def write_yaml(folder, name, **document):
     """Write a study or a recipe; return its path."""
     path = folder / f"{name}.yaml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.data.folder import read_task
 from harness.errors import HarnessError
 from harness.stages import tasks
 from harness.stages.io import artifacts
@@ -15,6 +16,26 @@ def test_missing_task_is_an_error(data, make_context):
     (data / "topic/mt/train.tsv").unlink()
     with pytest.raises(HarnessError, match=r"tasks: expected 'topic' in 'mt'; .*has no train.tsv"):
         tasks.run(make_context(config, {"data:topic/mt": data / "topic/mt"}))
+
+
+def test_task_is_learned_in_one_language_and_tested_in_another(data, make_context):
+    config = {"source": "folder", "language": "mt", "names": ["topic"], "sizes": [None] * 3, "seed": 1}
+    inputs = {f"data:topic/{one}": data / "topic" / one for one in ("mt", "sw")}
+    context = make_context(config | {"task_language": "sw"}, inputs)
+    facts = tasks.run(context).root["topic"]
+    moved = artifacts.read_task(make_context({}, {"tasks": context.out}), "topic")
+    own, other = (read_task(data, "topic", one) for one in ("mt", "sw"))
+    assert (moved.language, moved.test) == ("mt", own.test)
+    assert (moved.train, moved.dev, moved.labels) == (other.train, other.dev, other.labels)
+    assert facts.notes == ["train and dev are those of 'sw'"]
+    for part in ("train", "dev", "test"):
+        path = data / f"topic/mt/{part}.tsv"
+        path.write_text(path.read_text(encoding="utf-8").replace("\todd", "\tstrange"), encoding="utf-8")
+    message = (
+        r"^topic: expected in 'mt' only labels of the training part in 'sw' \(even, odd\); got 'strange'"
+    )
+    with pytest.raises(HarnessError, match=message):
+        tasks.run(make_context(config | {"task_language": "sw"}, inputs, out=data.parent / "strange"))
 
 
 def write_names(data, test):
