@@ -338,7 +338,7 @@ _ROWS = (
         "modernbert",
         "ModernBERT",
         ("bpe",),
-        _CUT,
+        _CUT | {"narrow on text"},
         keys=_POSITIONS_ALONE,
         padding_id=50283,
         mlm_head_tensor="decoder.bias",

@@ -34,6 +34,24 @@ class MlmHead(NamedTuple):
     bias_V: Tensor | None
 
 
+class PreNorm(NamedTuple):
+    """The paths of a pre-norm family, whose layers read the residual stream through a norm and add to it.
+
+    Attributes:
+        attention_norm: within a layer, the norm before attention; no norm in a layer that lacks it.
+        attention_in: within a layer, the map that reads that norm: queries, keys and values of all heads.
+        ffn_norm: within a layer, the norm before the FFN.
+        final_norm: path of the norm between the last layer and the MLM head.
+        head_activation: the configuration's key of the MLM head's activation function.
+    """
+
+    attention_norm: str
+    attention_in: str
+    ffn_norm: str
+    final_norm: str
+    head_activation: str
+
+
 @dataclass(frozen=True)
 class FamilyLayout:
     """A row of the table.
@@ -57,6 +75,7 @@ class FamilyLayout:
         split_head: return the MLM head of a model in its two halves.
         activation: the configuration's key of the FFN's activation function.
         embedding_map: path of the map from the embeddings to the residual stream; empty where there is none.
+        pre_norm: the norms before the sublayers; None in a post-norm family.
         fixed: settings of a fresh configuration that are no part of a shape.
     """
 
@@ -80,6 +99,7 @@ class FamilyLayout:
     activation: str = "hidden_act"
     embedding_map: str = ""
     shared_head: str = ""
+    pre_norm: PreNorm | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def locate(self, parameter: str) -> tuple[str, tuple[str, ...], int | None]:

@@ -37,7 +37,7 @@ from transformers import (
 
 from harness.errors import HarnessError
 from harness.families import BERT_KEYS, FAMILIES
-from harness.models.families.layout import FamilyLayout, MlmHead
+from harness.models.families.layout import FamilyLayout, MlmHead, PreNorm
 
 
 def _embeddings(prefix: str, width: str = "D") -> dict[str, str]:
@@ -299,6 +299,13 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
             split_head=_split_modernbert_head,
             activation="hidden_activation",
             shared_head="head",
+            pre_norm=PreNorm(
+                attention_norm="attn_norm",
+                attention_in="attn.Wqkv",
+                ffn_norm="mlp_norm",
+                final_norm="model.final_norm",
+                head_activation="classifier_activation",
+            ),
             fixed=dict.fromkeys(_MODERNBERT_IDS, None) | {"pad_token_id": 0},
         ),
         "deberta-v2": FamilyLayout(

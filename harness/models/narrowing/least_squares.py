@@ -27,18 +27,24 @@ class Linear(NamedTuple):
 
 
 class Regression:
-    """The sums of a weighted linear regression with a constant.
+    """The sums of a weighted linear regression.
 
     Invariants: rows added at once or in parts give the same map, up to rounding.
+
+    Args:
+        constant: whether the map has a bias; without, its bias is zero.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, constant: bool = True) -> None:
+        self._constant = constant
+        self._dtype = torch.float32
         self._gram_XX: Tensor | None = None
         self._cross_XY: Tensor | None = None
 
     def add(self, rows_NX: Tensor, target_NY: Tensor, weight_N: Tensor | None = None) -> None:
         """Add rows; a row of weight w counts as w² rows."""
-        rows_NX = append_ones(rows_NX)
+        self._dtype = target_NY.dtype
+        rows_NX = append_ones(rows_NX) if self._constant else rows_NX
         if weight_N is not None:
             rows_NX, target_NY = rows_NX * weight_N[:, None], target_NY * weight_N[:, None]
         gram_XX, cross_XY = (rows_NX.T @ rows_NX).double(), (rows_NX.T @ target_NY).double()
@@ -58,8 +64,12 @@ class Regression:
         gram_XX = self._gram_XX + pull * torch.eye(len(self._gram_XX), dtype=torch.float64)
         cross_XY = self._cross_XY
         if prior is not None:
-            cross_XY = cross_XY + pull * append_bias(prior).double().T
-        return split_bias(torch.linalg.solve(gram_XX, cross_XY).T.float())
+            prior_YX = append_bias(prior) if self._constant else prior.weight_YX
+            cross_XY = cross_XY + pull * prior_YX.double().T
+        weight_YX = torch.linalg.solve(gram_XX, cross_XY).T.to(self._dtype)
+        if self._constant:
+            return split_bias(weight_YX)
+        return Linear(weight_YX.contiguous(), weight_YX.new_zeros(len(weight_YX)))
 
 
 class Covariance:

@@ -61,11 +61,11 @@ def fit_head(
     features = [head.transform(rows_ND[kept_N]) for rows_ND, kept_N in zip(teacher, loss_rows, strict=True)]
     rows = [rows_NS[kept_N] for rows_NS, kept_N in zip(student, loss_rows, strict=True)]
     decoder_VS = (
-        word_VS if is_tied(model) else head.weight_VD @ _principal_directions(features, word_VS.shape[1])
+        word_VS if is_tied(model) else head.weight_VD @ principal_directions(features, word_VS.shape[1])
     )
     bias_V = torch.zeros(len(word_VS)) if head.bias_V is None else head.bias_V
-    probability_V = _mean_probability(features, head.weight_VD, bias_V)
-    map_SD = _map_features(decoder_VS, head.weight_VD, probability_V)
+    probability_V = mean_probability(features, head.weight_VD, bias_V)
+    map_SD = map_features(decoder_VS, head.weight_VD, probability_V)
     target = [features_ND @ map_SD.T for features_ND in features]
     fitted = _fit_transform(rows, target, ffn_activation(model), norm_eps(model))
     tensors = {
@@ -84,15 +84,17 @@ def fit_head(
     return tensors
 
 
-def _principal_directions(features: States, width: int) -> Tensor:
+def principal_directions(features: States, width: int) -> Tensor:
+    """Return the orthonormal directions D × S in which features vary most."""
     sums = Covariance()
     for features_ND in features:
         sums.add(features_ND)
     vectors_DD: Tensor = torch.linalg.eigh(sums.covariance()).eigenvectors
-    return vectors_DD.flip(1)[:, :width].float()
+    return vectors_DD.flip(1)[:, :width].to(features[0].dtype)
 
 
-def _mean_probability(features: States, weight_VD: Tensor, bias_V: Tensor) -> Tensor:
+def mean_probability(features: States, weight_VD: Tensor, bias_V: Tensor) -> Tensor:
+    """Return the mean probability of each token over the first rows."""
     rows_ND = torch.cat(features)[:_WEIGHED_ROWS]
     sums = [
         (part_ND @ weight_VD.T + bias_V).softmax(-1).sum(0) for part_ND in torch.split(rows_ND, _ROWS_AT_ONCE)
@@ -100,14 +102,14 @@ def _mean_probability(features: States, weight_VD: Tensor, bias_V: Tensor) -> Te
     return torch.stack(sums).sum(0) / len(rows_ND)
 
 
-def _map_features(decoder_VS: Tensor, weight_VD: Tensor, probability_V: Tensor) -> Tensor:
+def map_features(decoder_VS: Tensor, weight_VD: Tensor, probability_V: Tensor) -> Tensor:
     """Return the map S × D from the wide features to those with the nearest logits through the decoder."""
     narrow_VS = decoder_VS - probability_V @ decoder_VS
     wide_VD = weight_VD - probability_V @ weight_VD
     weighed_SV = (narrow_VS * probability_V[:, None]).T
     gram_SS, cross_SD = (weighed_SV @ narrow_VS).double(), (weighed_SV @ wide_VD).double()
     pull_SS = 1e-6 * gram_SS.diagonal().mean() * torch.eye(len(gram_SS), dtype=torch.float64)
-    map_SD: Tensor = torch.linalg.solve(gram_SS + pull_SS, cross_SD).float()
+    map_SD: Tensor = torch.linalg.solve(gram_SS + pull_SS, cross_SD).to(decoder_VS.dtype)
     return map_SD
 
 

@@ -154,7 +154,7 @@ def narrow(
     """
     config = model.config
     check_heads(config, hidden, heads, heads_mode)
-    _check_rotary(model, hidden // heads)
+    check_rotary(model, hidden // heads)
     dimensions = _list_dimensions(basis, hidden, config.hidden_size)
     tensors = _narrow_heads(model, select_indices(model, {"D": dimensions}), heads, hidden // heads, within)
     return rebuild_model(model, tensors, hidden_size=hidden, num_attention_heads=heads)
@@ -262,7 +262,12 @@ def _check_indices(where: str, noun: str, kept: Tensor, limit: int) -> None:
         )
 
 
-def _check_rotary(model: PreTrainedModel, size: int) -> None:
+def check_rotary(model: PreTrainedModel, size: int) -> None:
+    """Refuse a new head size of a model whose positions rotate the dimensions of a head.
+
+    Raises:
+        HarnessError: one line that says which size must stay.
+    """
     old = model.config.hidden_size // model.config.num_attention_heads
     if FAMILIES[model.config.model_type].whole_heads and size != old:
         raise HarnessError(
