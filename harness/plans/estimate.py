@@ -136,6 +136,8 @@ def count_work(stage: Stage, shapes: Mapping[str, Shape], sizes: Sequence[int] =
     trains = config.get("learning_rate") is not None
     head = 1.0 if "logit" in str(config.get("loss", "")) else float(config.get("mask_fraction", 0.15))
     work = tokens * _count_per_token(shape, head) * (_TRAINS if trains else _FORWARD)
+    if "density" in config:  # all weights first
+        work *= 2
     kept = config.get("number")
     if kept is not None:  # by influence: each layer that is still there is tried, in one pass
         work *= sum(range(kept + 1, shapes[str(stage.inputs["model"])].layers + 1))

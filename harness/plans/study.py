@@ -98,10 +98,12 @@ class StudyPlan:
 
 
 def _list_trainings(stage: Stage) -> list[TrainingSettings]:
-    """Return the trainings of a stage on text; a teacher that begins shallow is trained twice."""
+    """Return the trainings of a stage on text; a teacher that begins shallow, or sparse, is trained twice."""
     step = stage.step
     if isinstance(step, ResolvedPretrain) and step.shallow:
         return [step.training, step.training.model_copy(update={"tokens": step.shallow.tokens})]
+    if isinstance(step, ResolvedAdapt) and step.density is not None:
+        return [step.training, step.training]
     if isinstance(step, ResolvedPretrain | ResolvedAdapt | ResolvedDistill):
         return [step.training]
     return []

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.config.pretraining import ResolvedPretrain
 from harness.data import corpus
-from harness.json_files import read_json, write_json
-from harness.models.loading import checkpoint
 from harness.models.surgery.stacking import stack_layers
-from harness.pipeline.checkpoints import is_sealed, seal_checkpoint
 from harness.stages.io.artifacts import locate_corpus, make_budget, write_model
 from harness.stages.io.facts import PretrainFacts, PretrainingFacts, TrainingFacts, TrainingHalf
+from harness.stages.io.kept_training import train_and_keep
 from harness.train.fitting import take_fewest
 from harness.train.language_model import teacher, training
 from harness.train.trackers import make_trackers
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from harness.pipeline.execute import Context
     from harness.train.language_model.budget import Budget
     from harness.train.language_model.teacher import PretrainingSetup
@@ -49,8 +45,15 @@ def run(context: Context) -> PretrainFacts:
     halves, budget = [], make_budget(step.training, checkpoint_s=context.checkpoint_s)
     if shallow:
         smaller = replace(budget, tokens=shallow.tokens, learning_rate=shallow.learning_rate)
-        halves.append(_train_shallow(context, setup, smaller))
-        trained = checkpoint.load_checkpoint(context.checkpoints / "shallow" / "model").model
+        trained, half = train_and_keep(
+            context,
+            "shallow",
+            model=setup.model,
+            tokenizer=setup.tokenizer,
+            packed=setup.packed,
+            budget=smaller,
+        )
+        halves.append(half)
         setup = setup._replace(model=stack_layers(trained, shape.layers))
     halves.append(_train(context, setup, budget))
     written = write_model(context, setup.model, setup.tokenizer)
@@ -69,30 +72,6 @@ def _train(context: Context, setup: PretrainingSetup, budget: Budget) -> Trainin
         group=context.group,
     )
     return TrainingFacts(**trained)
-
-
-def _train_shallow(context: Context, setup: PretrainingSetup, budget: Budget) -> TrainingFacts:
-    """Train the shallow model once, and keep it among the checkpoints, whole or not at all."""
-    folder, share = context.checkpoints / "shallow", context.group.share
-    model = folder / "model"
-    if not share(lambda: is_sealed(model)):
-        trained = training.train(
-            setup.model,
-            setup.tokenizer,
-            setup.packed,
-            budget=budget,
-            folder=folder,
-            progress=context.progress,
-            group=context.group,
-        )
-        share(lambda: _keep_shallow(setup, trained, model))
-    return TrainingFacts(**read_json(model / "training.json"))
-
-
-def _keep_shallow(setup: PretrainingSetup, trained: dict[str, Any], folder: Path) -> None:
-    checkpoint.save_checkpoint(setup.model, setup.tokenizer, folder)
-    write_json(folder / "training.json", trained)
-    seal_checkpoint(folder)
 
 
 def _join(halves: list[TrainingFacts]) -> PretrainingFacts:

@@ -171,6 +171,9 @@ def test_bistil_weights_follow_the_papers_means(paper):
         assert loss["feature_mse"] + loss["embedding_mse"] == loss["attention_mse"] == 1
     assert steps["tune"].loss["class_kl"] * steps["tune"].temperature ** 2 == 1
     assert (steps["tune"].method, steps["tune"].density) == ("sft", 0.08)
+    whole = steps_of("bistil2023@paper", paper)
+    assert (whole["adapt"].density, whole["trim"].rule, whole["trim"].share) == (0.08, "probability", 1e-6)
+    assert load_recipe("bistil2023@paper").task_language == "en"
     training = steps["distill"].training
     assert training.tokens == 200_000 * training.batch_tokens
 

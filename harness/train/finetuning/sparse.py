@@ -16,13 +16,15 @@ from transformers import TrainerCallback
 from harness.train.finetuning.adapters import HEAD_NAMES
 
 
+def copy_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of a model's parameters by name; tied ones once."""
+    return {name: parameter.detach().cpu().clone() for name, parameter in model.named_parameters()}
+
+
 def copy_encoder_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return copies of a task model's parameters except those of its head."""
-    return {
-        name: parameter.detach().cpu().clone()
-        for name, parameter in model.named_parameters()
-        if {*name.split(".")}.isdisjoint(HEAD_NAMES)
-    }
+    weights = copy_weights(model)
+    return {name: value for name, value in weights.items() if {*name.split(".")}.isdisjoint(HEAD_NAMES)}
 
 
 def choose_most_moved(
@@ -45,10 +47,10 @@ def choose_most_moved(
 
 
 class SparseUpdate(TrainerCallback):  # type: ignore[misc]
-    """Reset, after every optimiser step, the encoder's weights that were not chosen.
+    """Reset, after every optimiser step, the weights that were not chosen.
 
     Args:
-        start: the encoder's weights before any training.
+        start: of the weights that may be reset, the values before any training.
         chosen: masks of the weights that may move.
     """
 
@@ -58,12 +60,12 @@ class SparseUpdate(TrainerCallback):  # type: ignore[misc]
 
     @property
     def num_weights(self) -> int:
-        """Number of the encoder's weights."""
+        """Number of the weights that are trained or reset."""
         return sum(value.numel() for value in self.start.values())
 
     @property
     def num_chosen(self) -> int:
-        """Number of the encoder's weights that may move."""
+        """Number of them that may move."""
         return sum(int(mask.sum()) for mask in self.chosen.values())
 
     @torch.no_grad()
