@@ -19,6 +19,7 @@ from torch import Tensor
 
 from harness.data import corpus, folder
 from harness.data.batches import Packed, pack
+from harness.families import FAMILIES
 from harness.models import tokenizers
 from harness.models.loading.checkpoint import Checkpoint, load_checkpoint
 from harness.models.narrowing.basis import principal_basis
@@ -172,6 +173,16 @@ def list_cells(seeds: Sequence[int]) -> Iterator[Cell]:
     yield from (Cell("factorise", "pca", width, 1) for width in ("1/2", "1/4"))
 
 
+def suits(cell: Cell, family: str) -> bool:
+    """Return whether a family can be changed so, by another way than it is already.
+
+    Of a family whose heads are dropped whole, every way drops them, and its own maps fit no narrower head.
+    """
+    if cell.change != "narrow" or not FAMILIES[family].whole_heads:
+        return True
+    return cell.way in WAYS and not WAYS[cell.way].whole_heads and cell.way != "pca, first of each head"
+
+
 def _list_narrowed() -> Iterator[Cell]:
     """Yield the other ways to narrow, with one seed."""
     ways = [way for way in (*WAYS, ALIKE, MIXED) if way not in BASES]
@@ -280,7 +291,7 @@ def _narrow(bench: Bench, cell: Cell) -> Any:
         basis_DS = principal_basis(model, text, hidden, embeddings_weight=None)
         return rebuild_model(model, refit(model, basis_DS, heads, text), hidden_size=hidden)
     way = WAYS[cell.way]
-    if way.whole_heads:
+    if way.whole_heads or FAMILIES[model.config.model_type].whole_heads:
         hidden = scale_width(cell.width, now, now // heads)
         heads = hidden * heads // now
     if way == WAYS["first"]:

@@ -2,9 +2,10 @@
 
     python -m benchmarks.surgery losses --teacher DIR --data DIR [--languages mt sl] [--record FOLDER]
 
-``--teacher`` is the folder of a checkpoint, ``--data`` a data folder with a corpus of each language. Cells
-are written to ``--kept FILE`` (one JSON a line) when they are done; a second call continues where the first
-stopped. Losses depend on the weights and the text alone, not on other load on the machine.
+``--teacher`` is the folder of a checkpoint, ``--data`` a data folder with a corpus of each language. With
+``--tokens 0`` nothing is distilled; ``--changes narrow --widths 3/4`` measures the ways to narrow to that
+width. Cells are written to ``--kept FILE`` (one JSON a line) when they are done; a second call continues
+where the first stopped. Losses depend on the weights and the text alone, not on other load on the machine.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from pathlib import Path
 
 from benchmarks.common.programs import make_parser
 from benchmarks.common.recording import describe_environment, write_record
-from benchmarks.surgery.cells import BASES, FFN_WIDTHS, WIDTHS, Bench, Cell, Setting, list_cells
+from benchmarks.surgery.cells import BASES, FFN_WIDTHS, WIDTHS, Bench, Cell, Setting, list_cells, suits
+
+CHANGES = ("narrow", "prune", "shorten", "factorise", "trim")
+SHARES = ("1/1", *WIDTHS, *FFN_WIDTHS, "1/4")
+"""Widths of all changes."""
 
 Done = dict[tuple[str, str], dict[str, object]]
 
@@ -29,7 +34,7 @@ def run_cells(asked: argparse.Namespace, setting: Setting) -> Done:
     about = {"teacher": digest_weights(asked.teacher), "setting": asdict(setting)}
     done = read_cells(asked.kept, about)
     for language in asked.languages:
-        todo = [cell for cell in list_cells(asked.seeds) if (language, cell.name) not in done]
+        todo = [cell for cell in choose_cells(asked) if (language, cell.name) not in done]
         todo = [] if asked.only_kept else todo
         bench = Bench(asked.teacher, asked.data, language, setting) if todo else None
         for cell in todo:
@@ -40,6 +45,20 @@ def run_cells(asked: argparse.Namespace, setting: Setting) -> Done:
                 file.write(json.dumps(row | about) + "\n")
             print(f"{language}: {cell.name}: {row['before']} {row['after']}", flush=True)
     return done
+
+
+def choose_cells(asked: argparse.Namespace) -> list[Cell]:
+    """Return the cells of the changes and widths that were asked for; without tokens none is distilled."""
+    family = json.loads((asked.teacher / "config.json").read_text(encoding="utf-8"))["model_type"]
+    cells = [
+        cell
+        for cell in list_cells(asked.seeds)
+        if cell.change in ("teacher", *asked.changes)
+        and (cell.width is None or cell.width in asked.widths)
+        and suits(cell, family)
+        and (asked.tokens > 0 or cell.change != "trim")
+    ]
+    return cells if asked.tokens > 0 else [replace(cell, distilled=False) for cell in cells]
 
 
 def digest_weights(teacher: Path) -> str:
@@ -129,12 +148,16 @@ def _format_verdict(means: Mapping[str, Mapping[str, float]]) -> str:
 def describe_measurement(teacher: Path, setting: Setting) -> str:
     """Return a paragraph on the measurement and the teacher."""
     config = json.loads((teacher / "config.json").read_text(encoding="utf-8"))
+    distilled = (
+        f"Distilled: {setting.tokens:,} tokens of the language (0.5 MLM + 0.5 logit MSE), equal for all. "
+        if setting.tokens
+        else ""
+    )
     return (
         "MLM loss on held-out text above the teacher's, nats per masked token: mean ± deviation over seeds. "
         f"Teacher: {config['model_type']}, {config['num_hidden_layers']} layers × {config['hidden_size']}, "
         f"{config['num_attention_heads']} heads, vocabulary {config['vocab_size']:,}, trimmed to "
-        f"{setting.vocabulary:,} tokens of the language. Right after: before any training. Distilled: "
-        f"{setting.tokens:,} tokens of the language (0.5 MLM + 0.5 logit MSE), equal for all. "
+        f"{setting.vocabulary:,} tokens of the language. Right after: before any training. {distilled}"
         f"Importance, bases and fits: {setting.look_tokens:,} tokens. A row without ± has one seed."
     )
 
@@ -146,7 +169,12 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--languages", nargs="+", default=["mt", "sl"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--tokens", type=int, default=Setting.tokens, help="of each distillation")
+    parser.add_argument("--tokens", type=int, default=Setting.tokens, help="of each distillation; 0: none")
+    parser.add_argument("--changes", nargs="+", default=CHANGES, choices=CHANGES)
+    parser.add_argument("--widths", nargs="+", default=SHARES, choices=SHARES)
+    for name in ("vocabulary", "look_tokens", "held_out_tokens", "length"):
+        option = "--" + name.replace("_", "-")
+        parser.add_argument(option, type=int, default=getattr(Setting, name), help="of the setting")
     parser.add_argument("--kept", type=Path, default=Path("surgery.jsonl"), help="cells already done")
     parser.add_argument("--only-kept", action="store_true", help="run nothing: print the cells already done")
     parser.add_argument("--record", type=Path, help="the folder the record is written to")
@@ -156,7 +184,13 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> int:
     """Run the missing cells, print the table and write the record."""
     asked = arguments(given)
-    setting = replace(Setting(), tokens=asked.tokens)
+    setting = Setting(
+        vocabulary=asked.vocabulary,
+        look_tokens=asked.look_tokens,
+        tokens=asked.tokens,
+        held_out_tokens=asked.held_out_tokens,
+        length=asked.length,
+    )
     done = run_cells(asked, setting)
     lines = [describe_measurement(asked.teacher, setting), ""]
     for language in asked.languages:
@@ -165,11 +199,9 @@ def main(given: Sequence[str] | None = None) -> int:
     lines += [
         "",
         *draw_table(done, asked.languages),
-        "",
-        "## Targets",
-        "",
-        *check_targets(done, asked.languages),
     ]
+    if targets := check_targets(done, asked.languages):
+        lines += ["", "## Targets", "", *targets]
     print("\n".join(lines))
     if asked.record:
         about = {"teacher": digest_weights(asked.teacher), "setting": asdict(setting)}

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from benchmarks.surgery import losses as benchmark
-from benchmarks.surgery.cells import BASES, WIDTHS, Cell, list_cells, scale_width
+from benchmarks.surgery.cells import ALIKE, BASES, MIXED, WAYS, WIDTHS, Cell, list_cells, scale_width
 
 
 def test_cells_have_different_names():
@@ -17,6 +17,24 @@ def test_cells_have_different_names():
         len({cell.name for cell in made}) == len(made) == 1 + 3 * (9 + 4 + 2) + 7 * 3 - 1 + 4 + 2 * 2 + 4 + 2
     )
     assert sum(cell.distilled for cell in made) == 3 * (9 + 4 + 2) + 4 + 2
+
+
+@pytest.mark.parametrize(
+    ("family", "ways"),
+    [
+        ("bert", {*WAYS, ALIKE, MIXED}),
+        ("modernbert", {way for way in WAYS if way not in {"pca, whole heads", "pca, first of each head"}}),
+    ],
+)
+def test_ways_to_narrow_alone_right_after(tmp_path, family, ways):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}), encoding="utf-8")
+    given = f"--teacher {tmp_path} --data {tmp_path} --tokens 0 --changes narrow --widths 3/4 --seeds 1"
+    teacher, *cells = benchmark.choose_cells(benchmark.arguments(given.split()))
+    assert teacher.change == "teacher"
+    assert {cell.way for cell in cells} == ways
+    assert len(cells) == len(ways)
+    assert not any(cell.distilled for cell in cells)
+    assert {cell.width for cell in cells} == {"3/4"}
 
 
 @pytest.mark.parametrize(("width", "size"), [("3/4", 192), ("1/2", 128), ("3/8", 96), ("312/768", 104)])
