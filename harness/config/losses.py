@@ -250,6 +250,18 @@ def find_unalignable(names: Iterable[str]) -> str | None:
     return f"align goes with {', '.join(able)}; got {unable[0]}, which compares token by token; remove one"
 
 
+def find_not_of_one_layer(names: Iterable[str]) -> str | None:
+    """Return which loss is none of single layers, as the rest of a message; ``None`` if all are."""
+    able = [name for name, loss in DISTILL_LOSSES.items() if loss.layerwise and loss.min_layers == 1]
+    unable = [name for name in names if name not in able]
+    if not unable:
+        return None
+    return (
+        f"progressive goes with losses of single layers ({', '.join(able)}); got {unable[0]}; weigh it in a "
+        "distill step after this one"
+    )
+
+
 class Sizes(Protocol):
     """The numbers of a model by which losses compare; a `harness.config.shape.Shape` has them."""
 

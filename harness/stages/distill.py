@@ -32,6 +32,7 @@ def run(context: Context) -> TrainedStepFacts:
         packed,
         objective=make_objective(step),
         teacher=teacher.model,
+        progressive=step.progressive,
         budget=make_budget(amount, packed, checkpoint_s=context.checkpoint_s),
         folder=context.out,
         progress=context.progress,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
@@ -137,6 +138,7 @@ class OrderedTrainer(FittingTrainer):
     Args:
         loss: of the model on a batch, or on the part of it that is described (`harness.train.parts`).
         sum_vectors: as of `FittingTrainer`.
+        schedule: the share of the highest rate in a step, of so many steps; None: as the settings say.
         kwargs: of the library's trainer.
     """
 
@@ -145,10 +147,12 @@ class OrderedTrainer(FittingTrainer):
         *,
         loss: Callable[[torch.nn.Module, dict[str, torch.Tensor], BatchPart | None], torch.Tensor],
         sum_vectors: VectorSums | None = None,
+        schedule: Callable[[int, int], float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(data_collator=_unwrap_batch, **kwargs)
         self.loss = loss
+        self.schedule = schedule
         self.sum_vectors = sum_vectors
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
@@ -172,6 +176,19 @@ class OrderedTrainer(FittingTrainer):
         with self.accelerator.autocast():
             loss = self.loss(model, inputs, self.part)
         return (loss, None) if return_outputs else loss
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> Any:
+        """Return what sets the rate of each step."""
+        schedule = self.schedule
+        if schedule is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        self.lr_scheduler = LambdaLR(
+            self.optimizer if optimizer is None else optimizer,
+            lambda step: schedule(step, num_training_steps),
+        )
+        return self.lr_scheduler
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002
         """Return 0: the library's estimate would count the vocabulary projection at every position."""

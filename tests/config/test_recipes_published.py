@@ -162,6 +162,16 @@ def test_task_distillation_is_that_of_the_papers(paper):
     assert from_base.kept_layers is None
 
 
+def test_mobilebert_learns_layer_by_layer_before_it_learns_logits(paper):
+    plain, steps = steps_of("mobilebert2020", paper), steps_of("mobilebert2020@progressive", paper)
+    transfer, logits = steps["distill-2"], steps["distill-3"]
+    assert (set(transfer.loss), transfer.progressive) == ({"feature_mse", "attention_kl"}, 0.1)
+    assert (logits.loss, logits.progressive) == ({"mlm": 0.5, "logit_kl": 0.5}, None)
+    assert transfer.training.tokens / logits.training.tokens == 240_000 / 500_000
+    assert "progressive" not in plain["distill"].to_config()
+    assert " layer by layer, " in transfer.describe()
+
+
 def test_bistil_weights_follow_the_papers_means(paper):
     steps = steps_of("bistil2023", paper)
     assert steps["shorten"].layers == (1, 3, 5, 7, 9, 11)

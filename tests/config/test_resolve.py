@@ -491,6 +491,31 @@ def test_tokens_chosen_by_a_rule_are_not_the_teachers(document, tmp_path, paper)
     assert resolved(document, tmp_path, paper)["distill"].shape.vocabulary == 119_547
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": {"feature_mse": 1, "mlm": 1}}, "steps[1].distill: progressive goes with losses of single layers (feature_mse, "
+         "attention_score_mse, attention_mse, attention_kl); got mlm; weigh it in a distill step after this one"),
+        ({"loss": {"patient": 1}}, "(feature_mse, attention_score_mse, attention_mse, attention_kl); got patient; weigh it"),
+        ({"tokens": 5 * 16384}, "steps[1].distill: progressive expected a batch or more for each of 6 layers; got 5; raise tokens"),
+        ({"progressive": 1}, "steps[1].distill.progressive: expected a fraction from 0 to below 1; got '1'"),
+    ],
+)  # fmt: skip
+def test_layers_that_cannot_learn_one_by_one_are_refused(changes, message, document, tmp_path, paper):
+    training = {
+        "tokens": 1e6,
+        "learning_rate": 1e-4,
+        "batch_tokens": 16384,
+        "mask_fraction": 0.15,
+        "warmup_fraction": 0,
+    }
+    distill = {"teacher": "teacher", "loss": {"feature_mse": 1}, "progressive": 0.1} | training | changes
+    document["steps"] = [{"shorten": {"layers": "6/12", "keep": "last"}}, {"distill": distill}]
+    with pytest.raises(UsageError) as caught:
+        resolved(document, tmp_path, paper)
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize("step", ["trim", "retokenize"])
 def test_small_teachers_scale_numbers_of_tokens(step, document, tmp_path, paper):
     field = {"trim": "tokens", "retokenize": "vocabulary"}[step]

@@ -12,11 +12,12 @@ from harness.config.losses import (
     LayerMap,
     LossSettings,
     describe_weights,
+    find_not_of_one_layer,
     find_unalignable,
     list_losses,
 )
 from harness.config.steps.base import EarlierModels, ResolvedStep, TaughtStep, TrainedStep
-from harness.config.values import Count, refusal
+from harness.config.values import Count, Portion, refusal
 
 
 class Distill(TaughtStep, TrainedStep):
@@ -25,7 +26,8 @@ class Distill(TaughtStep, TrainedStep):
     `projection: learned` puts a trained map between hidden states of two widths; `relation_split` says into
     how many relation heads each of the teacher's heads is split. `align` compares a student and a teacher
     that read other tokens at the spans of text which both cut out: by the mean state of the tokens of a
-    span, or by the state of the last.
+    span, or by the state of the last. `progressive` has the layers learn one after another, those below the
+    learning one at this share of the rate (Sun et al. 2020: 0.1).
     """
 
     kind = "distill"
@@ -37,12 +39,16 @@ class Distill(TaughtStep, TrainedStep):
     projection: Literal["learned"] | None = None
     relation_split: Count | None = None
     align: Literal["mean", "last"] | None = None
+    progressive: Portion | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Distill:
         unalignable = self.align and find_unalignable(self.loss)
         if unalignable:
             raise refusal(unalignable)
+        mixed = self.progressive is not None and find_not_of_one_layer(self.loss)
+        if mixed:
+            raise refusal(mixed)
         if set(self.loss) == {"mlm"}:
             raise refusal("expected a loss that looks at the teacher; mlm alone is an adapt step")
         return self
@@ -68,8 +74,14 @@ class Distill(TaughtStep, TrainedStep):
             raise refusal("align is used where teacher and student read other tokens only; remove it")
         names = {
             "teacher", "loss", "positions", "temperature", "layers", "projection", "relation_split", "align",
+            "progressive",
         }  # fmt: skip
         training = self.resolve_training(models, amounts)
+        steps, layers = (training.tokens or 0) // training.batch_tokens, models.current.layers
+        if self.progressive is not None and training.tokens is not None and steps < layers:
+            raise refusal(
+                f"progressive expected a batch or more for each of {layers} layers; got {steps}; raise tokens"
+            )
         return ResolvedDistill(**self.model_dump(include=names), training=training)
 
 
@@ -85,6 +97,7 @@ class ResolvedDistill(ResolvedStep):
     projection: Literal["learned"] | None = None
     relation_split: int | None = None
     align: Literal["mean", "last"] | None = None
+    progressive: float | None = None
     training: TrainingSettings
 
     def describe(self) -> str:
@@ -92,4 +105,6 @@ class ResolvedDistill(ResolvedStep):
         total = sum(self.loss.values())
         note = "" if abs(total - 1) < 1e-9 else f" (weights sum to {total:g})"
         spans = "" if self.align is None else f" at spans of text ({self.align})"
-        return f"from {self.teacher}: {describe_weights(self.loss)}{note}{spans}, {self.training.describe()}"
+        order = "" if self.progressive is None else " layer by layer"
+        losses = f"{describe_weights(self.loss)}{note}{spans}{order}"
+        return f"from {self.teacher}: {losses}, {self.training.describe()}"

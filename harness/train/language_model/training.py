@@ -25,6 +25,7 @@ from harness.pipeline.process_group import ALONE, ProcessGroup
 from harness.train.fitting import take_fewest
 from harness.train.language_model.batches import MaskedBatches, make_batches
 from harness.train.language_model.budget import Budget
+from harness.train.language_model.layer_by_layer import LayerByLayer
 from harness.train.losses.hidden_states import CENTRED
 from harness.train.losses.objective import (
     MLM,
@@ -34,7 +35,7 @@ from harness.train.losses.objective import (
     total_loss,
 )
 from harness.train.losses.projection import learned_projection
-from harness.train.parts import split_rows
+from harness.train.parts import BatchPart, split_rows
 from harness.train.trainer import (
     OrderedTrainer,
     Progress,
@@ -59,6 +60,7 @@ def train(
     *,
     objective: Objective = MLM,
     teacher: nn.Module | None = None,
+    progressive: float | None = None,
     budget: Budget,
     folder: Path,
     progress: Progress,
@@ -77,6 +79,8 @@ def train(
         packed: rows of the corpus; with an objective that aligns, rows of student and teacher.
         objective: the losses.
         teacher: the model that losses compare with; ``None`` where none does.
+        progressive: the layers learn one after another, those below the learning one at this share of the
+            rate (`harness.train.language_model.layer_by_layer`); ``None``: all at once.
         budget: the amount of training.
         folder: where checkpoints are kept while training.
         progress: called after every step.
@@ -92,6 +96,11 @@ def train(
     """
     with ExitStack() as stack:
         stack.enter_context(memory_pool())
+        order = (
+            None
+            if progressive is None
+            else LayerByLayer(student, progressive, warmup_fraction=budget.warmup_fraction)
+        )
         stack.enter_context(freeze_parts(student, budget.freeze))
         if teacher is not None:
             teacher.eval().requires_grad_(False)
@@ -106,6 +115,7 @@ def train(
             batches,
             objective,
             teacher,
+            order=order,
             folder=folder,
             progress=progress,
             callbacks=callbacks,
@@ -137,6 +147,7 @@ def _train(
     objective: Objective,
     teacher: nn.Module | None,
     *,
+    order: LayerByLayer | None,
     folder: Path,
     progress: Progress,
     callbacks: Sequence[TrainerCallback],
@@ -146,11 +157,20 @@ def _train(
     if teacher is not None:
         teacher.to(settings.device)
     gram = compute_teacher_gram(objective, teacher)
+
+    def compute_loss(model: nn.Module, batch: dict[str, Tensor], part: BatchPart | None) -> Tensor:
+        state, chosen = trainer.state, objective
+        if order is not None:
+            layer = order.find_layer(state.global_step, state.max_steps)
+            chosen = replace(objective, only_layer=layer)
+        return total_loss(chosen, model, teacher, batch, gram, part=part)[0]
+
     trainer = OrderedTrainer(
         model=student,
         args=settings,
         train_dataset=batches,
-        loss=lambda model, batch, part: total_loss(objective, model, teacher, batch, gram, part=part)[0],
+        loss=compute_loss,
+        schedule=None if order is None else order.compute_rate,
         sum_vectors=None
         if teacher is None or not CENTRED.keys() & objective.weights.keys()
         else lambda batch: sum_teacher_vectors(objective, student, teacher, batch),
@@ -158,6 +178,8 @@ def _train(
     )
     if group.rank == 0:
         trainer.add_callback(TimedCheckpoint(budget.checkpoint_s))
+    if order is not None:
+        trainer.add_callback(order)
     trainer.add_callback(ReportProgress(progress, batches.tokens_at, batches.tokens_at(len(batches))))
     for callback in callbacks:
         trainer.add_callback(callback)

@@ -62,6 +62,7 @@ class LossInputs:
         projection_TD: the learned projection, if any.
         gram: WᵀW of the teacher's vocabulary projection, if formed already.
         means: of the teacher's vectors over the larger batch that this one is a part of, by loss.
+        only_layer: of the student's layers the one that is compared, counted from 1; None: all.
     """
 
     student: Outputs
@@ -73,6 +74,7 @@ class LossInputs:
     projection_TD: Tensor | None = None
     gram: TeacherGram | None = None
     means: Mapping[str, Tensor] = field(default_factory=dict)
+    only_layer: int | None = None
 
     @property
     def states(self) -> tuple[HiddenStates, HiddenStates]:
@@ -119,7 +121,8 @@ class LossInputs:
     @property
     def pairs(self) -> list[tuple[int, int]]:
         """Which layer of the student is compared with which of the teacher, counted from 1."""
-        return match_layers(self.settings.layers or "uniform", *map(_depth, self.states))
+        pairs = match_layers(self.settings.layers or "uniform", *map(_depth, self.states))
+        return pairs if self.only_layer is None else [pairs[self.only_layer - 1]]
 
 
 def _depth(states: HiddenStates) -> int:

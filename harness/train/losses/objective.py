@@ -49,6 +49,7 @@ class Objective:
         relation_split: into how many relation heads each head of the teacher is split.
         align: how the states of a span's tokens become one state, where student and teacher read other
             tokens (`harness.data.aligned_rows`); None: they read the same tokens.
+        only_layer: of the student's layers the one that is compared, counted from 1; None: all.
     """
 
     weights: Mapping[str, float]
@@ -58,6 +59,7 @@ class Objective:
     projection: bool = False
     relation_split: int | None = None
     align: Pooling | None = None
+    only_layer: int | None = None
 
     def __post_init__(self) -> None:
         for name in self.weights:
@@ -135,6 +137,7 @@ def total_loss(
         projection_TD=find_projection(student),
         gram=gram,
         means={} if part is None else part.means,
+        only_layer=objective.only_layer,
     )
     parts = {name: FUNCTIONS[name](inputs) for name in objective.weights}
     compared = "labels" if objective.positions == "masked" else "attended"
