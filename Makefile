@@ -20,6 +20,7 @@ TEACHER ?=
 TASKS ?=
 SCORE ?=
 WORKERS ?=
+JOBS ?= logical
 RUNNER ?= auto
 DEVICE ?= cpu
 CHECKS ?=
@@ -58,8 +59,8 @@ compare: _language $(READY) ## LANG=mt: run all recipes on one teacher and print
 image: ## build the container image (DEVICE=cpu|cuda BASE_IMAGE TORCH PIP_CONFIG)
 	@$(if $(filter command environment,$(origin TORCH)),TORCH="$(TORCH)") docker/image
 
-test: $(READY) ## run the tests (no network, no GPU, no extension needed)
-	@$(VENV)/bin/python -m pytest
+test: $(READY) ## run the tests in a process for each core (no network, no GPU, no extension needed; JOBS=1: in one)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV)/bin/python -m pytest --numprocesses "$(JOBS)" --maxprocesses 4 --dist loadfile
 
 check: $(READY) lint ## style, types, the import law, and lint
 	@$(VENV)/bin/ruff check .

@@ -42,6 +42,8 @@ LIBRARIES_BYTES = 700 << 20
 """What the process takes before it holds a model."""
 MOST_READ = 50
 """Finished stages whose speed is read, of each beginning of an id."""
+_DESCRIBING = frozenset({"quality", "package"})
+"""Kinds of stages that read a model and write none."""
 _SIZES = (2500, 500, 1000)
 """Examples of train, dev and test of a task of which a plan does not state the numbers."""
 _LENGTH = 40
@@ -192,7 +194,11 @@ def _count_fixed_seconds(stage: Stage) -> float:
 def count_bytes(stage: Stage, shapes: Mapping[str, Shape]) -> int:
     """Return about how many bytes a stage's folder has."""
     shape = _find_shape(stage, shapes)
-    if shape is None or (stage.kind == "score" and not stage.config.get("keep_model")):
+    if (
+        shape is None
+        or stage.kind in _DESCRIBING
+        or (stage.kind == "score" and not stage.config.get("keep_model"))
+    ):
         return 1 << 16
     weights = 4 * shape.num_parameters
     return weights * 5 // 4 if stage.kind == "export" else weights
