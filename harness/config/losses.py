@@ -124,6 +124,7 @@ LOSSES: Mapping[str, Loss] = MappingProxyType(
         "attention_score_mse": Loss(
             "attention",
             "Jiao et al. 2020, equation 7; before the softmax; the authors sum over layers",
+            _BOTH,
             requires="heads",
             layerwise=True,
             mean_over="pairs",

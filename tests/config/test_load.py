@@ -172,7 +172,7 @@ RECIPES = [
      "learns a task"),
     (append({"tune": {"teacher": "teacher", "loss": {"mlm": 1}}}), f"steps[7].tune.loss: unknown loss 'mlm'; there are: {', '.join(TASK_LOSSES)}"),
     (append({"tune": {"teacher": "teacher", "loss": {"class_kl": 1}}}), "steps[7].tune: expected a temperature with class_kl; got none; add one, as temperature: 2"),
-    (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "layers": "last"}}), "steps[7].tune: layers is used by feature_mse, patient, attention_mse only; remove it, "
+    (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "layers": "last"}}), "steps[7].tune: layers is used by feature_mse, patient, attention_score_mse, attention_mse only; remove it, "
      "or weigh one of them"),
     (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1, "patient": 1}, "text": 9}}), "steps[7].tune: text goes with losses of labels and logits (labels, class_kl, class_mse); got patient; remove one"),
     (append({"tune": {"teacher": "teacher", "loss": {"class_mse": 1}, "teachers": "all", "start": "tuned"}}), "steps[7].tune: teachers: all goes with start: student and method: full; remove one"),

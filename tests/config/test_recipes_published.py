@@ -172,6 +172,13 @@ def test_mobilebert_learns_layer_by_layer_before_it_learns_logits(paper):
     assert " layer by layer, " in transfer.describe()
 
 
+def test_tinybert_learns_the_layers_of_a_task_as_those_of_the_text(paper):
+    steps = steps_of("tinybert2020@6-taught", paper)
+    assert steps["tune"].loss == {"class_kl": 1.0, **steps["distill"].loss}
+    assert steps["tune"].layers == steps["distill"].layers == "uniform"
+    assert steps["blank"].shape.hidden == MBERT.hidden, "no projection is needed on the task"
+
+
 def test_bistil_weights_follow_the_papers_means(paper):
     steps = steps_of("bistil2023", paper)
     assert steps["shorten"].layers == (1, 3, 5, 7, 9, 11)

@@ -89,6 +89,10 @@ def test_attention_mse_compares_after_the_softmax(tmp_path):
         distil(tmp_path, {"attention_mse": 1}), attending(0.0), attending(math.log(3)), BATCH
     )
     assert loss.item() == pytest.approx(0.25**2), "[1/2, 1/2] compared with [1/4, 3/4]"
+    scores = task_distillation_loss(
+        distil(tmp_path, {"attention_score_mse": 1}), attending(0.0), attending(math.log(3)), BATCH
+    )
+    assert scores.item() == pytest.approx(math.log(3) ** 2 / 2), "[0, 0] compared with [0, ln 3]"
 
 
 @pytest.mark.parametrize(
